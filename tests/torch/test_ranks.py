@@ -144,6 +144,7 @@ def _parts(model: nn.Module, shards: int) -> list[int]:
     return [-(-p.shape[0] // shards) * p[0].numel() for p in model.parameters()]
 
 
+@pytest.mark.slow
 def test_the_last_blocks_should_stay_gathered() -> None:
     made = case("vit", 4)
     trace = rv.trace(made.model, *made.inputs, targets=made.targets, loss=made.loss)
