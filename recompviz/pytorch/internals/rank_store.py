@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from datetime import timedelta
 from typing import Any
 
 import torch.distributed as dist
@@ -41,7 +40,7 @@ class RankStore:
     def __init__(self, prefix: str) -> None:
         self.rank, self.world = dist.get_rank(), dist.get_world_size()
         store: Any = dist.distributed_c10d._get_default_store()
-        self._store: Any = dist.PrefixStore(prefix, store)
+        self._store: Any = dist.distributed_c10d.PrefixStore(prefix, store)
 
     def write(self, name: str, text: str) -> None:
         """Write this rank's message, if it is the first with this name."""
@@ -77,8 +76,3 @@ class RankStore:
         except (dist.DistError, RuntimeError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise StoreGone(reason) from error
-
-
-def set_store_limit(seconds: float) -> None:
-    """Let single reads and writes of the default store fail after some seconds."""
-    dist.distributed_c10d._get_default_store().set_timeout(timedelta(seconds=seconds))
