@@ -12,8 +12,10 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 import time
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -54,15 +56,19 @@ def main() -> None:
 
 def outcomes(fault: str, world: int) -> list[str]:
     """Run a fault in new processes; return for each rank how it ended."""
+    results: Sequence[dict[str, Any] | None]
     try:
         results = run_ranks("recompviz.benchmarks.ranks.faults", [fault], world, seconds=60 + 3 * LIMIT)
-    except RankFailed as error:
-        return [f"{rank}: {text}" for rank, text in sorted(error.ranks.items())]
-    return [f"{row['rank']}: {row['ended']} after {row['seconds']:.1f} s" for row in results]
+    except RankFailed as error:  # the killed rank
+        results = error.results
+        late = [f"{rank}: {text}" for rank, text in sorted(error.ranks.items()) if results[rank] is None]
+        if late:
+            return late
+    return [f"{row['rank']}: {row['ended']} after {row['seconds']:.1f} s" for row in results if row is not None]
 
 
 def worker(fault: str) -> None:
-    """Run one process, and print how it ended; a killed process exits with 0 and says so before."""
+    """Run one process, and print how it ended; a process says that it will be killed before it is."""
     torch.set_num_threads(1)
     dist.init_process_group("gloo", timeout=timedelta(seconds=LIMIT))
     rank, last = dist.get_rank(), dist.get_world_size() - 1
@@ -74,14 +80,13 @@ def worker(fault: str) -> None:
 
     def die() -> None:
         report("killed")
-        os._exit(0)  # as a kill: nothing is closed or said to the others
+        os.kill(os.getpid(), signal.SIGKILL)
 
     try:
         ended = _run(fault, rank, last, die)
     except Exception as error:
         ended = f"{type(error).__name__}: {str(error).splitlines()[0][:160]}"
     report(ended)
-    os._exit(0)  # the group may be broken, so it is not closed
 
 
 def _run(fault: str, rank: int, last: int, die: Any) -> str:

@@ -25,10 +25,13 @@ class RankFailed(RuntimeError):
     ----------
     ranks : dict of int to str
         For each such rank, how it ended and the last lines that it wrote.
+    results : list of dict or None
+        For each rank the JSON object that it printed last; None if it printed none.
     """
 
-    def __init__(self, ranks: Mapping[int, str]) -> None:
+    def __init__(self, ranks: Mapping[int, str], results: Sequence[dict[str, Any] | None] = ()) -> None:
         self.ranks = dict(ranks)
+        self.results = list(results)
         super().__init__("; ".join(f"rank {rank} {text}" for rank, text in sorted(ranks.items())))
 
 
@@ -91,7 +94,7 @@ def run_ranks(module: str, arguments: Sequence[str], world: int, seconds: float 
         if process.returncode or results[rank] is None
     }
     if failed:
-        raise RankFailed(failed)
+        raise RankFailed(failed, results)
     return [result for result in results if result is not None]
 
 
