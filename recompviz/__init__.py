@@ -42,7 +42,7 @@ _MODULES = {
     "SnapshotError": "recompviz.core.snapshots.reader",
     "RecompvizError": "recompviz.core.base.errors",
     "RankStep": "recompviz.pytorch.ranks.rank_step",
-    "RanksDisagree": "recompviz.pytorch.ranks.shared_plans",
+    "RanksDisagree": "recompviz.pytorch.ranks.agreement",
     "Roofline": "recompviz.pytorch.tracing.costs",
     "Schedule": "recompviz.core.steps.schedule",
     "Timeline": "recompviz.core.steps.timeline",
@@ -62,7 +62,7 @@ _MODULES = {
     "baseline": "recompviz.core.plans.baselines",
     "certify": "recompviz.pytorch.measuring.certificate",
     "compare": "recompviz.core.plans.comparison",
-    "confirm_plans": "recompviz.pytorch.ranks.shared_plans",
+    "confirm_plans": "recompviz.pytorch.ranks.agreement",
     "exercise": "recompviz.core.teaching.course",
     "exercises": "recompviz.core.teaching.course",
     "explore": "recompviz.widgets.explorer.explore_model",
@@ -77,7 +77,7 @@ _MODULES = {
     "replicate_step": "recompviz.pytorch.ranks.rank_step",
     "score": "recompviz.core.teaching.course",
     "shard_step": "recompviz.pytorch.ranks.rank_step",
-    "shared_plans": "recompviz.pytorch.ranks.shared_plans",
+    "shared_plans": "recompviz.pytorch.ranks.agreement",
     "shortest_sequence": "recompviz.core.sequences.search",
     "simulate": "recompviz.pytorch.tracing.traced_step",
     "solve": "recompviz.core.exact.solver",
@@ -138,14 +138,14 @@ if TYPE_CHECKING:
     from recompviz.pytorch.measuring.entry import trace as trace
     from recompviz.pytorch.measuring.gap_report import explain_gap as explain_gap
     from recompviz.pytorch.measuring.meter import measure as measure
+    from recompviz.pytorch.ranks.agreement import RanksDisagree as RanksDisagree
+    from recompviz.pytorch.ranks.agreement import confirm_plans as confirm_plans
+    from recompviz.pytorch.ranks.agreement import shared_plans as shared_plans
     from recompviz.pytorch.ranks.planned_units import plan_units as plan_units
     from recompviz.pytorch.ranks.rank_step import RankStep as RankStep
     from recompviz.pytorch.ranks.rank_step import rank_kinds as rank_kinds
     from recompviz.pytorch.ranks.rank_step import replicate_step as replicate_step
     from recompviz.pytorch.ranks.rank_step import shard_step as shard_step
-    from recompviz.pytorch.ranks.shared_plans import RanksDisagree as RanksDisagree
-    from recompviz.pytorch.ranks.shared_plans import confirm_plans as confirm_plans
-    from recompviz.pytorch.ranks.shared_plans import shared_plans as shared_plans
     from recompviz.pytorch.running.compiled import compile as compile
     from recompviz.pytorch.running.inductor import Partitioner as Partitioner
     from recompviz.pytorch.running.planned import PlannedModule as PlannedModule
