@@ -24,7 +24,7 @@ const STICKY = 1.5;
  * @param box { widths, gapAfter, breadths } of every rank, { spans } the ranks of the ends of its lines, { chain } those of its skip connections
  * @param view { width, height } of the window
  * @param before the breaks chosen before, or undefined
- * @returns { parts, breaks }; `breaks` says the choice again when the widths have changed
+ * @returns { parts, breaks }; `breaks` is the choice in a form that stays valid when the widths change
  */
 export function wrappedLines(box, view, before) {
   const laid = (breaks) => {
