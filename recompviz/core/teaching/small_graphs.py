@@ -32,9 +32,8 @@ def small_graph(name: str) -> Graph:
     ----------
     name : str
         ``"chain"``, ``"diamond"``, ``"residual"``, ``"inception"``, ``"u-net"`` and ``"transformer block"`` have the
-        shapes of networks.
-        On ``"branches"``, ``"uneven chain"`` and ``"long skip"`` a simple planning rule is not optimal. Upper and lower
-        case make no difference.
+        shapes of networks. On ``"branches"``, ``"uneven chain"`` and ``"long skip"`` a simple planning rule is not
+        optimal. Upper and lower case make no difference.
 
     Returns
     -------

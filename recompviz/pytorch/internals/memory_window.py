@@ -46,7 +46,7 @@ class MemoryWindow:
     profiled : torch.profiler.profile
         The profile, with every allocation and free.
     seconds : float
-        Wall-clock time of the block, until the device had finished its work.
+        Wall-clock time of the ``with`` block, until the device had finished its work, in seconds.
     reserved : int or None
         The most bytes that the device's allocator had reserved; None on the CPU.
     allocated : int or None

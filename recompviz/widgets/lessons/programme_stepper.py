@@ -23,7 +23,8 @@ def step_programme(graph: Graph | str, budget: int | str | None = None) -> Stepp
     ----------
     graph : Graph or str
         A graph with at most 80 lower sets, or the name of a small graph: ``"chain"``, ``"diamond"``, ``"residual"``,
-        ``"inception"``, ``"u-net"``, ``"branches"``, ``"uneven chain"``, ``"long skip"``.
+        ``"inception"``, ``"u-net"``, ``"branches"``, ``"uneven chain"``, ``"long skip"``,
+        ``"transformer block"``.
     budget : int or str, optional
         Budget of the second tab, in bytes or as a size such as ``"3 GiB"``. Only values and their gradients count.
         Default: the peak of the plan in the middle of the time-centric curve.

@@ -41,7 +41,8 @@ def playground(graph: Graph | str | None = None) -> Playground:
     ----------
     graph : Graph or str, optional
         A graph of at most 16 nodes, or the name of a small graph: ``"chain"``, ``"diamond"``, ``"residual"``,
-        ``"inception"``, ``"u-net"``, ``"branches"``, ``"uneven chain"``, ``"long skip"``. Default: ``"diamond"``.
+        ``"inception"``, ``"u-net"``, ``"branches"``, ``"uneven chain"``, ``"long skip"``,
+        ``"transformer block"``. Default: ``"diamond"``.
 
     Returns
     -------

@@ -32,7 +32,8 @@ def step_strategy(
     ----------
     graph : Graph or str
         A graph of 1 to 16 nodes, or the name of a small graph: ``"chain"``, ``"diamond"``, ``"residual"``,
-        ``"inception"``, ``"u-net"``, ``"branches"``, ``"uneven chain"``, ``"long skip"``.
+        ``"inception"``, ``"u-net"``, ``"branches"``, ``"uneven chain"``, ``"long skip"``,
+        ``"transformer block"``.
     sequence : sequence of sets of node names, or Plan, optional
         The lower sets L₁ ⊊ … ⊊ V. V, the set of all nodes, may be left out. Default: the time-centric and the
         memory-centric plan of ``budget`` are shown side by side.
