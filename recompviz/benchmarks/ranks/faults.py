@@ -1,10 +1,10 @@
-"""Faults of single ranks: every other rank must end with an error within its time limit, and none may hang.
+"""Faults of single ranks: every other rank must end as expected within the time limit, and none may hang.
 
     python -m recompviz.benchmarks.ranks.faults              # all faults, two processes
     python -m recompviz.benchmarks.ranks.faults --world 4
 
-A row has the fault, and for each rank how it ended and after how many seconds. With a rank number, the module is the
-program of one process.
+A row has the fault, the expected result, and for each rank how it ended and after how many seconds. With the name of a
+fault as argument, the module is the program of one process.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def outcomes(fault: str, world: int) -> list[str]:
 
 
 def worker(fault: str) -> None:
-    """Run one process, and print how it ended; a process says that it will be killed before it is."""
+    """Run one process, and print how it ended. A process that is to be killed prints this before."""
     torch.set_num_threads(1)
     dist.init_process_group("gloo", timeout=timedelta(seconds=LIMIT))
     rank, last = dist.get_rank(), dist.get_world_size() - 1

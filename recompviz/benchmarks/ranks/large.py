@@ -1,11 +1,12 @@
-"""The peak of every kind of rank for models that fit no machine at hand, from one process without memory.
+"""The peak of every kind of rank for models too large for this machine, from one process with tensors without memory.
 
     python -m recompviz.benchmarks.ranks.large             # Llama of 70 and 405 billion parameters, 512 ranks
     python -m recompviz.benchmarks.ranks.large 70b --shards 64
 
-The models are on the meta device. They train in bfloat16 with parts, optimizer state (AdamW) and reduction in float32;
-the batch is one sequence of 8,192 tokens on each rank. The figures are estimates for CUDA: sizes are exact, and the
-workspace inside operators, the buffers of NCCL, the CUDA context and fragmentation are not known.
+The models are on the meta device and train in bfloat16. The parts of the parameters that a rank stores, the state of
+the optimizer (AdamW) and the reduction of gradients are in float32. The batch is one sequence of 8,192 tokens on each
+rank. The figures are estimates for CUDA: the sizes of tensors are exact, but the workspace inside operators, the
+buffers of NCCL, the CUDA context and fragmentation are not counted.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ TOKENS = 8192
 
 
 def traced(name: str, tokens: int = TOKENS, **sizes: int) -> rv.Trace:
-    """Return the estimated trace of a step of a Llama with AdamW; ``sizes`` replace those of its name."""
+    """Return the estimated trace of a step of a Llama with AdamW; ``sizes`` replace those of ``SIZES[name]``."""
     with torch.device("meta"):
         model = llama(**{**SIZES[name], "context": tokens, **sizes}).to(torch.bfloat16)
         given = torch.zeros(1, tokens, dtype=torch.long)

@@ -3,9 +3,9 @@
     python -m recompviz.benchmarks.ranks.resharding            # 12 blocks, 8 shards; under a minute
     python -m recompviz.benchmarks.ranks.resharding --measure  # also measures some points in two processes
 
-The table shows always and never resharding, every second block gathered, the last blocks gathered, and the points of
-the curve, which also recompute. *time* is the time of the second all-gathers and of recomputation, in milliseconds, as
-if nothing overlapped.
+The rows are: reshard always, keep every second block gathered, keep the last half of the blocks gathered, reshard
+never, and the points of the curve, which also recompute. *time* is the time of the second all-gathers and of
+recomputation, in milliseconds, as if nothing overlapped.
 """
 
 from __future__ import annotations

@@ -4,9 +4,10 @@ A unit that reshards frees its gathered parameters after its forward pass, and p
 the forward pass, a gathered parameter is kept or made again. Each point of the curve therefore chooses both: the units
 that keep their parameters gathered, and a plan for the values.
 
-Which units keep is searched among few choices. All kept parameters are alive when the backward pass starts, and a unit
-that keeps also needs no buffer for the all-gather ahead. So for equal units, the last ones should keep: the backward
-pass frees them first. For unequal units, those that save the most time for each byte are tried, too.
+Few choices of units are tried. All parameters that are kept are alive when the backward pass starts, and a unit that
+keeps its parameters needs no buffer for a prefetched all-gather. The backward pass frees the parameters of the last
+units first, so for equal units the last ones should keep theirs. For unequal units, those that save the most time for
+each byte are also tried.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ class GatherTime:
     Attributes
     ----------
     latency : float
-        Time of a gathering without bytes, in the unit of ``graph.time``, for example milliseconds.
+        Time of an all-gather of no bytes, in the unit of ``graph.time``, for example milliseconds.
     bandwidth : float
         Bytes that a rank receives in one unit of time.
     """
@@ -99,7 +100,7 @@ def reshard_point(
 def reshard_front(
     graph: Graph, joint: JointGraph, sharding: Sharding, plans: Sequence[Plan], gather: GatherTime
 ) -> tuple[ReshardPoint, ...]:
-    """Return the best points found, by rising time and falling peak. No point is better in both than another.
+    """Return the best points found, by rising time and falling peak. No point has both less time and a lower peak.
 
     Parameters
     ----------

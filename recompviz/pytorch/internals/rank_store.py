@@ -1,6 +1,7 @@
 """The key-value store through which the processes of a group find each other, for messages with a time limit.
 
-A collective waits for all ranks. A message in the store can be waited for with a limit, and shows who has not written.
+A collective does not tell which rank is missing. A reader of the store waits with a time limit, and then knows which
+ranks have written no message.
 
 Private PyTorch used here: ``torch.distributed.distributed_c10d._get_default_store``. Tried on torch 2.13.0, with gloo.
 """
@@ -43,18 +44,18 @@ class RankStore:
         self._store: Any = dist.distributed_c10d.PrefixStore(prefix, store)
 
     def write(self, name: str, text: str) -> None:
-        """Write this rank's message, if it is the first with this name."""
+        """Write this rank's message. It replaces an earlier one of the same name."""
         self._try(lambda: self._store.set(f"{name}/{self.rank}", text))
 
     def read(self, name: str, ranks: Sequence[int], until: float) -> dict[int, str]:
-        """Return the messages of the ranks that have written when all have, or when the time is over.
+        """Wait until all of the ranks have written, or until the time is over; return the messages by rank.
 
         Parameters
         ----------
         name : str
         ranks : sequence of int
         until : float
-            The time by ``time.monotonic``.
+            The end of the wait, as a time of ``time.monotonic``. Messages that are in the store are read even later.
 
         Raises
         ------

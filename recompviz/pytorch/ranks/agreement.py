@@ -51,7 +51,7 @@ def shared_plans(
     total : int, float or str, optional
         The most bytes that this rank may take, or a text such as ``"10 GiB"``. Ranks may give different totals.
     seconds : float
-        The time limit for planning and for the answers of all ranks.
+        The time limit for planning and for the answers of all ranks together, in seconds.
 
     Returns
     -------
@@ -131,12 +131,12 @@ def confirm_plans(plans: Sequence[UnitPlan], *, seconds: float = 60.0) -> None:
     ----------
     plans : sequence of UnitPlan
     seconds : float
-        The time limit for the answers of all ranks.
+        The time limit for the answers of all ranks, in seconds.
 
     Raises
     ------
     RanksDisagree
-        If plans differ, or a rank does not answer in time.
+        If plans differ, if a rank does not answer in time, or if rank 0 has ended.
     """
     store = RankStore(f"recompviz/confirm/{next(_numbers)}")
     try:

@@ -81,12 +81,12 @@ class RankStep:
         return self.planner.plan(total)
 
     def reshard_curve(self, latency: float, bandwidth: float) -> tuple[ReshardPoint, ...]:
-        """Return the trade-off of gathering again, recomputation and peak, by rising time and falling peak.
+        """Return the best points found, by rising time (of second all-gathers and recomputation) and falling peak.
 
         Parameters
         ----------
         latency : float
-            Time of an all-gather without bytes, in the unit of ``graph.time``: milliseconds, unless the trace has other
+            Time of an all-gather of no bytes, in the unit of ``graph.time``: milliseconds, unless the trace has other
             costs.
         bandwidth : float
             Bytes that a rank receives in one unit of time, for example per millisecond.
@@ -151,7 +151,8 @@ def shard_step(
     replicas : int
         The number of groups of ``shards`` ranks (HSDP). The gradients are then also reduced over the groups.
     reshard : bool or mapping of str to bool
-        ``reshard_after_forward`` of the units, for all or by path. The root never reshards, as in PyTorch.
+        ``reshard_after_forward`` of the units: one value for all, or a value by path or pattern. A unit that fits none
+        of them reshards. The root never reshards, as in PyTorch.
     rank : int
         The rank within its group of ``shards`` ranks.
     stored, reduced : torch.dtype, optional
@@ -202,7 +203,7 @@ def shard_step(
 def replicate_step(trace: Trace, *, units: Iterable[str] = (), bucket_view: bool = False, rank: int = 0) -> RankStep:
     """Return the training step of one rank under ``torch.nn.parallel.DistributedDataParallel`` (DDP).
 
-    Each rank has all parameters, and buckets in which gradients are reduced. All ranks hold the same.
+    Each rank has all parameters, and buckets in which gradients are reduced. All ranks use the same memory.
 
     Parameters
     ----------
@@ -236,7 +237,7 @@ def replicate_step(trace: Trace, *, units: Iterable[str] = (), bucket_view: bool
 
 @dataclass(frozen=True, eq=False)
 class RankKind:
-    """Ranks that hold the same; made by :func:`rank_kinds`.
+    """Ranks with equal memory use; made by :func:`rank_kinds`.
 
     Attributes
     ----------
@@ -253,8 +254,8 @@ class RankKind:
 def rank_kinds(trace: Trace, shards: int, units: Iterable[str], **options: Any) -> tuple[RankKind, ...]:
     """Return the kinds of ranks of a sharded training step, each with its first rank's step.
 
-    All ranks hold the same gathered parameters, buffers and values. If parameters are not divided evenly, the last
-    ranks have fewer rows, and so less state of the optimizer.
+    Gathered parameters, buffers and values have the same sizes on all ranks. If parameters are not divided evenly, the
+    last ranks have fewer rows, and so less state of the optimizer.
 
     Parameters
     ----------
