@@ -152,8 +152,14 @@ def closes_wait() -> bool:
 
 
 @contextlib.contextmanager
-def memory_window(device: torch.device) -> Iterator[MemoryWindow]:
+def memory_window(device: torch.device, reads: bool = False) -> Iterator[MemoryWindow]:
     """Record every allocation and free in a ``with`` block.
+
+    Parameters
+    ----------
+    device : torch.device
+    reads : bool
+        Whether to record the storages that each operator reads, too.
 
     Yields
     ------
@@ -170,10 +176,10 @@ def memory_window(device: torch.device) -> Iterator[MemoryWindow]:
             _open_windows.pop().stop()
         if profiler_runs():
             raise ProfilerBusy
-        yield from _recorded(device)
+        yield from _recorded(device, reads)
 
 
-def _recorded(device: torch.device) -> Iterator[MemoryWindow]:
+def _recorded(device: torch.device, reads: bool) -> Iterator[MemoryWindow]:
     gc.collect()
     peaks = AllocatorPeaks(device)
     peaks.begin()
@@ -187,7 +193,10 @@ def _recorded(device: torch.device) -> Iterator[MemoryWindow]:
     with undone(stop):
         # acc_events: there is only one profiling cycle, and torch 2.10 warns about several
         with profile(
-            activities=runtime(device).profiler_activities(), profile_memory=True, acc_events=True
+            activities=runtime(device).profiler_activities(),
+            profile_memory=True,
+            record_shapes=reads,
+            acc_events=True,
         ) as profiled:
             window = MemoryWindow(profiled)
             start = time.perf_counter()

@@ -1,7 +1,7 @@
 """Allocations, frees and named ranges that PyTorch's profiler records.
 
 Private PyTorch used here: ``torch._C._profiler`` (``_RecordFunctionFast``, ``_EventType``),
-``profile.profiler.kineto_results``, ``torch._C._autograd._disable_profiler``,
+``profile.profiler.kineto_results``, ``extra_fields.inputs`` of its events, ``torch._C._autograd._disable_profiler``,
 ``torch.autograd.profiler._run_on_profiler_stop`` and ``torch.autograd.profiler._is_profiler_enabled``. Tried on torch
 2.11.0, 2.12.1, 2.13.0 and 2.14.1, on the CPU.
 """
@@ -16,7 +16,7 @@ import torch
 
 from recompviz.core.steps.allocations import AllocationEvent
 
-__all__ = ["allocation_events", "named_range", "profiler_runs", "quiet_profiler", "stop_profiler"]
+__all__ = ["allocation_events", "named_range", "older_reads", "profiler_runs", "quiet_profiler", "stop_profiler"]
 
 
 def named_range(name: str) -> contextlib.AbstractContextManager[None]:
@@ -82,3 +82,56 @@ def allocation_events(
         stack.extend((child, scope) for child in reversed(event.children))
     found.sort(key=lambda row: row[:2])
     return [AllocationEvent(at, *row[2:]) for at, row in enumerate(found)]
+
+
+def older_reads(profile: torch.profiler.profile, device_type: str) -> dict[int, int]:
+    """Return the storages that operators outside ranges named ``"rv:…"`` read, and that are older than the profile.
+
+    Parameters
+    ----------
+    profile : torch.profiler.profile
+        Recorded with ``profile_memory=True`` and ``record_shapes=True``.
+    device_type : str
+        ``"cpu"`` or ``"cuda"``.
+
+    Returns
+    -------
+    dict of int to int
+        For the address of each storage, the bytes that the largest tensor read from it spans.
+    """
+    kinds = torch._C._profiler._EventType
+    profiler = profile.profiler
+    assert profiler is not None
+    assert profiler.kineto_results is not None
+    rows: list[tuple[int, int, int, Any]] = []  # time, order, block or 0, bytes or what an operator reads
+    stack: list[tuple[Any, bool]] = [(root, False) for root in profiler.kineto_results.experimental_event_tree()]
+    while stack:
+        event, inside = stack.pop()
+        if event.tag == kinds.Allocation:
+            rows.append((event.start_time_ns, len(rows), event.extra_fields.ptr, event.extra_fields.alloc_size))
+        elif event.tag == kinds.TorchOp:
+            inside = inside or event.name.startswith("rv:")
+            if not inside:
+                rows.append((event.start_time_ns, len(rows), 0, event.extra_fields.inputs))
+        stack.extend((child, inside) for child in reversed(event.children))
+    made: set[int] = set()
+    found: dict[int, int] = {}
+    for _, _, address, value in sorted(rows, key=lambda row: row[:2]):
+        if address and value > 0:
+            made.add(address)
+        elif address:
+            made.discard(address)
+        else:
+            for one in (part for given in value for part in (given if isinstance(given, list) else [given])):
+                place = getattr(one, "storage_data_ptr", None)
+                if place and place not in made and str(one.device).split(":")[0] == device_type:
+                    found[place] = max(found.get(place, 0), _span(one))
+    return found
+
+
+def _span(tensor: Any) -> int:
+    """The bytes from the first to the last element of a tensor, of which the profiler recorded sizes and strides."""
+    if 0 in tensor.sizes:
+        return 0
+    last = sum((size - 1) * stride for size, stride in zip(tensor.sizes, tensor.strides, strict=False))
+    return int(last + 1) * int(tensor.dtype.itemsize)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
-from recompviz.pytorch.internals.tensors import StorageWeakRef, weak_storage
+from recompviz.pytorch.internals.tensors import StorageWeakRef, address_of, weak_storage
 
 if TYPE_CHECKING:
     import torch
@@ -29,11 +29,14 @@ class LiveOutput(NamedTuple):
         Bytes that the allocator takes for the storage.
     device : str
         The type of the device.
+    address : int
+        The address at which the storage begins.
     """
 
     reference: StorageWeakRef
     size: int
     device: str
+    address: int = 0
 
     @property
     def key(self) -> int:
@@ -56,7 +59,7 @@ def note_outputs(outputs: Iterable[torch.Tensor], sizes: Iterable[int]) -> None:
     for output, size in zip(outputs, sizes, strict=True):
         reference = weak_storage(output)
         if reference is not None:
-            live = LiveOutput(reference, size, output.device.type)
+            live = LiveOutput(reference, size, output.device.type, address_of(output))
             _outputs[live.key] = live
     if len(_outputs) > _most:
         _most = max(FEWEST, 2 * len(_alive()))

@@ -77,10 +77,16 @@ class OtherModels:
     ----------
     owner : Owner
         The budget. It is held by a weak reference.
+
+    Attributes
+    ----------
+    unnamed : int
+        Bytes that existed before the last recorded step, that its code reads, and that nobody named.
     """
 
     def __init__(self, owner: Owner) -> None:
         self._owner = weakref.ref(owner)
+        self.unnamed = 0
         self._last_use = -1
         self._last_start = next(_moments)
         self._before: weakref.WeakKeyDictionary[Region, int] = weakref.WeakKeyDictionary()
@@ -109,7 +115,13 @@ class OtherModels:
         self._meet()
         self._last_start = next(_moments)
         totals = [other.total for other in (*outer, *self._inner) if other.total is not None]
-        return Shared(min([total, *totals]), sum(other.others.held_before(region) for other in outer))
+        held = sum(other.others.held_before(region) + other.others.unnamed for other in outer)
+        return Shared(min([total, *totals]), held)
+
+    @property
+    def inside(self) -> bool:
+        """Whether graphs of another model existed when the current step of this model started."""
+        return bool(self._outer)
 
     def held_before(self, region: Region) -> int:
         """Bytes that the code outside the regions holds when another model starts with this region, as recorded."""

@@ -16,7 +16,7 @@ from torch import nn
 from recompviz.core.steps.joint import Category
 from recompviz.pytorch.internals.devices.runtimes import runtime
 from recompviz.pytorch.internals.optimizers import closure_bytes, state_tensors
-from recompviz.pytorch.internals.tensors import has_lazy_parameters, storage_key
+from recompviz.pytorch.internals.tensors import address_of, has_lazy_parameters, storage_key
 from recompviz.pytorch.running.held_objects import HeldObjects
 from recompviz.pytorch.running.live_outputs import LiveOutput, live_outputs
 
@@ -246,6 +246,26 @@ class ResidentMemory:
             unknown = unknown if unknown > UNKNOWN_BYTES else 0
             totals[Category.OTHER] = totals.get(Category.OTHER, 0) + unknown
         return now, inside, outputs
+
+    def addresses(self, run: Run, others: Sequence[ResidentMemory]) -> set[int]:
+        """Return the addresses of all storages that :meth:`count` counts when ``run`` starts."""
+        values, parameters = self._values()
+        optimizers = _optimizers_of(self.optimizer, self._region_parameter_ids)
+        trained = _parameters_of(optimizers)
+        found: list[Any] = [
+            *values,
+            *(run.arguments or []),
+            *self._held.lasting(),
+            *self._held.of_this_step(),
+            *trained,
+        ]
+        found += [*state_tensors(optimizers), *(p.grad for p in [*parameters, *trained] if p.is_leaf)]
+        for memory in (self, *others):
+            found += [reference() for reference in memory._inputs]
+        for other in others:
+            found += [*other._lasting_tensors(), *other._gradients()]
+        living = {address_of(value) for value in found if isinstance(value, torch.Tensor)}
+        return living | {live.address for live in live_outputs(run.region.device.type)}
 
     def counted(self, key: int) -> bool:
         """Return whether the last :meth:`count` counted the storage with this key."""

@@ -164,7 +164,7 @@ class StepBudget:
         self._free = 0  # bytes for the next run of a step that is not planned
         self._resident_before = 0  # the memory in use before the recorded step
         self._recorded_number = 0
-        self._recorded_planned = False
+        self._recorded_planned = self._recorded_inside = False
         self._warned_over = False
         # graphs without a backward pass: those that were checked, and those that ran in a recorded step
         self._inferred: weakref.WeakSet[Region] = weakref.WeakSet()
@@ -310,7 +310,7 @@ class StepBudget:
             Whether a backward pass ran in the previous step.
         """
         if self.recording is not None:
-            self._finish_recording()
+            self._finish_recording(run)
         if self._step is not None and self._step.unknown:
             self._record_again[self._step.model.regions[0]] = MOST_FAILED_RECORDINGS
         self._order, self._step = [], None
@@ -324,7 +324,7 @@ class StepBudget:
         if model is not None:
             self._step = self._planned_step(run, model)
             if self._shows_more(model, self._step.growth):
-                self._start_recording(first)
+                self._start_recording(run)
                 if self.recording is not None:
                     self._record_again[first] -= 1
             return
@@ -332,7 +332,7 @@ class StepBudget:
         started = self._warm_ups[first]
         waits = started < self._next_try.get(first, 0) and (self.flaw is not None or not trained)
         if started >= UNRECORDED_STEPS and not waits:
-            self._start_recording(first)
+            self._start_recording(run)
         self._warm_ups[first] += 1
 
     def _planned_step(self, run: Run, model: StepModel) -> PlanChooser:
@@ -478,7 +478,8 @@ class StepBudget:
 
     # ---------------------------------------------------------------- recording
 
-    def _start_recording(self, first: Region) -> None:
+    def _start_recording(self, run: Run) -> None:
+        first = run.region
         if backward_runs():
             self._note_failure(first, IN_BACKWARD)
             return
@@ -492,9 +493,11 @@ class StepBudget:
             self._deferred[first] += 1
             return
         self._deferred[first] = 0
-        self.recording = StepRecorder.start(first.device, self.memory.outputs)
+        self.recording = StepRecorder.start(
+            first.device, self.memory.outputs, frozenset(self.memory.addresses(run, self.others.memories()))
+        )
         self._resident_before, self._recorded_number = self._limit - self._room, self.steps
-        self._recorded_planned = self._step is not None
+        self._recorded_planned, self._recorded_inside = self._step is not None, self.others.inside
         if self.recording is None:
             self._note_failure(first, BUSY)
 
@@ -517,8 +520,11 @@ class StepBudget:
                 UnplannedStep,
             )
 
-    def _finish_recording(self) -> None:
-        """Read the recorded step and make, extend or merge the model of steps with the same first region."""
+    def _finish_recording(self, run: Run) -> None:
+        """Read the recorded step and make, extend or merge the model of steps with the same first region.
+
+        ``run`` starts the step that follows.
+        """
         recording, self.recording = self.recording, None
         assert recording is not None
         passes = recording.finish()
@@ -542,6 +548,10 @@ class StepBudget:
         }
         found |= {other.inputs[address] for _, other in recording.others for address in other.older_inputs}
         older = sum(size for key, size in found if not self.memory.counted(key))
+        if not self._recorded_inside:  # otherwise what is older belongs to the step of another model, which counts it
+            known = self.memory.addresses(run, self.others.memories())
+            self.others.unnamed = recording.unnamed(known, run.region.folded.joint.rounded)
+            older += self.others.unnamed
         self._check_recorded(self._resident_before + recording.peak + older)
         recorded = model_of_step(
             [self.regions[region] for region in self._order],

@@ -8,12 +8,12 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
 
-from recompviz.core.steps.allocations import read_allocations
+from recompviz.core.steps.allocations import Allocations, read_allocations
 from recompviz.pytorch.internals.autograd import after_backward, backward_runs, keeps_graph
 from recompviz.pytorch.internals.captures import callers
 from recompviz.pytorch.internals.devices.runtimes import runtime
@@ -37,6 +37,7 @@ from recompviz.pytorch.running.recorded_step import (
     read_recording,
 )
 from recompviz.pytorch.running.region import Region, Run, Stage
+from recompviz.pytorch.running.unnamed_memory import left_behind, read_before
 
 
 class Flaw(NamedTuple):
@@ -75,6 +76,8 @@ class StepRecorder:
         The device whose allocations are recorded.
     outputs : sequence of LiveOutput
         Outputs of earlier steps, or of other models, that are alive when the step starts.
+    known : set of int
+        Addresses of the storages that are counted when the step starts.
 
     Attributes
     ----------
@@ -94,8 +97,11 @@ class StepRecorder:
         The number of runs that started before the first backward pass.
     """
 
-    def __init__(self, device: torch.device, outputs: Sequence[LiveOutput] = ()) -> None:
-        self.device, self.outputs = device, outputs
+    def __init__(
+        self, device: torch.device, outputs: Sequence[LiveOutput] = (), known: frozenset[int] = frozenset()
+    ) -> None:
+        self.device, self.outputs, self.known = device, outputs, known
+        self._blocks: Allocations | None = None
         self.peak = self.freed_outputs = self.forwards = 0
         self.runs: list[PassRecord] = []
         self.others: list[tuple[Region, OtherRun]] = []
@@ -109,15 +115,17 @@ class StepRecorder:
         self._thread = threading.get_ident()
 
     @classmethod
-    def start(cls, device: torch.device, outputs: Sequence[LiveOutput] = ()) -> StepRecorder | None:
+    def start(
+        cls, device: torch.device, outputs: Sequence[LiveOutput] = (), known: frozenset[int] = frozenset()
+    ) -> StepRecorder | None:
         """Start recording a step. Return None if another profiler is running.
 
         Call this in the main thread. A profiler that another thread started cannot be stopped safely when the backward
         pass has ended.
         """
-        recorder = cls(device, outputs)
+        recorder = cls(device, outputs, known)
         try:
-            recorder._window = recorder._stack.enter_context(memory_window(device))
+            recorder._window = recorder._stack.enter_context(memory_window(device, reads=True))
         except ProfilerBusy:
             return None
         note_open(recorder)
@@ -198,8 +206,27 @@ class StepRecorder:
                 self.flaw = OTHER_THREAD
             return []
         events = list(allocation_events(self._window.profiled, self.device.type, ("rv:",)))
-        self.peak = read_allocations(event for event in events if event.address).peak
+        self._blocks = read_allocations(event for event in events if event.address)
+        self.peak = self._blocks.peak
         return read_recording(events, self.runs, [other for _, other in self.others])
+
+    def unnamed(self, known: set[int], rounded: Callable[[int], int]) -> int:
+        """Count the bytes that the step read or left behind and that nobody named. Call it after :meth:`finish`.
+
+        Parameters
+        ----------
+        known : set of int
+            Addresses of the storages that are counted now, when the next step starts.
+        rounded : callable (int) → int
+            Returns the bytes that the allocator takes for a size.
+        """
+        assert self._blocks is not None
+        if runtime(self.device).allocated() is not None:  # the allocator counts everything
+            return 0
+        inputs = {address for record in self.runs for address in record.inputs}
+        inputs |= {address for _, other in self.others for address in other.inputs}
+        before = read_before(self._window.profiled, self.device.type, known | self.known | inputs, rounded)
+        return before + left_behind(self._blocks, known)
 
 
 class _PassObserver:

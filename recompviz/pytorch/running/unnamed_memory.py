@@ -1,0 +1,57 @@
+"""Memory of a recorded training step that nobody named: what its eager code reads, and what it leaves for the next.
+
+Examples are targets, a teacher that is not compiled, and a loss that the caller keeps until the next step: the storage
+of a mean squared error is as large as the outputs. On CUDA the allocator counts all of it. On the CPU, the recording
+shows which storages the operators read, and which blocks are not freed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from recompviz.pytorch.internals.profiler import older_reads
+from recompviz.pytorch.internals.tensors import living_addresses
+
+if TYPE_CHECKING:
+    from recompviz.core.steps.allocations import Allocations
+
+# Smaller blocks that a step leaves behind are not looked for: the search takes milliseconds.
+LEAST_LEFT = 4096
+
+
+def read_before(profile: Any, device: str, known: Iterable[int], rounded: Callable[[int], int]) -> int:
+    """Count the bytes of the storages that code outside the regions reads, and that existed before the step.
+
+    Parameters
+    ----------
+    profile : torch.profiler.profile
+        Of the step, with the storages that each operator reads.
+    device : str
+        The type of the device.
+    known : iterable of int
+        Addresses of storages that are counted elsewhere.
+    rounded : callable (int) → int
+        Returns the bytes that the allocator takes for a size.
+    """
+    reads = older_reads(profile, device)
+    return sum(rounded(size) for address, size in reads.items() if size and address not in set(known))
+
+
+def left_behind(blocks: Allocations, known: Iterable[int]) -> int:
+    """Count the bytes of blocks that the step allocated, and that tensors still refer to when the next step starts.
+
+    Parameters
+    ----------
+    blocks : Allocations
+        Of the step.
+    known : iterable of int
+        Addresses of storages that are counted elsewhere.
+    """
+    counted = set(known)
+    left = {
+        int(address): int(size)
+        for address, size, death in zip(blocks.address, blocks.size, blocks.death, strict=True)
+        if death < 0 and size >= LEAST_LEFT and int(address) not in counted
+    }
+    return sum(left[address] for address in living_addresses(left))
