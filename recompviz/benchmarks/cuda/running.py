@@ -28,10 +28,11 @@ COULD_NOT = "could not finish"
 
 
 def run_parts(chosen: list[Part], device: str, out: Path, minutes: float, again: bool) -> list[dict[str, Any]]:
-    """Run the chosen parts in their order, and return the result of each.
+    """Start the chosen parts in their order, and return the result of each.
 
     A part may use its own time limit, but not the time that is reserved for the parts after it. Time that a part does
-    not use is left for the parts after it.
+    not use is left for the parts after it. A part with ``beside`` runs at the same time as the parts after it, up to
+    the next part with ``plans``.
 
     Parameters
     ----------
@@ -42,7 +43,7 @@ def run_parts(chosen: list[Part], device: str, out: Path, minutes: float, again:
     minutes : float
         The time for all parts together.
     again : bool
-        Whether parts run although their result is there.
+        Whether a part runs although ``out`` has its result on this device.
     """
     ends = time.monotonic() + 60 * minutes - RESERVE
     stretch = stretched(minutes)

@@ -254,7 +254,7 @@ def any_arguments(drawn: random.Random) -> tuple[str, str, Callable[[], Any], Ca
     kind, what : str
         The kind of the call, and the call as text.
     made : callable () → object
-        Calls it.
+        Makes the call.
     right : callable (object) → bool
         Whether a result is right.
     """

@@ -82,12 +82,12 @@ class Uses:
 
     @property
     def floor(self) -> int:
-        """A lower bound on the peak: the most bytes that every strategy holds at one call."""
+        """A lower bound on the peak: the most bytes that every strategy holds during a call or after the last call."""
         return max(int(self.fixed.max(initial=0)), self.after)
 
     @property
     def call_cost(self) -> NDArray[np.float64]:
-        """A cost for each call, such that a node costs at least as much as its calls that run again."""
+        """A cost for each call. The costs of calls that run again add up to at most the costs of their nodes."""
         cost = np.zeros(len(self.joint.calls))
         for v, calls in enumerate(self.node_calls):
             for c in calls:
