@@ -2,9 +2,9 @@
 
 The notebook can run other cells meanwhile. If the function raises an error, the job ends in the state ``"failed"``.
 
-Later jobs use the same threads again. The C library has a limited number of heaps. In a notebook all of them are in
-use, so that each new thread gets another heap, and each heap keeps free memory for its largest job. With a new thread
-for each job, the resident memory of the kernel grew for hours.
+The threads are used again for later jobs. The C library has several heaps, and a new thread may allocate from any of
+them. Each heap keeps the memory of the largest job that used it. With a new thread for each job, the resident memory of
+the kernel therefore grew for hours.
 """
 
 from __future__ import annotations
