@@ -187,7 +187,7 @@ class LoopSession:
             self._advance()
 
     def stop(self) -> None:
-        """End the observation, and make the report from the steps so far. When it is complete, do nothing."""
+        """End the observation, and make the report from the steps so far. After a complete observation, do nothing."""
         if self._observer is None or self._report is not None:
             return
         if self._advance == self._recorded_step:

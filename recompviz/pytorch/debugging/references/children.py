@@ -107,8 +107,8 @@ def _contents(cell: types.CellType) -> Any:
 def children(value: Any) -> Iterator[tuple[Any, str]]:
     """Yield the objects to which an object refers, except the variables of a function.
 
-    Of a collection with more than 5,000 items, only the oldest 500 and the newest 5,000 items are yielded; of a set, any
-    5,000 items. For most objects of PyTorch, NumPy and some other libraries, nothing is yielded.
+    Of a collection with more than 5,000 items, only the oldest 500 and the newest 5,000 items are yielded. Of a set,
+    any 5,000 items are yielded. For most objects of PyTorch, NumPy and some other libraries, nothing is yielded.
 
     Yields
     ------
