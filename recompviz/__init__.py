@@ -25,6 +25,7 @@ _MODULES = {
     "Finding": "recompviz.core.reports.findings",
     "Gap": "recompviz.core.plans.gap",
     "Graph": "recompviz.core.graphs.graph",
+    "GraphComparison": "recompviz.core.reports.graph_comparison",
     "GraphError": "recompviz.core.base.errors",
     "ImpossiblePin": "recompviz.core.base.errors",
     "InfeasibleBudget": "recompviz.core.base.errors",
@@ -41,6 +42,7 @@ _MODULES = {
     "RunComparison": "recompviz.core.reports.run_comparison",
     "SnapshotError": "recompviz.core.snapshots.reader",
     "RecompvizError": "recompviz.core.base.errors",
+    "Race": "recompviz.core.reports.race_report",
     "RankStep": "recompviz.pytorch.ranks.rank_step",
     "RanksDisagree": "recompviz.pytorch.ranks.agreement",
     "Roofline": "recompviz.pytorch.tracing.costs",
@@ -54,6 +56,7 @@ _MODULES = {
     "apply": "recompviz.pytorch.running.planned",
     "checkpoint_policy": "recompviz.pytorch.running.selective",
     "compile": "recompviz.pytorch.running.compiled",
+    "compare_traces": "recompviz.widgets.explorer.compared_traces",
     "compare_runs": "recompviz.core.reports.run_comparison",
     "debug": "recompviz.widgets.explorer.debug_model",
     "debug_steps": "recompviz.pytorch.debugging.loop_session",
@@ -74,6 +77,7 @@ _MODULES = {
     "plan_units": "recompviz.pytorch.ranks.planned_units",
     "quiz": "recompviz.core.teaching.course",
     "rank_kinds": "recompviz.pytorch.ranks.rank_step",
+    "race": "recompviz.pytorch.measuring.racing",
     "replicate_step": "recompviz.pytorch.ranks.rank_step",
     "score": "recompviz.core.teaching.course",
     "shard_step": "recompviz.pytorch.ranks.rank_step",
@@ -112,7 +116,9 @@ if TYPE_CHECKING:
     from recompviz.core.plans.plan import Plan as Plan
     from recompviz.core.plans.plan_table import PlanTable as PlanTable
     from recompviz.core.reports.findings import Finding as Finding
+    from recompviz.core.reports.graph_comparison import GraphComparison as GraphComparison
     from recompviz.core.reports.memory_report import MemoryReport as MemoryReport
+    from recompviz.core.reports.race_report import Race as Race
     from recompviz.core.reports.run_comparison import RunComparison as RunComparison
     from recompviz.core.reports.run_comparison import compare_runs as compare_runs
     from recompviz.core.reports.training_step import StepReport as StepReport
@@ -138,6 +144,7 @@ if TYPE_CHECKING:
     from recompviz.pytorch.measuring.entry import trace as trace
     from recompviz.pytorch.measuring.gap_report import explain_gap as explain_gap
     from recompviz.pytorch.measuring.meter import measure as measure
+    from recompviz.pytorch.measuring.racing import race as race
     from recompviz.pytorch.ranks.agreement import RanksDisagree as RanksDisagree
     from recompviz.pytorch.ranks.agreement import confirm_plans as confirm_plans
     from recompviz.pytorch.ranks.agreement import shared_plans as shared_plans
@@ -157,6 +164,7 @@ if TYPE_CHECKING:
     from recompviz.pytorch.tracing.step import TraceError as TraceError
     from recompviz.pytorch.tracing.traced_step import Trace as Trace
     from recompviz.pytorch.tracing.traced_step import simulate as simulate
+    from recompviz.widgets.explorer.compared_traces import compare_traces as compare_traces
     from recompviz.widgets.explorer.debug_model import debug as debug
     from recompviz.widgets.explorer.explore_model import explore as explore
     from recompviz.widgets.explorer.explorer import Explorer as Explorer

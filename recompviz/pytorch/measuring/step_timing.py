@@ -1,9 +1,9 @@
-"""``time_pairs`` times eager and planned training steps in pairs, so that other load on the machine slows both."""
+"""Times of eager and planned training steps that run in turn, so that other load on the machine slows all of them."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -38,12 +38,41 @@ def time_pairs(trace: Trace, planned: PlannedModule, progress: Callable[[int, in
     progress : callable (done, total), optional
         Called before each pair. If it raises an error, the function stops with this error.
     """
+    eager, plan = time_turns(trace, [trace.step, planned], PAIRS, SECONDS, progress)
+    extra = planned.plan.overhead if trace.cost_unit.startswith("ms") else None
+    return StepTimes(eager, plan, extra)
+
+
+def time_turns(
+    trace: Trace,
+    modules: Sequence[torch.nn.Module],
+    rounds: int,
+    seconds: float,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[tuple[float, ...]]:
+    """Run training steps of several modules in turn, and return the wall-clock times of each one in milliseconds.
+
+    Each round runs one step of every module; the order rotates. Before the first round, each module runs once to warm
+    up. The state that the steps change is restored.
+
+    Parameters
+    ----------
+    trace : Trace
+    modules : sequence of torch.nn.Module
+        ``trace.step``, and the traced step under plans, from :func:`recompviz.apply`.
+    rounds : int
+        The most rounds.
+    seconds : float
+        No further round starts after this time. One round always runs.
+    progress : callable (done, total), optional
+        Called before each round. If it raises an error, the function stops with this error.
+    """
     device = runtime(trace.device)
 
-    def step_of(module: torch.nn.Module) -> tuple[MeasurementRun, Callable[[], object]]:
+    def step_of(module: torch.nn.Module) -> Callable[[], object]:
         run_with = runner_of(module, trace.arguments)
         measurement = MeasurementRun(module, torch.device(trace.device), trace.optimizer, trace.arguments)
-        return measurement, lambda: measurement.one_step(run_with(None))
+        return lambda: measurement.one_step(run_with(None))
 
     def timed(step: Callable[[], object]) -> float:
         device.synchronize()
@@ -52,18 +81,17 @@ def time_pairs(trace: Trace, planned: PlannedModule, progress: Callable[[int, in
         device.synchronize()
         return 1000 * (time.perf_counter() - began)
 
-    steps = [step_of(trace.step)[1], step_of(planned)[1]]
-    times: list[tuple[float, float]] = []
-    with state_restored(modules_of(planned), trace.arguments, trace.optimizer, overwritten_parameters(trace)):
+    steps = [step_of(module) for module in modules]
+    every = [each for module in modules for each in modules_of(module)]
+    times: list[list[float]] = []
+    with state_restored(every, trace.arguments, trace.optimizer, overwritten_parameters(trace)):
         for step in steps:
             step()
         began = time.perf_counter()
-        while len(times) < PAIRS and (not times or time.perf_counter() - began < SECONDS):
+        while len(times) < rounds and (not times or time.perf_counter() - began < seconds):
             if progress is not None:
-                progress(len(times), PAIRS)
-            order = (0, 1) if len(times) % 2 == 0 else (1, 0)
-            found = {i: timed(steps[i]) for i in order}
-            times.append((found[0], found[1]))
-    extra = planned.plan.overhead if trace.cost_unit.startswith("ms") else None
-    eager, plan = zip(*times, strict=True)
-    return StepTimes(eager, plan, extra)
+                progress(len(times), rounds)
+            turn = len(times) % len(steps)
+            found = {i: timed(steps[i]) for i in (*range(turn, len(steps)), *range(turn))}
+            times.append([found[i] for i in range(len(steps))])
+    return list(zip(*times, strict=True))
