@@ -20,6 +20,8 @@ _DEFINED_IN = {
     "report_html": "recompviz.core.reports.html",
     "recording_figure": "recompviz.core.snapshots.figures",
     "overlay_figure": "recompviz.core.snapshots.figures",
+    "race_svg": "recompviz.core.reports.race_picture",
+    "race_page": "recompviz.core.reports.race_picture",
     "step_text": "recompviz.core.reports.training_step_text",
 }
 

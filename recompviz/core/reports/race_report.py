@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from recompviz.core.base.files import write_file
+from recompviz.core.base.rendering import render
 from recompviz.core.base.units import format_bytes
 from recompviz.core.steps.timeline import Timeline
 
@@ -134,9 +135,7 @@ class Race:
             Whether the picture moves, again and again. It stands still for readers who prefer reduced motion, and in
             programs that show no motion; it then shows the end.
         """
-        from recompviz.core.reports.race_picture import race_svg
-
-        return race_svg(self, dark, loop)
+        return str(render("race_svg", self, dark, loop))
 
     def save(self, path: str | os.PathLike[str], dark: bool | None = None) -> None:
         """Write the race to a file: a moving picture for slides (``.svg``), or a page with a slider (``.html``).
@@ -157,12 +156,10 @@ class Race:
         FileError
             If the file cannot be written.
         """
-        from recompviz.core.reports.race_picture import race_page, race_svg
-
         ending = os.path.splitext(os.fspath(path))[1].lower()
         if ending not in SUFFIXES:
             raise ValueError(f"the path {os.fspath(path)!r} ends with {ending!r}; choose {' or '.join(SUFFIXES)}")
-        write_file(path, race_svg(self, dark) if ending == ".svg" else race_page(self, dark))
+        write_file(path, render("race_svg" if ending == ".svg" else "race_page", self, dark))
 
     def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, str]:
         # an image: JupyterLab removes SVG elements from notebooks that are not trusted, but not images
