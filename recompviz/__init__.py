@@ -85,6 +85,8 @@ _MODULES = {
     "shortest_sequence": "recompviz.core.sequences.search",
     "simulate": "recompviz.pytorch.tracing.traced_step",
     "solve": "recompviz.core.exact.solver",
+    "StageStep": "recompviz.pytorch.ranks.pipeline_stage",
+    "stage_step": "recompviz.pytorch.ranks.pipeline_stage",
     "step_programme": "recompviz.widgets.lessons.programme_stepper",
     "step_report": "recompviz.pytorch.running.recorded_report",
     "step_strategy": "recompviz.widgets.lessons.strategy_stepper",
@@ -148,6 +150,8 @@ if TYPE_CHECKING:
     from recompviz.pytorch.ranks.agreement import RanksDisagree as RanksDisagree
     from recompviz.pytorch.ranks.agreement import confirm_plans as confirm_plans
     from recompviz.pytorch.ranks.agreement import shared_plans as shared_plans
+    from recompviz.pytorch.ranks.pipeline_stage import StageStep as StageStep
+    from recompviz.pytorch.ranks.pipeline_stage import stage_step as stage_step
     from recompviz.pytorch.ranks.planned_units import plan_units as plan_units
     from recompviz.pytorch.ranks.rank_step import RankStep as RankStep
     from recompviz.pytorch.ranks.rank_step import rank_kinds as rank_kinds

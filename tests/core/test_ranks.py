@@ -11,6 +11,7 @@ import pytest
 import recompviz as rv
 from recompviz.core.graphs.graph import Graph
 from recompviz.core.graphs.node_info import NodeInfo
+from recompviz.core.ranks.pipeline import StagePlace, stage_steps, stage_timeline
 from recompviz.core.ranks.replicated_step import replicated_step
 from recompviz.core.ranks.resharding import GatherTime, reshard_front, reshard_point
 from recompviz.core.ranks.sharded_step import sharded_step
@@ -214,3 +215,90 @@ def test_no_choice_of_gathered_units_is_better_than_the_front() -> None:
             assert any(best.time <= point.time and best.peak <= point.peak for best in front)
     assert front[0].kept == tuple(names)
     assert front[0].gathering == 0
+
+
+@pytest.mark.parametrize("kind", ["1f1b", "gpipe"])
+@pytest.mark.parametrize(("stage", "stages", "micro_batches"), [(0, 1, 3), (0, 4, 4), (2, 4, 7), (3, 4, 9)])
+def test_the_passes_of_a_stage_are_in_a_valid_order(kind: str, stage: int, stages: int, micro_batches: int) -> None:
+    place = StagePlace(stage, stages, micro_batches, kind)  # type: ignore[arg-type]
+    open_: set[int] = set()
+    most = 0
+    order = place.order()
+    assert sorted(order) == [(backward, i) for backward in (False, True) for i in range(micro_batches)]
+    for backward, i in order:
+        if backward:
+            open_.remove(i)
+        else:
+            open_.add(i)
+        most = max(most, len(open_))
+    assert most == place.in_flight
+
+
+def stage(count: int) -> tuple[Graph, JointGraph, int]:
+    """The chain of layers as a stage that is neither first nor last, and the storage of the gradient that it sends."""
+    graph, whole, _ = layers(count)
+    calls, storages = list(whole.calls), list(whole.storages)
+    output, loss = calls[count - 1].makes[0], calls[count].makes[0]
+    storages[output] = replace(storages[output], category=Category.OUTPUT)
+    arrival = calls[count + 1]
+    del calls[count]  # the loss
+    made = len(storages)
+    storages.append(Storage(VALUE, -1, Category.INPUT, "inputs"))
+    # the first layer reads the input, forward and backward
+    calls[0] = replace(calls[0], reads=(*calls[0].reads, made))
+    calls[-1] = replace(calls[-1], reads=(*calls[-1].reads, made))
+    maker = {s: c for c, call in enumerate(calls) for s in call.makes}
+    storages = [replace(s, maker=maker.get(i, -1)) for i, s in enumerate(storages)]
+    sent = calls[-1].makes[1]
+    storages[sent] = replace(storages[sent], category=Category.PARAMETER_GRADIENT)
+    assert calls[count] is arrival
+    results = whole.results - {loss} | {output, sent}
+    chain = Graph.from_edges([(i, i + 1) for i in range(count - 1)], memory=[VALUE] * count)
+    return replace(chain, info=graph.info[:count]), JointGraph(tuple(calls), tuple(storages), results), sent
+
+
+def replayed_stage(count: int, place: StagePlace) -> int:
+    """The peak of a stage, written down by hand from the engine's order."""
+    at = Replay()
+    kept_request = place.in_flight - 2 if place.kind == "1f1b" else -1
+    for backward, m in place.order():
+        if not backward:
+            for i in range(count):
+                at.add(f"v{i} of {m}", VALUE)
+            continue
+        for i in reversed(range(count)):
+            at.add(f"gradient of weight {i}, {m}", WEIGHT)
+            at.add(f"gradient {i - 1} of {m}", VALUE)
+            at.free(f"gradient {i} of {m}")  # that of the output is in a buffer that stays
+            at.free(f"v{i - 1} of {m}")
+            if m:  # added to the first one
+                at.free(f"gradient of weight {i}, {m}")
+        at.free(f"gradient -1 of {m - 1}")  # sent, and dropped when the next one is there
+        if m != kept_request or m >= place.micro_batches - place.in_flight:
+            at.free(f"v{count - 1} of {m}")
+        if m == place.micro_batches - place.in_flight and kept_request >= 0:
+            at.free(f"v{count - 1} of {kept_request}")
+    return at.peak
+
+
+@pytest.mark.parametrize("kind", ["1f1b", "gpipe"])
+@pytest.mark.parametrize(("position", "micro_batches"), [(1, 4), (1, 9), (2, 6)])
+def test_a_stage_has_the_peak_of_the_engines_order(kind: str, position: int, micro_batches: int) -> None:
+    graph, joint, sent = stage(3)
+    place = StagePlace(position, 4, micro_batches, kind)  # type: ignore[arg-type]
+    steps = stage_steps(joint, place, [], [sent])
+    timeline = stage_timeline(steps, place, [True] * len(graph))
+    assert timeline.transient_peak == replayed_stage(3, place)
+    assert timeline.static == 3 * WEIGHT + 2 * VALUE * micro_batches  # with the buffers of both directions
+    # the gradients of the parameters, and the last gradient that was sent
+    assert int(timeline.live[-1]) == 3 * WEIGHT + VALUE
+
+
+def test_a_unit_adds_its_gradients_at_its_end() -> None:
+    graph, joint, sent = stage(3)
+    place = StagePlace(1, 4, 4)
+    alone = stage_timeline(stage_steps(joint, place, [], [sent]), place, [True] * len(graph))
+    together = stage_timeline(stage_steps(joint, place, ["layers"], [sent]), place, [True] * len(graph))
+    last = [t.profile[np.flatnonzero([label == "layers.0' (micro-batch 3)" for label in t.step_labels])[0]]
+            for t in (alone, together)]  # fmt: skip
+    assert last[1] - last[0] == 2 * WEIGHT

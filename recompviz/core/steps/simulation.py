@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 # the step of the timeline after the last call: autograd passes the gradients to their parameters
 ARRIVAL = "gradients arrive"
-# the step after that one
+# the gradient from which the backward pass starts
+LOSS_GRADIENT = "gradient of the loss"
+# the step after the arrival of the gradients
 OPTIMIZER_STEP = "optimizer"
 OPTIMIZER_SCRATCH = "optimizer's scratch memory"
 # places within a step: outputs are allocated, the generator's state is saved, workspace is used, states are freed,
@@ -77,7 +79,7 @@ def simulate_schedule(schedule: Schedule, device: str = "cpu") -> Timeline:
         add("workspace", Category.WORKSPACE, (inside, 2, scratch[inside] * np.resize([1, -1], len(inside))))
     if tangent := joint.rounded(joint.tangent_bytes):
         # autograd allocates the gradient it starts from, and holds it until the gradients have arrived
-        add("gradient of the loss", Category.GRADIENT, ([joint.forward_count - 1], 5, tangent), ([last], 5, -tangent))
+        add(LOSS_GRADIENT, Category.GRADIENT, ([joint.forward_count - 1], 5, tangent), ([last], 5, -tangent))
     names = [*map(joint.keys.__getitem__, schedule.calls), ARRIVAL]
     ends = [int(Phase.ACCUMULATE)]
     if scratch_bytes := joint.optimizer_scratch:

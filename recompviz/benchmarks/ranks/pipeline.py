@@ -1,0 +1,117 @@
+"""Pipelines: the peak of each stage, predicted and measured, and plans per stage against one policy for all stages.
+
+    python -m recompviz.benchmarks.ranks.pipeline             # plans for GPT-2 in four stages; no processes
+    python -m recompviz.benchmarks.ranks.pipeline --measure   # also two and four processes
+
+The first table compares policies with the same largest peak. The budget is the least at which the ratio of the largest
+to the smallest stage peak can be near 1: what the smallest stage takes without recomputation, or what the largest stage
+needs at least. *one policy*: every stage recomputes by the same rule; the one of least recomputation whose largest
+stage fits the budget is taken from checkpoints of all blocks and PyTorch's memory budget at ten ratios. Recomputation
+is in estimated milliseconds for one micro-batch, summed over the stages.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import recompviz as rv
+from recompviz.benchmarks.ranks.processes import run_ranks
+from recompviz.benchmarks.ranks.stages import stage_of
+from recompviz.core.base.errors import RecompvizError
+from recompviz.core.plans.plan import Plan
+
+RATIOS = tuple(round(0.1 * i, 1) for i in range(10))
+MEASURED = [
+    {"kind": "1f1b", "layers": 8, "micro_batches": 8},
+    {"kind": "1f1b", "layers": 8, "micro_batches": 8, "share": 0.3, "steps": 10},
+    {"kind": "gpipe", "layers": 8, "micro_batches": 4},
+]
+
+
+@dataclass(frozen=True, eq=False)
+class Policy:
+    """A plan for each stage.
+
+    Attributes
+    ----------
+    name : str
+    peaks : tuple of int
+        The peak of each stage in total bytes.
+    overhead : float
+        The recomputation for one micro-batch, summed over the stages.
+    """
+
+    name: str
+    peaks: tuple[int, ...]
+    overhead: float
+
+    @property
+    def ratio(self) -> float:
+        """The largest stage peak over the smallest."""
+        return max(self.peaks) / min(self.peaks)
+
+
+def policy(name: str, stages: Sequence[rv.StageStep], plans: Sequence[Plan]) -> Policy:
+    """Return the policy of given plans."""
+    peaks = tuple(stage.simulate(plan).peak for stage, plan in zip(stages, plans, strict=True))
+    return Policy(name, peaks, sum(plan.overhead for plan in plans))
+
+
+def uniform_policies(stages: Sequence[rv.StageStep]) -> list[Policy]:
+    """Return the policies that are the same for all stages, by rising recomputation."""
+    found = []
+    for name in ("keep-all", "per-module", *(f"min-cut {ratio}" for ratio in RATIOS)):
+        try:
+            plans = [stage.trace.baseline(name) for stage in stages]
+        except RecompvizError:
+            continue
+        found.append(policy(name, stages, plans))
+    return sorted(found, key=lambda row: row.overhead)
+
+
+def compared(stages: Sequence[rv.StageStep]) -> list[Policy]:
+    """Return keep-all, the best uniform policy within the budget, and plans per stage within the budget."""
+    uniform = uniform_policies(stages)
+    keep_all = next(row for row in uniform if row.name == "keep-all")
+    budget = max(min(keep_all.peaks), *(stage.curve[-1][1] for stage in stages))
+    fitting = [row for row in uniform if max(row.peaks) <= budget]
+    own = policy("plans per stage", stages, [stage.plan(budget) for stage in stages])
+    least = min(uniform, key=lambda row: max(row.peaks))
+    one = fitting[0] if fitting else least
+    text = f"one policy: {one.name}" if fitting else f"one policy of least peak ({one.name}); none fits the budget"
+    return [keep_all, Policy(text, one.peaks, one.overhead), own]
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(prog="python -m recompviz.benchmarks.ranks.pipeline", description=__doc__)
+    parser.add_argument("--layers", type=int, default=12)
+    parser.add_argument("--stages", type=int, default=4)
+    parser.add_argument("--micro-batches", type=int, default=8)
+    parser.add_argument("--measure", action="store_true", help="also measure, in two and four processes")
+    options = parser.parse_args()
+    stages = [stage_of(stage, options.stages, options.layers, options.micro_batches) for stage in range(options.stages)]
+    print("| policy | peak of each stage | largest / smallest | recomputation, ms |\n|---|---|---|---|")
+    for row in compared(stages):
+        peaks = ", ".join(f"{peak:,}" for peak in row.peaks)
+        print(f"| {row.name} | {peaks} | {row.ratio:.3f} | {row.overhead:.3f} |", flush=True)
+    if options.measure:
+        print("\n| schedule | stages | stage | plan | predicted | measured | gap | most | equal |")
+        print("|---|---|---|---|---|---|---|---|---|")
+        for world in (2, 4):
+            for result in run_ranks("recompviz.benchmarks.ranks.stages", [json.dumps(MEASURED)], world, 900):
+                for case, row in zip(MEASURED, result["rows"], strict=True):
+                    cells = [
+                        case["kind"], world, row["rank"], f"{case['share']:.0%}" if "share" in case else "none",
+                        f"{row['predicted']:,}", f"{row['measured']:,}",
+                        f"{(row['measured'] - row['predicted']) / row['measured']:+.3%}", f"{row['most']:,}",
+                        {True: "yes", False: "NO", None: "—"}[row.get("equal")],
+                    ]  # fmt: skip
+                    print(f"| {' | '.join(map(str, cells))} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,287 @@
+"""What one rank of a pipeline holds: several micro-batches between their forward and backward passes.
+
+A *stage* is a part of a model on one rank. A batch is divided into *micro-batches*, which pass the stages one after
+another. A stage runs the forward passes of some micro-batches before the first backward pass: all of them with GPipe,
+and as many as there are stages from here to the end with 1F1B. Each micro-batch holds what the stage's plan keeps.
+
+The training step of a stage for one micro-batch is simulated as any other. Its timeline is divided into the forward and
+the backward pass, and the passes of all micro-batches are put together in the order of the pipeline.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from recompviz.core.ranks.sharding import OUTSIDE, ROOT, unit_of_calls
+from recompviz.core.ranks.step_editor import StepEditor
+from recompviz.core.steps.joint import Category, JointGraph
+from recompviz.core.steps.schedule import make_schedule
+from recompviz.core.steps.simulation import LOSS_GRADIENT, simulate_schedule
+from recompviz.core.steps.timeline import Timeline
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+PipelineKind = Literal["1f1b", "gpipe"]
+
+
+@dataclass(frozen=True)
+class StagePlace:
+    """The place of a stage in a pipeline.
+
+    Attributes
+    ----------
+    stage : int
+        From 0 to ``stages − 1``.
+    stages : int
+    micro_batches : int
+    kind : "1f1b" or "gpipe"
+    """
+
+    stage: int
+    stages: int
+    micro_batches: int
+    kind: PipelineKind = "1f1b"
+
+    @property
+    def first(self) -> bool:
+        """Whether the stage gets the inputs of the model."""
+        return self.stage == 0
+
+    @property
+    def last(self) -> bool:
+        """Whether the stage computes the loss."""
+        return self.stage == self.stages - 1
+
+    @property
+    def in_flight(self) -> int:
+        """The most micro-batches whose forward pass has run, and whose backward pass has not.
+
+        Examples
+        --------
+        >>> [StagePlace(stage, 4, 8).in_flight for stage in range(4)]
+        [4, 3, 2, 1]
+        """
+        return self.micro_batches if self.kind == "gpipe" else min(self.stages - self.stage, self.micro_batches)
+
+    def order(self) -> list[tuple[bool, int]]:
+        """Return the passes in their order, as pairs (whether it is a backward pass, micro-batch).
+
+        Examples
+        --------
+        >>> "".join("FB"[backward] + str(i) for backward, i in StagePlace(1, 3, 4).order())
+        'F0F1B0F2B1F3B2B3'
+        """
+        warm_up = self.in_flight
+        passes = [(False, i) for i in range(warm_up)]
+        for i in range(self.micro_batches):
+            passes.append((True, i))
+            if warm_up + i < self.micro_batches:
+                passes.append((False, warm_up + i))
+        return passes
+
+
+@dataclass(frozen=True, eq=False)
+class StageSteps:
+    """The training step of a stage for one micro-batch, in two variants.
+
+    Attributes
+    ----------
+    first : JointGraph
+        For the first micro-batch, whose gradients stay as the gradients of the parameters.
+    later : JointGraph
+        For the others, whose gradients are added to these and freed.
+    inputs, outputs : frozenset of int
+        The storages of the gradients that are sent to the stage before, and of the outputs.
+    """
+
+    first: JointGraph
+    later: JointGraph
+    inputs: frozenset[int]
+    outputs: frozenset[int]
+
+
+def stage_steps(joint: JointGraph, place: StagePlace, units: Sequence[str], sent: Iterable[int]) -> StageSteps:
+    """Return the training step of a stage for the first and for later micro-batches.
+
+    Parameters
+    ----------
+    joint : JointGraph
+        The training step of the stage alone, with one micro-batch, and with the loss if it is the last stage.
+    place : StagePlace
+    units : sequence of str
+        The modules that run under a plan. Autograd gets the gradients of a unit when its backward pass has ended, and
+        other gradients one by one.
+    sent : iterable of int
+        The storages of the gradients of the stage's inputs.
+    """
+    sent = frozenset(sent)
+    first, own = _edited(joint, place, units, sent, keep=True)
+    later, _ = _edited(joint, place, units, sent, keep=False)
+    return StageSteps(first, later, sent, own)
+
+
+def _edited(
+    joint: JointGraph, place: StagePlace, units: Sequence[str], sent: frozenset[int], keep: bool
+) -> tuple[JointGraph, frozenset[int]]:
+    """Return the joint graph of a micro-batch, and the storages of its outputs."""
+    editor, count = StepEditor(joint), joint.forward_count
+    for i, storage in enumerate(joint.storages):
+        # one buffer for each micro-batch exists all the time: of the inputs, or where they are received
+        if storage.maker < 0 and storage.category in (Category.INPUT, Category.TARGET):
+            editor.resize(i, storage.size * place.micro_batches)
+    outputs = frozenset(i for i in joint.results if 0 <= joint.storages[i].maker < count)
+    results, clones = set(joint.results), list(joint.clones)
+    if place.last:
+        # the stage's output is a value of the step; the engine holds it until the next micro-batch
+        returned = _returned(joint)
+        results |= returned
+        outputs = returned
+    else:
+        received = joint.calls[count].makes
+        size = sum(joint.storages[s].size for s in received)
+        for s in received:
+            editor.resize(s, 0)
+        editor.storage(size * place.micro_batches, Category.INPUT, "received gradients")
+    owner = unit_of_calls(joint, [ROOT, *units])
+    gradients = [
+        i
+        for i, storage in enumerate(joint.storages)
+        if storage.category is Category.PARAMETER_GRADIENT and i in joint.results and i not in sent
+    ]
+    ends = {u: max(c for c in range(count, len(joint.calls)) if owner[c] == u) + 1 for u in set(owner[count:])}
+    for i in gradients:
+        maker = joint.storages[i].maker
+        at = _end_of_module(joint, maker) if owner[maker] in (0, OUTSIDE) else ends[owner[maker]]
+        copied = next((row for row in clones if row[0] == i), None)
+        copy = -1
+        if copied is not None:
+            clones.remove(copied)
+            copy = editor.storage(copied[1], Category.PARAMETER_GRADIENT, joint.storages[i].label)
+        if not keep:
+            results.discard(i)
+            editor.insert(at, f"add {joint.storages[i].label}", reads=[i], backward=True)
+        elif copied is not None:
+            results.discard(i)
+            results.add(copy)
+            editor.insert(at, f"copy {joint.storages[i].label}", makes=[copy], reads=[i], backward=True)
+    return editor.finish(results, clones), outputs
+
+
+def _end_of_module(joint: JointGraph, call: int) -> int:
+    """Return the place after the consecutive backward calls of a call's module: autograd runs them as one."""
+    place = call + 1
+    while place < len(joint.calls) and joint.calls[place].info.module == joint.calls[call].info.module:
+        place += 1
+    return place
+
+
+def _returned(joint: JointGraph) -> frozenset[int]:
+    """Return the storages that the loss reads and the model made: the model's outputs."""
+    return frozenset(
+        s
+        for call in joint.calls[: joint.forward_count]
+        if call.info.module == "loss"
+        for s in call.reads
+        if joint.storages[s].maker >= 0 and joint.calls[joint.storages[s].maker].info.module != "loss"
+    )
+
+
+def stage_timeline(steps: StageSteps, place: StagePlace, keep_mask: Sequence[bool], device: str = "cpu") -> Timeline:
+    """Return the predicted timeline of a stage over one batch.
+
+    Parameters
+    ----------
+    steps : StageSteps
+    place : StagePlace
+    keep_mask : sequence of bool, length #V
+        The plan of every micro-batch.
+    device : str
+        The name of the device for ``Timeline.device``.
+    """
+    first = _Passes(steps.first, keep_mask, device)
+    later = _Passes(steps.later, keep_mask, device)
+    columns: list[NDArray[np.int64]] = []
+    ran: set[tuple[bool, int]] = set()
+    free: set[int] = set()
+    labels: list[str] = []
+    phases: list[int] = []
+    for backward, i in place.order():
+        passes = later if i else first
+        held = steps.outputs | (steps.inputs if backward else frozenset())
+        rows = passes.rows(backward, held)
+        rows[0] += len(labels)
+        columns.append(rows)
+        labels += [f"{label} (micro-batch {i})" for label in passes.labels[backward]]
+        phases += passes.phases[backward]
+        at = len(labels) - 1
+        if backward and i:  # the gradient that was sent is dropped when the next one is sent
+            columns.append(passes.frees(steps.inputs, at))
+        ran.add((backward, i))
+        dropped = [j for j in range(i + 1) if j not in free and _released(place, j, ran)]
+        free.update(dropped)
+        columns += [passes.frees(steps.outputs, at) for _ in dropped]
+    step, storage, category, delta = np.concatenate(columns, axis=1)
+    return Timeline(
+        step.astype(np.int32),
+        storage.astype(np.int32),
+        category.astype(np.int8),
+        delta,
+        tuple(labels),
+        np.array(phases, np.int8),
+        storage_labels=later.timeline.storage_labels,
+        static_bytes=first.timeline.static_bytes,
+        kind="simulated",
+        device=device,
+    )
+
+
+def _released(place: StagePlace, i: int, ran: set[tuple[bool, int]]) -> bool:
+    """Return whether the schedule holds the output of a micro-batch no longer, after the passes in ``ran``.
+
+    It holds each output until its backward pass has run. The last stage also holds the output of the last forward pass
+    that has run. Other stages of 1F1B hold the last output that they sent before their first backward pass until all
+    forward passes and the backward pass after these have run, because they keep the request that sent it.
+    """
+    if (True, i) not in ran:
+        return False
+    if place.last:
+        return (False, i + 1) in ran
+    kept = place.kind == "1f1b" and i == place.in_flight - 2
+    return not kept or (True, place.micro_batches - place.in_flight) in ran
+
+
+class _Passes:
+    """The forward and the backward pass of one micro-batch, as parts of its simulated timeline."""
+
+    def __init__(self, joint: JointGraph, keep_mask: Sequence[bool], device: str) -> None:
+        self.timeline = timeline = simulate_schedule(make_schedule(joint, list(keep_mask)), device)
+        count = joint.forward_count
+        self.sizes = joint.sizes
+        self.labels = {False: timeline.step_labels[:count], True: timeline.step_labels[count:]}
+        self.phases = {False: timeline.phases[:count].tolist(), True: timeline.phases[count:].tolist()}
+        table = np.stack([timeline.step, timeline.storage, timeline.category, timeline.delta]).astype(np.int64)
+        later = timeline.step >= count
+        if joint.tangent_bytes:  # the schedule starts the backward pass of a loss later than a plain step does
+            starts = timeline.storage == timeline.storage_labels.index(LOSS_GRADIENT)
+            table[0] = np.where(starts & (table[3] > 0), count, table[0])
+            later |= starts
+            order = np.argsort(table[0], kind="stable")
+            table, later = table[:, order], later[order]
+        self._rows = {False: table[:, ~later], True: table[:, later]}
+        self._rows[True][0] -= count
+
+    def rows(self, backward: bool, held: frozenset[int]) -> NDArray[np.int64]:
+        """Return the events of a pass, without frees of the storages in ``held``."""
+        rows = self._rows[backward]
+        drop = (rows[3] < 0) & np.isin(rows[1], list(held))
+        return rows[:, ~drop].copy()
+
+    def frees(self, storages: frozenset[int], at: int) -> NDArray[np.int64]:
+        """Return events that free storages in a step."""
+        made = np.array([[at, s, int(Category.OUTPUT), -self.sizes[s]] for s in sorted(storages)], np.int64)
+        return made.reshape(-1, 4).T

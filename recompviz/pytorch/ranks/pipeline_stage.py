@@ -1,0 +1,176 @@
+"""``stage_step``: one stage of a pipeline, predicted and planned from the trace of one micro-batch of this stage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+from recompviz.core.base.compiled import has_numba
+from recompviz.core.base.errors import InfeasibleBudget
+from recompviz.core.base.units import parse_total
+from recompviz.core.graphs.graph import Graph
+from recompviz.core.live.minimum_cut import minimum_cut_plans
+from recompviz.core.planning.planner import Planner
+from recompviz.core.plans.plan import Plan
+from recompviz.core.ranks.pipeline import PipelineKind, StagePlace, StageSteps, stage_steps, stage_timeline
+from recompviz.core.ranks.sharding import pin_outside
+from recompviz.core.ranks.unit_plan import UnitPlan, unit_plans
+from recompviz.core.steps.timeline import Timeline
+from recompviz.pytorch.ranks.trace_sharding import units_of
+from recompviz.pytorch.tracing.traced_step import Trace, expect_trace
+
+# the most plans whose peak over a whole batch is simulated
+MOST_PLANS = 64
+
+
+@dataclass(frozen=True, eq=False)
+class StageStep:
+    """One stage of a pipeline over one batch; frozen. It is made by :func:`stage_step`.
+
+    Attributes
+    ----------
+    trace : Trace
+        The training step of the stage for one micro-batch.
+    place : StagePlace
+        Its place in the pipeline.
+    units : tuple of str
+        The modules that run under a plan.
+    steps : StageSteps
+        The operator calls for one micro-batch.
+    planner : Planner
+        Makes the plans of one micro-batch.
+    """
+
+    trace: Trace
+    place: StagePlace
+    units: tuple[str, ...]
+    steps: StageSteps
+    planner: Planner = field(repr=False)
+
+    @property
+    def graph(self) -> Graph:
+        """The graph of the values of one micro-batch."""
+        return self.trace.graph
+
+    def simulate(self, plan: Plan | None = None) -> Timeline:
+        """Return the predicted memory of the stage over one batch; without a plan, every value is kept."""
+        mask = self.planner.check(plan).keep_mask.tolist()
+        return stage_timeline(self.steps, self.place, mask, self.trace.device)
+
+    @cached_property
+    def curve(self) -> tuple[tuple[float, int, Plan], ...]:
+        """The plans found, by rising recomputation: the recomputation for a micro-batch, the peak, and the plan."""
+        plans = list(self.planner.plans("live").plans)
+        if len(plans) > MOST_PLANS:
+            plans = [plans[int(i)] for i in np.unique(np.linspace(0, len(plans) - 1, MOST_PLANS).astype(int))]
+        # the micro-batches in flight count by what each saves, so plans that save least for their time are tried, too
+        plans += minimum_cut_plans(self.graph, self.steps.first) if has_numba() else []
+        plans.append(Plan.keep_all(self.graph))
+        rows = sorted(((plan.overhead, self.simulate(plan).peak, plan) for plan in plans), key=lambda row: row[:2])
+        best: list[tuple[float, int, Plan]] = []
+        for row in rows:
+            if not best or row[1] < best[-1][1]:
+                best.append(row)
+        return tuple(best)
+
+    def plan(self, total: int | float | str) -> Plan:
+        """Return the plan that recomputes least, of those found, and whose peak over the batch is at most ``total``.
+
+        It starts from the best plan of the curve, and keeps further values while they fit.
+
+        Raises
+        ------
+        InfeasibleBudget
+            If no plan fits.
+        """
+        size = parse_total(total)
+        for _, peak, plan in self.curve:
+            if peak <= size:
+                return self._filled(plan, size)
+        raise InfeasibleBudget(size, self.curve[-1][1], "total")
+
+    def _filled(self, plan: Plan, size: int) -> Plan:
+        """Return a plan that keeps further values, those of most time for each byte first, while the peak fits."""
+        mask = plan.keep_mask.copy()
+        worth = self.graph.time / np.maximum(self.graph.memory, 1)
+        for v in np.argsort(-worth, kind="stable").tolist():
+            if not mask[v] and self.graph.time[v] > 0:
+                mask[v] = True
+                mask[v] = stage_timeline(self.steps, self.place, mask.tolist()).peak <= size
+        filled = Plan.from_keep_mask(self.graph, mask, plan.kind)
+        return filled if filled.overhead < plan.overhead else plan
+
+    def unit_plans(self, plan: Plan) -> tuple[UnitPlan, ...]:
+        """Return the parts of a plan for the units, for :func:`recompviz.plan_units`."""
+        return unit_plans(self.graph, self.planner.check(plan).keep_mask.tolist(), self.units)
+
+    def __repr__(self) -> str:
+        at = self.place
+        return f"StageStep({at.stage + 1} of {at.stages}, {at.micro_batches} micro-batches, {at.kind}, {self.trace!r})"
+
+
+def stage_step(
+    trace: Trace,
+    stage: int,
+    stages: int,
+    micro_batches: int,
+    units: Iterable[str] = (),
+    *,
+    kind: PipelineKind = "1f1b",
+) -> StageStep:
+    """Return one stage of a pipeline of ``torch.distributed.pipelining`` over one batch.
+
+    Parameters
+    ----------
+    trace : Trace
+        The stage alone with one micro-batch: the module that is given to ``PipelineStage``. For the last stage, trace
+        it with the loss. For others, trace it without, and let the input require a gradient except in the first stage.
+    stage, stages, micro_batches : int
+        The stage's place from 0, the number of stages, and the number of micro-batches.
+    units : iterable of str
+        The modules of the stage that run under a plan, as for :func:`recompviz.shard_step`. Without them, every value
+        is kept.
+    kind : "1f1b" or "gpipe"
+        The schedule: ``Schedule1F1B`` or ``ScheduleGPipe``.
+
+    Returns
+    -------
+    StageStep
+
+    Raises
+    ------
+    ValueError
+        If a number is out of range.
+
+    Examples
+    --------
+    >>> import torch, recompviz as rv
+    >>> stage = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.ReLU())
+    >>> t = rv.trace(stage, torch.zeros(4, 8))
+    >>> [rv.stage_step(t, 0, 4, 8, kind=kind).place.in_flight for kind in ("1f1b", "gpipe")]
+    [4, 8]
+    """
+    expect_trace(trace, "rv.stage_step(trace, 0, 4, 8)")
+    if not 0 <= stage < stages:
+        raise ValueError(f"stage {stage} is not among {stages} stages; write a number from 0 to {stages - 1}")
+    if micro_batches < 1 or (kind == "1f1b" and micro_batches < stages):
+        raise ValueError(
+            f"micro_batches is {micro_batches}, expected at least {stages if kind == '1f1b' else 1}, as the schedule "
+            "needs; divide the batch into more parts"
+        )
+    if kind not in ("1f1b", "gpipe"):
+        raise ValueError(f"kind is {kind!r}, expected '1f1b' or 'gpipe'")
+    place = StagePlace(stage, stages, micro_batches, kind)
+    names = tuple(unit.name for unit in units_of(trace, [units] if isinstance(units, str) else units)[1:])
+    joint = pin_outside(trace.joint, names)
+    given = [(node, role) for node, role in trace.folded.placeholders if role[0] != "tangent"]
+    sent = [
+        trace.folded.storage_of[gradient]
+        for (_, (role, _which)), gradient in zip(given, trace.folded.gradients, strict=False)
+        if role == "input" and gradient is not None
+    ]
+    steps = stage_steps(joint, place, names, sent)
+    return StageStep(trace, place, names, steps, Planner(trace.graph, steps.first, device=trace.device))
