@@ -117,3 +117,16 @@ def test_a_size_outside_the_range_is_refused():
     resized = ResizedTraces(trace(Attention(), tokens(3, 32)))
     with pytest.raises(ValueError, match="length is 64"):
         resized.at({"length": 64})
+
+
+def test_an_explorer_keeps_the_plans_of_the_traced_size_and_of_those_asked_for_last():
+    from recompviz.widgets.explorer.explore_model import MOST_SIZES, TraceResizer
+
+    trace = rv.trace(nn.Linear(8, 1), torch.zeros(4, 8), loss=torch.sum)
+    resizer = TraceResizer(trace)
+    found = {size: resizer.at({"batch": size}, lambda *_: None) for size in range(1, 3 * MOST_SIZES)}
+    assert len(resizer._subjects) == MOST_SIZES
+    assert resizer.at({"batch": 4}, lambda *_: None).planner is trace.planner
+    last = 3 * MOST_SIZES - 1
+    assert resizer.at({"batch": last}, lambda *_: None) is found[last]
+    assert resizer.at({"batch": 1}, lambda *_: None) is not found[1]

@@ -1,11 +1,13 @@
 """The view of a recorded step: what the page computes is what the report says, and regions open with their plans."""
 
 import re
+import xml.etree.ElementTree as ET
 
 import numpy as np
 import pytest
 
 from recompviz.core.base.errors import InfeasibleBudget
+from recompviz.core.base.units import format_bytes
 from recompviz.widgets.base import assets
 from recompviz.widgets.explorer.step_explorer import StepExplorer
 from tests.core.recorded_steps import PRINTED, report_of
@@ -119,10 +121,41 @@ def test_a_click_in_the_page_opens_a_region_and_an_error_is_shown():
     assert "cannot be shown" in steps._view._opened["text"]
 
 
-def test_without_a_page_the_report_is_shown_as_text(steps):
+def test_without_a_page_the_report_is_shown_as_a_picture_and_as_text(steps):
     bundle = steps._repr_mimebundle_()
     assert bundle["text/plain"] == steps.report.text
     assert PRINTED.reason in bundle["text/html"]
+    assert '<img alt="' in bundle["text/html"]
+
+
+@pytest.mark.parametrize("end", [0, -1])
+def test_the_picture_has_a_column_for_each_part_of_the_step_as_high_as_its_bytes(end):
+    steps = StepExplorer(report_of(5))
+    point = len(steps.report.front.peak) - 1 if end else 0
+    steps.total = steps.report.peak(point)
+    root = ET.fromstring(steps.to_svg())
+    moments = steps.report.moments(point)
+    columns = {}
+    for rect in root.iter("{http://www.w3.org/2000/svg}rect"):
+        if rect.get("x") and float(rect.get("height")) != 10:  # no ground, no key of the legend
+            columns[rect.get("x")] = columns.get(rect.get("x"), 0.0) + float(rect.get("height"))
+    heights = [columns[x] for x in sorted(columns, key=float)]
+    total = [steps.report.resident + moment.bytes for moment in moments]
+    assert len(heights) == len(moments)
+    scale = max(heights) / max(total)
+    assert heights == pytest.approx([scale * size for size in total], abs=0.5)
+    words = "".join(element.text or "" for element in root.iter())
+    assert format_bytes(steps.report.peak(point)) in words
+
+
+def test_a_notebook_gets_the_picture_as_an_output_of_its_own(steps, monkeypatch):
+    shown = []
+    monkeypatch.setattr("IPython.display.display", lambda *values, **options: shown.append((values, options)))
+    steps._ipython_display_()
+    (widget,), (picture,) = shown[0][0], shown[1][0]
+    assert "application/vnd.jupyter.widget-view+json" in widget
+    assert "text/html" not in widget
+    assert "data:image/svg+xml" in picture.data
 
 
 def test_budget_is_the_total_of_all_regions():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
     from recompviz.pytorch.tracing.step import Loss
     from recompviz.pytorch.tracing.traced_step import Trace
     from recompviz.widgets.explorer.step_explorer import StepExplorer
+
+
+# An Explorer keeps the plans of this many sizes: the traced ones, and those asked for last.
+MOST_SIZES = 8
 
 
 @overload
@@ -231,7 +236,8 @@ class TraceResizer:
         self.axes = self._resized.axes
         traced_sizes = tuple(axis.size for axis in self.axes)
         runner = None if traced.estimated else TraceRunner(traced)
-        self._subjects = {traced_sizes: Subject(traced.planner, runner, traced.cost_unit)}
+        self._traced = traced_sizes
+        self._subjects = OrderedDict({traced_sizes: Subject(traced.planner, runner, traced.cost_unit)})
 
     def at(self, sizes: Mapping[str, int], progress: Progress) -> Subject:
         """Return the training step at other sizes; see :class:`Resizer`."""
@@ -245,6 +251,9 @@ class TraceResizer:
             runner = None if traced.estimated else ResizedRunner(self._resized, dict(sizes))
             unit = traced.cost_unit.replace("measured", "scaled")
             self._subjects[wanted] = Subject(planner, runner, unit)
+        self._subjects.move_to_end(wanted)
+        while len(self._subjects) > MOST_SIZES:
+            del self._subjects[next(sizes for sizes in self._subjects if sizes != self._traced)]
         return self._subjects[wanted]
 
 

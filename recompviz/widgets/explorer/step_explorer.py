@@ -21,8 +21,10 @@ from recompviz.core.reports.training_step import StepReport
 from recompviz.widgets.base import assets
 from recompviz.widgets.base.job import explain
 from recompviz.widgets.base.page_widget import PageWidget, amount, whole_number
+from recompviz.widgets.base.static_output import display_with_picture, image
 from recompviz.widgets.explorer.budgets import budget_bytes
 from recompviz.widgets.explorer.explorer import BASELINES, Explorer
+from recompviz.widgets.explorer.step_picture import step_svg
 from recompviz.widgets.explorer.step_wire import step_message
 
 _NEXT = "set total (or budget) for the whole step, or use the Explorer of one region: open_region(1)"
@@ -202,6 +204,19 @@ class StepExplorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no 
     def __repr__(self) -> str:
         return self.report.text
 
+    def to_svg(self) -> str:
+        """Return the step at the total that is shown, as one static SVG picture."""
+        return step_svg(self.report, self.point)
+
+    def _image(self) -> str:
+        """Return the picture as an HTML image, and the report as text."""
+        return f"{image(self.to_svg(), self.report.summary)}<pre>{escape(self.report.text)}</pre>"
+
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         bundle = super()._repr_mimebundle_(**kwargs)
-        return {**(bundle or {}), "text/plain": repr(self), "text/html": f"<pre>{escape(self.report.text)}</pre>"}
+        return {**(bundle or {}), "text/plain": repr(self), "text/html": self._image()}
+
+    def _ipython_display_(self) -> None:
+        data = self._repr_mimebundle_()
+        del data["text/html"]  # the picture has an output of its own, which the style sheet hides beside a live widget
+        display_with_picture(data, {}, lambda: image(self.to_svg(), self.report.summary))
