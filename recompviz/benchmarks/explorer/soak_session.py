@@ -134,13 +134,15 @@ class Session:
         """Whether others report something that is not about the Explorer.
 
         ipykernel warns of comms of ipywidgets itself when a page goes. PyTorch's profiler writes a line when it is used
-        in two threads.
+        in two threads. IPython writes one word when it is interrupted twice in a short time.
         """
         unknown = re.fullmatch(r"No such comm: (\w+)\n?", re.sub(r"-", "", problem.get("stderr", "")))
         if unknown and unknown[1] not in self.kernel.ask("soaked.COMMS"):
             self.noise += 1
             return True
-        if "External init callback must run in same thread" in problem.get("stderr", ""):  # PyTorch's profiler
+        text = problem.get("stderr", "")
+        # PyTorch's profiler; and IPython, when a second interrupt arrives while it prints the traceback of the first
+        if "External init callback must run in same thread" in text or text.split() == ["KeyboardInterrupt"]:
             self.noise += 1
             return True
         return False

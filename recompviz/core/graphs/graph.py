@@ -309,6 +309,25 @@ class Graph:
         return tuple(order)
 
     @cached_property
+    def position(self) -> NDArray[np.int64]:
+        """The position of each node in :attr:`order`, counted from 0, shape (#V,)."""
+        position = np.empty(len(self), np.int64)
+        position[list(self.order)] = np.arange(len(self))
+        position.setflags(write=False)
+        return position
+
+    @cached_property
+    def last_read(self) -> NDArray[np.int64]:
+        """The position of the last successor of each node in :attr:`order`, shape (#V,).
+
+        A node without successors has its own position.
+        """
+        last = self.position.copy()
+        np.maximum.at(last, self.edges[:, 0], self.position[self.edges[:, 1]])
+        last.setflags(write=False)
+        return last
+
+    @cached_property
     def ancestors(self) -> tuple[int, ...]:
         """For each node v, the bit mask of L^v = {w : v is reachable from w}: v itself and all its ancestors."""
         return ancestor_masks(self.order, self.predecessors)

@@ -13,15 +13,20 @@ import contextlib
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from itertools import pairwise
+from itertools import accumulate, pairwise
+from operator import or_
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from recompviz.core.base.arguments import expect, shown
 from recompviz.core.base.errors import GraphError
-from recompviz.core.graphs.bitsets import bits
 from recompviz.core.graphs.graph import Graph
 from recompviz.core.plans.plan import Plan
+from recompviz.core.plans.segment_arrays import open_values
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 # the module of values that the loss function computes
 LOSS = "loss"
@@ -58,13 +63,14 @@ def chen_plans(graph: Graph) -> list[Plan]:
     """
     if len(graph) == 0:
         return [Plan.from_masks(graph, [], "chen")]
-    cuts = cut_prefixes(graph)
-    filled = [graph.memory_of(mask) for mask in cuts]
+    cuts = cut_positions(graph)
+    filled = np.cumsum(graph.memory[list(graph.order)])[cuts - 1].tolist()
     plans = []
     budget = 0
     while True:
         ends = _closed(filled, budget)
-        plans.append(Plan.from_masks(graph, [*(cuts[i] for i in ends), graph.everything], "chen"))
+        segment = 1 + np.searchsorted(cuts[ends], graph.position, side="right").astype(np.int32)
+        plans.append(Plan.from_segments(graph, segment, "chen"))
         if not ends:
             return plans
         budget = min(b - a for a, b in pairwise([0, *(filled[i] for i in ends)]))
@@ -81,18 +87,21 @@ def cut_prefixes(graph: Graph) -> list[int]:
     >>> [sorted(g.set_of(mask)) for mask in cut_prefixes(g)]
     [['a'], ['a', 'b', 'c', 'd']]
     """
-    waiting = [mask.bit_count() for mask in graph.successors]  # consumers still outside the prefix
-    found = []
-    prefix = crossing = 0  # values of the prefix that are needed outside it
-    for v in graph.order[:-1]:
-        prefix |= 1 << v
-        crossing += bool(waiting[v])
-        for u in bits(graph.predecessors[v]):
-            waiting[u] -= 1
-            crossing -= not waiting[u]
-        if crossing <= 1:
-            found.append(prefix)
-    return found
+    prefixes = list(accumulate((1 << v for v in graph.order), or_))
+    return [prefixes[size - 1] for size in cut_positions(graph).tolist()]
+
+
+def cut_positions(graph: Graph) -> NDArray[np.int64]:
+    """Return the sizes of the prefixes that :func:`cut_prefixes` returns, in rising order.
+
+    Examples
+    --------
+    >>> g = Graph.from_edges([("a", "b"), ("a", "c"), ("b", "d"), ("c", "d"), ("d", "e")], dict.fromkeys("abcde", 1))
+    >>> cut_positions(g).tolist()
+    [1, 4]
+    """
+    crossing = open_values(graph, np.ones(len(graph), np.bool_))
+    return 1 + np.flatnonzero(crossing[:-1] <= 1)
 
 
 def _closed(filled: list[int], budget: int) -> list[int]:

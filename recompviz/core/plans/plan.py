@@ -102,7 +102,29 @@ class Plan:
         TypeError
             If a set is not an int.
         """
-        segment = segments_of(graph, sequence)
+        return cls.from_segments(graph, segments_of(graph, sequence), kind)
+
+    @classmethod
+    def from_segments(cls, graph: Graph, segment: NDArray[np.int32], kind: str = "canonical") -> Plan:
+        """Return the plan of a lower-set sequence, given as the segment number of each node.
+
+        The segment numbers are not checked; :meth:`from_masks` checks a sequence.
+
+        Parameters
+        ----------
+        graph : Graph
+        segment : numpy.ndarray of int32, shape (#V,)
+            Segment numbers from 1 to k. The segment of a node is not lower than those of its predecessors.
+        kind : str
+            The method that made the plan; see :class:`Plan`.
+
+        Examples
+        --------
+        >>> g = Graph.from_edges([(0, 1), (1, 2)], memory=[1, 1, 1])
+        >>> plan = Plan.from_segments(g, np.array([1, 2, 2], np.int32))
+        >>> sorted(plan.keep), plan.overhead, plan.peak
+        ([0], 2.0, 5)
+        """
         keep_mask = keep_mask_of_segments(graph, segment)
         overhead = float(graph.time[~keep_mask].sum())
         peak = int(peaks_by_segment(graph, segment).max(initial=0))

@@ -90,17 +90,36 @@ def segments_of_keep_mask(graph: Graph, keep_mask: NDArray[np.bool_]) -> NDArray
     >>> segments_of_keep_mask(g, np.array([True, False, False])).tolist()
     [1, 2, 2]
     """
-    waiting = [mask.bit_count() for mask in graph.successors]  # consumers still outside the prefix
-    segment = np.zeros(len(graph), np.int32)
-    count, open_values = 1, 0  # recomputed values in the prefix with a consumer outside it
-    for v in graph.order:
-        segment[v] = count
-        for u in bits(graph.predecessors[v]):
-            waiting[u] -= 1
-            open_values -= not waiting[u] and not keep_mask[u]
-        open_values += bool(waiting[v]) and not keep_mask[v]
-        count += not open_values
+    is_end = open_values(graph, ~keep_mask) == 0
+    count = 1 + np.cumsum(is_end) - is_end  # the ends before each position, plus 1
+    segment: NDArray[np.int32] = count[graph.position].astype(np.int32)
     return segment
+
+
+def open_values(graph: Graph, chosen: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Return for each prefix of ``graph.order`` how many of the chosen nodes in it have a successor outside it.
+
+    Parameters
+    ----------
+    graph : Graph
+    chosen : numpy.ndarray of bool, shape (#V,)
+
+    Returns
+    -------
+    numpy.ndarray of int64, shape (#V,)
+        Entry i counts for the prefix of i + 1 nodes.
+
+    Examples
+    --------
+    >>> from recompviz.core.graphs.graph import Graph
+    >>> g = Graph.from_edges([(0, 1), (0, 2), (1, 2)], memory=[1, 1, 1])
+    >>> open_values(g, np.array([True, True, True])).tolist()
+    [1, 2, 0]
+    """
+    n = len(graph)
+    begins = np.bincount(graph.position[chosen], minlength=n)
+    ends = np.bincount(graph.last_read[chosen], minlength=n)
+    return np.cumsum(begins - ends)
 
 
 def peaks_by_segment(
