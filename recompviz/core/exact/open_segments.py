@@ -160,7 +160,7 @@ def _front(lattice: Lattice, found: NDArray[np.int64], closed: NDArray[np.int32]
         sequence = []
         at = int(found[position, 2])
         while at >= 0:
-            here, at = closed[at].tolist()
+            here, at = closed.item(at, 0), closed.item(at, 1)
             sequence.append(lattice.mask(here))
         return sequence
 

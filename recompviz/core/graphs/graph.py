@@ -332,7 +332,7 @@ class Graph:
         """For each node v, the bit mask of L^v = {w : v is reachable from w}: v itself and all its ancestors."""
         return ancestor_masks(self.order, self.predecessors)
 
-    @property
+    @cached_property
     def everything(self) -> int:
         """The bit mask of V, the set of all nodes."""
         return (1 << len(self)) - 1

@@ -28,6 +28,8 @@ from recompviz.core.plans.segment_arrays import open_values
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+# on graphs with more places where a segment may end, Chen's budget rises by at least 1/FINEST of itself
+MANY_CUTS, FINEST = 1000, 256
 # the module of values that the loss function computes
 LOSS = "loss"
 
@@ -55,6 +57,8 @@ def chen_plans(graph: Graph) -> list[Plan]:
     segment may end only where at most one value is needed later; see :func:`cut_prefixes`. It ends at the first such
     place at which its values take more than b bytes. Chen et al. try some values of b around √(checkpoints × largest
     segment). Here b starts at 0 and rises to each value that changes the plan, so no plan is missed.
+    If there are more than 1,000 such places, b rises by at least 1/256 of itself: there would be tens of thousands of
+    plans.
 
     Examples
     --------
@@ -73,7 +77,8 @@ def chen_plans(graph: Graph) -> list[Plan]:
         plans.append(Plan.from_segments(graph, segment, "chen"))
         if not ends:
             return plans
-        budget = min(b - a for a, b in pairwise([0, *(filled[i] for i in ends)]))
+        smallest = min(b - a for a, b in pairwise([0, *(filled[i] for i in ends)]))
+        budget = max(smallest, budget + budget // FINEST) if len(cuts) > MANY_CUTS else smallest
 
 
 def cut_prefixes(graph: Graph) -> list[int]:

@@ -22,6 +22,7 @@ from recompviz.core.base.rendering import render
 from recompviz.core.base.units import parse_bytes
 from recompviz.core.graphs.graph import Graph
 from recompviz.core.plans.plan import Plan
+from recompviz.core.plans.segment_arrays import segments_of_nested
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -178,7 +179,7 @@ class Tradeoff:
         expect(position, Integral, "position", f"a whole number, 0 to {len(front) - 1}")
         if not -len(front) <= position < len(front):
             raise IndexError(f"position is {shown(int(position))}, expected 0 to {len(front) - 1}")
-        return Plan.from_masks(self.graph, front.walk_back(int(position)))
+        return Plan.from_segments(self.graph, segments_of_nested(self.graph, front.walk_back(int(position))))
 
     def plans(self, objective: Objective = "time", most: int | None = None) -> list[Plan]:
         """Return the plans of the Pareto front of an objective, largest peak by the paper's formula first.

@@ -57,8 +57,7 @@ def segments_of(graph: Graph, sequence: Sequence[int]) -> NDArray[np.int32]:
     if previous != graph.everything:
         missing = next(bits(graph.everything & ~previous))
         raise ValueError(f"the last set of the sequence must be V; {graph.names[missing]!r} is missing")
-    member = bit_matrix(sequence, len(graph))
-    segment: NDArray[np.int32] = (len(sequence) + 1 - member.sum(axis=0, dtype=np.int32)).astype(np.int32)
+    segment = segments_of_nested(graph, sequence)
     u, v = graph.edges[:, 0], graph.edges[:, 1]
     for e in np.flatnonzero(segment[u] > segment[v])[:1].tolist():
         names = graph.names[u[e]], graph.names[v[e]]
@@ -66,6 +65,20 @@ def segments_of(graph: Graph, sequence: Sequence[int]) -> NDArray[np.int32]:
             f"L_{segment[v[e]]} is not a lower set: the edge {names[0]!r} → {names[1]!r} enters it; "
             f"add {names[0]!r} to the set"
         )
+    return segment
+
+
+def segments_of_nested(graph: Graph, sequence: Sequence[int]) -> NDArray[np.int32]:
+    """Return what :func:`segments_of` returns, without its checks: for sequences that the solver made.
+
+    Examples
+    --------
+    >>> from recompviz.core.graphs.graph import Graph
+    >>> segments_of_nested(Graph.from_edges([(0, 1), (1, 2)], memory=[1, 1, 1]), [0b001, 0b111]).tolist()
+    [1, 2, 2]
+    """
+    member = bit_matrix(sequence, len(graph))
+    segment: NDArray[np.int32] = (len(sequence) + 1 - member.sum(axis=0, dtype=np.int32)).astype(np.int32)
     return segment
 
 
