@@ -38,6 +38,15 @@ def test_predicted_and_measured_peaks_of_two_ranks_are_equal_and_gradients_too()
         assert eager[1]["tracker"] > 0
 
 
+def test_buckets_have_room_for_parameters_that_the_step_does_not_use() -> None:
+    model = Scaled()
+    model.extra = nn.Linear(3, 3)  # not used
+    model.frozen = nn.Linear(3, 3).requires_grad_(False)
+    trace = rv.trace(model, torch.zeros(3, 6), targets=(torch.zeros(3, 1),), loss=nn.functional.mse_loss)
+    buckets = rv.replicate_step(trace).simulate().static - rv.simulate(trace).static
+    assert buckets == 4 * (5 * 7 + 6 + 12)
+
+
 class Scaled(nn.Module):
     """A layer of 5 rows, so that four ranks have 2, 2, 1 and 0 rows."""
 

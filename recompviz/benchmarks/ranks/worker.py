@@ -198,7 +198,11 @@ class Rank:
 def wrapped(model: Any, units: str, strategy: str) -> Any:
     """Return a model wrapped as a strategy says."""
     if strategy.startswith("ddp"):
-        return torch.nn.parallel.DistributedDataParallel(model, gradient_as_bucket_view="views" in strategy)
+        # DDP orders its buckets anew after the first step, as gradients arrived, unless it looks for unused parameters
+        first = "first buckets" in strategy
+        return torch.nn.parallel.DistributedDataParallel(
+            model, gradient_as_bucket_view="views" in strategy, find_unused_parameters=first
+        )
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 

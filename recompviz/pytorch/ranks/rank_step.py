@@ -232,7 +232,8 @@ def replicate_step(trace: Trace, *, units: Iterable[str] = (), bucket_view: bool
     expect_flag(bucket_view, "bucket_view")
     names = tuple(unit.name for unit in units_of(trace, [units] if isinstance(units, str) else units)[1:])
     joint = pin_outside(trace.joint, names) if names else trace.joint
-    return RankStep(trace, replicated_step(joint, bucket_view), rank, units=names)
+    trained = {id(p): p.numel() * p.element_size() for p in trace.model.parameters() if p.requires_grad}
+    return RankStep(trace, replicated_step(joint, bucket_view, sum(trained.values())), rank, units=names)
 
 
 @dataclass(frozen=True, eq=False)
