@@ -131,10 +131,10 @@ class Session:
         return found
 
     def _is_noise(self, problem: dict[str, Any]) -> bool:
-        """Whether others report something that is not about the Explorer.
+        """Whether a problem is a message of another library that is not about the Explorer.
 
-        ipykernel warns of comms of ipywidgets itself when a page goes. PyTorch's profiler writes a line when it is used
-        in two threads. IPython writes one word when it is interrupted twice in a short time.
+        ipykernel warns of comms of ipywidgets itself when a page is closed. PyTorch's profiler writes a line when it is
+        used in two threads. IPython writes ``KeyboardInterrupt`` when it is interrupted twice in a short time.
         """
         unknown = re.fullmatch(r"No such comm: (\w+)\n?", re.sub(r"-", "", problem.get("stderr", "")))
         if unknown and unknown[1] not in self.kernel.ask("soaked.COMMS"):

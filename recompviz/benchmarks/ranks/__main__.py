@@ -4,11 +4,12 @@
     python -m recompviz.benchmarks.ranks gpt2 --world 2    # some
 
 *predicted* comes from the trace of one process, made before the model is wrapped. *measured* is the least peak of three
-steps; *most* is the largest, in which the profiler missed a free by one of gloo's threads. *tracker* is PyTorch's
-``FSDPMemTracker``, which counts in a real step; it does not know plans. A plan of 20 % is for a budget at 20 % of the
-way from the least total to the total without recomputation. *equal*: whether losses, gradients and parameters of ten
-steps are bitwise those of the run without a plan. DDP orders its buckets anew after the first step, as gradients
-arrived; with more than two ranks, the sums are then rounded in another order, and only "first buckets" is equal.
+steps, and *most* the largest. *most* is larger if the profiler missed a free by one of gloo's threads. *tracker* is
+PyTorch's ``FSDPMemTracker``, which counts in a real step; it does not know plans. A plan of 20 % is for a budget at
+20 % of the way from the least total to the total without recomputation. *equal*: whether losses, gradients and
+parameters of ten steps are bitwise those of the run without a plan. After the first step, DDP orders its buckets as the
+gradients have arrived. With more than two ranks, the sums are then rounded in another order, and of the rows of DDP
+only "ddp, first buckets", which keeps the first order, is equal.
 """
 
 from __future__ import annotations

@@ -3,11 +3,12 @@
     python -m recompviz.benchmarks.ranks.pipeline             # plans for GPT-2 in four stages; no processes
     python -m recompviz.benchmarks.ranks.pipeline --measure   # also two and four processes
 
-The first table compares policies with the same largest peak. The budget is the least at which the ratio of the largest
-to the smallest stage peak can be near 1: what the smallest stage takes without recomputation, or what the largest stage
-needs at least. *one policy*: every stage recomputes by the same rule; the one of least recomputation whose largest
-stage fits the budget is taken from checkpoints of all blocks and PyTorch's memory budget at ten ratios. Recomputation
-is in estimated milliseconds for one micro-batch, summed over the stages.
+The first table compares no recomputation, one policy for all stages, and a plan for each stage. The budget of a stage
+is the least at which the ratio of the largest to the smallest stage peak can be near 1. It is the larger of two sizes:
+the smallest peak of a stage without recomputation, and the largest of the least peaks of the stages. *one policy*:
+every stage recomputes by the same rule: checkpoints of all blocks, or PyTorch's memory budget at one of ten ratios. Of
+the rules with which all stages fit the budget, the one of least recomputation is shown; if there is none, the one of
+least peak. Recomputation is in estimated milliseconds for one micro-batch, summed over the stages.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class Policy:
     peaks : tuple of int
         The peak of each stage in total bytes.
     overhead : float
-        The recomputation for one micro-batch, summed over the stages.
+        The recomputation for one micro-batch, summed over the stages, in milliseconds.
     """
 
     name: str

@@ -38,7 +38,9 @@ class Part(nn.Module):
     whole : torch.nn.Module
         The model. Embedding and output layer have weights of their own, because they are on different ranks.
     blocks : sequence of int
+        The positions of the part's blocks in the model.
     first, last : bool
+        Whether this is the first or the last part.
     """
 
     def __init__(self, whole: Any, blocks: Sequence[int], first: bool, last: bool) -> None:
@@ -63,7 +65,7 @@ class Part(nn.Module):
 
 
 def part(stage: int, stages: int, layers: int, split: Sequence[int] = ()) -> Part:
-    """Return a stage of the model; ``split`` has the numbers of blocks of the stages, equal ones by default."""
+    """Return a stage of the model; ``split`` has the number of blocks of each stage, about equal ones by default."""
     torch.manual_seed(0)
     whole = gpt2(layers, WIDTH, 4, vocabulary=VOCABULARY, context=LENGTH, dropout=0.0)
     sizes = list(split) or [layers // stages + (i < layers % stages) for i in range(stages)]
@@ -113,11 +115,12 @@ def figures(
     kind : "1f1b" or "gpipe"
     layers, micro_batches : int
     share : float, optional
-        The budget of the plan, as for the other benchmark. If left out, the stage runs as written.
+        Where the budget of the plan lies: 0 for the least peak, 1 for the peak without recomputation. If left out, the
+        stage runs as written.
     steps : int
         The number of batches whose losses and gradients are compared with those of the run without a plan.
     split : sequence of int
-        The numbers of blocks of the stages.
+        The number of blocks of each stage.
     """
     stage, stages = dist.get_rank(), dist.get_world_size()
     step = stage_of(stage, stages, layers, micro_batches, kind, split, calibrated=True)
@@ -190,7 +193,7 @@ class Stage:
         return [*self.inputs, *(buffer for buffer in buffers if isinstance(buffer, Tensor))]
 
     def train(self, steps: int) -> list[Tensor]:
-        """Train some batches; return the losses, and the gradients and parameters after the last one."""
+        """Train on ``steps`` batches; return all losses, and the parameters and gradients after the last batch."""
         optimizer = torch.optim.SGD(self.module.parameters(), lr=1e-2, momentum=0.9)
         found = []
         for _ in range(steps):

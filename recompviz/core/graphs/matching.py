@@ -1,9 +1,9 @@
 """Which nodes of two graphs are the same: the graph of a model before and after a change of its code.
 
-Nodes are matched in three passes. The first aligns the two running orders by module and operator, so that a new node
-does not change the names of those after it. The second matches nodes that have the same key. The third matches nodes
-with the same operator and shape whose module has another path: their inputs are matched, or the last part of the path
-is equal, or equally many of such nodes are left in both graphs. Such nodes have *moved*.
+Nodes are matched in three passes. The first aligns the orders in which the nodes of the graphs run, by module and
+operator, so that a new node does not hide those after it. The second matches nodes that have the same key. The third
+matches nodes with the same operator and shape whose module has another path, if their inputs are matched, if the last
+part of the path is equal, or if equally many such nodes are left in both graphs. Such nodes have *moved*.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Matching:
 
 
 def running_places(graph: Graph) -> list[int]:
-    """Return the nodes in running order: that of their numbers, if every edge leads to a higher number."""
+    """Return the nodes in the order in which they run: by their numbers, or by ``order`` if an edge leads backwards."""
     numbered = bool((graph.edges[:, 0] < graph.edges[:, 1]).all())
     return list(range(len(graph))) if numbered else list(graph.order)
 
@@ -121,7 +121,7 @@ def _match_moved(
 def _place(
     graph: Graph, v: int, sources: dict[int, set[int]], pairs: dict[int, int] | None, by_inputs: bool
 ) -> Hashable:
-    """What a node has in common with itself after it moved; inputs are numbers of the second graph."""
+    """A key that a node keeps when it moves. Its inputs are given by their numbers in the second graph."""
     info = graph.info[v]
     kind = (info.op, info.shape, info.dtype)
     if not by_inputs:

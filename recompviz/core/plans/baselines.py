@@ -56,9 +56,9 @@ def chen_plans(graph: Graph) -> list[Plan]:
     The algorithm divides the nodes, in their order, into segments. It keeps the values that later segments read. A
     segment may end only where at most one value is needed later; see :func:`cut_prefixes`. It ends at the first such
     place at which its values take more than b bytes. Chen et al. try some values of b around √(checkpoints × largest
-    segment). Here b starts at 0 and rises to each value that changes the plan, so no plan is missed.
-    If there are more than 1,000 such places, b rises by at least 1/256 of itself: there would be tens of thousands of
-    plans.
+    segment). Here b starts at 0 and rises to each value that changes the plan, so no plan is missed. If a segment may
+    end at more than 1,000 places, b rises by at least 1/256 of itself, and some plans are missed. Otherwise there would
+    be tens of thousands of plans.
 
     Examples
     --------

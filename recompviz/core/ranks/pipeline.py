@@ -1,8 +1,9 @@
 """What one rank of a pipeline holds: several micro-batches between their forward and backward passes.
 
-A *stage* is a part of a model on one rank. A batch is divided into *micro-batches*, which pass the stages one after
-another. A stage runs the forward passes of some micro-batches before the first backward pass: all of them with GPipe,
-and as many as there are stages from here to the end with 1F1B. Each micro-batch holds what the stage's plan keeps.
+A *stage* is a part of a model on one rank. A batch is divided into *micro-batches*, which pass through the stages one
+after another. A stage runs the forward passes of some micro-batches before the first backward pass: with GPipe all of
+them, and with 1F1B as many as there are stages from this one to the last. Each micro-batch holds what the stage's plan
+keeps.
 
 The training step of a stage for one micro-batch is simulated as any other. Its timeline is divided into the forward and
 the backward pass, and the passes of all micro-batches are put together in the order of the pipeline.

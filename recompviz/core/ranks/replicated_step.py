@@ -1,9 +1,9 @@
 """The training step of one rank that has all parameters, as PyTorch's ``DistributedDataParallel`` runs it (DDP).
 
-DDP copies gradients into *buckets*, which are reduced over all ranks. The buckets exist before the step and stay. They
-have as many bytes as all trained parameters, used or not, whatever their number; the first has about 1 MiB and the
-others 25 MiB, so that the reduction begins early. After the reduction, the gradients are copied back, or they are
-views of the buckets.
+DDP copies gradients into *buckets*, which are reduced over all ranks. The buckets exist before the step and stay.
+Together they have as many bytes as all trained parameters, used or not. The first has about 1 MiB and the others 25
+MiB, so that the reduction begins early. After the reduction, the gradients are copied back, or they are views of the
+buckets.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def replicated_step(joint: JointGraph, bucket_view: bool = False, buckets: int |
     bucket_view : bool
         Whether gradients are views of the buckets. They are then freed when they have been copied into the buckets.
     buckets : int, optional
-        The bytes of the buckets; by default those of the gradients in the joint graph.
+        The bytes of all buckets together; by default those of the gradients in the joint graph.
 
     Returns
     -------

@@ -86,7 +86,7 @@ class GraphComparison:
     picture: str = ""
 
     def of_state(self, state: str) -> tuple[NodeChange, ...]:
-        """Return the rows of one state: ``"new"``, ``"gone"``, ``"moved"`` or ``"changed"``."""
+        """Return the rows of one state: ``"new"``, ``"gone"``, ``"moved"`` or ``"changed"``; ValueError for another."""
         if state not in STATES:
             raise ValueError(f"no state {state!r} of a value; there are {', '.join(STATES)}")
         return tuple(row for row in self.rows if row.state == state)

@@ -102,7 +102,7 @@ def _kind(race: Race) -> str:
 
 
 def _ticks(most: float) -> list[float]:
-    """Return three to six round numbers from 0 up to ``most``: 1, 2 or 5 times a power of ten, or of two for bytes."""
+    """Return two to five round numbers from 0 to ``most``. Large numbers are bytes, and are round in KiB or MiB."""
     unit = 2.0 ** (10 * int(np.log2(max(most, 1.0)) // 10)) if most > 4096 else 1.0
     rough = most / unit / 4
     power = 10.0 ** np.floor(np.log10(rough))

@@ -130,7 +130,7 @@ class Race:
         Parameters
         ----------
         dark : bool or None
-            Whether the ground is dark. None: as the reader's system.
+            Whether the background is dark. If None, the settings of the reader's system decide.
         loop : bool
             Whether the picture moves, again and again. It stands still for readers who prefer reduced motion, and in
             programs that show no motion; it then shows the end.
@@ -147,7 +147,7 @@ class Race:
         path : str or path
             Its ending chooses what is written.
         dark : bool or None
-            Whether the ground is dark. None: as the reader's system.
+            Whether the background is dark. If None, the settings of the reader's system decide.
 
         Raises
         ------

@@ -91,9 +91,9 @@ def address_of(tensor: torch.Tensor) -> int:
 
 
 def living_addresses(addresses: Iterable[int]) -> set[int]:
-    """Return those of the addresses at which a storage begins that a tensor in Python refers to.
+    """Return those of the addresses at which the storage of a living tensor begins.
 
-    All objects that Python's garbage collector knows are looked at. This takes tens of milliseconds.
+    Tensors are found among all objects that Python's garbage collector knows. This takes tens of milliseconds.
     """
     wanted, found = set(addresses), set[int]()
     for value in gc.get_objects() if wanted else ():

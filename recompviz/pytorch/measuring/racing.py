@@ -34,9 +34,10 @@ def race(trace: Trace, total: int | float | str, *, rounds: int = 7, seconds: fl
     """Compare eager PyTorch, a checkpoint per block, PyTorch's partitioner and a plan of recompviz under a total.
 
     Each method runs one measured training step, and then timed steps in turn. Eager PyTorch runs as it is. The others
-    run as plans that keep what the method keeps, so that all run the same kernels. Of PyTorch's partitioner, the memory
-    budget is taken that fits the total with the least recomputation, or else the one with the least peak. No method is
-    really limited to the total: one that needs more runs, and the picture shows where it would run out of memory.
+    run as plans that keep what the method keeps, so that all run the same kernels. PyTorch's partitioner gets the
+    memory budget that fits the total with the least recomputation; if none fits, the one with the least peak. No method
+    is really limited to the total. A method that needs more runs to its end, and the picture shows where it would run
+    out of memory.
 
     Parameters
     ----------
@@ -48,7 +49,7 @@ def race(trace: Trace, total: int | float | str, *, rounds: int = 7, seconds: fl
     rounds : int
         The most timed steps of each method; their median is shown.
     seconds : float
-        No further round starts after this time.
+        No further round starts after this time, in seconds.
 
     Returns
     -------

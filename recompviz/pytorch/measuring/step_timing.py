@@ -63,7 +63,7 @@ def time_turns(
     rounds : int
         The most rounds.
     seconds : float
-        No further round starts after this time. One round always runs.
+        No further round starts after this time, in seconds. One round always runs.
     progress : callable (done, total), optional
         Called before each round. If it raises an error, the function stops with this error.
     """

@@ -62,7 +62,7 @@ class StageStep:
 
     @cached_property
     def curve(self) -> tuple[tuple[float, int, Plan], ...]:
-        """The plans found, by rising recomputation: the recomputation for a micro-batch, the peak, and the plan."""
+        """The best plans found: the recomputation for one micro-batch, in rising order, the peak in bytes, the plan."""
         plans = list(self.planner.plans("live").plans)
         if len(plans) > MOST_PLANS:
             plans = [plans[int(i)] for i in np.unique(np.linspace(0, len(plans) - 1, MOST_PLANS).astype(int))]
@@ -77,9 +77,9 @@ class StageStep:
         return tuple(best)
 
     def plan(self, total: int | float | str) -> Plan:
-        """Return the plan that recomputes least, of those found, and whose peak over the batch is at most ``total``.
+        """Return the plan of least recomputation, of those found, whose peak over the batch is at most ``total``.
 
-        It starts from the best plan of the curve, and keeps further values while they fit.
+        The search starts from the best plan of the curve that fits, and keeps further values while they fit.
 
         Raises
         ------
@@ -129,7 +129,7 @@ def stage_step(
         The stage alone with one micro-batch: the module that is given to ``PipelineStage``. For the last stage, trace
         it with the loss. For others, trace it without, and let the input require a gradient except in the first stage.
     stage, stages, micro_batches : int
-        The stage's place from 0, the number of stages, and the number of micro-batches.
+        The number of the stage, counted from 0, the number of stages, and the number of micro-batches.
     units : iterable of str
         The modules of the stage that run under a plan, as for :func:`recompviz.shard_step`. Without them, every value
         is kept.
@@ -143,7 +143,8 @@ def stage_step(
     Raises
     ------
     ValueError
-        If a number is out of range.
+        If a number is out of range, if there are fewer micro-batches than stages with ``"1f1b"``, if ``kind`` is
+        another text, or if a path fits no module.
 
     Examples
     --------

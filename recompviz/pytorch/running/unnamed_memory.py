@@ -41,6 +41,8 @@ def read_before(profile: Any, device: str, known: Iterable[int], rounded: Callab
 def left_behind(blocks: Allocations, known: Iterable[int]) -> int:
     """Count the bytes of blocks that the step allocated, and that tensors still refer to when the next step starts.
 
+    Blocks of less than 4,096 bytes are left out.
+
     Parameters
     ----------
     blocks : Allocations
