@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
+from typing import Any
 
 import numpy as np
 import pytest
@@ -68,6 +70,29 @@ def test_another_length_is_planned_where_inputs_of_equal_length_use_it() -> None
         warnings.simplefilter("error", UnplannedGraph)
         with pytest.warns(PlanWarning):
             planned(torch.ones(2, 4, 8), torch.zeros(2, 4, 8)).backward()
+
+
+def test_one_graph_serves_all_lengths_although_none_is_the_traced_one() -> None:
+    class Attention(nn.Linear):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return super().forward((x @ x.transpose(1, 2)).softmax(-1) @ x)
+
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Embedding(20, 8), Attention(8, 8), nn.GELU(), nn.Linear(8, 3))
+    twin = copy.deepcopy(model)
+    ids = torch.randint(0, 20, (2, 30))
+    planned: Any = rv.fit_in(model, ids, loss=torch.sum, total="1 MB")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PlanWarning)
+        for length in (7, 19, 4, 11, 26, 15):
+            model.zero_grad()
+            twin.zero_grad()
+            loss, expected = planned(ids[:, :length]), twin(ids[:, :length]).sum()
+            loss.backward()
+            expected.backward()
+            assert torch.equal(loss, expected)
+            assert all(torch.equal(a.grad, b.grad) for a, b in zip(model.parameters(), twin.parameters(), strict=True))
+    assert len(planned._budget.regions) <= 3
 
 
 def test_eval_mode_is_not_met_by_the_training_trace() -> None:

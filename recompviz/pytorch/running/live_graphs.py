@@ -75,6 +75,8 @@ class LiveGraphs:
         return bool(finished)
 
     def _alive(self) -> list[Run]:
+        if not self.of_step and not self._left:
+            return []
         return [run for run in (*self.of_step, *self._left) if run.token is not None and not run.freed]
 
     @property

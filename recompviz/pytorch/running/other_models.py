@@ -107,13 +107,14 @@ class OtherModels:
 
     def start_step(self, region: Region, total: int) -> Shared:
         """Note that a training step of this model starts with a region, and return what it shares with other steps."""
-        owner = self._owner()
-        outer = [other for other in self._except_owner() if other.graphs.exist]
+        owner, rest = self._owner(), self._except_owner()
+        outer = [other for other in rest if other.graphs.exist]
         for other in outer:
             if owner is not None:
                 other.others._inner.add(owner)
-        self._outer = weakref.WeakSet(outer)
-        self._meet()
+        if outer or self._outer:
+            self._outer = weakref.WeakSet(outer)
+        self._meet(rest)
         self._last_start = next(_moments)
         totals = [other.total for other in (*outer, *self._inner) if other.total is not None]
         held = sum(other.others.held_before(region) + other.others.unnamed for other in outer)
@@ -137,30 +138,36 @@ class OtherModels:
 
     def tell_recordings(self, run: Run) -> None:
         """Note a run of this model in the recordings of the steps in which it starts."""
+        if not self._outer:
+            return
         for owner in list(self._outer):
             if owner.recording is not None:
                 rest = [other for other in self._outer if other is not owner]
                 owner.recording.other_runs(run, sum(other.graphs.saved for other in rest))
 
-    def _meet(self) -> None:
-        self._met |= {other for other in self._except_owner() if other.others._last_use > self._last_start}
+    def _meet(self, rest: list[Owner]) -> None:
+        for other in rest:
+            if other.others._last_use > self._last_start:
+                self._met.add(other)
 
     def memories(self) -> list[ResidentMemory]:
         """Return the memory of the other models that train, or run without gradients, in the same loop.
 
         These are the models that ran since the last step of this one started, or between any earlier two of its steps.
         """
-        self._meet()
-        return [other.memory for other in list(self._met)]
+        return [other.memory for other in list(self._met)] if self._met else []
 
     def trained_beside(self) -> list[Owner]:
         """Return the models with a total in whose training loop this model runs now, itself included."""
         owner = self._owner()
-        with_total = [other for other in list(_owners) if other.total is not None]
-        return [
-            other for other in with_total
-            if other is owner or other.graphs.exist or (owner is not None and owner in other.others._met)
-        ]  # fmt: skip
+        if owner is None:
+            return []
+        rest = [other for other in self._except_owner() if other.total is not None]
+        for other in rest:
+            if other.graphs.exist:
+                other.others._met.add(owner)
+        own = [owner] if owner.total is not None else []
+        return own + [other for other in rest if owner in other.others._met]
 
 
 def saved_by_all() -> int:
