@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
-from itertools import combinations
+from itertools import combinations, product
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from recompviz.core.ranks.replicated_step import replicated_step
 from recompviz.core.ranks.resharding import GatherTime, reshard_front, reshard_point
 from recompviz.core.ranks.sharded_step import sharded_step
 from recompviz.core.ranks.sharding import ShardedParameter, ShardedUnit, Sharding, pin_outside, unit_of_calls
+from recompviz.core.ranks.splits import best_split
 from recompviz.core.ranks.unit_plan import UnitPlan, fingerprint, from_text, to_text, unit_plans
 from recompviz.core.steps.joint import Call, Category, JointGraph, Storage
 from recompviz.core.steps.schedule import make_schedule
@@ -302,3 +304,22 @@ def test_a_unit_adds_its_gradients_at_its_end() -> None:
     last = [t.profile[np.flatnonzero([label == "layers.0' (micro-batch 3)" for label in t.step_labels])[0]]
             for t in (alone, together)]  # fmt: skip
     assert last[1] - last[0] == 2 * WEIGHT
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_best_split_is_that_of_all_splits(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    costs = [
+        {count: float(rng.integers(1, 9)) if rng.random() < 0.8 else math.inf for count in range(1, 5)}
+        for _ in range(3)
+    ]
+    splits = [s for s in product(range(1, 5), repeat=3) if sum(s) == 8]
+    rows = [([cost[n] for cost, n in zip(costs, split, strict=True)], split) for split in splits]
+    fitting = [(max(row), sum(row)) for row, _ in rows if max(row) < math.inf]
+    found = best_split(8, costs)
+    if not fitting:
+        assert found is None
+        return
+    assert found is not None
+    own = [cost[n] for cost, n in zip(costs, found, strict=True)]
+    assert max(own) == min(fitting)[0]

@@ -23,11 +23,10 @@ WORKER = "recompviz.benchmarks.ranks.worker"
 def test_predicted_and_measured_peaks_of_two_ranks_are_equal_and_gradients_too() -> None:
     cases = [
         {"model": "gpt2", "layers": 2, "strategy": "fsdp2", "share": 0.2, "steps": 2},
-        {"model": "llama", "layers": 2, "strategy": "fsdp2, no resharding"},
         {"model": "vit", "layers": 2, "strategy": "fsdp2", "tracker": True},
-        {"model": "gpt2", "layers": 2, "strategy": "ddp, bucket views"},
+        {"model": "llama", "layers": 2, "strategy": "ddp, bucket views"},
     ]
-    for result in run_ranks(WORKER, [json.dumps(cases)], world=2, seconds=200):
+    for result in run_ranks(WORKER, [json.dumps(cases)], world=2, seconds=600):
         planned, *eager = result["rows"]
         for row in (planned, *eager):
             assert row["measured"] == row["predicted"]
@@ -35,7 +34,7 @@ def test_predicted_and_measured_peaks_of_two_ranks_are_equal_and_gradients_too()
         assert planned["overhead"] > 0
         assert all(planned["runs"])
         assert planned["measured"] <= (planned["budget"] or planned["measured"])
-        assert eager[1]["tracker"] > 0
+        assert eager[0]["tracker"] > 0
 
 
 def test_buckets_have_room_for_parameters_that_the_step_does_not_use() -> None:
@@ -179,7 +178,7 @@ def test_predicted_and_measured_peaks_of_two_stages_are_equal_and_gradients_too(
         {"kind": "1f1b", "layers": 4, "micro_batches": 4, "share": 0.3, "steps": 2},
         {"kind": "gpipe", "layers": 2, "micro_batches": 3},
     ]
-    for result in run_ranks("recompviz.benchmarks.ranks.stages", [json.dumps(cases)], world=2, seconds=200):
+    for result in run_ranks("recompviz.benchmarks.ranks.stages", [json.dumps(cases)], world=2, seconds=600):
         planned, eager = result["rows"]
         for row in (planned, eager):
             assert row["static"] == row["expected"]

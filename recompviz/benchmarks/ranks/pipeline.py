@@ -14,6 +14,7 @@ least peak. Recomputation is in estimated milliseconds for one micro-batch, summ
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from recompviz.benchmarks.ranks.processes import run_ranks
 from recompviz.benchmarks.ranks.stages import stage_of
 from recompviz.core.base.errors import RecompvizError
 from recompviz.core.plans.plan import Plan
+from recompviz.core.ranks.splits import best_split
 
 RATIOS = tuple(round(0.1 * i, 1) for i in range(10))
 MEASURED = [
@@ -86,6 +88,32 @@ def compared(stages: Sequence[rv.StageStep]) -> list[Policy]:
     return [keep_all, Policy(text, one.peaks, one.overhead), own]
 
 
+def split_text(layers: int, count: int, micro_batches: int, even: Sequence[rv.StageStep]) -> str:
+    """Return a sentence about the best division of the blocks for the budget of the table, one block more or less.
+
+    The time of a stage is three times that of its forward pass, estimated, and its recomputation.
+    """
+    budget = max(min(stage.simulate().peak for stage in even), *(stage.curve[-1][1] for stage in even))
+    usual = layers // count
+    costs: list[dict[int, float]] = []
+    for stage in range(count):
+        costs.append({})
+        for blocks in range(max(1, usual - 1), usual + 2):
+            split = [1] * count
+            split[stage] = blocks
+            step = even[stage] if blocks == usual else stage_of(stage, count, sum(split), micro_batches, split=split)
+            with contextlib.suppress(rv.InfeasibleBudget):
+                costs[stage][blocks] = 3 * float(step.graph.time.sum()) + step.plan(budget).overhead
+    best = best_split(layers, costs)
+    if best is None:
+        return f"no division of {layers} blocks fits {budget:,} bytes on each rank"
+    slowest = [max(cost[n] for cost, n in zip(costs, split, strict=True)) for split in (best, [usual] * count)]
+    return (
+        f"at {budget:,} bytes on each rank, blocks divided as {', '.join(map(str, best))}: the slowest stage takes "
+        f"{slowest[0]:.3f} ms for a micro-batch (estimated), divided evenly {slowest[1]:.3f} ms"
+    )
+
+
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(prog="python -m recompviz.benchmarks.ranks.pipeline", description=__doc__)
@@ -99,6 +127,8 @@ def main() -> None:
     for row in compared(stages):
         peaks = ", ".join(f"{peak:,}" for peak in row.peaks)
         print(f"| {row.name} | {peaks} | {row.ratio:.3f} | {row.overhead:.3f} |", flush=True)
+    print()
+    print(split_text(options.layers, options.stages, options.micro_batches, stages))
     if options.measure:
         print("\n| schedule | stages | stage | plan | predicted | measured | gap | most | equal |")
         print("|---|---|---|---|---|---|---|---|---|")

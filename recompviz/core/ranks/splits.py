@@ -1,0 +1,46 @@
+"""Divide the blocks of a model among the stages of a pipeline, so that the slowest stage takes the least time.
+
+All stages wait for the slowest one. A stage with little memory to spare recomputes more, so fewer blocks can make it as
+fast as the others.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+
+def best_split(blocks: int, costs: Sequence[Mapping[int, float]]) -> tuple[int, ...] | None:
+    """Return the number of blocks of each stage for which the largest cost is least; of several, the least sum.
+
+    Parameters
+    ----------
+    blocks : int
+        The number of blocks of the model.
+    costs : sequence of mapping of int to float
+        For each stage, its time by its number of blocks; infinite, or left out, if it does not fit its memory.
+
+    Returns
+    -------
+    tuple of int or None
+        None if no division fits.
+
+    Examples
+    --------
+    The first stage recomputes, so it gets fewer blocks:
+
+    >>> slow, fast = {1: 4.0, 2: 8.0, 3: 12.0}, {1: 2.0, 2: 4.0, 3: 6.0}
+    >>> best_split(4, [slow, fast])
+    (1, 3)
+    """
+    # for each number of blocks of the stages so far: the largest cost, the sum, and the division
+    best: dict[int, tuple[float, float, tuple[int, ...]]] = {0: (0.0, 0.0, ())}
+    for stage in costs:
+        found: dict[int, tuple[float, float, tuple[int, ...]]] = {}
+        for used, (largest, total, split) in best.items():
+            for count, cost in stage.items():
+                row = max(largest, cost), total + cost, (*split, count)
+                if used + count <= blocks and cost < math.inf and row < found.get(used + count, (math.inf, 0.0, ())):
+                    found[used + count] = row
+        best = found
+    return best[blocks][2] if blocks in best else None
