@@ -22,7 +22,7 @@ NO_MESSAGE = (
 )
 
 
-def image(svg: str, words: str) -> str:
+def image(svg: str, words: str, beside_widget: bool = True) -> str:
     """Return an SVG picture as an HTML image.
 
     JupyterLab removes SVG elements from notebooks that are not trusted, but not images.
@@ -33,6 +33,8 @@ def image(svg: str, words: str) -> str:
         The picture.
     words : str
         Text for people who cannot see it.
+    beside_widget : bool
+        Whether the picture is that of a widget, and is hidden where a widget is alive in the same cell.
 
     Examples
     --------
@@ -41,7 +43,8 @@ def image(svg: str, words: str) -> str:
     """
     data = base64.b64encode(svg.encode("utf-8", "replace")).decode()
     source = f"data:image/svg+xml;base64,{data}"
-    return f'<div class="{CLASS}"><img alt="{escape(words)}" style="width: 100%" src="{source}"></div>'
+    name = f' class="{CLASS}"' if beside_widget else ""
+    return f'<div{name}><img alt="{escape(words)}" style="width: 100%" src="{source}"></div>'
 
 
 def display_with_picture(

@@ -86,7 +86,7 @@ def compare_traces(
     limit = None if total is None else parse_total(total)
     unit = str(getattr(after, "cost_unit", "time units"))
     found = compare_planners(planners[0], planners[1], limit, unit)
-    return replace(found, picture=image(comparison_svg(found), repr(found)))
+    return replace(found, picture=image(comparison_svg(found), repr(found), beside_widget=False))
 
 
 def _planner_of(name: str, step: Any) -> Planner:

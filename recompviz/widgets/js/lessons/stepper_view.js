@@ -43,8 +43,9 @@ export function mountStepper({ model, el }) {
       },
     });
   }
-  // steps of the player change the trait, too; following these would stop the player
-  const follow = () => model.get("_frame") !== player.frame() && player.show(model.get("_frame"));
+  // steps of the player change the trait, too; following these would stop the player. marimo tells of a change at once,
+  // also of the one that the player makes while it is mounted.
+  const follow = () => player && model.get("_frame") !== player.frame() && player.show(model.get("_frame"));
   model.on("change:_frame", follow);
   show();
   return () => {
