@@ -250,3 +250,28 @@ def test_pictures_of_the_view_are_saved(page, tmp_path):
         got.value.save_as(path)
         assert path.read_bytes().startswith(start)
         assert path.stat().st_size > 20_000
+
+
+@pytest.mark.parametrize("motion", ["no-preference", "reduce"])
+def test_opening_a_module_moves_the_boxes_unless_the_reader_wants_no_motion(chromium, exported, motion):
+    context = chromium.new_context(viewport={"width": 1280, "height": 1100}, offline=True, reduced_motion=motion)
+    page = context.new_page()
+    page.goto(exported[2].as_uri())
+    page.get_by_role("button", name="Collapse all modules").click()
+    box = page.locator(".rv-nodes [data-m]").first
+    m = box.get_attribute("data-m")
+    page.wait_for_function("document.getAnimations().length === 0")
+    first = page.locator(".rv-nodes [data-v]").first
+    before = first.bounding_box()
+    moving = box.evaluate("""box => {
+        const { x, y, width, height } = box.getBoundingClientRect();
+        const at = { clientX: x + width / 2, clientY: y + height / 2, bubbles: true, pointerId: 1, button: 0 };
+        box.dispatchEvent(new PointerEvent("pointerdown", at));
+        box.dispatchEvent(new PointerEvent("pointerup", at));
+        return document.getAnimations().length;
+    }""")
+    page.locator(f".rv-frame-head[data-m='{m}']").wait_for()
+    assert (moving > 0) == (motion == "no-preference")
+    page.wait_for_function("document.getAnimations().length === 0")
+    assert abs(first.bounding_box()["x"] - before["x"]) < 400  # what was there is still about there
+    context.close()

@@ -111,6 +111,13 @@ def test_the_experts_of_a_mixture_are_folded_into_one_box_and_the_graph_opens_so
     assert wire.modules_message(graph)["collapse_above"] == 0
 
 
+@pytest.mark.parametrize(("stage", "times"), [("layer", 1), ("h", 4)])
+def test_blocks_with_nodes_between_them_are_folded_only_if_they_are_of_one_list(stage, times):
+    modules = [path for i in range(4) for path in [f"{stage}.{i}" if times > 1 else f"{stage}{i}.0"] * 2 + [""]]
+    tree = module_tree(graph_of(modules, [(v, v + 1) for v in range(len(modules) - 1)]))
+    assert max(tree.times) == times
+
+
 def test_blocks_one_after_the_other_are_no_parallel_fold():
     modules = [f"h.{v // 2}" for v in range(24)]
     graph = graph_of(modules, [(v, v + 1) for v in range(23)])

@@ -186,18 +186,25 @@ def _fold(box: _Box, kinds: Mapping[int, Hashable], foldable: Callable[[list[_Bo
 def _repetition(items: Sequence[int | _Box], keys: Sequence[Hashable], at: int) -> tuple[int, int]:
     """Return the period and the number of repetitions, from a position on, that fold most items; (1, 1) for no fold.
 
-    Two blocks beside each other are folded. With nodes between the blocks, three repetitions are needed.
+    Two blocks beside each other are folded. With nodes between the blocks, three repetitions are needed, and the blocks
+    must be modules of one list.
     """
     best = (1, 1)
     for period in range(1, min(LONGEST_PERIOD, len(items) - at) + 1):
         if not any(isinstance(item, _Box) for item in items[at : at + period]):
             continue
         times = 1
-        while keys[at : at + period] == keys[at + period * times : at + period * (times + 1)]:
+        while keys[at : at + period] == keys[at + period * times : at + period * (times + 1)] and (
+            period == 1 or _of_one_list(items[at : at + period * (times + 1)])
+        ):
             times += 1
         if times >= (2 if period == 1 else 3) and period * times > best[0] * best[1]:
             best = (period, times)
     return best
+
+
+def _of_one_list(items: Sequence[int | _Box]) -> bool:
+    return len({item.path.rpartition(".")[0] for item in items if isinstance(item, _Box)}) == 1
 
 
 def has_parallel_fold(graph: Graph, modules: Modules) -> bool:
