@@ -11,6 +11,9 @@ import nbclient
 import nbformat
 import pytest
 
+from recompviz.core.exact.lattice import enumerate_lattice
+from recompviz.core.exact.open_segments import open_segment_front
+from recompviz.core.graphs.graph import Graph
 from recompviz.widgets.base.static_output import NO_MESSAGE, image
 
 HOME = pathlib.Path(__file__).parent.parent / "notebooks"
@@ -31,7 +34,15 @@ def test_there_are_notebooks() -> None:
     ]
 
 
+@pytest.fixture(scope="module")
+def compiled() -> None:
+    """Compile the exact solver. Before, a solver in NumPy solves small graphs, and may find another of equal plans."""
+    graph = Graph.from_edges([(0, 1)], memory=[1, 1])
+    open_segment_front(graph, enumerate_lattice(graph, 9), "time")
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("compiled")
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # raised by zmq and traitlets in the client
 def test_the_notebook_runs_top_to_bottom(path: pathlib.Path) -> None:

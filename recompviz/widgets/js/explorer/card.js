@@ -74,7 +74,8 @@ export function makeCard(frame, graph, actions) {
       card.setAttribute("role", docked ? "region" : "tooltip");
       if (docked) card.setAttribute("aria-label", "Selected value");
       else card.removeAttribute("aria-label");
-      if (docked) return void card.removeAttribute("style");
+      card.removeAttribute("style"); // its natural width must not depend on where it was before
+      if (docked) return;
       const { width, height } = card.getBoundingClientRect();
       const left = rectangle.right + 10 + width <= frame.clientWidth ? rectangle.right + 10 : rectangle.left - 10 - width;
       const top = Math.min(Math.max(6, rectangle.top - 10), Math.max(6, frame.clientHeight - height - 6));
