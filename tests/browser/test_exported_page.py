@@ -275,3 +275,18 @@ def test_opening_a_module_moves_the_boxes_unless_the_reader_wants_no_motion(chro
     page.wait_for_function("document.getAnimations().length === 0")
     assert abs(first.bounding_box()["x"] - before["x"]) < 400  # what was there is still about there
     context.close()
+
+
+def test_the_landscape_reads_colours_of_the_page_by_name(page):
+    pixels = """async ground => {
+        const root = document.documentElement;
+        root.style.setProperty("--jp-layout-color0", ground);
+        for (const light of ["false", "true"]) {
+            root.setAttribute("data-jp-theme-light", light);
+            await new Promise((done) => setTimeout(done, 300));
+        }
+        return document.querySelector("canvas.rv-landscape").toDataURL();
+    }"""
+    white = page.evaluate(pixels, "white")
+    assert white == page.evaluate(pixels, "#ffffff")
+    assert white != page.evaluate(pixels, "black")

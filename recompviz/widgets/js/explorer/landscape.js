@@ -7,10 +7,13 @@ const RAMP = 5;
 const LEAST_MARK = 2; // pixels; the least height at which a marked bar is shown
 export const LANDSCAPE_COLOURS = ["land-parameters", "land-static", "land-optimizer", "land-gradients", "land-flight", "surface", "text", "land-hatch", "land-edge"];
 
-/** The colours of the landscape from the style of an element, as channels. */
-function readTheme(element) {
-  const style = getComputedStyle(element);
-  const colour = (name) => channels(style.getPropertyValue(`--rv-${name}`).trim());
+/** The colours of the landscape from the style of its canvas, as channels. A pen reads any colour, also "white". */
+function readTheme(canvas, pen) {
+  const style = getComputedStyle(canvas);
+  const colour = (name) => {
+    pen.fillStyle = style.getPropertyValue(`--rv-${name}`).trim();
+    return channels(pen.fillStyle);
+  };
   const [parameters, fixed, optimizer, gradient, flight, surface, text, hatch, edge] = LANDSCAPE_COLOURS.map(colour);
   const ramp = Array.from({ length: RAMP }, (_, i) => colour(`land-ramp-${i}`));
   return { base: [parameters, fixed, fixed, fixed, optimizer], gradient, flight, surface, text, hatch, edge, ramp };
@@ -53,7 +56,7 @@ export function makeLandscape(canvas, strata) {
     draw(size, steps, top, filter) {
       sized(size.width, size.height);
       if (!bars || !steps.length) return;
-      theme ??= readTheme(canvas);
+      theme ??= readTheme(canvas, pen);
       const colours = colourTable(theme, strata.names.length, filter);
       paintBars(bars, steps, picture, top, (k) => colours(bars.layers[k], bars.categories[k]));
       drawn = { steps, top };
