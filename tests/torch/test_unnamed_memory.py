@@ -11,6 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 import recompviz as rv
 from recompviz.pytorch.internals.memory_window import memory_window
@@ -54,6 +55,19 @@ def test_only_storages_of_tensors_that_live_are_found() -> None:
     del tensors[0]
     assert living_addresses(addresses) == {address_of(view), address_of(tensors[0])}
     assert living_addresses([]) == set()
+
+
+class Wrapping(Tensor):
+    @classmethod
+    def __torch_dispatch__(cls, function: Any, *_arguments: Any) -> Any:
+        raise AssertionError(function)
+
+
+def test_a_tensor_without_a_storage_of_its_own_has_no_address() -> None:
+    wrapper: Any = Tensor._make_wrapper_subclass  # type: ignore[attr-defined]
+    kinds = [wrapper(Wrapping, (2, 3)), torch.eye(2).to_sparse(), FakeTensorMode().from_tensor(torch.ones(2))]
+    assert [address_of(tensor) for tensor in kinds] == [0, 0, 0]
+    assert living_addresses([0, 1]) == set()
 
 
 def _counted(loop: Loop, steps: int = 5) -> int:

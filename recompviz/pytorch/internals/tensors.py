@@ -8,7 +8,6 @@ Private PyTorch used here: ``UntypedStorage._cdata``, ``Tensor._version``,
 
 from __future__ import annotations
 
-import contextlib
 import gc
 from collections.abc import Iterable
 from typing import Any
@@ -86,8 +85,16 @@ def weak_storage(tensor: torch.Tensor) -> StorageWeakRef | None:
 
 
 def address_of(tensor: torch.Tensor) -> int:
-    """Return the address at which the tensor's storage begins; 0 for a layout without one storage."""
-    return int(tensor.untyped_storage().data_ptr()) if tensor.layout is torch.strided else 0
+    """Return the address at which the tensor's storage begins; 0 if it has none of its own.
+
+    Sparse tensors, fake tensors and subclasses that wrap other tensors (DTensor) have none.
+    """
+    if tensor.layout is not torch.strided:
+        return 0
+    try:
+        return int(tensor.untyped_storage().data_ptr())
+    except (RuntimeError, NotImplementedError):
+        return 0
 
 
 def living_addresses(addresses: Iterable[int]) -> set[int]:
@@ -98,9 +105,8 @@ def living_addresses(addresses: Iterable[int]) -> set[int]:
     wanted, found = set(addresses), set[int]()
     for value in gc.get_objects() if wanted else ():
         if issubclass(type(value), torch.Tensor):
-            with contextlib.suppress(RuntimeError, NotImplementedError):  # a fake tensor has no address
-                found.add(address_of(value))
-    return found & wanted
+            found.add(address_of(value))
+    return found & (wanted - {0})
 
 
 def version_of(tensor: torch.Tensor) -> int:
