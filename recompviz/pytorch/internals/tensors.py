@@ -1,6 +1,6 @@
 """Access to a tensor's bits, storage, version and hooks, and to a module's hooks.
 
-Private PyTorch used here: ``UntypedStorage._cdata``, ``Tensor._version``,
+Private PyTorch used here: ``torch._subclasses.fake_tensor``, ``UntypedStorage._cdata``, ``Tensor._version``,
 ``torch._C._autograd._unsafe_set_version_counter``, ``Tensor._backward_hooks``,
 ``Module._forward_pre_hooks`` and ``torch.multiprocessing.reductions.StorageWeakRef``. Tried on torch 2.11.0,
 2.12.1, 2.13.0 and 2.14.1, on the CPU.
@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.nn.parameter import is_lazy
 
@@ -89,7 +90,7 @@ def address_of(tensor: torch.Tensor) -> int:
 
     Sparse tensors, fake tensors and subclasses that wrap other tensors (DTensor) have none.
     """
-    if tensor.layout is not torch.strided:
+    if tensor.layout is not torch.strided or isinstance(tensor, FakeTensor):  # reading a fake tensor's address warns
         return 0
     try:
         return int(tensor.untyped_storage().data_ptr())
