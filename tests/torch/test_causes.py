@@ -12,6 +12,7 @@ from torch import nn
 import recompviz as rv
 from recompviz.benchmarks.causes.healthy import HEALTHY
 from recompviz.benchmarks.causes.planted import PLANTED
+from recompviz.benchmarks.causes.reported import REPORTED
 from recompviz.benchmarks.causes.trial import run, tried
 from recompviz.core.reports.source_line import SourceLine
 from recompviz.pytorch.debugging.references.cycles import collected
@@ -23,6 +24,9 @@ CHOSEN = (
     "only the head is trained, the backbone requires gradients",
     "a custom Function stores its result on ctx",
     "gradients of a tuning phase are alive in evaluation",
+    "adapters are trained, the base layers still require gradients",
+    "the last error is stored, the retry comes after the except block",
+    "hooks keep the layers' last outputs in a dict",
     *(
         pytest.param(name, marks=pytest.mark.slow)
         for name in (
@@ -36,16 +40,16 @@ CHOSEN = (
 )
 
 
-def test_sixty_scripts_are_planted_and_twenty_of_them_are_healthy() -> None:
-    names = [script.name for script in (*PLANTED, *HEALTHY)]
-    assert len(names) == len(set(names)) >= 60
-    assert len(HEALTHY) >= 20
-    assert all(script.cause and script.line for script in PLANTED)
+def test_a_hundred_scripts_are_planted_and_a_third_of_them_are_healthy() -> None:
+    names = [script.name for script in (*PLANTED, *REPORTED, *HEALTHY)]
+    assert len(names) == len(set(names)) >= 100
+    assert len(HEALTHY) >= 35
+    assert all(script.cause and script.line for script in (*PLANTED, *REPORTED))
 
 
 @pytest.mark.parametrize("name", CHOSEN)
 def test_the_advice_of_a_planted_script_lowers_the_peak_as_promised(name: str) -> None:
-    trial = tried(next(script for script in PLANTED if script.name == name))
+    trial = tried(next(script for script in (*PLANTED, *REPORTED) if script.name == name))
     assert trial.right, trial.text
     assert trial.after is not None
     assert trial.promised

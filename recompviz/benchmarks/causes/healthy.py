@@ -352,6 +352,190 @@ def epoch():
         opt.step()
 debug(epoch)
 """,
+    "evaluation while the optimizer's state exists": LAYERS
+    + """
+net, x = layers(128, 4), torch.randn(512, 128)
+opt = torch.optim.Adam(net.parameters())
+net(x).square().mean().backward(); opt.step(); opt.zero_grad()
+@torch.no_grad()
+def evaluate():
+    return net(x).square().mean().item()
+debug(evaluate)
+""",
+    "a step of the discriminator while the generator's optimizer exists": CONVS
+    + """
+G, D = convs(3, 16, 3), convs(3, 16, 16, 1)
+og, od = torch.optim.Adam(G.parameters()), torch.optim.Adam(D.parameters())
+z, real = torch.randn(4, 3, 32, 32), torch.randn(4, 3, 32, 32)
+D(G(z)).mean().backward(); og.step(); og.zero_grad(); od.zero_grad()
+def step():
+    od.zero_grad()
+    with torch.no_grad():
+        fake = G(z)
+    (D(real).mean() - D(fake).mean()).backward()
+    od.step()
+debug(step)
+""",
+    "an ensemble of models with one loss": LAYERS
+    + """
+nets, x = nn.ModuleList(layers(128, 2) for _ in range(4)), torch.randn(256, 128)
+opt = torch.optim.Adam(nets.parameters())
+def step():
+    opt.zero_grad()
+    loss = sum(F.mse_loss(net(x), x) for net in nets)
+    loss.backward()
+    opt.step()
+debug(step)
+""",
+    "log-softmax and nll_loss": """
+net = nn.Sequential(nn.Embedding(2000, 64), nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, 2000))
+ids = torch.randint(2000, (8, 33))
+opt = torch.optim.AdamW(net.parameters())
+def step():
+    opt.zero_grad()
+    logp = F.log_softmax(net(ids[:, :-1]).flatten(0, 1), -1)
+    F.nll_loss(logp, ids[:, 1:].flatten()).backward()
+    opt.step()
+debug(step)
+""",
+    "a bounded history of numbers and a hook that records means": LAYERS
+    + """
+from collections import deque
+net, x, recent, means = layers(128, 3), torch.randn(256, 128), deque(maxlen=20), {}
+opt = torch.optim.SGD(net.parameters(), 0.1)
+for name, m in net.named_children():
+    m.register_forward_hook(lambda m, i, o, name=name: means.update({name: o.detach().mean().item()}))
+def step():
+    opt.zero_grad()
+    loss = net(x).square().mean()
+    loss.backward()
+    opt.step()
+    recent.append(loss.item())
+debug(step)
+""",
+    "two losses of one graph, the first backward retains it": LAYERS
+    + """
+trunk, a, b, x = layers(128, 4), nn.Linear(128, 1), nn.Linear(128, 1), torch.randn(256, 128)
+opt = torch.optim.SGD([*trunk.parameters(), *a.parameters(), *b.parameters()], 0.1)
+def step():
+    opt.zero_grad()
+    h = trunk(x)
+    a(h).square().mean().backward(retain_graph=True)
+    b(h).abs().mean().backward()
+    opt.step()
+debug(step)
+""",
+    "a gradient penalty": LAYERS
+    + """
+net, x = layers(64, 3), torch.randn(256, 64)
+opt = torch.optim.Adam(net.parameters())
+def step():
+    opt.zero_grad()
+    data = x.clone().requires_grad_()
+    score = net(data).mean(1)
+    grad, = torch.autograd.grad(score.sum(), data, create_graph=True)
+    loss = score.mean() + (grad.norm(dim=1) - 1).square().mean()
+    loss.backward()
+    opt.step()
+debug(step)
+""",
+    "bad batches are skipped by except": LAYERS
+    + """
+net, batches, skipped = layers(128, 4), [torch.randn(256, 128) for _ in range(4)], []
+opt = torch.optim.SGD(net.parameters(), 0.1)
+def epoch():
+    for i, x in enumerate(batches):
+        opt.zero_grad()
+        try:
+            if i == 1:
+                raise ValueError("a bad batch")
+            net(x).square().mean().backward()
+        except ValueError as error:
+            skipped.append(str(error))
+            continue
+        opt.step()
+debug(epoch)
+""",
+    "adapters on frozen layers": """
+class Adapted(nn.Module):
+    def __init__(self, base, r=4):
+        super().__init__()
+        self.base, self.down, self.up = base.requires_grad_(False), nn.Linear(base.in_features, r, bias=False), nn.Linear(r, base.out_features, bias=False)
+    def forward(self, x):
+        return self.base(x) + self.up(self.down(x))
+net = nn.Sequential(*[m for _ in range(3) for m in (Adapted(nn.Linear(256, 256)), nn.ReLU())])
+x = torch.randn(64, 256)
+opt = torch.optim.AdamW([p for p in net.parameters() if p.requires_grad])
+def step():
+    opt.zero_grad()
+    net(x).square().mean().backward()
+    opt.step()
+debug(step)
+""",
+    "Q-learning with a target network and a full replay buffer": LAYERS
+    + """
+from collections import deque
+import copy, random
+q = nn.Sequential(nn.Linear(16, 128), nn.ReLU(), nn.Linear(128, 4))
+target = copy.deepcopy(q).requires_grad_(False)
+buffer = deque((torch.randn(64, 16) for _ in range(50)), maxlen=50)
+opt = torch.optim.Adam(q.parameters())
+def step():
+    buffer.append(torch.randn(64, 16))
+    s, n = random.choice(buffer), random.choice(buffer)
+    with torch.no_grad():
+        goal = 0.99 * target(n).max(1).values
+    loss = F.mse_loss(q(s).max(1).values, goal)
+    opt.zero_grad(); loss.backward(); opt.step()
+debug(step)
+""",
+    "positions of a cached function": """
+from functools import lru_cache
+@lru_cache(maxsize=None)
+def positions(length):
+    return torch.sin(torch.arange(length)[:, None] / 10 ** (torch.arange(64) / 16))
+net, x = nn.Sequential(nn.Linear(64, 256), nn.GELU(), nn.Linear(256, 64)), torch.randn(8, 128, 64)
+opt = torch.optim.Adam(net.parameters())
+def step():
+    opt.zero_grad()
+    net(x + positions(128)).square().mean().backward()
+    opt.step()
+debug(step)
+""",
+    "anomaly detection": LAYERS
+    + """
+net, x = layers(128, 3), torch.randn(256, 128)
+opt = torch.optim.SGD(net.parameters(), 0.1)
+def step():
+    opt.zero_grad()
+    with torch.autograd.detect_anomaly(check_nan=False):
+        loss = net(x).square().mean()
+        loss.backward()
+    opt.step()
+debug(step)
+""",
+    "gradients accumulated over steps on purpose": LAYERS
+    + """
+net, x, count = layers(128, 4), torch.randn(256, 128), [0]
+opt = torch.optim.SGD(net.parameters(), 0.1)
+def step():
+    count[0] += 1
+    (net(x).square().mean() / 4).backward()
+    if count[0] % 4 == 0:
+        opt.step(); opt.zero_grad()
+debug(step)
+""",
+    "a masked language model with label smoothing and dropout": """
+net = nn.Sequential(nn.Embedding(400, 64), nn.Dropout(0.1), nn.Linear(64, 128), nn.GELU(), nn.LayerNorm(128), nn.Linear(128, 400))
+words, mask = torch.randint(400, (16, 32)), torch.rand(16, 32) < 0.15
+opt = torch.optim.AdamW(net.parameters())
+def step():
+    opt.zero_grad(set_to_none=True)
+    logits = net(words.masked_fill(mask, 3))
+    F.cross_entropy(logits[mask], words[mask], label_smoothing=0.1).backward()
+    opt.step()
+debug(step)
+""",
 }
 
 HEALTHY = tuple(Script(name, source) for name, source in _SOURCES.items())

@@ -6,7 +6,7 @@ reference cycles. Their functions take only the state at the peak.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 
 from recompviz.core.base.units import format_bytes
@@ -17,6 +17,7 @@ from recompviz.pytorch.debugging.causes.shared import LiveRows, bytes_of, findin
 from recompviz.pytorch.debugging.peak.description import blocks_and_bytes
 from recompviz.pytorch.debugging.peak.peak_state import PeakState
 from recompviz.pytorch.debugging.recorder.watched import Block
+from recompviz.pytorch.debugging.references.held import collection_of
 from recompviz.pytorch.debugging.references.process_tensors import OutsideTensor, by_variable
 from recompviz.pytorch.debugging.references.reference_path import Key
 from recompviz.pytorch.debugging.source_text import assignment_line, call_line
@@ -81,7 +82,7 @@ def untouched_memory(peak: PeakState, step_bytes: int) -> Iterator[Finding]:
     """
     total = step_bytes + sum(one.size for one in peak.outside)
     groups = [(name, members) for name, members in by_variable(peak.outside) if name and name not in peak.touched]
-    models = [group for group in groups if any(one.of_module for one in group[1])]
+    models = [group for group in groups if any(one.of_module or one.twice for one in group[1])]
     others = [group for group in groups if group not in models]
     reported = []
     for chosen, share in ((models, LEAST_MODEL), (others, LEAST_DATA)):
@@ -143,12 +144,16 @@ def _is_name(one: OutsideTensor) -> bool:
 def growing_graphs(peak: PeakState) -> Iterator[Finding]:
     """Yield a finding for each object whose autograd graph gets more nodes in each step, but holds no more tensors."""
     keys: set[Key] = set().union(*(held.nodes for held in peak.between[1:]))
+    last = peak.between[-1].nodes if peak.between else {}
+    collections = Counter((root, collection_of(expression)) for root, expression in last)
+    whole = {key for key, count in collections.items() if key[1] and count > 1}
+    keys = {key for key in keys if (key[0], collection_of(key[1])) not in whole} | whole
     for key in sorted(keys):
         nodes = peak.node_growth(key)
         growth = nodes * NODE_BYTES
         if growth < LEAST_GROWTH or peak.growth(key) >= LEAST_GROWTH:
             continue
-        count = peak.between[-1].nodes[key]
+        count = peak.between[-1].nodes_in(key)
         root, expression = key
         yield Finding(
             GRAPH_GROWS,
@@ -203,7 +208,9 @@ def optimizer_history(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
     listed = [
         (i, live)
         for i, live in rows
-        if live.block is not None and live.block.role == "optimizer state" and "[" in live.block.name
+        if live.block is not None
+        and live.block.role == "optimizer state"
+        and "[" in live.block.name.partition(" of ")[0]
     ]
     lists: dict[str, LiveRows] = defaultdict(list)
     for row in listed:

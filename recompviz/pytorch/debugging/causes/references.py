@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from recompviz.core.base.units import format_bytes
 from recompviz.core.reports.findings import LEAST_GROWTH, Finding
@@ -18,6 +18,8 @@ from recompviz.pytorch.debugging.source_text import last_use
 
 HELD_ACROSS = "reference held across iterations"
 GROWS = "memory that grows from step to step"
+# a copy of views is advised if it takes at most this share of their base
+SMALL_VIEWS = 0.5
 
 Member = tuple[int, LiveBlock, ReferencePath, Retainer]
 
@@ -35,8 +37,19 @@ def held_references(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
         path, retainer = held
         if not _held_by_cycle(peak, live, path) and _not_needed(peak, live, path, retainer):
             groups[retainer.key].append((i, live, path, retainer))
+    for key in [*groups]:
+        inner = next((one for one in groups if _inside(one, key)), None)
+        if inner is not None:  # the inner collection did not exist yet when the oldest blocks were made
+            groups[inner] += [member for member in groups[key] if inner in member[2].keys]
+            groups[key] = [member for member in groups[key] if inner not in member[2].keys]
     for key, members in groups.items():
-        yield _reference(peak, key, members)
+        if members:
+            yield _reference(peak, key, members)
+
+
+def _inside(inner: Key, outer: Key) -> bool:
+    """Return whether the object of a key is an item of the object of another key."""
+    return inner[0] == outer[0] and inner[1].startswith((f"{outer[1]}[", f"{outer[1]}."))
 
 
 def _held_by_cycle(peak: PeakState, live: LiveBlock, path: ReferencePath) -> bool:
@@ -57,6 +70,8 @@ def _not_needed(peak: PeakState, live: LiveBlock, path: ReferencePath, retainer:
     grows = peak.growth(retainer.key) >= LEAST_GROWTH
     if grows and not path.through_graph:
         return True
+    if not path.through_graph and retainer.collection and peak.is_store(retainer.key):
+        return False  # such as a replay buffer
     if peak.age(live):
         return grows or path.through_graph or not peak.read_in_step(live)
     if peak.waiting(live) or peak.next_read(live) or live.operator is None or live.operator.number == peak.at:
@@ -92,7 +107,9 @@ def _reference(peak: PeakState, key: Key, members: list[Member]) -> Finding:
         cause = "reference held"
         why = f"{holder} holds {blocks}, and nothing reads {'it' if len(rows) == 1 else 'them'} again in this step"
     fix = _fix(peak, largest, path, retainer, named)
-    avoidable = peak_reduction(peak, rows, after=True)
+    avoidable = _without_retainer(peak, key, rows) if not path.through_graph else peak_reduction(peak, rows, after=True)
+    if fix.startswith("`.clone()`"):
+        avoidable = max(avoidable - sum(_bytes_of_copies(peak, live) for _, live in rows), 0)
     line = peak.stored_at.get(key)
     # a local variable ends with its function; healthy code has many
     variable = retainer.referrer.kind == "variable" and path.local and not growth
@@ -109,6 +126,42 @@ def _reference(peak: PeakState, key: Key, members: list[Member]) -> Finding:
         verified=bool(avoidable) and bool(fix),
         surprising=not variable,
     )
+
+
+def _without_retainer(peak: PeakState, key: Key, rows: LiveRows) -> int:
+    """Return by how many bytes the peak falls if an object holds nothing any more.
+
+    What another object or variable holds too stays. What the object holds at other moments of the step counts too, so
+    that no other moment becomes the peak.
+    """
+    recording = peak.recording
+    allocation_of = {number: i for i, number in enumerate(recording.block_of) if number >= 0}
+    freed: dict[int, int] = {}
+    for held in peak.between[peak.step : peak.step + 2]:
+        for number, paths in held.paths.items():
+            at_peak = peak.paths.get(number, []) if peak.blocks[number].step == peak.step else []
+            others = [path for path in at_peak if not path.through_graph and key not in path.keys]
+            if number in allocation_of and not others and _only_by(paths, key):
+                freed[allocation_of[number]] = _last_use(peak, number) + 1
+    for _, live in rows:
+        if live.block is None or not _only_by(peak.paths_to(live), key):
+            continue
+        if all(peak.runs_in_step(saved) for saved in peak.waiting(live)):
+            freed[live.allocation] = _last_use(peak, live.block.number) + 1
+    return max(recording.allocations.peak - recording.peak_without(freed), 0)
+
+
+def _only_by(paths: Sequence[ReferencePath], key: Key) -> bool:
+    """Return whether all objects that hold a block directly are inside the object of a key."""
+    direct = [path for path in paths if not path.through_graph]
+    return bool(direct) and all(key in path.keys for path in direct)
+
+
+def _last_use(peak: PeakState, block: int) -> int:
+    """Return the last operator that reads a block in the step that made it, or in the step of the peak."""
+    end = peak.recording.steps.start_of(peak.blocks[block].step + 1)
+    reads = [n for n in peak.reads.get(block, []) if n < end or peak.start <= n < peak.end]
+    return max([peak.blocks[block].maker, *reads])
 
 
 def _fix(peak: PeakState, live: LiveBlock, path: ReferencePath, retainer: Retainer, named: str) -> str:
@@ -130,7 +183,7 @@ def _fix(peak: PeakState, live: LiveBlock, path: ReferencePath, retainer: Retain
         return _deletion(peak, live, named)
     if retainer.referrer.kind == "variable" and not grows:
         return f"`{named} = None` before the next step"
-    if path.bytes < (live.block.size if live.block is not None else 0):
+    if _bytes_of_copies(peak, live) <= SMALL_VIEWS * (live.block.size if live.block is not None else 0):
         return f"`.clone()` the part that goes into `{named}`: a view keeps its whole base alive"
     parts = "store only what is needed: a number, or a part by `.clone()`"
     if peak.recording.device != "cpu":
@@ -140,6 +193,12 @@ def _fix(peak: PeakState, live: LiveBlock, path: ReferencePath, retainer: Retain
     if grows and path.expression == named:
         return f"bound its length, `{named} = {named}[-n:]`, or write into a tensor that is allocated once"
     return f"`{named} = None` before the next step; or {parts}"
+
+
+def _bytes_of_copies(peak: PeakState, live: LiveBlock) -> int:
+    """Return the bytes that copies of the views would take through which objects hold a block."""
+    views = {(path.offset, path.shape): path.bytes for path in peak.paths_to(live) if not path.through_graph}
+    return sum(peak.recording.rounded(size) for size in views.values()) if views else live.size
 
 
 def _deletion(peak: PeakState, live: LiveBlock, named: str) -> str:

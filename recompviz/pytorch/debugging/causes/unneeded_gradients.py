@@ -61,10 +61,14 @@ def unstepped_gradients(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
     members = [(i, live) for i, live in rows if live.allocation in removed or _saved_by(live, nodes)]
     if not members:
         return
-    owner = next((blocks[b].owner for b in sorted(idle, key=lambda b: -blocks[b].size) if blocks[b].owner), "")
+    largest = sorted(idle, key=lambda b: -blocks[b].size)
+    owner = next((blocks[b].owner for b in largest if blocks[b].owner), "")
     name = f"`{owner}`" if owner else "a module"
     passes = bool(mixed)
-    if passes:
+    trained = [b for b in stepped if owner and blocks[b].owner == owner]
+    if trained:  # an optimizer updates other parameters of the same module
+        name, fix = _partly_trained(owner, [blocks[b].name for b in largest], [blocks[b].name for b in trained])
+    elif passes:
         fix = f"call `{owner or 'module'}.requires_grad_(False)` once, where {name} is made"
     else:
         fix = f"run {name} under `torch.no_grad()`"
@@ -74,7 +78,7 @@ def unstepped_gradients(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
         peak,
         UNSTEPPED,
         members,
-        f"no optimizer of this step updates {name}, but its parameters require gradients: "
+        f"no optimizer of this step updates {name} but {'they' if trained else 'its parameters'} require gradients: "
         f"{blocks_and_bytes(len(members), sum(live.size for _, live in members))} at the peak are saved or computed "
         "for them",
         fix,
@@ -82,6 +86,29 @@ def unstepped_gradients(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
         avoidable=saves,
         verified=True,
     )
+
+
+def _partly_trained(owner: str, idle: list[str], trained: list[str]) -> tuple[str, str]:
+    """Return a name and an advice for the parameters of a module that no optimizer updates, beside those that one does.
+
+    If they are all parameters of a part of the module, the part is named.
+
+    Examples
+    --------
+    >>> _partly_trained("net", ["decoder.0.weight", "decoder.0.bias"], ["encoder.weight"])[1]
+    'call `net.decoder[0].requires_grad_(False)` once, where `net` is made'
+    """
+    split = [name.removeprefix(f"{owner}.").split(".")[:-1] for name in idle]
+    part = split[0]
+    while part and any(names[: len(part)] != part for names in split):
+        part = part[:-1]
+    others = [name.removeprefix(f"{owner}.").split(".") for name in trained]
+    if part and all(names[: len(part)] != part for names in others):
+        path = owner + "".join(f"[{one}]" if one.isdigit() else f".{one}" for one in part)
+        return f"`{path}`", f"call `{path}.requires_grad_(False)` once, where `{owner}` is made"
+    count = f"{len(idle)} parameters" if len(idle) > 1 else "a parameter"
+    fix = f"call `.requires_grad_(False)` on each parameter of `{owner}` that no optimizer updates, such as `{idle[0]}`"
+    return f"{count} of `{owner}`, such as `{idle[0]}`,", fix
 
 
 def _dead(peak: PeakState, gone: set[int]) -> frozenset[int]:

@@ -209,6 +209,9 @@ def _failed_attempt(peak: PeakState, graph: StepGraph, parts: dict[int, LiveRows
     path = peak.paths_to(largest_of(members))[0]
     own = [line for line in retry.stack if line.function != OUTSIDE] if retry is not None else []
     line = own[-1] if own else None
+    stored = next((p for row in members for p in peak.paths_to(row[1]) if p.root != HANDLED), None)
+    if stored is not None:
+        return _stored_exception(peak, members, stored, saves)
     return finding(
         peak,
         FAILED,
@@ -219,6 +222,24 @@ def _failed_attempt(peak: PeakState, graph: StepGraph, parts: dict[int, LiveRows
         line,
         avoidable=saves,
         verified=True,
+    )
+
+
+def _stored_exception(peak: PeakState, members: LiveRows, path: ReferencePath, saves: int) -> Finding:
+    """Return the finding about a failed attempt whose exception the program has stored."""
+    where = path.expression.partition(".__traceback__")[0]
+    keys = ((path.root, where), (path.root, where.rpartition("[")[0]))
+    return finding(
+        peak,
+        FAILED,
+        members,
+        f"{blocks_and_bytes(len(members), bytes_of(members))} belong to an attempt that raised an error; `{where}` "
+        f"({path.root}) stores the exception, which holds the variables of the failed calls",
+        f"store the text, `str(error)`, instead of the exception in `{where}`",
+        next((peak.stored_at[key] for key in keys if key in peak.stored_at), None),
+        avoidable=saves,
+        verified=True,
+        retainer=f"`{where}` ({path.root})",
     )
 
 

@@ -242,9 +242,15 @@ class PeakState:
         return min(candidates, key=order, default=None)
 
     def node_growth(self, key: Key) -> int:
-        """Return by how many autograd nodes the graph that a tensor holds grows per training step; 0 if it does not."""
-        counts = [held.nodes.get(key, 0) for held in self.between[1:]]
-        return trend(counts)
+        """Return by how many autograd nodes a graph grows per training step; 0 if it does not.
+
+        The key is that of a tensor with a graph, or of a collection of such tensors.
+        """
+        return trend([held.nodes_in(key) for held in self.between[1:]])
+
+    def is_store(self, key: Key) -> bool:
+        """Return whether an object still holds older content after the steps and does not grow, as a full buffer."""
+        return not self.growth(key) and bool(self.between) and self.between[-1].unseen.get(key, 0) > 0
 
     def growth(self, key: Key) -> int:
         """Return by how many bytes the blocks that a retainer holds grow per training step, on average.

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
 
+import torch
+
 from recompviz.pytorch.debugging.recorder.watcher import Watcher
 from recompviz.pytorch.debugging.references.reference_path import Key, ReferencePath
 from recompviz.pytorch.debugging.references.walk import FoundTensor, Walk, nodes_behind
@@ -34,19 +36,29 @@ class HeldAfterStep:
         A sentence about objects that the search left out; empty if there are none.
     nodes : mapping of (root, expression) to int
         For tensors with a graph that outlive the step, the number of autograd nodes in the graph.
+    unseen : mapping of (root, expression) to int
+        For each object, the bytes of the tensors in it that no recorded operator has touched: its older content.
     """
 
     containers: frozenset[tuple[str, int]]
     paths: Mapping[int, list[ReferencePath]]
     not_searched: str = ""
     nodes: Mapping[Key, int] = field(default_factory=dict)
+    unseen: Mapping[Key, int] = field(default_factory=dict)
+
+    def nodes_in(self, key: Key) -> int:
+        """Return the autograd nodes in the graphs of a tensor, or of the items of a collection."""
+        root, expression = key
+        return sum(
+            n for (r, e), n in self.nodes.items() if r == root and (e == expression or collection_of(e) == expression)
+        )
 
     @classmethod
     def of(cls, watcher: Watcher, walk: Walk) -> HeldAfterStep:
         """Describe the objects and tensors that a search found, without keeping tensors alive."""
         nodes: dict[Key, int] = {}
         paths = paths_by_block(watcher, walk.found, nodes)
-        return cls(frozenset(walk.containers), paths, walk.not_searched, nodes)
+        return cls(frozenset(walk.containers), paths, walk.not_searched, nodes, _unseen(watcher, walk.found))
 
 
 def paths_by_block(
@@ -88,6 +100,31 @@ def paths_by_block(
     return paths
 
 
+def _unseen(watcher: Watcher, found: Sequence[FoundTensor]) -> dict[Key, int]:
+    sizes: dict[Key, int] = defaultdict(int)
+    counted: set[tuple[Key, int]] = set()
+    for one in found:
+        if len(one.links) < 2 or watcher.known(one.tensor) is not None or one.tensor.layout is not torch.strided:
+            continue
+        path = ReferencePath.of(one, -1)
+        for key in path.keys:
+            if (key, id(one.tensor)) not in counted:
+                counted.add((key, id(one.tensor)))
+                sizes[key] += path.bytes
+    return dict(sizes)
+
+
+def collection_of(expression: str) -> str:
+    """Return the expression of the collection whose item an expression is; empty if it is no item.
+
+    Examples
+    --------
+    >>> collection_of("log['loss'][3]"), collection_of("net.ema")
+    ("log['loss']", '')
+    """
+    return expression.rpartition("[")[0] if expression.endswith("]") else ""
+
+
 def trend(totals: Sequence[int]) -> int:
     """Return the average increase per step of a quantity that grows; 0 if it does not grow.
 
@@ -109,8 +146,9 @@ def trend(totals: Sequence[int]) -> int:
 def growth_by_retainer(held: Sequence[HeldAfterStep], sizes: Mapping[int, int]) -> dict[Key, int]:
     """Return the average growth of each retainer, in bytes per training step.
 
-    A retainer is the object that keeps a block alive. Its growth is the :func:`trend` of the bytes that it holds. A
-    retainer that does not grow is left out. With fewer than two steps, the result is empty.
+    A retainer is the object that keeps a block alive. Its growth is the :func:`trend` of the bytes that it holds,
+    older content included: a ring buffer that is full does not grow. A retainer that does not grow is left out. With
+    fewer than two steps, the result is empty.
 
     Parameters
     ----------
@@ -126,4 +164,7 @@ def growth_by_retainer(held: Sequence[HeldAfterStep], sizes: Mapping[int, int]) 
         for block, paths in one.paths.items():
             for key in frozenset().union(*(path.keys for path in paths)):
                 sums[key][step] += sizes[block]
+    for key, totals in sums.items():
+        for step, one in enumerate(held):
+            totals[step] += one.unseen.get(key, 0)
     return {key: growth for key, totals in sums.items() if (growth := trend(totals))}

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import functools
 import gc
+import inspect
+import types
 from collections import deque
 from collections.abc import Callable, Iterator
 from itertools import islice
@@ -77,6 +79,22 @@ def contents(read: Callable[[], Any]) -> dict[tuple[int, int], int]:
         return {}
 
 
+def _filled(cell: types.CellType) -> bool:
+    try:
+        return cell.cell_contents is not None
+    except ValueError:
+        return False
+
+
+def _variables_of(error: BaseException) -> Iterator[Any]:
+    """Yield the variables of the calls that an exception came through, which its traceback holds."""
+    trace = BaseException.__dict__["__traceback__"].__get__(error)
+    while trace is not None:
+        if trace.tb_frame.f_code.co_flags & inspect.CO_OPTIMIZED:
+            yield from trace.tb_frame.f_locals.values()
+        trace = trace.tb_next
+
+
 def _tensors_in(value: Any, depth: int = 0) -> Iterator[torch.Tensor]:
     """Yield the tensors in a value, in the newest ``_ITEMS`` items of each container and down to ``_DEPTH`` levels."""
     kind = type(value)
@@ -94,6 +112,10 @@ def _tensors_in(value: Any, depth: int = 0) -> Iterator[torch.Tensor]:
         items = reversed(value[-_ITEMS:])
     elif issubclass(kind, set | frozenset):
         items = islice(value, _ITEMS)
+    elif issubclass(kind, types.FunctionType):
+        items = [cell.cell_contents for cell in value.__closure__ or () if _filled(cell)]
+    elif issubclass(kind, BaseException):
+        items = _variables_of(value)
     elif issubclass(kind, functools._lru_cache_wrapper):
         items = gc.get_referents(value)
     elif depth and not issubclass(kind, type):

@@ -54,6 +54,8 @@ class OutsideTensor:
     dtype : str
     of_module : bool
         Whether it belongs to a module, as a parameter, buffer or gradient.
+    twice : bool
+        Whether it is the state of an optimizer for a parameter that another optimizer updates in the steps.
     """
 
     expression: str
@@ -62,6 +64,7 @@ class OutsideTensor:
     shape: tuple[int, ...]
     dtype: str
     of_module: bool
+    twice: bool = False
 
     @property
     def variable(self) -> str:
@@ -96,6 +99,7 @@ class ProcessTensors:
         self._tensors: dict[int, weakref.ref[torch.Tensor]] = {}
         self._parts: dict[int, str] = {}  # storage → "gradient of" and the like
         self._owner: dict[int, weakref.ref[torch.Tensor]] = {}
+        self._optimizer: dict[int, weakref.ref[torch.optim.Optimizer]] = {}  # storage of state → its optimizer
         for value in gc.get_objects():
             kind = type(value)
             if issubclass(kind, torch.Tensor):
@@ -113,6 +117,7 @@ class ProcessTensors:
                         for tensor in pytree.tree_leaves(leaf):
                             if isinstance(tensor, torch.Tensor):
                                 self._add(tensor, device, f"{name} ({kind.__name__})", owner)
+                                self._optimizer[storage_key(tensor)] = weakref.ref(value)
         self._known = self._addresses()
         seam = runtime(device)
         self._unseen = seam.unseen(self._known)
@@ -121,7 +126,7 @@ class ProcessTensors:
     def _addresses(self) -> dict[int, int]:
         """Return address and bytes of each storage that an object of Python or an autograd graph leads to."""
         known: dict[int, int] = {}
-        alive = [tensor for reference in self._tensors.values() if (tensor := reference()) is not None]
+        alive = self._alive()
         storages = [storage for reference in self._storages.values() if (storage := reference()) is not None]
         known.update(map(_place, storages))
         for tensor in (*alive, *(saved for _, saved in self._saved(alive))):
@@ -129,6 +134,9 @@ class ProcessTensors:
             if size:
                 known[address] = size
         return known
+
+    def _alive(self) -> list[torch.Tensor]:
+        return [tensor for reference in self._tensors.values() if (tensor := reference()) is not None]
 
     def _saved(self, roots: Iterable[torch.Tensor]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Yield the tensors that the graphs behind some tensors have saved, each with the first such tensor."""
@@ -180,6 +188,16 @@ class ProcessTensors:
             names.setdefault(storage_key(found.tensor), (found.expression, found.root, of_module))
             if watcher.known(found.tensor) is not None:
                 touched.add(variable_of(found.expression))
+        variables = {
+            id(value): expression
+            for (_, expression), value in walk.owners.items()
+            if issubclass(type(value), torch.optim.Optimizer)
+        }
+        in_graphs: dict[int, tuple[str, str]] = {}
+        roots = sorted(self._alive(), key=lambda tensor: storage_key(tensor) not in names)  # those with a name first
+        for root_tensor, saved in self._saved(roots):
+            of, where, _ = names.get(storage_key(root_tensor), ("", "", False))
+            in_graphs.setdefault(storage_key(saved), (f"graph of {of}" if of else "an autograd graph", where))
         listed: dict[int, OutsideTensor] = {}
         for key, reference in self._tensors.items():
             tensor = reference()
@@ -190,11 +208,17 @@ class ProcessTensors:
                 continue
             expression, root, of_module = names.get(key, ("", "", False))
             owner = self._owner[key]() if key in self._owner else None
+            optimizer = self._optimizer[key]() if key in self._optimizer else None
+            twice = optimizer is not None and owner is not None and watcher.known(owner) in watcher.owners.stepped
+            if twice and id(optimizer) in variables:
+                expression, root = variables[id(optimizer)], "global"
             if not expression and owner is not None:
                 of, root, of_module = names.get(storage_key(owner), ("", "", False))
                 expression = f"{self._parts[key]} of {of or 'a parameter'}"
                 if not of:
                     root = self._parts[key]
+            if not expression and key in in_graphs:
+                expression, root = in_graphs[key]
             if not expression:
                 expression = referred_by(tensor, (self._tensors, watcher, walk))
                 root = "another object" if expression else ""
@@ -205,6 +229,7 @@ class ProcessTensors:
                 tuple(tensor.shape),
                 str(tensor.dtype).removeprefix("torch."),
                 of_module,
+                twice,
             )
         touched_memory = {block.address for block in watcher.blocks}
         for address, one in self._without_tensor(names, watcher):
@@ -217,8 +242,8 @@ class ProcessTensors:
         self, names: Mapping[int, tuple[str, str, bool]], watcher: Watcher
     ) -> Iterator[tuple[int, OutsideTensor]]:
         """Yield address and description of storages that only an autograd graph or a storage object holds."""
-        alive = [tensor for reference in self._tensors.values() if (tensor := reference()) is not None]
-        for root, saved in self._saved(alive):
+        roots = sorted(self._alive(), key=lambda tensor: storage_key(tensor) not in names)
+        for root, saved in self._saved(roots):
             address, size = _memory(saved)
             if size and address in self._known and watcher.known(saved) is None:
                 expression, where, _ = names.get(storage_key(root), ("", "", False))
