@@ -172,7 +172,7 @@ class StandInCuda:
 
     def _event(self, action: str, address: int, size: int) -> None:
         if self._events is not None:
-            frames = _frames() if action in ("alloc", "segment_alloc") else []
+            frames = _frames() if action in ("alloc", "segment_alloc", "oom") else []
             self._events.append({"action": action, "addr": address, "size": size, "stream": 0, "frames": frames})
 
     # -------------------------------------------------------------------- the books

@@ -32,7 +32,8 @@ def first_sentence(report: MemoryReport) -> str:
         left = max(report.peak - top.avoidable, 0)
         share = f" (−{top.avoidable / report.peak:.0%})" if report.peak else ""
         return f"{where}{_how(top)}; the peak falls from {format_bytes(report.peak)} to {format_bytes(left)}{share}."
-    return f"{where}{_how(top)}; {format_bytes(top.size)} are at stake ({top.cause})."
+    sentence = f"{where}{_how(top)}; {format_bytes(top.size)} are at stake ({top.cause})."
+    return sentence[0].upper() + sentence[1:]
 
 
 def _where(top: Finding) -> str:

@@ -207,8 +207,7 @@ def _failed_attempt(peak: PeakState, graph: StepGraph, parts: dict[int, LiveRows
                 freed[allocation] = last + 1
     saves = max(recording.allocations.peak - recording.peak_without(freed), 0)
     path = peak.paths_to(largest_of(members))[0]
-    own = [line for line in retry.stack if line.function != OUTSIDE] if retry is not None else []
-    line = own[-1] if own else None
+    line = _where_paths_part(peak.operators[last].stack, retry.stack) if retry is not None else None
     stored = next((p for row in members for p in peak.paths_to(row[1]) if p.root != HANDLED), None)
     if stored is not None:
         return _stored_exception(peak, members, stored, saves)
@@ -223,6 +222,12 @@ def _failed_attempt(peak: PeakState, graph: StepGraph, parts: dict[int, LiveRows
         avoidable=saves,
         verified=True,
     )
+
+
+def _where_paths_part(failed: Sequence[SourceLine], retry: Sequence[SourceLine]) -> SourceLine | None:
+    """Return the outermost line of the retry that is not also a line of the failed attempt."""
+    own = [line for line in retry if line.function != OUTSIDE]
+    return next((line for line in reversed(own) if line not in failed), own[-1] if own else None)
 
 
 def _stored_exception(peak: PeakState, members: LiveRows, path: ReferencePath, saves: int) -> Finding:

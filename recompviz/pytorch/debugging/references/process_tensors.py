@@ -193,11 +193,7 @@ class ProcessTensors:
             for (_, expression), value in walk.owners.items()
             if issubclass(type(value), torch.optim.Optimizer)
         }
-        in_graphs: dict[int, tuple[str, str]] = {}
-        roots = sorted(self._alive(), key=lambda tensor: storage_key(tensor) not in names)  # those with a name first
-        for root_tensor, saved in self._saved(roots):
-            of, where, _ = names.get(storage_key(root_tensor), ("", "", False))
-            in_graphs.setdefault(storage_key(saved), (f"graph of {of}" if of else "an autograd graph", where))
+        in_graphs = self._in_graphs(names)
         listed: dict[int, OutsideTensor] = {}
         for key, reference in self._tensors.items():
             tensor = reference()
@@ -237,6 +233,15 @@ class ProcessTensors:
                 listed.setdefault(address, one)
         unseen = self._unseen_after(watcher)
         return sorted([*listed.values(), *unseen], key=lambda one: -one.size), touched
+
+    def _in_graphs(self, names: Mapping[int, tuple[str, str, bool]]) -> dict[int, tuple[str, str]]:
+        """Map each storage that an autograd graph has saved to a name of the graph, and the root of the name."""
+        found: dict[int, tuple[str, str]] = {}
+        roots = sorted(self._alive(), key=lambda tensor: storage_key(tensor) not in names)  # those with a name first
+        for root, saved in self._saved(roots):
+            of, where, _ = names.get(storage_key(root), ("", "", False))
+            found.setdefault(storage_key(saved), (f"graph of {of}" if of else "an autograd graph", where))
+        return found
 
     def _without_tensor(
         self, names: Mapping[int, tuple[str, str, bool]], watcher: Watcher
