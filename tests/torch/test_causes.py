@@ -57,7 +57,15 @@ def test_the_advice_of_a_planted_script_lowers_the_peak_as_promised(name: str) -
     assert not trial.still, trial.text
 
 
-@pytest.mark.parametrize("name", ["an MLP with Adam", "an epoch that validates with numbers, one graph at a time"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "an MLP with Adam",
+        "an epoch that validates with numbers, one graph at a time",
+        "two losses of one graph, the first backward retains it",
+        "Q-learning with a target network and a full replay buffer",
+    ],
+)
 def test_a_healthy_script_raises_no_alarm(name: str) -> None:
     trial = tried(next(script for script in HEALTHY if script.name == name))
     assert trial.right, trial.text

@@ -18,6 +18,8 @@ from recompviz.benchmarks.causes.scripts import Script
 
 RETAINED = "graph retained after backward"
 UPCAST = "float32 copy"
+BROADCAST = "accidental broadcast"
+VIEW = "view keeps base alive"
 DOUBLE = "values in float64"
 
 CACHES = (
@@ -464,6 +466,27 @@ debug(step)
 
 COPIES = (
     Script(
+        "the first token of a long sequence keeps the sequence alive",
+        """
+body, head = nn.Sequential(nn.Linear(64, 256), nn.ReLU(inplace=True)), nn.Linear(256, 10)
+x, y = torch.randn(64, 128, 64), torch.randint(10, (64,))
+opt = torch.optim.SGD([*body.parameters(), *head.parameters()], 0.1)
+def step():
+    opt.zero_grad()
+    with torch.no_grad():
+        h = body(x)[:, 0]  # here
+    F.cross_entropy(head(h), y).backward()
+    big = torch.randn(64, 64, 256)
+    big.mul_(2)
+    opt.step()
+debug(step)
+""",
+        VIEW,
+        "h",
+        (("[:, 0]  # here", "[:, 0].clone()"),),
+        ".clone()",
+    ),
+    Script(
         "logits cast to float32 for the loss",
         """
 net = nn.Sequential(nn.Embedding(4000, 64), nn.Linear(64, 4000)).bfloat16()
@@ -557,4 +580,41 @@ debug(step)
     ),
 )
 
-REPORTED = (*CACHES, *GRAPHS, *COPIES)
+BROADCASTS = (
+    Script(
+        "a column minus a vector, then the mean",
+        """
+net, x, y = nn.Linear(16, 1), torch.randn(1200, 16), torch.randn(1200)
+opt = torch.optim.SGD(net.parameters(), 0.1)
+def step():
+    opt.zero_grad()
+    error = net(x) - y  # here
+    error.square().mean().backward()
+    opt.step()
+debug(step)
+""",
+        BROADCAST,
+        "error",
+        (("net(x) - y  # here", "net(x) - y[:, None]"),),
+        "the same shape",
+    ),
+    Script(
+        "a loss function of a column and a vector",
+        """
+net, x, y = nn.Sequential(nn.Linear(16, 32), nn.Tanh(), nn.Linear(32, 1)), torch.randn(900, 16), torch.randn(900)
+opt = torch.optim.SGD(net.parameters(), 0.1)
+def step():
+    opt.zero_grad()
+    difference = (net(x) - y).abs()  # here
+    difference.sum().backward()
+    opt.step()
+debug(step)
+""",
+        BROADCAST,
+        "",
+        (("(net(x) - y).abs()  # here", "(net(x)[:, 0] - y).abs()"),),
+        "the same shape",
+    ),
+)
+
+REPORTED = (*BROADCASTS, *CACHES, *GRAPHS, *COPIES)

@@ -168,6 +168,7 @@ class LoopSession:
             self._observer = Observer(device, self._model, self._optimizer, in_loop=True, spaces=self._spaces)
             self._recordings = self._pass.enter_context(self._observer.recording())
         except BaseException:
+            self._observer = None
             self._around.close()
             raise
         self._observer.watcher.begin_step()

@@ -102,7 +102,7 @@ def broadcasts(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
     for i, live in rows:
         if has_role(live):
             continue
-        found = nearest_source(peak, peak.forward_of(live.operator), lambda op: _broadcast(peak, op) is not None)
+        found = _broadcast_behind(peak, live.operator)
         shape = _broadcast(peak, found) if found is not None else None
         if found is not None and shape is not None:
             item = item_bytes(live.block.operand) if live.block is not None else 4
@@ -148,13 +148,29 @@ def _without_broadcast(peak: PeakState, shape: tuple[int, ...], line: SourceLine
             continue
         if elements_of(block.operand) != count:
             continue
-        source = nearest_source(
-            peak, peak.forward_of(peak.operators[block.maker]), lambda op: _broadcast(peak, op) is not None
-        )
+        source = _broadcast_behind(peak, peak.operators[block.maker])
         if source is not None and source.line == line:
             largest = max(peak.blocks[operand.block].size for operand in source.reads)
             resized[allocation] = min(largest, block.size)
     return max(recording.allocations.peak - recording.peak_without({}, (), {}, resized), 0)
+
+
+def _broadcast_behind(peak: PeakState, op: Operator | None) -> Operator | None:
+    """Return the broadcasting operator that an operator's result comes from; None if there is none.
+
+    The gradient of a reduction has the size of what was reduced.
+    """
+
+    def wanted(one: Operator) -> bool:
+        return _broadcast(peak, one) is not None
+
+    forward = peak.forward_of(op)
+    found = nearest_source(peak, forward, wanted)
+    if found is not None or forward is None or op is None or op.phase is not Phase.BACKWARD:
+        return found
+    makers = [peak.blocks[o.block].maker for o in forward.reads]
+    sources = (nearest_source(peak, peak.operators[maker], wanted) for maker in makers if 0 <= maker < forward.number)
+    return next((source for source in sources if source is not None), None)
 
 
 def _broadcast(peak: PeakState, op: Operator) -> tuple[int, ...] | None:
