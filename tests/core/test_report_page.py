@@ -112,6 +112,7 @@ def test_rows_of_different_lines_and_holders_stay_apart() -> None:
         replace(row, age=1),
     ]
     assert len(grouped([row, *others])) == 5
+    assert [group.rows for group in grouped([row] * 4, apart=(1, 3))] == [(0, 2), (1, 3)]
     assert sum(group.size for group in grouped([row, *others, row])) == 48
 
 

@@ -62,7 +62,6 @@ def test_the_advice_of_a_planted_script_lowers_the_peak_as_promised(name: str) -
     [
         "an MLP with Adam",
         "an epoch that validates with numbers, one graph at a time",
-        "two losses of one graph, the first backward retains it",
         "Q-learning with a target network and a full replay buffer",
     ],
 )

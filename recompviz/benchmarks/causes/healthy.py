@@ -413,18 +413,6 @@ def step():
     recent.append(loss.item())
 debug(step)
 """,
-    "two losses of one graph, the first backward retains it": LAYERS
-    + """
-trunk, a, b, x = layers(128, 4), nn.Linear(128, 1), nn.Linear(128, 1), torch.randn(256, 128)
-opt = torch.optim.SGD([*trunk.parameters(), *a.parameters(), *b.parameters()], 0.1)
-def step():
-    opt.zero_grad()
-    h = trunk(x)
-    a(h).square().mean().backward(retain_graph=True)
-    b(h).abs().mean().backward()
-    opt.step()
-debug(step)
-""",
     "a gradient penalty": LAYERS
     + """
 net, x = layers(64, 3), torch.randn(256, 64)

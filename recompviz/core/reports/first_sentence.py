@@ -39,7 +39,7 @@ def first_sentence(report: MemoryReport) -> str:
 def _where(top: Finding) -> str:
     if top.line is None:
         return ""
-    text = shortened(top.line.text.strip(), MOST_CODE)
+    text = shortened(top.line.text.strip().rstrip(":"), MOST_CODE)
     return f"At {top.line.place}, `{text}`: " if text and "`" not in text else f"At {top.line.place}: "
 
 

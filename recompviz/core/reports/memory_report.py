@@ -83,7 +83,8 @@ class MemoryReport:
     @cached_property
     def groups(self) -> tuple[RowGroup, ...]:
         """The rows, grouped by source line and by the object that holds the blocks; most bytes first."""
-        return grouped(self.rows)
+        top = self.top
+        return grouped(self.rows, top.rows if top is not None and top.matters(self.peak) else ())
 
     @property
     def peak(self) -> int:

@@ -5,7 +5,7 @@ Thirty outputs in a list are one entry, ``30 × out``, and so are all parameters
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from recompviz.core.reports.findings import PeakRow
@@ -45,11 +45,17 @@ class RowGroup:
         return f"{len(self.rows):,} × {self.value}" if len(self.rows) > 1 else self.value
 
 
-def grouped(rows: Sequence[PeakRow]) -> tuple[RowGroup, ...]:
+def grouped(rows: Sequence[PeakRow], apart: Collection[int] = ()) -> tuple[RowGroup, ...]:
     """Return the groups of rows, those with the most bytes first.
 
     Two rows are in one group if they have the same category, source line and operator, and the same retainer. Rows
     without a line are in one group if they have the same category and reason.
+
+    Parameters
+    ----------
+    rows : sequence of PeakRow
+    apart : collection of int
+        Positions of rows that are in no group with other rows, such as those of the most important finding.
 
     Examples
     --------
@@ -59,9 +65,11 @@ def grouped(rows: Sequence[PeakRow]) -> tuple[RowGroup, ...]:
     [('3 × out', 24), ('w', 9)]
     """
     members: dict[tuple[object, ...], list[int]] = {}
+    separate = set(apart)
     for i, row in enumerate(rows):
         reason = row.retainer if row.line else row.why
-        members.setdefault((row.category, row.line, row.operator, reason, row.age > 0, row.attributed), []).append(i)
+        key = (row.category, row.line, row.operator, reason, row.age > 0, row.attributed, i in separate)
+        members.setdefault(key, []).append(i)
     groups = []
     for numbers in members.values():
         largest = rows[numbers[0]]

@@ -25,10 +25,7 @@ from recompviz.pytorch.debugging.recorder.recording import LiveBlock
 
 
 def retained_graph(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
-    """Yield a finding if a graph was retained, so that autograd nodes keep saved values after their backward ran.
-
-    It is ordinary if a later backward pass of the step uses the same graph.
-    """
+    """Yield a finding if a graph was retained, so that autograd nodes keep saved values after their backward ran."""
     members = [(i, live) for i, live in rows if not has_role(live) and peak.retained(live)]
     if not members:
         return
@@ -36,9 +33,6 @@ def retained_graph(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
     saved = peak.retained(largest_of(members))
     run = steps.runs[saved[0].sequence]
     lines = (steps.backward_lines.get(n) for n in range(run.first, run.last + 1))
-    ended = _end_of_backward(peak, run.last)
-    again = (one for sequence, one in steps.runs.items() if sequence in steps.operator_of_node)
-    needed = any(one.first <= ended < one.last for one in again)  # a later backward uses the graph
     yield finding(
         peak,
         "graph retained after backward",
@@ -49,16 +43,7 @@ def retained_graph(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
         next((line for line in lines if line is not None), None),
         avoidable=peak_reduction(peak, members, after=True),
         verified=True,
-        surprising=not needed,
     )
-
-
-def _end_of_backward(peak: PeakState, number: int) -> int:
-    """Return the last operator of the backward pass to which a backward operator belongs."""
-    operators = peak.operators
-    while number + 1 < peak.end and operators[number + 1].phase is Phase.BACKWARD and operators[number + 1].node:
-        number += 1
-    return number
 
 
 def recomputed_too_early(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:

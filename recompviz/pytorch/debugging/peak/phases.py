@@ -26,7 +26,8 @@ def phases_of(peak: PeakState, static: int) -> tuple[StepPhase, ...]:
     runs = [(name, [*members]) for name, members in groupby(own, _kind)]
     joined: list[tuple[str, list[Operator]]] = []
     for name, members in runs:
-        if joined and (name == joined[-1][0] or (name == _PLAIN and len(members) < SHORT)):
+        makes_nothing = not any(op.makes for op in members)  # such as `loss.detach()`
+        if joined and (name == joined[-1][0] or makes_nothing or (name == _PLAIN and len(members) < SHORT)):
             joined[-1][1].extend(members)
         elif joined and joined[-1][0] == _PLAIN and len(joined[-1][1]) < SHORT:
             joined[-1] = name, [*joined[-1][1], *members]
