@@ -113,6 +113,7 @@ def _reference(peak: PeakState, key: Key, members: list[Member]) -> Finding:
     line = peak.stored_at.get(key)
     # a local variable ends with its function; healthy code has many
     variable = retainer.referrer.kind == "variable" and path.local and not growth
+    saved_weights = not growth and all(_copies_state(peak, live) for _, live in rows)
     return finding(
         peak,
         cause,
@@ -124,8 +125,16 @@ def _reference(peak: PeakState, key: Key, members: list[Member]) -> Finding:
         growth=growth,
         retainer=held_by,
         verified=bool(avoidable) and bool(fix),
-        surprising=not variable,
+        surprising=not (variable or saved_weights),
     )
+
+
+def _copies_state(peak: PeakState, live: LiveBlock) -> bool:
+    """Return whether a block is a copy of a parameter, buffer or state, such as the best weights so far."""
+    op = live.operator
+    if op is None or live.block is None or op.short not in ("set_", "clone", "_to_copy"):
+        return False
+    return all(peak.blocks[o.block].role or o.block == live.block.number for o in op.reads)
 
 
 def _without_retainer(peak: PeakState, key: Key, rows: LiveRows) -> int:
@@ -136,13 +145,17 @@ def _without_retainer(peak: PeakState, key: Key, rows: LiveRows) -> int:
     """
     recording = peak.recording
     allocation_of = {number: i for i, number in enumerate(recording.block_of) if number >= 0}
+    alive = {live.block.number for live in peak.live if live.block is not None}
     freed: dict[int, int] = {}
     for held in peak.between[peak.step : peak.step + 2]:
         for number, paths in held.paths.items():
-            at_peak = peak.paths.get(number, []) if peak.blocks[number].step == peak.step else []
-            others = [path for path in at_peak if not path.through_graph and key not in path.keys]
-            if number in allocation_of and not others and _only_by(paths, key):
-                freed[allocation_of[number]] = _last_use(peak, number) + 1
+            if number not in allocation_of or not _only_by(paths, key):
+                continue
+            last = _last_use(peak, number)
+            at_peak = number in alive and peak.blocks[number].step == peak.step and last <= peak.at
+            if at_peak and not _only_by(peak.paths.get(number, []), key):
+                continue  # something else holds it at the peak, such as the call that makes it
+            freed[allocation_of[number]] = last + 1
     for _, live in rows:
         if live.block is None or not _only_by(peak.paths_to(live), key):
             continue
