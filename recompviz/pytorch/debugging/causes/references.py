@@ -134,7 +134,8 @@ def _copies_state(peak: PeakState, live: LiveBlock) -> bool:
     op = live.operator
     if op is None or live.block is None or op.short not in ("set_", "clone", "_to_copy"):
         return False
-    return all(peak.blocks[o.block].role or o.block == live.block.number for o in op.reads)
+    others = (peak.blocks[o.block] for o in op.reads if o.block != live.block.number)
+    return all(block.role or not block.size for block in others)
 
 
 def _without_retainer(peak: PeakState, key: Key, rows: LiveRows) -> int:

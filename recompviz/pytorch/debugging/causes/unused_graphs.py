@@ -208,9 +208,9 @@ def _failed_attempt(peak: PeakState, graph: StepGraph, parts: dict[int, LiveRows
     saves = max(recording.allocations.peak - recording.peak_without(freed), 0)
     path = peak.paths_to(largest_of(members))[0]
     line = _where_paths_part(peak.operators[last].stack, retry.stack) if retry is not None else None
-    found = [p for row in members for p in peak.paths_to(row[1])]
-    stored = next((p for p in found if p.root != HANDLED), None)
-    if stored is not None and all(p.root != HANDLED for p in found):  # its `except` block has ended
+    # a local variable that names the exception ends with the `except` block
+    stored = next((p for row in members for p in peak.paths_to(row[1]) if p.outlives), None)
+    if stored is not None:
         return _stored_exception(peak, members, stored, saves)
     return finding(
         peak,
