@@ -125,7 +125,7 @@ def _changes(wanted: int) -> None:
             warnings.simplefilter("ignore")
             outcome = random_changes(seed, CHANGES_OF_ONE_MODEL)
         made, stale = made + outcome.changes, stale + outcome.stale
-    print(f"  {made} changes of {made // CHANGES_OF_ONE_MODEL} models, {len(stale)} stale answers")
+        print(f"  {seed + 1} models, {made} changes, {len(stale)} stale answers", flush=True)
     for text in stale:
         print(f"      {text}")
 
