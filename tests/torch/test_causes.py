@@ -15,6 +15,7 @@ from recompviz.benchmarks.causes.planted import PLANTED
 from recompviz.benchmarks.causes.reported import REPORTED
 from recompviz.benchmarks.causes.trial import run, tried
 from recompviz.core.reports.source_line import SourceLine
+from recompviz.pytorch.debugging.causes.process_memory import _is_variable
 from recompviz.pytorch.debugging.references.cycles import collected
 from recompviz.pytorch.debugging.source_text import assignment_line, call_line, last_use
 
@@ -166,3 +167,10 @@ debug(step)
 """
     report = run(source, str(tmp_path))
     assert not [finding.fix for finding in report.findings if "del first" in finding.fix]
+
+
+def test_the_advice_deletes_only_variables_of_the_user() -> None:
+    taken = [
+        name for name in ("old_model", "cache.rows", "__main__", "list", "a frame", "x.__dict__") if _is_variable(name)
+    ]
+    assert taken == ["old_model", "cache.rows"]

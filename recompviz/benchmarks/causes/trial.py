@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -138,6 +139,7 @@ def reports_of(path: Path, *arguments: str) -> list[MemoryReport]:
         found.append(original(*given, **keywords))
         return found[-1]
 
+    before = set(sys.modules)
     with _arguments(str(path), *arguments):
         sys.path.insert(0, str(path.parent))
         rv.debug = debug
@@ -145,4 +147,13 @@ def reports_of(path: Path, *arguments: str) -> list[MemoryReport]:
             runpy.run_path(str(path), run_name="__main__")
         finally:
             rv.debug = original
+            for name in set(sys.modules) - before:  # the next file may have one of the same name
+                if _is_beside(sys.modules[name], path):
+                    del sys.modules[name]
     return found
+
+
+def _is_beside(module: ModuleType, path: Path) -> bool:
+    """Whether a module was imported from the folder of a file."""
+    source = getattr(module, "__file__", None)
+    return source is not None and Path(source).parent == path.parent
