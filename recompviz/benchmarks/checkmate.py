@@ -169,7 +169,7 @@ class _Model:
         self.rows.append((terms, at_least, at_most))
 
     def _dependencies(self, t: int) -> None:
-        """Add the constraints that the inputs of each call in stage t are held, or computed in the same stage."""
+        """Add the constraints of stage t: which results are available to its calls, and that none is idle."""
         for i in range(t):
             for j in (j for j in self.users[i] if j <= t):
                 # R[t, j] ≤ R[t, i] + S[t, i], where R[t, t] = 1

@@ -261,7 +261,7 @@ def chain(count: int = 9) -> Graph:
 def convolutions(layers: int = 4) -> Graph:
     """Return a chain of convolutions (cost 10), each followed by an activation (cost 1).
 
-    The size is halved after every two layers.
+    A value has 8 bytes at first. The size is halved after every two convolutions with their activations.
     """
     sizes = [8 >> (layer // 2) for layer in range(layers) for _ in range(2)]
     return Graph.from_edges([(i, i + 1) for i in range(len(sizes) - 1)], sizes, [10, 1] * layers)

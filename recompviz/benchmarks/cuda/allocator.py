@@ -35,7 +35,11 @@ LAYERS, NUMBERS = 24, 2 << 20
 
 
 def workspace(setting: Setting) -> Iterator[Row]:
-    """Memory that cuDNN and cuBLAS use inside an operator that runs alone, against the calibrated figure."""
+    """Yield rows about workspace, the memory that an operator allocates while it runs.
+
+    The first rows have what stays allocated after the first matrix product and the first convolution. The others have
+    the measured workspace of an operator that runs alone, beside the calibrated one.
+    """
     yield from guarded(lambda: _library_rows(setting), network="libraries")
     real: list[Case] = [("resnet50", 16, False), ("gpt2", 1, False), SMALL[3]]
     yield from cases(setting, _workspace_rows, SMALL[:1] if setting.rehearsal else real)

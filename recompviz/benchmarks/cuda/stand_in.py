@@ -213,7 +213,7 @@ class StandInCuda:
 
 
 class _Recorded(CachingAllocator):
-    """A caching allocator that reports its segments, and whose limit can change."""
+    """A caching allocator whose limit can change. It calls ``event`` for each segment that it reserves or releases."""
 
     def __init__(self, event: Any, settings: AllocatorSettings, total: int) -> None:
         super().__init__(settings, total)

@@ -108,7 +108,7 @@ def main() -> None:
 def figures(
     kind: str, layers: int, micro_batches: int, share: float | None = None, steps: int = 0, split: Sequence[int] = ()
 ) -> dict[str, Any]:
-    """Return the figures of this stage.
+    """Train the stage of this process, and return one row: predicted and measured peak, budget and recomputation.
 
     Parameters
     ----------
@@ -118,7 +118,8 @@ def figures(
         Where the budget of the plan lies: 0 for the least peak, 1 for the peak without recomputation. If left out, the
         stage runs as written.
     steps : int
-        The number of batches whose losses and gradients are compared with those of the run without a plan.
+        The number of batches to train on, with and without the plan. All losses are compared, and the parameters and
+        gradients after the last batch. With 0, nothing is compared.
     split : sequence of int
         The number of blocks of each stage.
     """

@@ -40,7 +40,10 @@ class StepTimes:
 
     @property
     def planned_step(self) -> float:
-        """The time of the planned step: ``eager_step * (1 + extra)``. The two steps of a pair ran close together."""
+        """The time of the planned step: ``eager_step * (1 + extra)``.
+
+        The share ``extra`` is taken within pairs, because the two steps of a pair ran under about the same load.
+        """
         return self.eager_step * (1 + self.extra)
 
     @property

@@ -267,7 +267,10 @@ class StageProgram:
         return held
 
     def _held_column(self, v: int, k: int, terms: list[tuple[int, float]], constant: float) -> int:
-        """Return the column of *held*. Add it, and the constraint on it, when it is first asked for."""
+        """Return the column of *held* for value v and interval k.
+
+        The first call for v and k adds the column, and the constraint *held* ≥ ``constant`` + the sum of ``terms``.
+        """
         new = ("held", v, k) not in self._columns
         column = self._column("held", v, k, 0.0)
         if new:

@@ -209,7 +209,7 @@ class StepBudget:
         self.memory.note_inputs(values)
 
     def warn_of_transform(self) -> None:
-        """Warn once that the compiled model is called inside a transform of ``torch.func``."""
+        """Warn once, if there is a total, that the model is called inside a transform of ``torch.func``."""
         if self.total is not None and IN_TRANSFORM not in self._warned_of:
             self._warned_of.add(IN_TRANSFORM)
             warn_user(

@@ -1,8 +1,9 @@
 """JavaScript and CSS of the widgets: several files are joined into one text for each widget.
 
 The library anywidget takes one JavaScript module and one style sheet for a widget. The files ``js/<folder>/*.js`` are
-plain ECMAScript modules. They are joined in the order of their imports, without ``import`` statements and ``export``
-keywords. Top-level names must be unique over all files. No build step is needed.
+plain ECMAScript modules. They are joined in the order of their imports, without ``import`` statements and without the
+keyword ``export`` of declarations. The ``export default`` of the widget's own file stays. Top-level names must be
+unique over all files. No build step is needed.
 """
 
 from __future__ import annotations

@@ -74,7 +74,11 @@ def nested_skips(
 
 
 def _crossed_by_few(rank: Sequence[int], edges: Sequence[tuple[int, int]], chain: Sequence[int]) -> bool:
-    """Whether most values that cross the middle of the innermost edge are those of the chain, each used once there."""
+    """Return whether few edges besides those of the chain cross the middle of its innermost edge.
+
+    At most two values that do not begin an edge of the chain may cross it, or half as many as the chain has edges. At
+    most a third of the chain's values may cross it more than twice.
+    """
     u, v = edges[chain[-1]]
     middle = (rank[u] + rank[v]) // 2
     used: dict[int, int] = defaultdict(int)

@@ -174,8 +174,9 @@ def _broadcast_behind(peak: PeakState, op: Operator | None) -> Operator | None:
 
 
 def _broadcast(peak: PeakState, op: Operator) -> tuple[int, ...] | None:
-    """Return the shape to which an elementwise operator or loss broadcasts its inputs; None for other operators.
+    """Return the shape to which an elementwise operator or loss broadcasts its inputs.
 
+    Return None for other operators, and for operators of the backward pass.
     At least two inputs must have more than one element, and the shape must be large in the sense of :func:`broadcasts`.
     """
     if not (op.pointwise or op.short.endswith("_loss")) or len(op.reads) < 2 or op.phase is Phase.BACKWARD:
