@@ -19,7 +19,7 @@ MODULES = sorted(
 COMMANDS = (
     "accuracy", "allocator", "baselines", "beside_pytorch", "bounds", "causes", "cuda", "debugging", "explorer",
     "faults", "freed", "fuzzed_recordings", "liveness", "loops", "neighbours", "optimality", "overhead", "paper",
-    "planner", "sequences", "step_times",
+    "planner", "ranks", "ranks.faults", "ranks.large", "ranks.pipeline", "ranks.resharding", "sequences", "step_times",
 )  # fmt: skip
 
 
@@ -29,7 +29,10 @@ def test_a_benchmark_can_be_imported(name: str) -> None:
 
 
 def test_every_benchmark_with_a_main_function_is_listed() -> None:
-    assert {name.removesuffix(".__main__").split(".")[-1] for name in MODULES if has_main(name)} == set(COMMANDS)
+    commands = {
+        name.removeprefix("recompviz.benchmarks.").removesuffix(".__main__") for name in MODULES if has_main(name)
+    }
+    assert commands == set(COMMANDS)
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -20,7 +20,6 @@ from torch.fx import Node
 import recompviz as rv
 from recompviz import networks
 from recompviz.benchmarks.beside_pytorch.operator_times import OperatorTimes
-from recompviz.core.steps.joint import Category
 from recompviz.core.steps.schedule import make_schedule
 from recompviz.pytorch.internals.devices.runtimes import device_of
 from recompviz.pytorch.internals.dynamo import forget_graphs
@@ -123,9 +122,7 @@ class MeasuredStep:
         if notes := [note for note in reading.notes if self.counts or note != TRAINED]:
             raise RuntimeError(f"the measurement is doubtful: {'; '.join(notes)}")
         rise = max(accumulate((event.size for event in reading.events), initial=0))
-        there = self.measurement.static()
-        there.pop(Category.TARGET, None)  # the labels are given to the loss, not to the compiled model
-        return sum(there.values()) + rise
+        return sum(self.measurement.static().values()) + rise
 
 
 class OurSteps:

@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from recompviz.benchmarks.ranks.processes import RankFailed, run_ranks
@@ -39,13 +40,17 @@ def rows_of(model: str, world: int) -> list[dict[str, Any]]:
     return rows
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(prog="python -m recompviz.benchmarks.ranks", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m recompviz.benchmarks.ranks",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("models", nargs="*", help=f"some of {', '.join(MODELS)}; by default all")
     parser.add_argument("--world", type=int, nargs="*", default=[2, 4], help="numbers of processes (default: 2 4)")
     parser.add_argument("--minutes", type=float, default=20.0, help="time limit of the whole table (default: 20)")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     if unknown := [name for name in options.models if name not in MODELS]:
         parser.error(f"no model {unknown[0]!r}; there are {', '.join(MODELS)}")
     end = time.monotonic() + 60 * options.minutes

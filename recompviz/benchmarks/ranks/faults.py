@@ -42,14 +42,18 @@ FAULTS = {
 PLANS = (UnitPlan("0", ("aten.addmm",), (True,)),)
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Print the table, or run one process."""
     if len(sys.argv) > 1 and sys.argv[1] in FAULTS:
         worker(sys.argv[1])
         return
-    parser = argparse.ArgumentParser(prog="python -m recompviz.benchmarks.ranks.faults", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m recompviz.benchmarks.ranks.faults",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--world", type=int, default=2)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     print("| fault | expected | rank: how it ended |\n|---|---|---|")
     for fault, expected in FAULTS.items():
         print(f"| {fault} | {expected} | {'; '.join(outcomes(fault, options.world))} |", flush=True)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import resource
 import time
+from collections.abc import Sequence
 
 import torch
 
@@ -38,12 +39,16 @@ def traced(name: str, tokens: int = TOKENS, **sizes: int) -> rv.Trace:
     return rv.trace(model, given, targets=(given.clone(),), loss=next_token, device="cuda", optimizer=optimizer)
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(prog="python -m recompviz.benchmarks.ranks.large", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m recompviz.benchmarks.ranks.large",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("models", nargs="*", help="70b, 405b; by default both")
     parser.add_argument("--shards", type=int, default=512)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     print("| model | parameters | ranks | plan | kind: ranks | peak of each rank (estimated) | static | at the peak |")
     print("|---|---|---|---|---|---|---|---|")

@@ -114,14 +114,18 @@ def split_text(layers: int, count: int, micro_batches: int, even: Sequence[rv.St
     )
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Print the tables."""
-    parser = argparse.ArgumentParser(prog="python -m recompviz.benchmarks.ranks.pipeline", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m recompviz.benchmarks.ranks.pipeline",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--layers", type=int, default=12)
     parser.add_argument("--stages", type=int, default=4)
     parser.add_argument("--micro-batches", type=int, default=8)
     parser.add_argument("--measure", action="store_true", help="also measure, in two and four processes")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     stages = [stage_of(stage, options.stages, options.layers, options.micro_batches) for stage in range(options.stages)]
     print("| policy | peak of each stage | largest / smallest | recomputation, ms |\n|---|---|---|---|")
     for row in compared(stages):

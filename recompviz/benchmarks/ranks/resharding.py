@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 
 import recompviz as rv
 from recompviz.benchmarks.ranks.cases import case
@@ -43,14 +44,18 @@ def fixed_points(step: RankStep, gather: GatherTime = GATHER) -> dict[str, Resha
     }
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(prog="python -m recompviz.benchmarks.ranks.resharding", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m recompviz.benchmarks.ranks.resharding",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("model", nargs="?", default="gpt2", choices=["gpt2", "llama", "vit"])
     parser.add_argument("--layers", type=int, default=12)
     parser.add_argument("--shards", type=int, default=8)
     parser.add_argument("--measure", action="store_true", help="measure four choices in two processes")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     made = case(options.model, options.layers)
     trace = rv.trace(made.model, *made.inputs, targets=made.targets, loss=made.loss)
     step = rv.shard_step(trace, options.shards, [made.units])

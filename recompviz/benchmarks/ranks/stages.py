@@ -92,7 +92,7 @@ def stage_of(
     return rv.stage_step(rv.calibrate(trace) if calibrated else trace, stage, stages, micro_batches, ["h.*"], kind=kind)
 
 
-def main() -> None:
+def run_cases() -> None:
     """Run the cases of the command line on this rank, one after another."""
     cases = json.loads(sys.argv[1])
     torch.set_num_threads(1)
@@ -209,4 +209,4 @@ class Stage:
 
 
 if __name__ == "__main__":
-    main()
+    run_cases()

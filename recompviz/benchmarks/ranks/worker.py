@@ -41,7 +41,7 @@ KINDS = {
 }
 
 
-def main() -> None:
+def run_cases() -> None:
     """Run the cases of the command line on this rank, one after another."""
     cases = json.loads(sys.argv[1])
     torch.set_num_threads(1)
@@ -248,4 +248,4 @@ def _equal(mine: list[torch.Tensor], theirs: list[torch.Tensor]) -> bool:
 
 if __name__ == "__main__":
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
-    main()
+    run_cases()

@@ -6,7 +6,7 @@ Blocks of NumPy and of most libraries have no such second header. The pages are 
 answers with an error where they are gone. On systems without glibc or ``/proc``, nothing is found.
 
 glibc raises the size from which a block is large when large blocks are freed, up to 32 MiB. Smaller blocks lie
-between others, and are not found. Tried with glibc 2.36.
+between others, and are not found. Neither are large blocks that fill a gap between them. Tried with glibc 2.36.
 """
 
 from __future__ import annotations
