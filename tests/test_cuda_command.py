@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -84,6 +86,28 @@ def test_a_part_that_fails_is_shown_with_the_rows_before(tmp_path: Path) -> None
     assert "StopIteration" in (tmp_path / "no-such-part.log").read_text()
     (tmp_path / "x.rows.jsonl").write_text('{"ok": true}\n{"ok": fal')
     assert running._rows(tmp_path / "x.rows.jsonl") == [{"ok": True}]
+
+
+def test_an_interrupt_ends_the_parts_that_run_beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[subprocess.Popen[bytes]] = []
+
+    class Noted(subprocess.Popen):  # type: ignore[type-arg]
+        def __init__(self, *arguments: Any, **named: Any) -> None:
+            super().__init__(*arguments, **named)
+            started.append(self)
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(running.subprocess, "Popen", Noted)
+    monkeypatch.setattr(running, "_finish", interrupted)
+    beside = next(part for part in PARTS if part.beside)
+    with pytest.raises(KeyboardInterrupt):
+        running.run_parts([beside, ENVIRONMENT], "cpu", tmp_path, 8, again=False)
+    kernels, environment = started
+    assert kernels.returncode == -signal.SIGKILL
+    environment.kill()  # the part that was waited for is ended by `wait`
+    environment.wait()
 
 
 def test_without_time_no_part_starts(tmp_path: Path) -> None:

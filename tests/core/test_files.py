@@ -147,3 +147,14 @@ def test_a_lock_is_held_by_one_at_a_time_and_is_given_up_after_a_while(tmp_path:
     assert entered == [0.05, 5]
     with locked(tmp_path / "missing" / "a"):  # no lock can be made
         pass
+
+
+def test_a_pipe_that_nobody_reads_is_an_error_and_no_wait(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(FileError, match="pipe"):
+        write_file(pipe, "text")
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    write_file(pipe, "text")
+    assert os.read(reader, 9) == b"text"
+    os.close(reader)

@@ -160,3 +160,9 @@ def test_a_list_of_flags_is_a_keep_mask_and_not_a_list_of_the_names_0_and_1() ->
         rv.Plan.from_keep_mask(graph, [True, False], "by hand")
     with pytest.raises(TypeError, match="dtype int64"):
         rv.Plan.from_keep_mask(graph, np.array([1, 0, 1]), "by hand")
+
+
+def test_swapped_arguments_of_from_json_are_named() -> None:
+    graph = rv.Graph.from_edges([(0, 1)], memory=[1, 1])
+    with pytest.raises(TypeError, match="graph"):
+        rv.Plan.from_json(rv.Plan.keep_all(graph).to_json(), graph)  # type: ignore[arg-type]

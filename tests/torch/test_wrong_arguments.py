@@ -185,3 +185,8 @@ def test_other_public_names_say_what_they_expect(trace: rv.Trace) -> None:
     for text, call in wrong.items():
         with pytest.raises(TypeError, match=text):
             call()
+
+
+def test_a_trace_inside_inference_mode_names_the_cause() -> None:
+    with torch.inference_mode(), pytest.raises(rv.TraceError, match="inference_mode"):
+        rv.trace(torch.nn.Linear(2, 1), torch.ones(3, 2), loss=torch.sum)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import signal
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -45,11 +46,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = [part for part in PARTS if not options.names or part.name in options.names]
     if any(part.plans for part in chosen):
         chosen = [part for part in PARTS if part in chosen or part.beside]
+    signal.signal(signal.SIGTERM, _interrupted)  # so that the parts end with the command
     results = run_parts(chosen, options.device, options.out, options.minutes, options.again)
     text = table(results, options.device, time.monotonic() - start)
     write_file(options.out / "table.md", text)
     print(text, flush=True)
     return int(not all(result.get("ok") for result in results))
+
+
+def _interrupted(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def missing() -> dict[str, str]:

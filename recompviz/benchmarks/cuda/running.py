@@ -45,10 +45,21 @@ def run_parts(chosen: list[Part], device: str, out: Path, minutes: float, again:
     again : bool
         Whether a part runs although ``out`` has its result on this device.
     """
+    beside: list[_Process] = []
+    try:
+        return _run_parts(chosen, device, out, minutes, again, beside)
+    finally:
+        for process in beside:  # after an interrupt
+            process.end()
+
+
+def _run_parts(
+    chosen: list[Part], device: str, out: Path, minutes: float, again: bool, beside: list[_Process]
+) -> list[dict[str, Any]]:
+    """Do what :func:`run_parts` does. ``beside`` has the parts that run beside others at any moment."""
     ends = time.monotonic() + 60 * minutes - RESERVE
     stretch = stretched(minutes)
     results: dict[str, dict[str, Any]] = {}
-    beside: list[_Process] = []
     for position, part in enumerate(chosen):
         path = out / f"{part.name}.json"
         if not again and (found := _read(path)) is not None and found.get("device asked for") == device:
@@ -126,11 +137,7 @@ class _Process:
         except subprocess.TimeoutExpired:
             ended = f"time limit of {self.seconds:.0f} s"
         finally:
-            with contextlib.suppress(
-                ProcessLookupError, PermissionError
-            ):  # also on Ctrl-C, and compilers that it started
-                os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
+            self.end()  # also on Ctrl-C
         rows = self.out / f"{self.part.name}.rows.jsonl"
         result = _read(self.out / f"{self.part.name}.json")
         if result is None:
@@ -143,6 +150,12 @@ class _Process:
             rows.unlink(missing_ok=True)
         _say(self.part, f"{result['seconds']:.0f} s, {outcome(result)}")
         return result
+
+    def end(self) -> None:
+        """Kill the process and those that it started, such as compilers."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
 
 
 def outcome(result: dict[str, Any]) -> str:

@@ -80,7 +80,8 @@ def write_file(path: str | os.PathLike[str], content: str | bytes, *, durable: b
         if target.exists() and not target.is_file():
             if target.is_dir():
                 raise FileError(shown, "it is a folder", "give the path of a file in it")
-            with open(target, "wb", buffering=0) as stream:
+            with open(os.open(target, os.O_WRONLY | os.O_NONBLOCK), "wb", buffering=0) as stream:
+                os.set_blocking(stream.fileno(), True)  # only opening a pipe that nobody reads must not wait
                 stream.write(content)
             return target
         _replace(target, content, durable)

@@ -395,6 +395,7 @@ class Plan:
             or the fingerprint differs and another version of recompviz wrote the text, the message says so. The
             attributes ``key`` and ``expected`` of the error name the wrong key and what its value should be.
         """
+        expect(graph, Graph, "graph", "a Graph", "the arguments are the graph and the text, in this order")
         found = read_plan_text(text, graph.fingerprint, len(graph))
         if found.kind == "keep-all":
             if not found.keep_mask.all():

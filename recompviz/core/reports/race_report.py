@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from recompviz.core.base.arguments import expect
 from recompviz.core.base.files import write_file
 from recompviz.core.base.rendering import render
 from recompviz.core.base.units import format_bytes
@@ -156,6 +157,7 @@ class Race:
         FileError
             If the file cannot be written.
         """
+        expect(path, (str, os.PathLike), "path", "the path of a file")
         ending = os.path.splitext(os.fspath(path))[1].lower()
         if ending not in SUFFIXES:
             raise ValueError(f"the path {os.fspath(path)!r} ends with {ending!r}; choose {' or '.join(SUFFIXES)}")

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
-import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -29,6 +28,7 @@ from recompviz.pytorch.internals.fake_tensors import (
 )
 from recompviz.pytorch.internals.operators import lstm_in_single_operators, operators_kept_whole
 from recompviz.pytorch.internals.undone import undone
+from recompviz.pytorch.internals.warning_filters import Action, warnings_filtered
 
 __all__ = [
     "BufferSet",
@@ -192,20 +192,18 @@ def _is_of_use(record: logging.LogRecord) -> bool:
     return "logging compilation metrics" not in record.getMessage()
 
 
-@contextlib.contextmanager
-def _buffer_warning(action: Any) -> Iterator[None]:
+def _buffer_warning(action: Action) -> contextlib.AbstractContextManager[None]:
     """Raise ("error") or suppress ("ignore") Dynamo's warning that it omits a tensor assigned to a buffer.
 
     Warnings about Dynamo's own tracing, on which a user cannot act, are also suppressed.
     """
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=r".*certain side effects")  # the graph does not run
-        warnings.filterwarnings(action, message=r".*certain side effects.*_buffers")
-        warnings.filterwarnings("ignore", message=r".*autograd\.function\.Function.* should not be instantiated")
+    return warnings_filtered(
+        ("ignore", r".*certain side effects"),  # the graph does not run
+        (action, r".*certain side effects.*_buffers"),
+        ("ignore", r".*autograd\.function\.Function.* should not be instantiated"),
         # old versions read .grad of fake tensors
-        grad = r"The \.grad attribute of a Tensor that is not a leaf Tensor is being accessed"
-        warnings.filterwarnings("ignore", message=grad)
-        yield
+        ("ignore", r"The \.grad attribute of a Tensor that is not a leaf Tensor is being accessed"),
+    )
 
 
 def quiet_capture() -> contextlib.AbstractContextManager[None]:

@@ -76,6 +76,8 @@ def trace_step(
         raise TraceError(f"model is {shown(model)}, expected a torch.nn.Module; give the model first, then one batch")
     if scripted := next((m for m in model.modules() if isinstance(m, torch.jit.ScriptModule)), None):
         raise TraceError(f"{scripted.original_name} is a scripted module; pass the module that it was scripted from")
+    if torch.is_inference_mode_enabled():
+        raise TraceError("autograd records nothing inside torch.inference_mode(); trace outside of it")
     check_granularity(granularity)
     unit_of(costs)
     step = Step(model, loss)
