@@ -298,3 +298,25 @@ def test_settings_are_read_from_the_text_the_environment_and_a_snapshot() -> Non
 def test_a_wrong_setting_is_refused_with_what_was_expected(text: str, said: str) -> None:
     with pytest.raises(ValueError, match=said.replace("[", r"\[").replace("(", r"\(")):
         AllocatorSettings.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("garbage_collection_threshold", "x"),
+        ("roundup_power2_divisions", None),
+        ("roundup_power2_divisions", (1.5,) * 16),
+        ("expandable_segments", 3),
+        ("block", 512.5),
+        ("max_split_size", "128"),
+        ("memory_fraction", True),
+    ],
+)
+def test_a_setting_of_a_wrong_type_is_named(name: str, value: object) -> None:
+    with pytest.raises(TypeError, match=name):
+        AllocatorSettings(**{name: value})  # type: ignore[arg-type]
+
+
+def test_only_ascii_digits_are_numbers_in_settings() -> None:
+    with pytest.raises(ValueError, match="max_split_size_mb"):
+        AllocatorSettings.parse("max_split_size_mb:\u0663\u0662")

@@ -12,9 +12,10 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Any
 
-from recompviz.core.base.arguments import expect, shown
+from recompviz.core.base.arguments import expect, expect_flag, expect_number, shown
 
 MIB = 1 << 20
 # the size of every block is a multiple of this many bytes
@@ -82,6 +83,7 @@ class AllocatorSettings:
     block: int = BLOCK
 
     def __post_init__(self) -> None:
+        self._expect_types()
         divisions = tuple(self.roundup_power2_divisions)
         if len(divisions) != INTERVALS:
             raise ValueError(f"roundup_power2_divisions has {len(divisions)} numbers, expected {INTERVALS}")
@@ -112,6 +114,21 @@ class AllocatorSettings:
             if not good:
                 raise ValueError(f"{name} is {shown(value)}, expected {expected}")
         object.__setattr__(self, "roundup_power2_divisions", divisions)
+
+    def _expect_types(self) -> None:
+        """Raise TypeError if a setting has the wrong type."""
+        expect_flag(self.expandable_segments, "expandable_segments")
+        for name in ("max_non_split_rounding", "large_segment_size", "block"):
+            expect_number(getattr(self, name), Integral, name, "a whole number of bytes")
+        expect_number(self.garbage_collection_threshold, Real, "garbage_collection_threshold", "a number")
+        if self.max_split_size is not None:
+            expect_number(self.max_split_size, Integral, "max_split_size", "a whole number of bytes, or None")
+        if self.memory_fraction is not None:
+            expect_number(self.memory_fraction, Real, "memory_fraction", "a number, or None")
+        divisions = self.roundup_power2_divisions
+        expect(divisions, (tuple, list), "roundup_power2_divisions", f"a tuple of {INTERVALS} numbers")
+        for number in divisions:
+            expect_number(number, Integral, "roundup_power2_divisions", "a tuple of whole numbers")
 
     @classmethod
     def parse(cls, text: str) -> AllocatorSettings:
@@ -258,7 +275,7 @@ def _flag(text: str) -> bool:
 
 
 def _mebibytes(text: str) -> int:
-    if not text.isdecimal() or len(text) > 12:
+    if not (text.isascii() and text.isdecimal()) or len(text) > 12:
         raise ValueError("a number of MiB")
     return int(text) * MIB
 
@@ -280,7 +297,7 @@ def _divisions(text: str) -> tuple[int, ...]:
     """Return the divisions of all intervals, from one number or from a list such as ``[256:1,512:2,>:8]``."""
     wrong = ValueError("a power of two, or a list such as [256:1,512:2,>:8]")
     if not text.startswith("["):
-        if not text.isdecimal() or len(text) > 9 or not int(text):
+        if not (text.isascii() and text.isdecimal()) or len(text) > 9 or not int(text):
             raise wrong
         return (int(text),) * INTERVALS
     divisions = [0] * INTERVALS

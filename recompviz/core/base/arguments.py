@@ -71,6 +71,20 @@ def expect(value: Any, kind: type | tuple[type, ...], name: str, expected: str, 
         raise TypeError(f"{name} is {shown(value)}, expected {expected}" + (f"; {then}" if then else ""))
 
 
+def expect_number(value: Any, kind: type, name: str, expected: str) -> None:
+    """Raise TypeError unless a value is a number of the kind ``numbers.Real`` or ``numbers.Integral``, and no bool.
+
+    Examples
+    --------
+    >>> from numbers import Integral
+    >>> expect_number(True, Integral, "block", "a whole number of bytes")
+    Traceback (most recent call last):
+    TypeError: block is True, expected a whole number of bytes
+    """
+    if isinstance(value, bool) or not isinstance(value, kind):
+        raise TypeError(f"{name} is {shown(value)}, expected {expected}")
+
+
 def expect_flag(value: Any, name: str) -> None:
     """Raise TypeError unless a value is True or False."""
     expect(value, bool, name, "True or False")
