@@ -337,6 +337,10 @@ def test_another_batch_is_planned_again_and_a_device_becomes_the_budget(page):
     fit.get_by_text(re.compile(r"batch 1024 fits in 24 GB for \+")).wait_for()
     assert device.get_attribute("aria-pressed") == "true"
     settled(page)
+    for _ in range(60):  # on a machine with other load, the search for the new size is still under way
+        if int(in_kernel(page, "explorer.timeline.peak")) <= 24e9:
+            break
+        page.wait_for_timeout(500)
     assert int(in_kernel(page, "explorer.timeline.peak")) <= 24e9
     assert in_kernel(page, "explorer._sizes['now']") == "[1024]"
 

@@ -75,12 +75,19 @@ class OutsideTensor:
 def variable_of(expression: str) -> str:
     """Return the variable with which an expression begins; with the attribute, if the variable is ``self``.
 
+    The result is empty if the expression describes an object that no variable names.
+
     Examples
     --------
     >>> variable_of("cached[3]"), variable_of("self.bank[0].weight"), variable_of("gradient of net.bias")
     ('cached', 'self.bank', 'net')
+    >>> variable_of("an object of Kept"), variable_of("a storage")
+    ('', '')
     """
-    found = re.match(r"(self\.)?[^\W\d]\w*", expression.rpartition(" of ")[2])
+    rest = expression.rpartition(" of ")[2]
+    if re.match(r"(a|an|the) ", rest) or "an object of " in expression:  # a description, and no variable
+        return ""
+    found = re.match(r"(self\.)?[^\W\d]\w*", rest)
     return found.group() if found else ""
 
 
