@@ -1,4 +1,4 @@
-"""Memory out of the sight of Python: it is counted, lowers the coverage, and what else the process takes is told."""
+"""Reports count memory that no Python object refers to, which lowers the coverage, and other memory of the process."""
 
 from __future__ import annotations
 

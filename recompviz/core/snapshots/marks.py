@@ -28,7 +28,7 @@ class Mark:
         The name of the annotation, for example ``"ProfilerStep#3"``.
     first, last : int
         The positions in the trace of the first event at or after its beginning, and of the first event at or after its
-        end. If there is no such event, the length of the trace.
+        end. If there is no such event, this is the length of the trace.
     kind : str
         ``"annotation"``, ``"snapshot"`` or ``"out of memory"``.
     """

@@ -1,6 +1,6 @@
 """``shared_plans``: rank 0 plans for all ranks, and all agree before the first step, or all raise an error in time.
 
-Ranks that run different plans would issue collectives at different times, and could wait for each other for ever. So no
+Ranks that run different plans would issue collectives at different times, and could wait for each other without end. No
 rank goes on before all have the same plans. A rank that fails or does not answer is named in the error of the others.
 """
 
