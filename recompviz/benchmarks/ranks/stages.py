@@ -7,11 +7,7 @@ It prints the figures of this stage as a line of JSON.
 
 from __future__ import annotations
 
-import json
-import sys
-import warnings
 from collections.abc import Sequence
-from datetime import timedelta
 from typing import Any
 
 import torch
@@ -19,13 +15,13 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 import recompviz as rv
+from recompviz.benchmarks.ranks.case_runner import run_cases
 from recompviz.core.ranks.unit_plan import UnitPlan
 from recompviz.networks import gpt2
 from recompviz.networks._losses import next_token
 from recompviz.pytorch.internals.tensors import same_bits
 from recompviz.pytorch.ranks.measured_rank import measure_rank
 
-LIMIT = timedelta(minutes=10)
 VOCABULARY, LENGTH, WIDTH = 400, 64, 96
 REPEATS = 3
 
@@ -90,19 +86,6 @@ def stage_of(
     targets, loss = ((tokens,), next_token) if stage == stages - 1 else ((), None)
     trace = rv.trace(module, given, targets=targets, loss=loss)
     return rv.stage_step(rv.calibrate(trace) if calibrated else trace, stage, stages, micro_batches, ["h.*"], kind=kind)
-
-
-def run_cases() -> None:
-    """Run the cases of the command line on this rank, one after another."""
-    cases = json.loads(sys.argv[1])
-    torch.set_num_threads(1)
-    warnings.simplefilter("ignore")
-    dist.init_process_group("gloo", timeout=LIMIT)
-    try:
-        print(json.dumps({"rows": [figures(**options) for options in cases]}), flush=True)
-        dist.barrier()
-    finally:
-        dist.destroy_process_group()
 
 
 def figures(
@@ -209,4 +192,4 @@ class Stage:
 
 
 if __name__ == "__main__":
-    run_cases()
+    run_cases(figures)

@@ -8,17 +8,14 @@ Rank 0 traces and plans for all ranks, and sends predictions and unit plans to t
 from __future__ import annotations
 
 import copy
-import json
 import os
-import sys
-import warnings
-from datetime import timedelta
 from typing import Any
 
 import torch
 import torch.distributed as dist
 
 import recompviz as rv
+from recompviz.benchmarks.ranks.case_runner import run_cases
 from recompviz.benchmarks.ranks.cases import STRATEGIES, RankCase, case, reshards
 from recompviz.core.ranks.unit_plan import UnitPlan, from_text, to_text
 from recompviz.core.steps.timeline import Timeline
@@ -26,8 +23,6 @@ from recompviz.pytorch.internals.fsdp_tracker import tracked_peak
 from recompviz.pytorch.internals.tensors import same_bits
 from recompviz.pytorch.ranks.measured_rank import local_part, measure_rank
 
-# collectives fail after this time, so that no process waits for ever for another one
-LIMIT = timedelta(minutes=10)
 WARM_UP = 2
 # The measured step is repeated. A buffer that one of gloo's threads frees is not seen to be freed, so a run may show
 # too much. The least of the runs counts.
@@ -39,19 +34,6 @@ KINDS = {
     "reduce-scatter": "buffers of collectives",
     "this rank's part": "reduced gradients",
 }
-
-
-def run_cases() -> None:
-    """Run the cases of the command line on this rank, one after another."""
-    cases = json.loads(sys.argv[1])
-    torch.set_num_threads(1)
-    warnings.simplefilter("ignore")
-    dist.init_process_group("gloo", timeout=LIMIT)
-    try:
-        print(json.dumps({"rows": [figures(**options) for options in cases]}), flush=True)
-        dist.barrier()
-    finally:
-        dist.destroy_process_group()
 
 
 def figures(
@@ -248,4 +230,4 @@ def _equal(mine: list[torch.Tensor], theirs: list[torch.Tensor]) -> bool:
 
 if __name__ == "__main__":
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
-    run_cases()
+    run_cases(figures)

@@ -171,10 +171,8 @@ def _front(lattice: Lattice, found: NDArray[np.int64], closed: NDArray[np.int32]
 def _nodes(graph: Graph, times: NDArray[np.int64], pins: Pins) -> Nodes:
     from recompviz.core.exact import open_segments_kernels as kernels
 
-    rank = np.empty(len(graph), np.int64)
-    rank[list(graph.order)] = np.arange(len(graph))
     pinned = np.array([pins.keep >> v & 1 for v in range(len(graph))], dtype=np.bool_)
-    return kernels.Nodes(times, graph.memory.copy(), rank, pinned)
+    return kernels.Nodes(times, graph.memory.copy(), graph.position.copy(), pinned)
 
 
 def _sets(graph: Graph, lattice: Lattice, times: NDArray[np.int64], pins: Pins, ends: Iterable[int] | None) -> Sets:

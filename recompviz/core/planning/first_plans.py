@@ -15,7 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from recompviz.core.graphs.graph import Graph
-from recompviz.core.plans.baselines import SEED_METHODS, baseline, cut_prefixes, existing_baselines
+from recompviz.core.plans.baselines import SEED_METHODS, baseline, cut_prefixes, existing_baselines, prefix_masks
 from recompviz.core.plans.plan import Plan
 from recompviz.core.plans.plan_table import PlanTable
 
@@ -75,7 +75,4 @@ def _prefixes(graph: Graph) -> list[int]:
     prefixes = cut_prefixes(graph)
     if len(prefixes) >= SEGMENT_COUNTS[-1]:
         return prefixes
-    prefixes = []
-    for v in graph.order[:-1]:
-        prefixes.append((prefixes[-1] if prefixes else 0) | 1 << v)
-    return prefixes
+    return prefix_masks(graph)[:-1]

@@ -92,8 +92,19 @@ def cut_prefixes(graph: Graph) -> list[int]:
     >>> [sorted(g.set_of(mask)) for mask in cut_prefixes(g)]
     [['a'], ['a', 'b', 'c', 'd']]
     """
-    prefixes = list(accumulate((1 << v for v in graph.order), or_))
+    prefixes = prefix_masks(graph)
     return [prefixes[size - 1] for size in cut_positions(graph).tolist()]
+
+
+def prefix_masks(graph: Graph) -> list[int]:
+    """Return all prefixes of ``graph.order`` as bit masks, in rising order, without the empty one.
+
+    Examples
+    --------
+    >>> prefix_masks(Graph.from_edges([(0, 1), (1, 2)], memory=[1, 1, 1]))
+    [1, 3, 7]
+    """
+    return list(accumulate((1 << v for v in graph.order), or_))
 
 
 def cut_positions(graph: Graph) -> NDArray[np.int64]:
