@@ -6,8 +6,6 @@ reference cycles. Their functions take only the state at the peak.
 
 from __future__ import annotations
 
-import builtins
-import keyword
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 
@@ -99,7 +97,7 @@ def untouched_memory(peak: PeakState, step_bytes: int) -> Iterator[Finding]:
     size = sum(_bytes(members) for _, members in reported)
     names = ", ".join(f"`{name}` ({format_bytes(_bytes(members))})" for name, members in reported[:4])
     line = _line_of(peak, reported[0][0], reported[0][1])
-    variables = [(name, _bytes(members)) for name, members in reported[:4] if _is_variable(name)]
+    variables = [(name, _bytes(members)) for name, members in reported[:4] if members[0].variable]
     deleted, freed = ", ".join(name for name, _ in variables), format_bytes(sum(taken for _, taken in variables))
     yield Finding(
         UNTOUCHED,
@@ -114,13 +112,6 @@ def untouched_memory(peak: PeakState, step_bytes: int) -> Iterator[Finding]:
         surprising=True,
         retainer=reported[0][0],
     )
-
-
-def _is_variable(name: str) -> bool:
-    """Whether ``del name`` is a statement about a variable of the user, and not about a module or a class."""
-    parts = name.split(".")
-    is_path = all(part.isidentifier() and not keyword.iskeyword(part) for part in parts)
-    return is_path and not parts[-1].startswith("__") and not hasattr(builtins, name)
 
 
 def _bytes(members: list[OutsideTensor]) -> int:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import gc
 import re
+import sys
 import types
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
@@ -56,6 +57,9 @@ class OutsideTensor:
         Whether it belongs to a module, as a parameter, buffer or gradient.
     twice : bool
         Whether it is the state of an optimizer for a parameter that another optimizer updates in the steps.
+    variable : str
+        The variable that reaches it, such as ``old_model``, ``self.old_model`` or ``package.cache``; empty if none is
+        known.
     """
 
     expression: str
@@ -65,11 +69,7 @@ class OutsideTensor:
     dtype: str
     of_module: bool
     twice: bool = False
-
-    @property
-    def variable(self) -> str:
-        """The variable with which the expression begins, such as ``old_model`` or ``self.old_model``."""
-        return variable_of(self.expression)
+    variable: str = ""
 
 
 def variable_of(expression: str) -> str:
@@ -201,6 +201,7 @@ class ProcessTensors:
             if issubclass(type(value), torch.optim.Optimizer)
         }
         in_graphs = self._in_graphs(names)
+        of_modules: dict[int, str] = {}
         listed: dict[int, OutsideTensor] = {}
         for key, reference in self._tensors.items():
             tensor = reference()
@@ -222,8 +223,10 @@ class ProcessTensors:
                     root = self._parts[key]
             if not expression and key in in_graphs:
                 expression, root = in_graphs[key]
+            variable = variable_of(expression)
             if not expression:
-                expression = referred_by(tensor, (self._tensors, watcher, walk))
+                of_modules = of_modules or module_variables()
+                expression, variable = referred_by(tensor, of_modules, (self._tensors, watcher, walk))
                 root = "another object" if expression else ""
             listed[address] = OutsideTensor(
                 expression,
@@ -233,6 +236,7 @@ class ProcessTensors:
                 str(tensor.dtype).removeprefix("torch."),
                 of_module,
                 twice,
+                variable,
             )
         touched_memory = {block.address for block in watcher.blocks}
         for address, one in self._without_tensor(names, watcher):
@@ -261,7 +265,18 @@ class ProcessTensors:
                 expression, where, _ = names.get(storage_key(root), ("", "", False))
                 text = f"graph of {expression}" if expression else "an autograd graph"
                 kind = str(saved.dtype).removeprefix("torch.")
-                yield address, OutsideTensor(text, where or "another object", size, tuple(saved.shape), kind, False)
+                yield (
+                    address,
+                    OutsideTensor(
+                        text,
+                        where or "another object",
+                        size,
+                        tuple(saved.shape),
+                        kind,
+                        False,
+                        variable=variable_of(text),
+                    ),
+                )
         for address, reference in self._storages.items():
             storage = reference()
             if storage is not None and (size := _place(storage)[1]):
@@ -313,46 +328,57 @@ def _place(storage: Any) -> tuple[int, int]:
         return 0, 0
 
 
-def referred_by(value: Any, ours: Iterable[Any] = ()) -> str:
+def module_variables() -> dict[int, str]:
+    """Map the identity of each container and object that a variable of a module holds to the variable's name.
+
+    The name begins with the module's, unless that is ``__main__``. Modules are read from ``sys.modules``, because the
+    garbage collector does not list referrers that were there at a call of ``gc.freeze``.
+    """
+    found: dict[int, str] = {}
+    for module_name, module in list(sys.modules.items()):
+        if issubclass(type(module), types.ModuleType):
+            of = "" if module_name == "__main__" else f"{module_name}."
+            for name, value in list(vars(module).items()):
+                if gc.is_tracked(value) and not name.startswith("__"):
+                    found.setdefault(id(value), f"{of}{name}")
+    return found
+
+
+def referred_by(value: Any, variables: Mapping[int, str], ours: Iterable[Any] = ()) -> tuple[str, str]:
     """Describe an object that refers to a value: a variable of a module, or else a class; empty if there is none.
+
+    The second text is the variable of a module. It is empty if no such variable was found.
 
     Parameters
     ----------
     value : object
+    variables : dict of int to str
+        The result of :func:`module_variables`.
     ours : iterable of object
         Objects of recompviz that do not count.
     """
     skipped = {id(one) for one in ours}
-    level: list[tuple[Any, str]] = [(value, "")]
+    level: list[Any] = [value]
     nearest = ""
     seen = {id(value)}
     for _ in range(MOST_REFERRERS):
-        following: list[tuple[Any, str]] = []
-        for child, below in level:
+        following: list[Any] = []
+        for child in level:
+            if id(child) in variables:
+                return variables[id(child)], variables[id(child)]
             for parent in gc.get_referrers(child):
                 if id(parent) in seen or id(parent) in skipped or parent is level or parent is following:
                     continue
                 kind = type(parent)
                 if issubclass(kind, types.FrameType) and in_packages(parent.f_code.co_filename):
                     continue
-                if issubclass(kind, list | tuple) and any(parent is one for one in (*level, *following)):
-                    continue
                 seen.add(id(parent))
-                named = _module_variable(parent, child)
-                if named:
-                    return f"{named}{below}"
                 nearest = nearest or ("a frame" if kind is types.FrameType else f"an object of {kind.__name__}")
-                following.append((parent, below))
+                following.append(parent)
                 if len(following) > 50:
                     break
         level = following
-    return nearest
-
-
-def _module_variable(space: Any, value: Any) -> str:
-    if not isinstance(space, dict) or "__name__" not in space or "__loader__" not in space:
-        return ""
-    return next((f"{space['__name__']}.{name}" for name, one in space.items() if one is value), "")
+    return nearest, ""
 
 
 def by_variable(outside: Iterable[OutsideTensor]) -> Iterator[tuple[str, list[OutsideTensor]]]:
