@@ -73,3 +73,41 @@ def test_methods_that_are_replaced_in_their_class_and_new_environment_variables_
         assert agrees()
     assert agrees()
     torch._dynamo.reset()
+
+
+class PartlyUsed(nn.Module):
+    """Uses one parameter without a gradient, returns views of another, and reads a value that has a hook."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.scale, self.shown = nn.Linear(8, 8), nn.Parameter(torch.ones(8)), nn.Parameter(torch.ones(8))
+
+    def forward(self, x: torch.Tensor, value: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.body(x) * (self.scale * value).detach(), self.shown[:4]
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute")  # Dynamo asks any input for it
+@pytest.mark.parametrize("compiled", [True, False])
+def test_hooks_of_tensors_without_gradient_are_not_called(compiled: bool) -> None:
+    torch.manual_seed(0)
+    model = PartlyUsed()
+    called = rv.compile(model, total="1 MiB") if compiled else model
+    calls: list[str] = []
+
+    def hook(name: str) -> object:
+        return lambda gradient: calls.append(name) or gradient * 2
+
+    for name, parameter in model.named_parameters():
+        parameter.register_hook(hook(name))
+    for _ in range(3):
+        calls.clear()
+        model.zero_grad()
+        given = torch.ones(8, requires_grad=True)
+        value = given * 2
+        value.register_hook(hook("value"))
+        output, view = called(torch.ones(2, 8), value)
+        (output.sum() + view.sum() + given.sum()).backward()
+        assert sorted(calls) == ["body.bias", "body.weight", "shown"]
+        assert model.scale.grad is None
+        assert model.shown.grad.tolist() == [2.0] * 4 + [0.0] * 4
+        assert given.grad.tolist() == [1.0] * 8

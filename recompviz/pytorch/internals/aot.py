@@ -1,9 +1,10 @@
 """Compilation of a graph that Dynamo captured, by AOTAutograd, with forward and backward functions of recompviz.
 
 Private PyTorch used here: ``aot_autograd`` and ``boxed_nop`` of ``torch._dynamo.backends``,
-``torch._functorch.config``, the source of ``runtime_wrappers`` of ``torch._functorch._aot_autograd``, the ``meta``
-entries ``"desc"``, ``"grapharg"`` and ``"saved_tensor_with_no_vc_check"`` of fx nodes, and ``_double_backward`` and
-``metadata`` of the autograd function that AOTAutograd makes. Tried on torch 2.11.0, 2.13.0 and 2.14.1, on the CPU.
+``torch._functorch.config``, ``TracingContext.fw_metadata`` of ``torch._guards``, the source of ``runtime_wrappers`` of
+``torch._functorch._aot_autograd``, the ``meta`` entries ``"desc"``, ``"grapharg"`` and
+``"saved_tensor_with_no_vc_check"`` of fx nodes, and ``_double_backward`` and ``metadata`` of the autograd function that
+AOTAutograd makes. Tried on torch 2.11.0, 2.13.0 and 2.14.1, on the CPU.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from torch._dynamo.backends.common import aot_autograd
 from torch._dynamo.backends.debugging import boxed_nop
 from torch._functorch import config as functorch_config
 from torch._functorch._aot_autograd import runtime_wrappers
+from torch._guards import TracingContext
 from torch.fx import Graph, GraphModule, Node
 
 from recompviz.core.base.errors import RecompvizError
@@ -94,13 +96,20 @@ def compile_joint(
         joint: GraphModule, _inputs: Sequence[Any], *, num_fwd_outputs: int, **_options: Any
     ) -> tuple[GraphModule, GraphModule]:
         checked, unchecked = partition(joint, num_fwd_outputs)
+        gradients = next(iter(reversed(joint.graph.nodes))).args[0][num_fwd_outputs:]
+        no_gradient.extend(i for i, gradient in enumerate(gradients) if gradient is None)
         return _signatures(joint, num_fwd_outputs, checked, unchecked)
 
+    def compile_forward(_graph: GraphModule, _inputs: Sequence[Any]) -> Any:
+        no_gradient[:] = _used_only_inside(no_gradient, len(inputs))
+        return _boxed(forward())
+
+    no_gradient: list[int] = []
     settings: dict[str, Any] = {"donated_buffer": False, "functionalize_rng_ops": False}
     if hasattr(functorch_config, "backward_pass_autocast"):
         settings["backward_pass_autocast"] = "off"  # as for a loss.backward() outside the autocast block
     compiler = aot_autograd(
-        fw_compiler=lambda _graph, _inputs: _boxed(forward()),
+        fw_compiler=compile_forward,
         bw_compiler=lambda _graph, _inputs: _boxed(backward()),
         inference_compiler=infer,
         partition_fn=split,
@@ -111,7 +120,17 @@ def compile_joint(
         operators_kept_whole(),
         module_methods_put_back(),
     ):
-        return _AsEager(compiler(graph, inputs))
+        return _AsEager(compiler(graph, inputs), tuple(no_gradient))
+
+
+def _used_only_inside(positions: Sequence[int], count: int) -> list[int]:
+    """Return the positions of the inputs that the graph neither overwrites nor returns, as a view or as they are."""
+    metadata = getattr(TracingContext.try_get(), "fw_metadata", None)
+    if metadata is None or len(metadata.input_info) != count:  # views of one tensor became one input
+        return []
+    returned = {info.base_idx for info in metadata.output_info if "input" in info.output_type.name}
+    changed = {i for i, info in enumerate(metadata.input_info) if info.mutates_data or info.mutates_metadata}
+    return [i for i in positions if i not in returned | changed]
 
 
 class DoubleBackward(RecompvizError, RuntimeError):
@@ -126,23 +145,41 @@ class DoubleBackward(RecompvizError, RuntimeError):
 
 
 class _AsEager:
-    """Calls a compiled graph, and changes its autograd function in three ways.
+    """Calls a compiled graph so that autograd behaves as in eager PyTorch.
 
-    A second derivative raises :class:`DoubleBackward`, whose message says what to do; AOTAutograd's own error does not.
-    Gradients of outputs keep their strides. ``backward(retain_graph=True)`` is allowed in every step. The changes are
-    made after the first call, because the autograd function can only be reached from an output.
+    An input that gets no gradient in the graph is detached if it has hooks. AOTAutograd would call the hooks with None,
+    and eager PyTorch does not call them.
+
+    The autograd function of AOTAutograd is changed in three ways. A second derivative raises :class:`DoubleBackward`,
+    whose message says what to do; AOTAutograd's own error does not. Gradients of outputs keep their strides.
+    ``backward(retain_graph=True)`` is allowed in every step. The changes are made after the first call, because the
+    autograd function can only be reached from an output.
     """
 
-    def __init__(self, compiled: Callable[..., Any]) -> None:
+    def __init__(self, compiled: Callable[..., Any], no_gradient: tuple[int, ...] = ()) -> None:
         self.compiled = compiled
+        self.no_gradient = no_gradient  # positions of inputs
         self.seen = False
 
     def __call__(self, *arguments: Any) -> Any:
+        if self.no_gradient:
+            arguments = self._without_unused_hooks(arguments)
         with compiled_call():
             outputs = self.compiled(*arguments)
         if not self.seen:
             self._see(outputs)
         return outputs
+
+    def _without_unused_hooks(self, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+        hooked = [
+            i for i in self.no_gradient if isinstance(arguments[i], torch.Tensor) and arguments[i]._backward_hooks
+        ]
+        if not hooked:
+            return arguments
+        given = list(arguments)
+        for i in hooked:
+            given[i] = given[i].detach()
+        return tuple(given)
 
     def _see(self, outputs: Any) -> None:
         nodes = [output.grad_fn for output in outputs if isinstance(output, torch.Tensor) and output.grad_fn]
