@@ -100,7 +100,7 @@ def test_an_interrupt_ends_the_parts_that_run_beside(tmp_path: Path, monkeypatch
         raise KeyboardInterrupt
 
     monkeypatch.setattr(running.subprocess, "Popen", Noted)
-    monkeypatch.setattr(running, "_finish", interrupted)
+    monkeypatch.setattr(running._Process, "wait", interrupted)
     beside = next(part for part in PARTS if part.beside)
     with pytest.raises(KeyboardInterrupt):
         running.run_parts([beside, ENVIRONMENT], "cpu", tmp_path, 8, again=False)
@@ -108,6 +108,27 @@ def test_an_interrupt_ends_the_parts_that_run_beside(tmp_path: Path, monkeypatch
     assert kernels.returncode == -signal.SIGKILL
     environment.kill()  # the part that was waited for is ended by `wait`
     environment.wait()
+
+
+def test_the_table_is_written_each_time_a_part_has_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class FirstOnly:
+        """Stands for the process of a part. The second part is interrupted."""
+
+        def __init__(self, part: Any, *_: object) -> None:
+            self.part = part
+
+        def wait(self) -> dict[str, Any]:
+            if self.part is not ENVIRONMENT:
+                raise KeyboardInterrupt
+            return {"part": self.part.name, "ok": True, "rows": [{"text": "the first part", "ok": True}]}
+
+        def end(self) -> None:
+            pass
+
+    monkeypatch.setattr(running, "_Process", FirstOnly)
+    with pytest.raises(KeyboardInterrupt):
+        command.main(["--out", str(tmp_path), "--device", "cpu"])
+    assert "the first part" in (tmp_path / "table.md").read_text()
 
 
 def test_without_time_no_part_starts(tmp_path: Path) -> None:

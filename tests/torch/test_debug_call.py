@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import re
 import warnings
 from collections.abc import Iterator
@@ -101,6 +103,16 @@ def test_the_largest_batch_counts_the_state_of_the_optimizer() -> None:
     for batch, fits in ((largest, True), (largest + 1, False)):
         traced = rv.trace(model, torch.randn(batch, 16), loss=torch.sum, optimizer=optimizer)
         assert (rv.simulate(traced).peak <= 400 << 10) == fits
+
+
+def test_a_report_can_be_pickled_without_its_trace() -> None:
+    report = rv.debug(mlp(), X, loss=lambda output: output.sum())
+    read = pickle.loads(pickle.dumps(report))
+    assert str(read) == str(report)
+    assert read._repr_html_() == report._repr_html_()
+    assert report.trace is not None
+    assert (read.trace, read.open_explorer) == (None, None)
+    assert copy.deepcopy(report) is report
 
 
 def test_the_users_optimizer_is_not_stepped() -> None:

@@ -123,6 +123,23 @@ def test_an_optimizer_over_other_parameters(verb: Callable[..., Any]) -> None:
         verb(_model(), X, targets=(Y,), loss=LOSS, optimizer=other)
 
 
+@pytest.mark.parametrize(
+    ("call", "kind", "text"),
+    [
+        (lambda: rv.plan_units(None, ()), TypeError, "model is None, expected a torch.nn.Module"),
+        (lambda: rv.plan_units(_model(), None), TypeError, "plans is None, expected a sequence of unit plans"),
+        (lambda: rv.plan_units(_model(), ["a"]), TypeError, r"plans\[0\] is 'a', expected a unit plan"),
+        (lambda: rv.confirm_plans(5), TypeError, "plans is 5, expected a sequence of unit plans"),
+        (lambda: rv.confirm_plans([], seconds="1"), TypeError, "seconds is '1', expected a number"),
+        (lambda: rv.confirm_plans([]), RuntimeError, "no process group.*init_process_group"),
+        (lambda: rv.shared_plans(None), RuntimeError, "no process group.*init_process_group"),
+    ],
+)
+def test_wrong_arguments_of_plans_for_ranks(call: Callable[[], Any], kind: type[Exception], text: str) -> None:
+    with pytest.raises(kind, match=text):
+        call()
+
+
 def test_one_target_needs_no_tuple() -> None:
     assert len(rv.trace(_model(), X, targets=Y, loss=LOSS).arguments[2]) == 1  # type: ignore[arg-type]
 

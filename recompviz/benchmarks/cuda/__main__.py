@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import recompviz.benchmarks.cuda as command
 from recompviz.benchmarks.cuda.parts import PARTS
@@ -47,10 +48,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if any(part.plans for part in chosen):
         chosen = [part for part in PARTS if part in chosen or part.beside]
     signal.signal(signal.SIGTERM, _interrupted)  # so that the parts end with the command
-    results = run_parts(chosen, options.device, options.out, options.minutes, options.again)
-    text = table(results, options.device, time.monotonic() - start)
-    write_file(options.out / "table.md", text)
-    print(text, flush=True)
+
+    def write_table(results: list[dict[str, Any]]) -> str:
+        text = table(results, options.device, time.monotonic() - start)
+        write_file(options.out / "table.md", text)
+        return text
+
+    results = run_parts(chosen, options.device, options.out, options.minutes, options.again, write_table)
+    print(write_table(results), flush=True)
     return int(not all(result.get("ok") for result in results))
 
 

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,18 @@ LEAST_SECONDS = 10.0
 COULD_NOT = "could not finish"
 
 
-def run_parts(chosen: list[Part], device: str, out: Path, minutes: float, again: bool) -> list[dict[str, Any]]:
+# Receives the results of the parts that have ended, in the order of the parts.
+Report = Callable[[list[dict[str, Any]]], object]
+
+
+def run_parts(
+    chosen: list[Part],
+    device: str,
+    out: Path,
+    minutes: float,
+    again: bool,
+    report: Report = lambda _results: None,
+) -> list[dict[str, Any]]:
     """Start the chosen parts in their order, and return the result of each.
 
     A part may use its own time limit, but not the time that is reserved for the parts after it. Time that a part does
@@ -44,22 +55,35 @@ def run_parts(chosen: list[Part], device: str, out: Path, minutes: float, again:
         The time for all parts together.
     again : bool
         Whether a part runs although ``out`` has its result on this device.
+    report : callable
+        Called each time a part has ended.
     """
     beside: list[_Process] = []
     try:
-        return _run_parts(chosen, device, out, minutes, again, beside)
+        return _run_parts(chosen, device, out, minutes, again, report, beside)
     finally:
         for process in beside:  # after an interrupt
             process.end()
 
 
 def _run_parts(
-    chosen: list[Part], device: str, out: Path, minutes: float, again: bool, beside: list[_Process]
+    chosen: list[Part],
+    device: str,
+    out: Path,
+    minutes: float,
+    again: bool,
+    report: Report,
+    beside: list[_Process],
 ) -> list[dict[str, Any]]:
     """Do what :func:`run_parts` does. ``beside`` has the parts that run beside others at any moment."""
     ends = time.monotonic() + 60 * minutes - RESERVE
     stretch = stretched(minutes)
     results: dict[str, dict[str, Any]] = {}
+
+    def finish(process: _Process) -> None:
+        results[process.part.name] = process.wait()
+        report([results[part.name] for part in chosen if part.name in results])
+
     for position, part in enumerate(chosen):
         path = out / f"{part.name}.json"
         if not again and (found := _read(path)) is not None and found.get("device asked for") == device:
@@ -68,7 +92,7 @@ def _run_parts(
             continue
         if part.plans:
             while beside:
-                _finish(beside.pop(), results)
+                finish(beside.pop())
         left = ends - time.monotonic()
         if left < LEAST_SECONDS:
             results[part.name] = {"part": part.name, "ended": "no time was left", "ok": False, "rows": []}
@@ -78,9 +102,9 @@ def _run_parts(
         if part.beside:
             beside.append(process)
             continue
-        _finish(process, results)
+        finish(process)
     while beside:
-        _finish(beside.pop(), results)
+        finish(beside.pop())
     return [results[part.name] for part in chosen]
 
 
@@ -105,10 +129,6 @@ def limit(part: Part, later: Sequence[Part], left: float, stretch: float) -> flo
     others = sum(each.reserved for each in later)
     share = part.reserved / (part.reserved + others)  # if less is left than is reserved
     return min(part.seconds * stretch, max(left - others * stretch, left * share))
-
-
-def _finish(process: _Process, results: dict[str, dict[str, Any]]) -> None:
-    results[process.part.name] = process.wait()
 
 
 class _Process:

@@ -10,7 +10,9 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
+from recompviz.core.base.arguments import expect
 from recompviz.core.base.errors import PlanMismatch
 from recompviz.core.graphs.graph import Graph
 
@@ -32,6 +34,28 @@ class UnitPlan:
     name: str
     operators: tuple[str, ...]
     keep: tuple[bool, ...]
+
+
+def expect_unit_plans(plans: object) -> tuple[UnitPlan, ...]:
+    """Return unit plans as a tuple.
+
+    Raises
+    ------
+    TypeError
+        If the value is no sequence of unit plans.
+
+    Examples
+    --------
+    >>> expect_unit_plans(None)
+    Traceback (most recent call last):
+    TypeError: plans is None, expected a sequence of unit plans; make them with step.unit_plans(plan)
+    """
+    then = "make them with step.unit_plans(plan)"
+    expect(plans, Sequence, "plans", "a sequence of unit plans", then)
+    given = tuple(cast("Sequence[UnitPlan]", plans))
+    for i, plan in enumerate(given):
+        expect(plan, UnitPlan, f"plans[{i}]", "a unit plan", then)
+    return given
 
 
 def unit_plans(graph: Graph, keep_mask: Sequence[bool], names: Sequence[str]) -> tuple[UnitPlan, ...]:

@@ -75,6 +75,14 @@ class MemoryReport:
     phases: tuple[StepPhase, ...] = ()
     process: ProcessMemory | None = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the traced step and the Explorer out of pickles: they hold the model."""
+        return {**vars(self), "open_explorer": None, "trace": None}
+
+    def __deepcopy__(self, _memo: dict[int, Any]) -> MemoryReport:
+        """Return the report itself, which is frozen."""
+        return self
+
     @property
     def sentence(self) -> str:
         """What to change, where, and what it saves, as one sentence; or what takes the most memory."""

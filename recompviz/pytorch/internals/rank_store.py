@@ -32,6 +32,11 @@ class RankStore:
     prefix : str
         Keeps these messages apart from others.
 
+    Raises
+    ------
+    RuntimeError
+        If there is no default process group.
+
     Attributes
     ----------
     rank, world : int
@@ -39,6 +44,11 @@ class RankStore:
     """
 
     def __init__(self, prefix: str) -> None:
+        if not (dist.is_available() and dist.is_initialized()):
+            raise RuntimeError(
+                "this process belongs to no process group, and plans are agreed within the default one; call "
+                "torch.distributed.init_process_group on every rank first, or leave this call out in a single process"
+            )
         self.rank, self.world = dist.get_rank(), dist.get_world_size()
         store: Any = dist.distributed_c10d._get_default_store()
         self._store: Any = dist.distributed_c10d.PrefixStore(prefix, store)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from recompviz.core.base.arguments import expect
 from recompviz.core.base.errors import RecompvizError
 from recompviz.core.base.units import format_bytes, parse_total
-from recompviz.core.ranks.unit_plan import UnitPlan, fingerprint, from_text, to_text
+from recompviz.core.ranks.unit_plan import UnitPlan, expect_unit_plans, fingerprint, from_text, to_text
 from recompviz.pytorch.internals.rank_store import RankStore, StoreGone
 
 _numbers = itertools.count()
@@ -63,6 +63,8 @@ def shared_plans(
     RanksDisagree
         On every rank, if a rank fails or does not answer in time, or if ``make`` fails on rank 0. Rank 0 then raises
         its own error.
+    RuntimeError
+        If there is no default process group.
     """
     expect(seconds, (int, float), "seconds", "a number of seconds", "write seconds=300")
     own = None if total is None else parse_total(total)
@@ -106,7 +108,7 @@ def _made(
         if make is None:
             raise TypeError("make is None on rank 0, expected a function of the total that returns unit plans")
         try:
-            plans = tuple(make(None if least is None else totals[least]))
+            plans = expect_unit_plans(make(None if least is None else totals[least]))
         except RecompvizError as error:
             if least is not None and len(set(totals.values())) > 1:
                 error.add_note(f"the least total is that of rank {least}: {format_bytes(totals[least])}")
@@ -137,7 +139,11 @@ def confirm_plans(plans: Sequence[UnitPlan], *, seconds: float = 60.0) -> None:
     ------
     RanksDisagree
         If plans differ, if a rank does not answer in time, or if rank 0 has ended.
+    RuntimeError
+        If there is no default process group.
     """
+    expect(seconds, (int, float), "seconds", "a number of seconds", "write seconds=60")
+    plans = expect_unit_plans(plans)
     store = RankStore(f"recompviz/confirm/{next(_numbers)}")
     try:
         _confirm(store, plans, range(store.world), time.monotonic() + seconds, seconds)

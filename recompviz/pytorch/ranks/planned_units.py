@@ -13,8 +13,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from recompviz.core.base.arguments import expect
 from recompviz.core.base.errors import PlanMismatch
-from recompviz.core.ranks.unit_plan import UnitPlan
+from recompviz.core.ranks.unit_plan import UnitPlan, expect_unit_plans
 from recompviz.pytorch.internals.dynamo import allow_more_captures
 from recompviz.pytorch.running.active_budget import active
 from recompviz.pytorch.running.backend import active_backend
@@ -134,6 +135,8 @@ def plan_units(model: nn.Module, plans: Sequence[UnitPlan]) -> PlannedUnits:
     >>> units.choosers[0].runs
     1
     """
+    expect(model, nn.Module, "model", "a torch.nn.Module", "give the model first, then the plans")
+    plans = expect_unit_plans(plans)
     modules = dict(model.named_modules())
     for plan in plans:
         if plan.name not in modules:

@@ -107,9 +107,9 @@ def refuse_foreign(optimizer: torch.optim.Optimizer | None, model: nn.Module, ar
     own.update(id(leaf) for leaf in pytree.tree_leaves(arguments) if isinstance(leaf, torch.Tensor))
     if not any(id(parameter) in own for group in optimizer.param_groups for parameter in group["params"]):
         raise ValueError(
-            f"optimizer is {shown(optimizer)} over other parameters, expected one over the parameters of this "
-            f"{type(model).__name__}; make it from model.parameters(), or leave it out (rv.compile counts "
-            "optimizers of copies with holds=)"
+            f"optimizer is {shown(optimizer)} over other parameters, expected one over the parameters of the "
+            "model; make it from model.parameters(), or leave it out (rv.compile counts optimizers of copies with "
+            "holds=)"
         )
 
 
