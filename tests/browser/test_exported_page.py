@@ -62,6 +62,28 @@ def landscape(page):
     return chart, box, (box["x"] + box["width"] * 0.45, box["y"] + box["height"] * 0.7)
 
 
+# the width of the view on a screen of 1280 × 720: in JupyterLab with its file browser, and without it
+@pytest.mark.parametrize("wide", [848, 1140])
+def test_on_a_laptop_slider_curve_landscape_and_fit_are_seen_without_scrolling(page, wide):
+    page.set_viewport_size({"width": 1280, "height": 720})
+    view = page.locator(".rv-explorer")
+    view.evaluate("(view, wide) => (view.style.width = `${wide}px`)", wide)
+    box = view.bounding_box()
+    assert wide <= box["width"] <= wide + 2  # with the frame
+    lower = {
+        name: page.locator(name).bounding_box() for name in (".rv-header", ".rv-budget", ".rv-timeline", ".rv-fit")
+    }
+    assert lower[".rv-header"]["height"] < 50  # one line of tiles
+    assert lower[".rv-budget"]["y"] == lower[".rv-timeline"]["y"]  # side by side
+    assert lower[".rv-fit"]["y"] + lower[".rv-fit"]["height"] - box["y"] < 560
+    texts = view.evaluate(
+        """view => [...view.querySelectorAll(".rv-fit *, .rv-header *, .rv-bar *")]
+            .filter(one => one.clientWidth && one.scrollWidth > one.clientWidth + 1)
+            .filter(one => getComputedStyle(one).overflow === "visible").map(one => one.className)"""
+    )
+    assert texts == []  # nothing is drawn over its neighbour
+
+
 def test_a_bar_of_the_landscape_says_what_it_is_and_a_click_selects_its_value(page):
     _, _, point = landscape(page)
     page.mouse.move(*point)

@@ -302,9 +302,13 @@ def test_earlier_choices_are_kept_newest_first_and_none_twice():
 
 @node
 def test_long_tables_say_how_many_rows_they_show():
-    assert run("shared/data_table.js", "[m.countText(50, 2300, 'blocks'), m.countText(7, 7, 'blocks')]") == [
+    assert run(
+        "shared/data_table.js",
+        "[m.countText(50, 2300, 'blocks'), m.countText(7, 7, 'blocks'), m.countText(1, 1, 'runs')]",
+    ) == [
         "showing 50 of 2,300 blocks",
         "7 blocks",
+        "1 run",
     ]
 
 

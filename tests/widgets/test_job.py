@@ -46,6 +46,17 @@ def test_progress_is_a_fraction_with_a_text_and_is_reported_now_and_then():
     assert len(seen) < 10
 
 
+def test_a_new_text_is_reported_even_shortly_after_another():
+    seen = []
+
+    def work(progress):
+        for text in ("copying", "writing", "measuring"):
+            progress(1, 4, text)
+
+    assert started(work, lambda job: seen.append(job.text), "starting").wait(SECONDS)
+    assert seen[:-1] == ["starting", "copying", "writing", "measuring"]
+
+
 def test_a_cancelled_job_stops_at_its_next_report():
     begun = threading.Event()
 

@@ -16,7 +16,15 @@ import torch
 
 from recompviz.core.steps.allocations import AllocationEvent
 
-__all__ = ["allocation_events", "named_range", "older_reads", "profiler_runs", "quiet_profiler", "stop_profiler"]
+__all__ = [
+    "allocation_events",
+    "named_range",
+    "older_reads",
+    "prepare_profiler",
+    "profiler_runs",
+    "quiet_profiler",
+    "stop_profiler",
+]
 
 
 def named_range(name: str) -> contextlib.AbstractContextManager[None]:
@@ -27,6 +35,18 @@ def named_range(name: str) -> contextlib.AbstractContextManager[None]:
 def quiet_profiler() -> None:
     """Keep the profiler's library from writing to stderr. Call this before the profiler's first use in the process."""
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")
+
+
+def prepare_profiler() -> None:
+    """Load the profiler's library in the current thread, which should be the one that imported torch.
+
+    If another thread uses the profiler first, the library writes an error to stderr, and a notebook shows it under the
+    cell. This takes a millisecond. While a profiler runs, nothing happens.
+    """
+    quiet_profiler()
+    if not profiler_runs():
+        with torch.autograd.profiler.profile(use_kineto=True):
+            pass
 
 
 def profiler_runs() -> bool:

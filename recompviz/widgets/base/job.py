@@ -62,7 +62,8 @@ class Job(Generic[T]):
         The function to run in the other thread. A cancelled job stops only where the function calls
         ``progress(done, total, text="")``.
     changed : callable (job)
-        Called in the other thread when ``work`` reports progress, at most ten times a second. It is also called when
+        Called in the other thread when ``work`` reports a new text, and when it reports other progress, at most ten
+        times a second. It is also called when
         the job ends, before :meth:`wait` returns. If this last call raises an error in the state ``"done"``, the state
         becomes ``"failed"`` with this error, and ``changed`` is called again.
     text : str
@@ -156,9 +157,10 @@ class Job(Generic[T]):
     def _progress(self, done: float, total: float, text: str = "") -> None:
         self._stop_if_cancelled()
         self.fraction = min(max(done / max(total, 1e-9), 0.0), 1.0)
+        news = text not in ("", self.text)  # must not be left out: the activity may take a minute
         self.text = text or self.text
         now = time.monotonic()
-        if now - self._reported >= INTERVAL:
+        if news or now - self._reported >= INTERVAL:
             self._reported = now
             self._changed(self)
 

@@ -159,6 +159,9 @@ def explore(
         progress(95, 100, "planning")
         return arguments_of(traced, before, capacity, baselines, theory)
 
+    from recompviz.pytorch.internals.profiler import prepare_profiler
+
+    prepare_profiler()  # the step is measured in other threads
     if is_interactive() if background is None else background:
         return OpeningExplorer(work, f"{type(model).__name__}, training step")
     try:
@@ -316,6 +319,7 @@ class TraceRunner:
             runtime(self.trace.device).empty_cache()  # most of what the run allocated is free now
 
     def _report(self, plan: Plan, progress: Progress) -> RunReport:
+        progress(2, 100, "preparing the plan")
         import torch
 
         from recompviz.pytorch.internals.devices.runtimes import runtime
@@ -328,9 +332,10 @@ class TraceRunner:
         from recompviz.pytorch.running.twin import twin, undisturbed
 
         began = time.perf_counter()
-        progress(5, 100, "preparing the plan")
+        progress(5, 100, "copying the model")
         beside = twin(self.trace)  # Another cell may train the model in the meantime.
         inputs, kwargs, targets = beside.arguments
+        progress(10, 100, "writing the program of the plan")
         planned = apply(beside, plan)
         draws = any(call.random for call in beside.joint.calls)
         with undisturbed(beside), own_random_numbers(draws):

@@ -70,7 +70,7 @@ export function makeCompareView(parent, graph, actions, id) {
       { name: "this plan", fill: (cell, row) => stateChip(cell, row.here) },
       { name: "the other", fill: (cell, row) => stateChip(cell, row.there) },
     ],
-    { caption: "Values that the two plans treat differently", noun: "values differ", pick: (row) => actions.select(row.node), mark: (row) => row.node === selected },
+    { caption: "Values that the two plans treat differently", noun: "values differ", one: "value differs", pick: (row) => actions.select(row.node), mark: (row) => row.node === selected },
   );
   let offered = "";
 

@@ -30,12 +30,12 @@ export function fitOf(table, bytes) {
   return { row, overhead: row < 0 ? Infinity : table.overheads[row] };
 }
 
-/** "within 3.7 % of the best possible"; "" without a bound. Mirrors gap_text in recompviz/core/bounds/step_bounds.py. */
+/** "within 3.7% of the best possible"; "" without a bound. Mirrors gap_text in recompviz/core/bounds/step_bounds.py. */
 export function gapText(gap) {
   if (gap === null || Number.isNaN(gap)) return "";
   if (gap <= 0) return "the best possible";
   const percent = 100 * gap * (1 - 1e-12);
-  return `within ${percent < 10 ? (Math.max(1, Math.ceil(10 * percent)) / 10).toFixed(1) : Math.ceil(percent)} % of the best possible`;
+  return `within ${percent < 10 ? (Math.max(1, Math.ceil(10 * percent)) / 10).toFixed(1) : Math.ceil(percent)}% of the best possible`;
 }
 
 /** The mark of a device: "✓" if everything can be kept, "+7.0%" with recomputation, "✗" if no plan fits. */

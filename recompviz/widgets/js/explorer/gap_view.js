@@ -18,7 +18,7 @@ export function signedBytes(bytes) {
 
 /** The panel. */
 export function makeGapView(parent) {
-  const title = html("div", "rv-drawer-title", parent, "Run a plan to see why the measured bytes differ from the formula.");
+  const title = html("div", "rv-drawer-title", parent, "Run a plan to compare its measured bytes with the predicted ones and with the paper's formula.");
   let steps = [];
   const table = makeDataTable(
     parent,
@@ -45,7 +45,7 @@ export function makeGapView(parent) {
   return {
     show(run) {
       steps = run?.gap ?? [];
-      setText(title, !run ? "Run this plan to see why its measured bytes differ from the formula." : steps.length ? `Run ${run.number}: from the formula's ${formatBytes(steps[0].total)} to ${formatBytes(run.measuredPeak)} measured` : "No gap is kept for this run: run the plan again.");
+      setText(title, !run ? "Run this plan to compare its measured bytes with the predicted ones and with the paper's formula." : steps.length ? `Run ${run.number}: predicted ${formatBytes(run.predictedPeak)}, measured ${formatBytes(run.measuredPeak)}; the paper's formula gives ${formatBytes(steps[0].total)}, because:` : "No gap is kept for this run: run the plan again.");
       table.setRows(() => steps.map((step, at) => ({ ...step, at })), [steps]);
     },
     destroy: table.destroy,

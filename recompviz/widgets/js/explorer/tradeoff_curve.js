@@ -81,6 +81,7 @@ export function makeTradeoffCurve(parent, graph, fixed, domain, forward, id, dev
       const group = svg("g", { class: "rv-bound" }, curves);
       svg("title", {}, group).textContent = "no strategy recomputes less";
       svg("path", { d: `M${below.join("L")}` }, group);
+      if (y(0) - y(bound[rows.at(-1)]) > 12) svg("text", { x: edge + 6, y: bottom - 5, class: "rv-tick rv-halo" }, curves).textContent = "lower bound";
     }
     const path = staircase(table, rows, x, y, right);
     svg("path", { d: `${path}L${edge} ${bottom}L${right} ${bottom}Z`, class: "rv-stair-fill" }, curves);

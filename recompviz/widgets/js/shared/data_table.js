@@ -7,15 +7,16 @@ export const SHOWN_ROWS = 50;
 // the action of each button made by linkCell; the table that holds the button calls it
 const actionOf = new WeakMap();
 
-/** "showing 50 of 230 rows", or "230 rows" if all are shown. */
-export function countText(shown, all, noun = "rows") {
-  return shown < all ? `showing ${shown.toLocaleString("en")} of ${all.toLocaleString("en")} ${noun}` : `${all.toLocaleString("en")} ${noun}`;
+/** "showing 50 of 230 rows", "230 rows" if all are shown, "1 row"; `noun` is plural. */
+export function countText(shown, all, noun = "rows", one = noun.replace(/s$/, "")) {
+  const what = all === 1 ? one : noun;
+  return shown < all ? `showing ${shown.toLocaleString("en")} of ${all.toLocaleString("en")} ${what}` : `${all.toLocaleString("en")} ${what}`;
 }
 
 /**
  * A table whose columns fill the cells.
  * @param columns [{ name, className, fill(cell, row) }]
- * @param options { caption, noun, pick(row) on a click, mark(row) → whether the row is selected }
+ * @param options { caption, noun, one: the noun for one row, pick(row) on a click, mark(row) → whether the row is selected }
  */
 export function makeDataTable(parent, columns, options) {
   const { listen, release } = listeners();
@@ -35,7 +36,7 @@ export function makeDataTable(parent, columns, options) {
 
   function draw() {
     const shown = rows.slice(0, most);
-    setText(count, countText(shown.length, rows.length, options.noun));
+    setText(count, countText(shown.length, rows.length, options.noun, options.one));
     all.hidden = shown.length === rows.length;
     body.replaceChildren(
       ...shown.map((row) => {
