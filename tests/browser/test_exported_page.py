@@ -62,8 +62,8 @@ def landscape(page):
     return chart, box, (box["x"] + box["width"] * 0.45, box["y"] + box["height"] * 0.7)
 
 
-# the width of the view on a screen of 1280 × 720: in JupyterLab with its file browser, and without it
-@pytest.mark.parametrize("wide", [848, 1140])
+# widths of the view in JupyterLab: with its file browser on a screen of 1280 and of 1440 pixels, and without it
+@pytest.mark.parametrize("wide", [848, 1000, 1140])
 def test_on_a_laptop_slider_curve_landscape_and_fit_are_seen_without_scrolling(page, wide):
     page.set_viewport_size({"width": 1280, "height": 720})
     view = page.locator(".rv-explorer")
@@ -82,6 +82,8 @@ def test_on_a_laptop_slider_curve_landscape_and_fit_are_seen_without_scrolling(p
             .filter(one => getComputedStyle(one).overflow === "visible").map(one => one.className)"""
     )
     assert texts == []  # nothing is drawn over its neighbour
+    page.get_by_role("button", name="Paper's view").click()  # one tile more
+    assert page.locator(".rv-header").bounding_box()["height"] < (80 if wide < 900 else 50)
 
 
 def test_a_bar_of_the_landscape_says_what_it_is_and_a_click_selects_its_value(page):
