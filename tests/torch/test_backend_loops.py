@@ -311,3 +311,54 @@ def test_a_gradient_that_arrives_transposed_is_in_memory_once(monkeypatch: pytes
     with memory_window(torch.device("cpu")) as window:
         step()
     assert highest(allocation_events(window.profiled, "cpu", ())) == simulated + around.outside.forward
+
+
+class _Weighted:
+    """A loss object that holds a trainable weight and is no module."""
+
+    def __init__(self) -> None:
+        self.log_var = nn.Parameter(torch.zeros(()))
+
+    def __call__(self, output: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return F.cross_entropy(output, y) * torch.exp(-self.log_var) + self.log_var
+
+
+class _ListedLayers(nn.Module):
+    """Uses layers in a Python list, a closure and a loss object, so that ``parameters()`` misses their parameters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net, self.blocks, self.loss = nn.Linear(16, 3), [nn.Linear(16, 16), nn.Tanh()], _Weighted()
+        head = nn.Linear(3, 3)
+        self.head, self.hidden = (lambda x: head(x)), (head.weight, self.blocks[0].weight, self.loss.log_var)
+
+    def forward(self, x: torch.Tensor, y: torch.Tensor | None = None) -> torch.Tensor:
+        for block in self.blocks:
+            x = block(x)
+        output = self.head(self.net(x))
+        return output if y is None else self.loss(output, y)
+
+
+@pytest.mark.parametrize("loss_inside", [True, False])
+def test_trainable_tensors_outside_the_models_parameters_are_trained(loss_inside: bool) -> None:
+    models = []
+    for _ in range(2):
+        torch.manual_seed(0)
+        models.append(_ListedLayers())
+    mine, theirs = models
+    compiled = rv.compile(mine, total="1 MiB")
+    optimizers = [torch.optim.SGD([*model.parameters(), *model.hidden], 0.1) for model in models]
+    for seed in range(4):
+        torch.manual_seed(seed)
+        x, y = torch.randn(8, 16), torch.randint(0, 3, (8,))
+        losses = []
+        for called, model, optimizer in zip((compiled, theirs), models, optimizers, strict=True):
+            loss = called(x, y) if loss_inside else model.loss(called(x), y)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+        assert losses[0] == losses[1]
+        for ours, other in zip(mine.hidden, theirs.hidden, strict=True):
+            assert ours.grad is not None
+            assert torch.equal(ours.grad, other.grad)
