@@ -12,6 +12,9 @@ from __future__ import annotations
 from recompviz.core.base.cached_kernels import kernel
 from recompviz.core.live.step_arrays import Scratch, StepArrays, Totals
 
+# At most this many numbers are sorted by insertion: ``sort`` of a compiled array allocates memory at each call.
+FEW = 32
+
 
 @kernel(inline="always")
 def find_kept_calls(keep_mask, step, scratch):
@@ -19,7 +22,10 @@ def find_kept_calls(keep_mask, step, scratch):
     node, pinned, kept = step.node, step.pinned, scratch.kept
     view_start, views, follow_start, follows = step.view_start, step.views, step.follow_start, step.follows
     for c in range(step.forward_count):
-        stays = pinned[c] or (node[c] >= 0 and keep_mask[node[c]])
+        kept[c] = pinned[c] or (node[c] >= 0 and keep_mask[node[c]])
+    for i in range(len(step.dependent)):
+        c = step.dependent[i]
+        stays = kept[c]
         for k in range(view_start[c], view_start[c + 1]):
             stays |= keep_mask[views[k]]
         if not stays and node[c] < 0:
@@ -27,6 +33,20 @@ def find_kept_calls(keep_mask, step, scratch):
             for k in range(follow_start[c], follow_start[c + 1]):
                 stays &= keep_mask[follows[k]]
         kept[c] = stays
+
+
+@kernel
+def sort_first(numbers, count):
+    """Sort the first ``count`` numbers, in place."""
+    if count > FEW:
+        numbers[:count].sort()
+        return
+    for i in range(1, count):
+        number, k = numbers[i], i
+        while k > 0 and numbers[k - 1] > number:
+            numbers[k] = numbers[k - 1]
+            k -= 1
+        numbers[k] = number
 
 
 @kernel(inline="always")
@@ -42,10 +62,7 @@ def order_calls(keep_mask, step, scratch):
     forward = step.forward_count
     saved[:] = False
     recomputed[:] = False
-    steps = 0
-    for c in range(forward):
-        order[steps] = c
-        steps += 1
+    steps = forward  # the forward pass is in ``order`` from the start
     for b in range(forward, len(step.node)):
         top, count = 1, 0
         stack[0] = b
@@ -65,7 +82,7 @@ def order_calls(keep_mask, step, scratch):
                     count += 1
                     stack[top] = c
                     top += 1
-        pulled[:count].sort()
+        sort_first(pulled, count)
         for k in range(count):
             order[steps] = pulled[k]
             steps += 1
@@ -76,31 +93,24 @@ def order_calls(keep_mask, step, scratch):
 
 @kernel(inline="always")
 def find_last_uses(steps, step, scratch):
-    """Fill ``scratch.last_use``: the step of the schedule after which each storage is freed.
+    """Fill ``scratch.last_use``: the step of the backward pass after which each storage is freed.
 
-    ``last_use[0, s]`` is in the forward pass, ``last_use[1, s]`` in the backward pass with its recomputation. −1 means
-    that this pass does not free the storage.
+    The backward pass includes the recomputation. −1 means that the backward pass does not free the storage.
     """
     read_start, reads, make_start, makes = step.read_start, step.reads, step.make_start, step.makes
-    maker, is_result, order, last = step.maker, step.is_result, scratch.order, scratch.last_use
-    saved, recomputed, forward = scratch.saved, scratch.recomputed, step.forward_count
-    last[:, :] = -1
-    for i in range(steps):
+    maker, order, last, forward = step.maker, scratch.order, scratch.last_use, step.forward_count
+    last[:] = -1
+    for i in range(forward, steps):
         c = order[i]
-        half = 0 if i < forward else 1
         for k in range(make_start[c], make_start[c + 1]):
-            last[half, makes[k]] = i
+            last[makes[k]] = i
         for k in range(read_start[c], read_start[c + 1]):
-            if maker[reads[k]] >= 0:
-                last[half, reads[k]] = i
-    for s in range(len(maker)):
-        if maker[s] < 0:
-            continue
-        if saved[s] or is_result[s]:
-            last[0, s] = -1
-        made_again = maker[s] < forward and recomputed[maker[s]]
-        if is_result[s] and not made_again:
-            last[1, s] = -1
+            last[reads[k]] = i
+    for k in range(len(step.results)):
+        s = step.results[k]
+        made_again = maker[s] < forward and scratch.recomputed[maker[s]]
+        if not made_again:
+            last[s] = -1
 
 
 @kernel
@@ -114,31 +124,49 @@ def simulate(keep_mask, step, scratch, budget):
     find_last_uses(steps, step, scratch)
     read_start, reads, make_start, makes = step.read_start, step.reads, step.make_start, step.makes
     size, random, workspace, forward = step.size, step.random, step.workspace, step.forward_count
-    recomputed = scratch.recomputed
+    saved, recomputed = scratch.saved, scratch.recomputed
     order, last, allocated, step_peaks = scratch.order, scratch.last_use, scratch.allocated, scratch.step_peaks
-    allocated[:] = False
     live, peak, peak_step, excess = 0, 0, -1, 0
-    for i in range(steps):
-        c = order[i]
-        half = 0 if i < forward else 1
+    for c in range(forward):
+        live += step.made_bytes[c]
         most = live
+        if random[c] and recomputed[c]:
+            live += step.rng_bytes
+        most = max(most, live + workspace[c])
+        for k in range(step.free_start[c], step.free_start[c + 1]):
+            if not saved[step.frees[k]]:
+                live -= size[step.frees[k]]
+        if c == forward - 1:
+            live += step.loss_gradient_bytes
+            most = max(most, live)
+        step_peaks[c] = most
+        if most > peak:
+            peak, peak_step = most, c
+        if most > budget:
+            excess += most - budget
+    allocated[:] = saved
+    for k in range(len(step.results)):
+        s = step.results[k]
+        allocated[s] = step.maker[s] < forward
+    for i in range(forward, steps):
+        c = order[i]
         for k in range(make_start[c], make_start[c + 1]):
             live += size[makes[k]]
             allocated[makes[k]] = True
-        most = max(most, live)
-        state = step.rng_bytes if random[c] and c < forward and recomputed[c] else 0
-        live += state
-        most = max(most, live + workspace[c])
-        if i >= forward:
-            live -= 2 * state
-        for k in range(make_start[c], make_start[c + 1] + read_start[c + 1] - read_start[c]):
-            s = makes[k] if k < make_start[c + 1] else reads[k - make_start[c + 1] + read_start[c]]
-            if last[half, s] == i and allocated[s]:
+        most = live
+        state = step.rng_bytes if random[c] and c < forward else 0
+        most = max(most, live + state + workspace[c])
+        live -= state
+        for k in range(make_start[c], make_start[c + 1]):
+            s = makes[k]
+            if last[s] == i and allocated[s]:
                 allocated[s] = False
                 live -= size[s]
-        if i == forward - 1:
-            live += step.loss_gradient_bytes
-            most = max(most, live)
+        for k in range(read_start[c], read_start[c + 1]):
+            s = reads[k]
+            if last[s] == i and allocated[s]:
+                allocated[s] = False
+                live -= size[s]
         step_peaks[i] = most
         if most > peak:
             peak, peak_step = most, i
@@ -168,7 +196,7 @@ def overhead_of(step, scratch):
     recomputed, seen = scratch.recomputed, scratch.recomputed_nodes
     seen[:] = False
     total = 0.0
-    for c in range(len(node)):
+    for c in range(step.forward_count):
         if recomputed[c] and node[c] >= 0:
             if not seen[node[c]]:
                 seen[node[c]] = True
@@ -190,7 +218,7 @@ def find_alive_at_peak(keep_mask, peak_step, step, scratch):
     alive = scratch.alive_at_peak
     alive[:] = False
     for s in range(len(step.maker)):
-        if not scratch.saved[s] or (peak_step >= step.forward_count and scratch.last_use[1, s] < peak_step):
+        if not scratch.saved[s] or (peak_step >= step.forward_count and scratch.last_use[s] < peak_step):
             continue
         v = step.node[step.maker[s]] if step.maker[s] >= 0 else -1
         if v >= 0 and keep_mask[v]:

@@ -52,7 +52,9 @@ def find_absences(steps, step, scratch):
         if c < forward and scratch.recomputed[c] and step.node[c] >= 0:
             first = c
             for k in range(make_start[c], make_start[c + 1]):
-                first = max(first, scratch.last_use[0, step.makes[k]])
+                s = step.makes[k]
+                if not scratch.saved[s] and not step.is_result[s]:
+                    first = max(first, step.last_forward_use[s])
             v = step.node[c]
             if absent[v, 1] == 0 or first + 1 < absent[v, 0]:
                 absent[v, 0] = first + 1

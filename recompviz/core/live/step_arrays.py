@@ -22,6 +22,10 @@ class StepArrays(NamedTuple):
     ``follows`` are indexed in the same way. The classes ``Call``, ``Storage`` and ``JointGraph`` in
     :mod:`recompviz.core.steps.joint` explain the fields; :class:`Graph` explains those of nodes. Sizes of storages and
     workspace are in bytes, rounded as the allocator rounds them.
+
+    ``made_bytes[c]`` is the size of what call c makes. ``frees[free_start[c]:free_start[c + 1]]`` are the storages that
+    the forward pass frees after call c unless they are saved. ``dependent`` has the forward calls of which other nodes
+    say whether their outputs are kept.
     """
 
     # per call
@@ -37,10 +41,16 @@ class StepArrays(NamedTuple):
     pinned: NDArray[np.bool_]
     random: NDArray[np.bool_]
     workspace: NDArray[np.int64]
+    made_bytes: NDArray[np.int64]
+    free_start: NDArray[np.int64]
+    frees: NDArray[np.int64]
+    dependent: NDArray[np.int64]
     # per storage
     size: NDArray[np.int64]
     maker: NDArray[np.int64]
     is_result: NDArray[np.bool_]
+    results: NDArray[np.int64]
+    last_forward_use: NDArray[np.int64]
     # gradients that are copied on arrival
     clone_of: NDArray[np.int64]
     clone_size: NDArray[np.int64]
@@ -98,7 +108,17 @@ class Totals(NamedTuple):
 
 def step_arrays(graph: Graph, joint: JointGraph) -> StepArrays:
     """Return a graph and the joint graph of the same training step as arrays."""
-    calls, storages = joint.calls, joint.storages
+    calls, storages, forward = joint.calls, joint.storages, joint.forward_count
+    last_forward_use = np.full(len(storages), -1, np.int64)
+    made_bytes = np.zeros(len(calls), np.int64)
+    for c, call in enumerate(calls):
+        made_bytes[c] = sum(joint.allocated[s] for s in call.makes)
+        if c < forward:
+            last_forward_use[[s for s in (*call.makes, *call.reads) if storages[s].maker >= 0]] = c
+    frees: list[list[int]] = [[] for _ in calls]
+    for s, c in enumerate(last_forward_use.tolist()):
+        if c >= 0 and s not in joint.results:
+            frees[c].append(s)
     return StepArrays(
         *packed_rows([call.reads for call in calls]),
         *joint.made,
@@ -108,9 +128,14 @@ def step_arrays(graph: Graph, joint: JointGraph) -> StepArrays:
         np.array([call.pinned for call in calls], np.bool_),
         joint.random,
         joint.scratch,
+        made_bytes,
+        *packed_rows(frees),
+        np.array([c for c, call in enumerate(calls[:forward]) if call.views or call.node < 0], np.int64),
         joint.allocated,
         np.array([storage.maker for storage in storages], np.int64),
         np.array([s in joint.results for s in range(len(storages))], np.bool_),
+        np.array([s for s in sorted(joint.results) if storages[s].maker >= 0], np.int64),
+        last_forward_use,
         np.array([s for s, _ in joint.clones], np.int64),
         np.array([joint.rounded(size) for _, size in joint.clones], np.int64),
         graph.time,
@@ -124,15 +149,17 @@ def step_arrays(graph: Graph, joint: JointGraph) -> StepArrays:
 def scratch_of(graph: Graph, joint: JointGraph) -> Scratch:
     """Return scratch memory for simulations of a joint graph, all 0."""
     most_steps = len(joint.calls) + joint.forward_count + 1
+    order = np.zeros(most_steps, np.int64)
+    order[: joint.forward_count] = np.arange(joint.forward_count)  # the same under every plan
     calls, storages, nodes = len(joint.calls), len(joint.storages), len(graph)
     return Scratch(
         np.zeros(most_steps, np.int64),
         np.zeros(most_steps, np.int64),
-        np.zeros(most_steps, np.int64),
+        order,
         np.zeros(calls, np.bool_),
         np.zeros(storages, np.bool_),
         np.zeros(calls, np.bool_),
-        np.zeros((2, storages), np.int64),
+        np.zeros(storages, np.int64),
         np.zeros(storages, np.bool_),
         np.zeros(most_steps + 1, np.int64),
         np.zeros(nodes, np.bool_),
