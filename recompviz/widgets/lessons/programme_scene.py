@@ -48,7 +48,7 @@ class _ProgrammeScene:
         self.budget_free = programme.budget is None
         self.canvas = Canvas()
         self.sizes = Sizes.of(self.graph)
-        self.drawing = draw_graph(self.graph, row=76, most_width=WIDTH)
+        self.drawing = draw_graph(self.graph, row=76, most_width=WIDTH, above=36)
         self.left = max(WIDTH, self.drawing.width) + 40
         graph_bottom = self._draw_graph(TOP)
         self.table = TablePart(self.canvas, programme, self.left, TOP)

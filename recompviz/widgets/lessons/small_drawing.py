@@ -23,6 +23,7 @@ GAP = 14.0  # at least, between neighbouring nodes
 ARROW = 7.0
 LATTICE_WIDTH = 420.0  # minimum
 ROW = 46.0  # distance between rows of lower sets
+LANE = 6.0  # distance between edges that pass a column side by side
 
 
 @dataclass(frozen=True)
@@ -51,8 +52,17 @@ class Drawing:
     node: tuple[float, float] = NODE
 
 
-def draw_graph(graph: Graph, row: float = 66.0, pitch: float = 92.0, most_width: float = 620.0) -> Drawing:
+def draw_graph(
+    graph: Graph,
+    row: float = 66.0,
+    pitch: float = 92.0,
+    most_width: float = 620.0,
+    above: float = NODE[1] / 2 + 4,
+    below: float = NODE[1] / 2 + 32,
+) -> Drawing:
     """Lay out a graph, with edges from left to right.
+
+    An edge rises and falls between the columns of nodes. It passes a column where neither a node nor its labels are.
 
     Parameters
     ----------
@@ -64,6 +74,8 @@ def draw_graph(graph: Graph, row: float = 66.0, pitch: float = 92.0, most_width:
     most_width : float
         The intended greatest width, in pixels. If the drawing would be wider, ``pitch`` is reduced, but not below
         the width of a node and a gap.
+    above, below : float
+        How far a node and its labels reach above and below the centre of the node, in pixels.
 
     Returns
     -------
@@ -83,22 +95,61 @@ def draw_graph(graph: Graph, row: float = 66.0, pitch: float = 92.0, most_width:
     pitch += node[0] - NODE[0]
     sx = min(pitch, max(node[0] + GAP, (most_width - node[0]) / columns)) / 46.0
     sy = row / 29.0
-    # an edge may pass above the topmost node
-    low = min(float(layout.nodes[:, 1].min()) - node[1] / 2 / sy, float(layout.points[:, 1].min(initial=1e9)) - 4 / sy)
 
     def place(point: Sequence[float]) -> Point:
-        return node[0] / 2 + (float(point[0]) - 19.0) * sx, (float(point[1]) - low) * sy
+        return node[0] / 2 + (float(point[0]) - 19.0) * sx, float(point[1]) * sy
 
-    centres = tuple(place(p) for p in layout.nodes.tolist())
-    curves, arrows = [], []
-    lowest = max(y for _, y in centres) + node[1] / 2
+    centres = [place(p) for p in layout.nodes.tolist()]
+    lanes = _Lanes(centres, node[0], above, below)
+    lines = []
     for e, (u, v) in enumerate(graph.edges.tolist()):
         bends = [place(p) for p in layout.points[layout.offsets[e] + 1 : layout.offsets[e + 1] - 1].tolist()]
-        tip = (centres[v][0] - node[0] / 2, centres[v][1])
-        curves.append(_curve([(centres[u][0] + node[0] / 2, centres[u][1]), *bends, (tip[0] - ARROW, tip[1])]))
+        lines.append([centres[u], *lanes.passing([centres[u], *bends, centres[v]]), centres[v]])
+    # an edge may pass above the topmost node, or below the lowest one
+    top = min(y - node[1] / 2 for _, y in centres)
+    top = min([top, *(y - 4 for line in lines for _, y in line)])
+    bottom = max(y + node[1] / 2 for _, y in centres)
+    bottom = max([bottom, *(y + 4 for line in lines for _, y in line)])
+    curves, arrows = [], []
+    for line in lines:
+        (first, *between, last) = [(x, y - top) for x, y in line]
+        tip = (last[0] - node[0] / 2, last[1])
+        curves.append(_curve([(first[0] + node[0] / 2, first[1]), *between, (tip[0] - ARROW, tip[1])]))
         arrows.append(f"M{tip[0]:.1f} {tip[1]:.1f}l{-ARROW - 1:g} -4.5v9Z")
-        lowest = max([lowest, *(y + 4 for _, y in bends)])
-    return Drawing(centres, tuple(curves), tuple(arrows), max(x for x, _ in centres) + node[0] / 2, lowest, node)
+    placed = tuple((x, y - top) for x, y in centres)
+    return Drawing(
+        placed, tuple(curves), tuple(arrows), max(x for x, _ in placed) + node[0] / 2, bottom - top, node
+    )  # fmt: skip
+
+
+class _Lanes:
+    """Where edges pass the columns of nodes: above, between or below the nodes with their labels, and apart."""
+
+    def __init__(self, centres: Sequence[Point], width: float, above: float, below: float) -> None:
+        self.half = width / 2
+        self.taken: dict[float, list[tuple[float, float]]] = {}
+        for x, y in centres:
+            self.taken.setdefault(round(x, 1), []).append((y - above, y + below))
+
+    def passing(self, line: Sequence[Point]) -> list[Point]:
+        """Return the points of an edge at the columns that it passes: it crosses each of them horizontally."""
+        points = []
+        for (x0, y0), (x1, y1) in pairwise(line):
+            for x in sorted(self.taken):
+                if line[0][0] + 1 < x < line[-1][0] - 1 and x0 < x <= x1:
+                    y = self._free(x, y0 + (y1 - y0) * (x - x0) / (x1 - x0))
+                    points += [(x - self.half, y), (x + self.half, y)]
+        return points
+
+    def _free(self, x: float, y: float) -> float:
+        """Return the free height in a column that is next to ``y``, and take it."""
+        taken = self.taken[x]
+        edges = [y, *(end for pair in taken for end in pair)]
+        found = min(
+            (end for end in edges if not any(low < end < high for low, high in taken)), key=lambda end: abs(end - y)
+        )
+        taken.append((found - LANE, found + LANE))
+        return found
 
 
 def _curve(points: Sequence[Point]) -> str:

@@ -42,7 +42,8 @@ def strategy_scene(strategy: Strategy, title: str, *, stacked: bool = False) -> 
     canvas = Canvas()
     canvas.text(20, 22, title, "title")
     note = Sizes.of(graph).note
-    drawing = draw_graph(graph, row=80, most_width=PART_WIDTH - 40)
+    above, below = VALUE_HEIGHT / 2 + 19, VALUE_HEIGHT / 2 + GRADIENT_HEIGHT + 7
+    drawing = draw_graph(graph, row=80, most_width=PART_WIDTH - 40, above=above, below=below)
     graph_width, graph_height = drawing.width, 16 + drawing.height + GRADIENT_HEIGHT
     beside = fitting_scale(graph_width + 60 + PART_WIDTH + 40, 40 + CHART_PART + HEIGHT)
     below = fitting_scale(max(graph_width, PART_WIDTH) + 40, 52 + graph_height + CHART_PART + HEIGHT)
