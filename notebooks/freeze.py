@@ -3,7 +3,8 @@
 Each output keeps only what every page can show: a static SVG if there is one, else Markdown, HTML or text. Widget views
 are dropped, because they are blank without a kernel; of an Explorer, the picture of its final plan stays. Figures of
 plotly, which need a script, become SVG. JupyterLab does not show SVG in a notebook that is not trusted, so a PNG made
-by Chromium is stored with each SVG. Without arguments, the course and ``explore.ipynb`` are executed.
+by Chromium is stored with each SVG. Its ground is transparent, so that it can be read in dark themes. Without
+arguments, the course and ``explore.ipynb`` are executed.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ import nbclient
 import nbformat
 import plotly
 
+from recompviz.widgets.base.any_ground import any_ground_sheet
+
 HERE = Path(__file__).parent
 COURSE = sorted(HERE.glob("[0-9]-*.ipynb"))
 STATIC = ("image/svg+xml", "text/markdown", "text/html")
@@ -27,8 +30,14 @@ FIGURE = "application/vnd.plotly.v1+json"
 VIEW = "application/vnd.jupyter.widget-view+json"
 # written by Jupyter when a cell runs
 OF_A_RUN = ("execution", "ExecuteTime")
-# the first cell: an Explorer is displayed when its search has ended
+# the first cell: an Explorer is displayed when its search has ended; the exact solver is compiled, because before that
+# a solver in NumPy may find another of equal plans
 PRELUDE = """
+import recompviz
+from recompviz.core.exact.lattice import enumerate_lattice
+from recompviz.core.exact.open_segments import open_segment_front
+_graph = recompviz.Graph.from_edges([(0, 1)], memory=[1, 1])
+open_segment_front(_graph, enumerate_lattice(_graph, 9), "time")
 from recompviz.widgets.explorer.explorer import Explorer
 def _displayed(self, _display=Explorer._ipython_display_):
     self.wait_for_plans()
@@ -95,9 +104,15 @@ def add_pngs(notebook: Any) -> None:
                 output.data.setdefault("text/plain", "a figure of plotly, as a picture")
             svg = output.get("data", {}).get("image/svg+xml")
             if svg:
-                page.set_content(svg)
-                output.data["image/png"] = base64.b64encode(page.locator("svg").screenshot()).decode()
+                output.data["image/png"] = base64.b64encode(png_of(page, svg)).decode()
         browser.close()
+
+
+def png_of(page: Any, svg: str) -> bytes:
+    """Draw an SVG as a PNG without a ground."""
+    page.set_content(f"<style>{any_ground_sheet()}</style>{svg}")
+    picture: bytes = page.locator("svg").first.screenshot(omit_background=True)
+    return picture
 
 
 def drawn(page: Any, figure: Any) -> str:

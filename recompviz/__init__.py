@@ -87,6 +87,7 @@ _MODULES = {
     "solve": "recompviz.core.exact.solver",
     "StageStep": "recompviz.pytorch.ranks.pipeline_stage",
     "stage_step": "recompviz.pytorch.ranks.pipeline_stage",
+    "step_budgets": "recompviz.widgets.lessons.budget_stepper",
     "step_programme": "recompviz.widgets.lessons.programme_stepper",
     "step_report": "recompviz.pytorch.running.recorded_report",
     "step_strategy": "recompviz.widgets.lessons.strategy_stepper",
@@ -172,6 +173,7 @@ if TYPE_CHECKING:
     from recompviz.widgets.explorer.debug_model import debug as debug
     from recompviz.widgets.explorer.explore_model import explore as explore
     from recompviz.widgets.explorer.explorer import Explorer as Explorer
+    from recompviz.widgets.lessons.budget_stepper import step_budgets as step_budgets
     from recompviz.widgets.lessons.programme_stepper import step_programme as step_programme
     from recompviz.widgets.lessons.set_playground import playground as playground
     from recompviz.widgets.lessons.strategy_stepper import step_strategy as step_strategy

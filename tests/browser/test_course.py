@@ -8,6 +8,8 @@ import pytest
 
 pytestmark = pytest.mark.browser
 COURSE = sorted((Path(__file__).parent.parent.parent / "notebooks").glob("[0-9]-*.ipynb"))
+# number and height of each cell in the page
+HEIGHTS = "[...document.querySelectorAll('.jp-Cell')].map((e) => [+e.dataset.windowedListIndex, e.offsetHeight])"
 CELLS = (
     "import recompviz as rv\nplay = rv.playground('diamond')\nplay",
     "rv.step_strategy('chain', budget=15)",
@@ -140,4 +142,42 @@ def test_a_notebook_of_the_course_runs_and_shows_its_widgets(open_notebook, path
     last.filter(has_text=f"[{len(cells)}]").wait_for(state="attached")
     page.locator(".rv-teach").first.wait_for()
     assert page.locator("[data-mime-type='application/vnd.jupyter.error']").count() == 0
+    assert page.errors == []
+
+
+@pytest.mark.slow
+def test_every_slide_of_the_lecture_fits_the_screen(open_notebook, jupyter):
+    """At 1280 × 720 in presentation mode: what a slide shows, without the notes, is no higher than the panel."""
+    lecture = nbformat.read(COURSE[0], as_version=4)
+    page = open_notebook("empty.ipynb", "1", run=False)
+    nbformat.write(lecture, jupyter.folder / COURSE[0].name)
+    page.set_viewport_size({"width": 1280, "height": 720})
+    page.goto(jupyter.address(f"doc/tree/{COURSE[0].name}", reset=""))
+    page.get_by_text("| Idle").wait_for()
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+    page.get_by_role("menuitem", name="View", exact=True).click()
+    page.locator(".lm-Menu-item", has_text="Appearance").hover()
+    page.locator(".lm-Menu-item", has_text="Presentation Mode").click()
+    panel = page.locator(".jp-WindowedPanel-outer").first
+    height, measured = panel.evaluate("(e) => e.clientHeight"), {}
+    for i, cell in enumerate(lecture.cells):  # JupyterLab keeps only the cells near the screen in the page
+        if cell.cell_type == "code":
+            panel.evaluate("(e) => e.scrollBy(0, 400)")
+            found = page.locator(f".jp-Cell[data-windowed-list-index='{i}']")
+            found.scroll_into_view_if_needed()
+            found.locator(".jp-OutputArea-output").first.wait_for()
+            if cell.metadata.get("jupyter", {}).get("source_hidden"):
+                found.locator(".rv-teach").wait_for()
+        for j, high in page.evaluate(HEIGHTS):
+            measured[j] = max(measured.get(j, 0), high)
+    slides = []
+    for i, cell in enumerate(lecture.cells):
+        kind = cell.metadata.slideshow.slide_type
+        if kind in ("slide", "subslide"):
+            slides.append(0)
+        if kind != "notes":
+            slides[-1] += measured[i]
+    assert len(slides) >= 14
+    assert max(slides) <= height
     assert page.errors == []

@@ -82,14 +82,19 @@ def test_texts_do_not_collide_and_a_stepper_fits_the_page(chromium, tmp_path):
         play = rv.playground(graph)
         traits = {name: getattr(play, name) for name in PLAYGROUND}
         parts.append(lesson_html({"kind": "playground", "traits": traits}, ""))  # without the frames of its strategies
-        for stepper in (rv.step_strategy(graph), rv.step_strategy(graph, []), rv.step_programme(graph)):
-            parts.append(stepper.lesson_html())
+        steppers = (
+            rv.step_strategy(graph),
+            rv.step_strategy(graph, []),
+            rv.step_programme(graph),
+            rv.step_budgets(graph),
+        )
+        parts += [stepper.lesson_html() for stepper in steppers]
     (tmp_path / "all.html").write_text(lesson_page(parts, "all", lesson_css()), encoding="utf-8")
     context = chromium.new_context(viewport={"width": 1280, "height": 720}, offline=True)
     page = context.new_page()
     page.goto((tmp_path / "all.html").as_uri())
     page.wait_for_selector("html[data-mounted]")
-    assert page.locator(".rv-teach").count() == 4 * len(graphs)
+    assert page.locator(".rv-teach").count() == 5 * len(graphs)
     assert page.evaluate(FAULTS) == []
     context.close()
 
@@ -164,3 +169,27 @@ def test_the_shown_step_is_saved_as_a_picture(open_lesson, tmp_path):
             assert download.value.suggested_filename.endswith(f"-1.{kind}")
             download.value.save_as(tmp_path / kind)
             assert (tmp_path / kind).read_bytes().startswith(start)
+
+
+def test_one_budget_moves_curve_strip_graph_and_lattice_together(open_lesson):
+    with open_lesson(rv.step_budgets("inception")) as page:
+        kept = (
+            "[...document.querySelectorAll('.rvt-recompute, .rvt-cell-path, .rvt-point-lit')].map((e) => e.outerHTML)"
+        )
+        strip = "document.querySelector('.rvt-bar-recompute').getAttribute('d')"
+        slider, seen = page.get_by_label("Step", exact=True), []
+        slider.focus()
+        for _ in range(5):
+            seen.append(
+                (caption(page), page.locator(".rv-tplace").inner_text(), page.evaluate(kept), page.evaluate(strip))
+            )
+            page.keyboard.press("ArrowRight")
+        assert [place for _, place, _, _ in seen] == [f"budget {size}" for size in range(21, 26)]
+        assert slider.get_attribute("aria-valuetext") == "budget 26"
+        assert len(seen[0][2]) == 1  # only the legend: the first budget is infeasible
+        for before, after in itertools.pairwise(seen):
+            assert all(one != other for one, other in zip(before, after, strict=True))
+        page.keyboard.press("ArrowLeft")
+        assert caption(page) == seen[-1][0]
+        button(page, "budget 22: overhead 7").click()
+        assert caption(page) == seen[1][0]

@@ -195,7 +195,7 @@ def test_hints_go_from_first_to_last_and_the_score_counts_them() -> None:
         exercise.hint(9)
     right = next(n for n in range(100) if exercise.check(n))
     exercise.check(right + 1)  # after the right answer, nothing counts
-    exercise.hint()
+    assert exercise.hint() == f"Already solved. {exercise.hints[-1]}"
     score = rv.score("hints")
     assert (score.points, score.total) == (1, 14)
     attempt = next(a for a in score.attempts if a.name == "2.1")
@@ -203,6 +203,14 @@ def test_hints_go_from_first_to_last_and_the_score_counts_them() -> None:
     assert rv.score().points == 0
     assert "1 of 14" in repr(score)
     assert "| 2.1 | ✓ |" in score._repr_markdown_()
+
+
+def test_hints_of_a_solved_exercise_say_so_and_go_on() -> None:
+    record.forget()
+    exercise = rv.exercise("1.1")
+    assert exercise.check("acd")
+    assert [exercise.hint() for _ in exercise.hints] == [f"Already solved. {hint}" for hint in exercise.hints]
+    assert next(a for a in rv.score().attempts if a.name == "1.1").hints == 0
 
 
 def test_no_hint_or_feedback_on_a_wrong_answer_gives_the_answer() -> None:

@@ -104,7 +104,9 @@ class Exercise:
         return feedback
 
     def hint(self, level: int | None = None) -> str:
-        """Return a hint. :func:`score` counts the hints that were read.
+        """Return a hint. :func:`score` counts the hints that were read before the first right answer.
+
+        If the exercise is solved, the hint says so.
 
         Parameters
         ----------
@@ -126,11 +128,12 @@ class Exercise:
         'With a node, a lower set contains everything that the node is computed from.'
         """
         if level is None:
-            level = min(record.attempt_of(self.name, self.seed).hints + 1, len(self.hints))
+            level = min(record.hints_read(self.name, self.seed) + 1, len(self.hints))
         if isinstance(level, bool) or not isinstance(level, int) or not 1 <= level <= len(self.hints):
             raise ValueError(f"there is no hint {level!r} of exercise {self.name}; write 1 to {len(self.hints)}")
         record.note_hint(self.name, self.seed, level)
-        return self.hints[level - 1]
+        solved = record.attempt_of(self.name, self.seed).right
+        return f"Already solved. {self.hints[level - 1]}" if solved else self.hints[level - 1]
 
     def __repr__(self) -> str:
         return f"Exercise {self.name}. {self.question}"

@@ -117,7 +117,7 @@ def count(graph: Graph, title: str, _: random.Random | None) -> Posed | None:
     if not has_few_lower_sets(graph):
         return None
     return Posed(
-        f"{title} How many lower sets does it have, including ∅ and V?",
+        f"{title} How many lower sets does the graph have, including ∅ and V?",
         judges.lower_set_count,
         (
             "A chain of n nodes has n + 1 lower sets: one for each place where the computation can stop.",

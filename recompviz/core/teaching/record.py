@@ -81,6 +81,8 @@ def _count(number: int, word: str) -> str:
 
 # The record of this session. Frozen values are replaced, so a copy that a user holds does not change.
 _attempts: dict[tuple[str, Seed], Attempt] = {}
+# The hints that were read, also those after the first right answer.
+_read: dict[tuple[str, Seed], int] = {}
 
 
 def attempt_of(name: str, seed: Seed) -> Attempt:
@@ -98,10 +100,17 @@ def note_answer(name: str, seed: Seed, right: bool) -> None:
 def note_hint(name: str, seed: Seed, hints: int) -> None:
     """Remember that ``hints`` hints have been read. Hints after the first right answer do not count."""
     old = attempt_of(name, seed)
+    _read[name, seed] = max(hints_read(name, seed), hints)
     if not old.right:
         _attempts[name, seed] = replace(old, hints=max(old.hints, hints))
+
+
+def hints_read(name: str, seed: Seed) -> int:
+    """Return how many hints of an exercise have been read, before and after the first right answer."""
+    return _read.get((name, seed), 0)
 
 
 def forget() -> None:
     """Forget all answers and hints of this session."""
     _attempts.clear()
+    _read.clear()

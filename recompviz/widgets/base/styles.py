@@ -3,8 +3,8 @@
 A style maps SVG attributes to values. A value may be the name of a colour in :mod:`recompviz.core.base.palette`. In a
 widget, the styles are a style sheet, which follows the light or dark theme of the page. In a static picture, they are
 SVG attributes in light colours, and a style sheet in the picture for programs that read one. Each colour has one
-meaning: blue is kept (a boundary), orange with a dashed border is recomputed, purple is the path of a sequence, and a
-thick border in the colour of the text is what the reader has chosen or the step has reached.
+meaning: blue is kept (a boundary), orange with a dashed border is recomputed, purple is the path of a sequence,
+vermilion is the budget, and a thick border in the colour of the text is what the reader chose or the step reached.
 """
 
 from __future__ import annotations
@@ -63,6 +63,7 @@ STYLES: dict[str, dict[str, str]] = {
     "muted": _type("muted", 12.5),
     "muted-end": _type("muted", 12.5, 400, "end"),
     "muted-middle": _type("muted", 12.5, 400, "middle"),
+    "budget-end": _type("accent", 13.5, 700, "end"),
     "number": _type("text", 16, 650),
     "formula": _type("text", 16, 500) | {"font-family": "'STIX Two Math', 'Cambria Math', Georgia, serif"},
     "formula-strong": _type("text", 16, 750) | {"font-family": "'STIX Two Math', 'Cambria Math', Georgia, serif"},
@@ -70,7 +71,7 @@ STYLES: dict[str, dict[str, str]] = {
     "axis": _box("none", "muted", 1.2),
     "rule": _box("none", "line", 1),
     "bar-keep": _box("keep", "none"),
-    "bar-keep-rest": _box("keep", "none") | {"fill-opacity": "0.45"},
+    "bar-keep-rest": _box("keep", "keep", 1) | {"fill-opacity": "0.3"},
     "bar-transient": _box("transient-line", "none"),
     "bar-gradient": _box("gradient", "none"),
     "bar-recompute": _box("recompute", "none"),
@@ -79,6 +80,7 @@ STYLES: dict[str, dict[str, str]] = {
     "guess": _box("quiet", "text", 1.8, "4 3"),
     "bound": _box("none", "text", 2.4),
     "highest": _box("none", "muted", 1.2, "7 3"),
+    "budget": _box("none", "accent", 2.2, "8 4"),
     "cursor": _box("none", "text", 1.8),
     "thin": _box("none", "muted", 1.6, "2 3"),
     "cell": _box("surface", "line", 1),

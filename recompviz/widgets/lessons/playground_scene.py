@@ -7,17 +7,20 @@ kernel. This module computes the same patch for the static picture.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from recompviz.core.base.errors import TooManyLowerSets
 from recompviz.core.graphs.bitsets import bits
 from recompviz.core.graphs.graph import Graph
 from recompviz.core.teaching.sets import Hasse, hasse, inspect_set, set_text
-from recompviz.widgets.lessons.notation import Sizes, cost_lines, fit_name, label_width, short_set
-from recompviz.widgets.lessons.scene import Canvas, Frame, Patch, Scene
+from recompviz.widgets.lessons.lattice_part import draw_lattice, sequence_patch
+from recompviz.widgets.lessons.notation import Sizes, cost_lines, fit_name
+from recompviz.widgets.lessons.scene import Canvas, Frame, Patch, Scene, Value
 from recompviz.widgets.lessons.small_drawing import GAP, LATTICE_WIDTH, ROW, Drawing, draw_graph, hasse_centres
 
 TOP = 44.0
+
+Change = dict[str, Mapping[str, Value]]
 
 
 def diagram_of(graph: Graph) -> Hasse | None:
@@ -62,16 +65,7 @@ def playground_scene(graph: Graph, chosen: int = 0, sequence: Sequence[int] = ()
             canvas.text(ox + x, oy + y + high / 2 + 14 + 12 * i, line, "cost")
     canvas.text(right, 22, "All lower sets, by inclusion" if diagram else "", "heading")
     if diagram:
-        at = [(x, y) for x, y in lattice_centres(graph) or ()]
-        for i, (low, high) in enumerate(diagram.covers):
-            (x0, y0), (x1, y1) = at[low], at[high]
-            canvas.add("path", "link", key=f"c{i}", d=f"M{x0:.1f} {y0:.1f}L{x1:.1f} {y1:.1f}")
-        canvas.add("path", "hidden", key="path", d="M0 0")
-        for i, (x, y) in enumerate(at):
-            text = short_set(graph, diagram.sets[i])
-            width = label_width(text)
-            canvas.box(x - width / 2, y - 13, width, 26, "cell", f"h{i}", 13, tip=set_text(graph, diagram.sets[i]))
-            canvas.text(x, y + 5, text, "cell-text", f"s{i}")
+        draw_lattice(canvas, graph, diagram, lattice_centres(graph) or [])
     else:
         canvas.text(right, 60, "too many to draw", "muted")
     frame = Frame(playground_patch(graph, chosen, sequence), caption(graph, chosen))
@@ -113,7 +107,7 @@ def playground_patch(graph: Graph, chosen: int, sequence: Sequence[int]) -> Patc
     """
     diagram, at = diagram_of(graph), lattice_centres(graph)
     report = inspect_set(graph, graph.set_of(chosen))
-    patch: dict[str, dict[str, str | float | int]] = {}
+    patch: Change = {}
     for v in bits(chosen):
         on_boundary = report.is_lower_set and report.boundary >> v & 1
         patch[f"n{v}"] = {"style": "keep" if on_boundary else "in-set"}
@@ -124,16 +118,7 @@ def playground_patch(graph: Graph, chosen: int, sequence: Sequence[int]) -> Patc
         patch[f"e{edges.index(pair)}"] = {"style": "violation"}
     if diagram is None or at is None:
         return patch
-    place = {mask: i for i, mask in enumerate(diagram.sets)}
-    if report.is_lower_set:
-        patch[f"h{place[chosen]}"] = {"style": "cell-now"}
-    path = [0, *sequence] if sequence else []
-    for mask in path:
-        patch[f"h{place[mask]}"] = {"style": "cell-path-now" if mask == chosen else "cell-path"}
-        patch[f"s{place[mask]}"] = {"style": "cell-text-path"}
-    if path:
-        line = "L".join(f"{at[place[mask]][0]:.1f} {at[place[mask]][1]:.1f}" for mask in path)
-        patch["path"] = {"style": "link-lit", "d": f"M{line}"}
+    patch |= sequence_patch(diagram, at, sequence, chosen if report.is_lower_set else -1)
     return patch
 
 

@@ -10,18 +10,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from itertools import pairwise
 
-from recompviz.core.graphs.bitsets import bits
-from recompviz.core.plans.plan import Plan
 from recompviz.core.teaching.programme import Candidate, Cell, Programme
 from recompviz.core.teaching.sets import set_text
 from recompviz.widgets.lessons.curve_part import LEAST_WIDTH, WHOLE_HEIGHT, CurvePart
-from recompviz.widgets.lessons.notation import Sizes, cost_lines, fit_name, sub
+from recompviz.widgets.lessons.graph_part import GraphPart
+from recompviz.widgets.lessons.notation import Sizes, sub
 from recompviz.widgets.lessons.programme_table import TablePart
 from recompviz.widgets.lessons.recursion_part import LINES, WIDTH, RecursionPart
 from recompviz.widgets.lessons.scene import Canvas, Frame, Scene, Value, fitting_scale
-from recompviz.widgets.lessons.small_drawing import GAP, draw_graph
 
 TOP = 54.0  # of the table and of the graph
+LEGEND = {"in-set": "in L", "keep": "segment, kept", "recompute": "segment, recomputed"}
 MOST_CHAPTERS = 5  # for plans; a click on the curve reaches the others
 SPACE = 44.0  # between two parts
 
@@ -48,9 +47,9 @@ class _ProgrammeScene:
         self.budget_free = programme.budget is None
         self.canvas = Canvas()
         self.sizes = Sizes.of(self.graph)
-        self.drawing = draw_graph(self.graph, row=76, most_width=WIDTH, above=36)
-        self.left = max(WIDTH, self.drawing.width) + 40
-        graph_bottom = self._draw_graph(TOP)
+        self.drawn = GraphPart(self.graph, WIDTH)
+        self.left = max(WIDTH, self.drawn.width) + 40
+        graph_bottom = self._draw_graph()
         self.table = TablePart(self.canvas, programme, self.left, TOP)
         self.recursion = RecursionPart(
             self.canvas, programme.budget, self.table.short_name, self.sizes, graph_bottom + 34
@@ -94,52 +93,11 @@ class _ProgrammeScene:
             still=self.walk_of[answers[0].place] if answers else self.end,
         )
 
-    # ---------------------------------------------------------------- the graph
-
-    def _draw_graph(self, top: float) -> float:
-        canvas, graph, drawing = self.canvas, self.graph, self.drawing
-        canvas.text(20, 24, "Graph", "heading")
-        canvas.text(self.left - 40, 24, self.sizes.note, "muted-end")
-        ox, oy = 20 + max(0.0, (self.left - 40 - drawing.width) / 2), top
-        wide, high = drawing.node
-        for curve, arrow in zip(drawing.curves, drawing.arrows, strict=True):
-            canvas.add("path", "edge", d=curve, transform=f"translate({ox:.1f} {oy:.1f})")
-            canvas.add("path", "arrow", d=arrow, transform=f"translate({ox:.1f} {oy:.1f})")
-        for v, (x, y) in enumerate(drawing.centres):
-            x, y = ox + x, oy + y
-            canvas.text(x, y - high / 2 - 5, "", "cost", f"s{v}")
-            canvas.box(x - wide / 2, y - high / 2, wide, high, "node", f"n{v}", 8, tip=str(graph.names[v]))
-            text, small = fit_name(graph.names[v], wide)
-            canvas.text(x, y + 5, text, "name", f"t{v}", **small)
-            for i, line in enumerate(cost_lines(graph, v, self.sizes, wide + GAP)):
-                canvas.text(x, y + high / 2 + 14 + 12 * i, line, "cost")
-        bottom, left = oy + drawing.height + 42, 20.0
-        for style, words in (("in-set", "in L"), ("keep", "segment, kept"), ("recompute", "segment, recomputed")):
-            canvas.box(left, bottom - 11, 14, 12, style, rx=3)
-            canvas.text(left + 20, bottom, words, "muted")
-            left += 40 + 7 * len(words)
-        return bottom
-
-    def _segment_patch(self, small: int, large: int) -> Change:
-        """Return the patch that shows, in the graph, the segment between the lower sets ``small`` and ``large``."""
-        boundary = self.graph.boundary_mask(large)
-        patch: Change = {}
-        for v in bits(large):
-            if small >> v & 1:
-                patch[f"n{v}"] = {"style": "in-set"}
-            else:
-                state = "keep" if boundary >> v & 1 else "recompute"
-                patch[f"n{v}"], patch[f"t{v}"] = {"style": state}, {"style": f"name-{state}"}
-        return patch
-
-    def _plan_patch(self, plan: Plan) -> Change:
-        """Return the patch that shows, in the graph, the segments of a plan and the values that it keeps."""
-        patch: Change = {}
-        for v, (kept, segment) in enumerate(zip(plan.keep_mask.tolist(), plan.segment.tolist(), strict=True)):
-            state = "keep" if kept else "recompute"
-            patch[f"n{v}"], patch[f"t{v}"] = {"style": state}, {"style": f"name-{state}"}
-            patch[f"s{v}"] = {"text": f"V{sub(segment)}"}
-        return patch
+    def _draw_graph(self) -> float:
+        """Draw the graph and its legend. Return the bottom of the legend, in pixels."""
+        self.canvas.text(20, 24, "Graph", "heading")
+        self.canvas.text(self.left - 40, 24, self.sizes.note, "muted-end")
+        return self.drawn.draw(self.canvas, 20, self.left - 20, TOP, LEGEND)
 
     # ---------------------------------------------------------------- the frames
 
@@ -148,7 +106,7 @@ class _ProgrammeScene:
         patch = self.table.current(i) | self.recursion.lines(cell)
         best = cell.candidates[cell.best] if cell.best >= 0 else None
         if best is not None:
-            patch |= self._segment_patch(*self._ends(cell, best))
+            patch |= self.drawn.segment_patch(*self._ends(cell, best))
         if self.curve is not None:
             patch |= self.curve.patch([c for c in self.table.cells[: i + 1] if c.place[0] == 0], lines=False)
         return Frame(patch, self._cell_caption(cell, best))
@@ -198,7 +156,7 @@ class _ProgrammeScene:
 
     def _walk_frame(self, answer: Cell) -> Frame:
         walk, plan = self.programme.walk(answer.place), self.programme.plan(answer.place)
-        patch = {**self._end_frame().patch, **self.table.path(walk), **self._plan_patch(plan)}
+        patch = {**self._end_frame().patch, **self.table.path(walk), **self.drawn.plan_patch(plan)}
         if self.curve is not None:
             patch |= self.curve.lit(answer)
         masks = [mask for mask, _ in (walk if self.budget_free else walk[::-1])]

@@ -154,6 +154,8 @@ class Scene:
         For each frame, the question about the next one; empty if the scene asks nothing.
     gauge : Gauge, optional
         Where the next bar is drawn. Required for predictions. The scene then has an element with the key ``"guess"``.
+    places : tuple of str
+        For each frame, its name beside the slider, for example ``"budget 28"``; empty for the number of the frame.
     """
 
     width: float
@@ -165,6 +167,7 @@ class Scene:
     still: int = -1
     predictions: tuple[Prediction | None, ...] = ()
     gauge: Gauge | None = None
+    places: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         keys = [e.key for e in self.elements if e.key]
@@ -194,6 +197,7 @@ class Scene:
             "predictions": [asked and asdict(asked) for asked in self.predictions],
             "gauge": self.gauge and asdict(self.gauge),
             "choices": choices,
+            "places": list(self.places),
         }
 
     def to_svg(self, frame: int | None = None, words: str = "") -> str:

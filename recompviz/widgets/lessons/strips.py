@@ -87,8 +87,8 @@ def _shown_plan(graph: Graph, given: Plan | Iterable[Iterable[Name]]) -> Plan:
     return plan
 
 
-def _bars(plan: Plan) -> list[State]:
-    """Return the states after each computation; the states of whole segments have no bar."""
+def bars_of(plan: Plan) -> list[State]:
+    """Return the states after each computation of a training step; each has a bar in the strip of the plan."""
     graph = plan.graph
     if plan.keep_mask.all():
         states = keep_all_states(graph)
@@ -97,8 +97,25 @@ def _bars(plan: Plan) -> list[State]:
     return [state for state in states if state.node >= 0]
 
 
+def stacked(plan: Plan, state: State) -> list[tuple[str, int]]:
+    """Return the parts of a bar from the bottom: the style of each part, and its size in bytes."""
+    values = state.values & ~state.cache
+    parts = (state.cache, values & ~state.recomputed, values & state.recomputed, state.gradients)
+    return [(style, plan.graph.memory_of(nodes)) for (style, _), nodes in zip(LEGEND, parts, strict=True)]
+
+
+def draw_legend(canvas: Canvas, x: float, y: float) -> None:
+    """Draw the meaning of the parts of a bar and of the dotted line, in one row from (x, y)."""
+    for style, words in LEGEND:
+        canvas.box(x, y - 10, 11, 11, style, rx=2)
+        canvas.text(x + 16, y, words, "muted")
+        x += 32 + 6.3 * len(words)
+    canvas.add("path", "thin", d=f"M{x:.1f} {y - 4:.1f}h18")
+    canvas.text(x + 23, y, "freed at last use", "muted")
+
+
 def _scene(graph: Graph, plans: Mapping[str, Plan]) -> Scene:
-    bars = {name: _bars(plan) for name, plan in plans.items()}
+    bars = {name: bars_of(plan) for name, plan in plans.items()}
     count = max(map(len, bars.values()))
     tallest = max(bar.live for strip in bars.values() for bar in strip)
     pitch = (WIDTH - LEFT - RIGHT) / count
@@ -108,19 +125,13 @@ def _scene(graph: Graph, plans: Mapping[str, Plan]) -> Scene:
     for name, strip in bars.items():
         _draw_strip(canvas, name, plans[name], strip, top, pitch, tallest)
         top += HEIGHT + GAP
-    x, y = LEFT, top - 4
-    for style, words in LEGEND:
-        canvas.box(x, y - 10, 11, 11, style, rx=2)
-        canvas.text(x + 16, y, words, "muted")
-        x += 32 + 6.3 * len(words)
-    canvas.add("path", "thin", d=f"M{x:.1f} {y - 4:.1f}h18")
-    canvas.text(x + 23, y, "freed at last use", "muted")
+    draw_legend(canvas, LEFT, top - 4)
     frames = []
     for i in range(count):
         patch = {}
         for j, strip in enumerate(bars.values()):
-            x = LEFT + min(i + 1, len(strip)) * pitch
-            patch[f"veil{j}"] = {"x": x, "width": max(WIDTH - RIGHT - x, 0)}
+            x = LEFT + (i + 1) * pitch
+            patch[f"veil{j}"] = {"x": x, "width": max(WIDTH - RIGHT - x, 0) if i + 1 < len(strip) else 0}
         frames.append(Frame(patch, " ".join(_words(graph, name, strip, i) for name, strip in bars.items())))
     chapters = ((0, "Start"), (len(graph) - 1, "Forward pass done"), (count - 1, "End"))
     return Scene(WIDTH, top + 8, "Live memory over one training step", tuple(canvas.elements), tuple(frames), chapters)
@@ -139,15 +150,8 @@ def _draw_strip(
     share = f"recomputes {plan.overhead / float(plan.graph.time.sum()):.0%} of the forward pass"
     canvas.text(LEFT, top - 8, f"{name}: peak {peak}, {share if plan.overhead else 'recomputes nothing'}", "heading")
     for i, state in enumerate(bars):
-        values = state.values & ~state.cache
         base = 0
-        for style, nodes in (
-            ("bar-keep", state.cache),
-            ("bar-transient", values & ~state.recomputed),
-            ("bar-recompute", values & state.recomputed),
-            ("bar-gradient", state.gradients),
-        ):
-            size = plan.graph.memory_of(nodes)
+        for style, size in stacked(plan, state):
             if size:
                 canvas.box(LEFT + i * pitch + 0.6, y(base + size), pitch - 1.2, y(base) - y(base + size), style)
             base += size
@@ -163,7 +167,8 @@ def _draw_strip(
 
 def _words(graph: Graph, name: str, bars: list[State], i: int) -> str:
     if i >= len(bars) - 1:
-        return f"{name}: peak {max(bar.live for bar in bars)}."
+        peak, last_use = max(bar.live for bar in bars), max(bar.live_until_last_use for bar in bars)
+        return f"{name}: peak {peak}, or {last_use} if freed at last use."
     state = bars[i]
     verb = {"compute": "computes", "recompute": "recomputes", "backward": "computes the gradient of"}[state.verb]
     return f"{name} {verb} {graph.names[state.node]}, {state.live} live."

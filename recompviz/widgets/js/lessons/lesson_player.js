@@ -86,8 +86,8 @@ export function mountPlayer(parent, scene, label, { start = 0, changed = () => {
     view.apply({ ...scene.frames[frame], ...predictor.ask(frame) });
     caption.textContent = scene.captions[frame];
     range.value = frame;
-    range.setAttribute("aria-valuetext", `step ${frame + 1} of ${count}`);
-    place.textContent = `${frame + 1} / ${count}`;
+    range.setAttribute("aria-valuetext", scene.places?.[frame] ?? `step ${frame + 1} of ${count}`);
+    place.textContent = scene.places?.[frame] ?? `${frame + 1} / ${count}`;
     buttons.first.disabled = buttons.back.disabled = frame === 0;
     buttons.last.disabled = buttons.forth.disabled = frame === count - 1;
     changed(frame);

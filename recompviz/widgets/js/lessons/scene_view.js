@@ -2,7 +2,7 @@
 
 import { svg } from "../shared/elements.js";
 
-const PICTURE_HEIGHT = 405;
+const PICTURE_HEIGHT = 390;
 const SMALLEST_SCALE = 0.6;
 
 /** The values of an element under the change of a patch; without a change its own values. */
@@ -21,7 +21,7 @@ export function sceneView(parent, scene, go = () => {}, events = null) {
   });
   root.style.maxWidth = `${Math.round(scene.width * 1.35)}px`;
   // with its controls, a picture fits a page of 1280 × 720; a very tall one is not made too small to read
-  root.style.maxHeight = `max(${PICTURE_HEIGHT}px, 56vh, ${Math.round(scene.height * SMALLEST_SCALE)}px)`;
+  root.style.maxHeight = `max(${PICTURE_HEIGHT}px, 54vh, ${Math.round(scene.height * SMALLEST_SCALE)}px)`;
   const nodes = new Map();
   const elements = new Map();
   for (const element of scene.elements) {

@@ -1,0 +1,49 @@
+"""Pictures without a ground of their own, in colours that can be read on a light and on a dark page.
+
+A PNG cannot follow the theme of its page. So its ground is transparent, and text and lines that lie on the page are
+grey. Filled boxes, bars and the text on them keep the colours of the light theme.
+"""
+
+from __future__ import annotations
+
+from recompviz.core.base.palette import LIGHT
+from recompviz.widgets.base.styles import STYLES
+
+#: Grey with nearly the same contrast to white and to the ground of JupyterLab's dark theme, #111111.
+GREY = "#7a7a7a"
+#: Styles of texts that lie on filled boxes.
+ON_BOXES = ("name", "name-gone", "cell-text", "cell-text-muted")
+VEIL = "#b4bac2"
+
+
+def any_ground_sheet() -> str:
+    """Return a style sheet for a static picture of this package or of plotly that is drawn without a ground.
+
+    Examples
+    --------
+    >>> "fill:none" in any_ground_sheet()
+    True
+    """
+    grey = ("text", "muted", "edge")
+    rules = [
+        # the ground is the first rectangle of a picture
+        "svg{background:none!important}",
+        "svg>rect:first-of-type,.rv-still>.rvs-ground:first-of-type,rect.bg{fill:none!important}",
+        f".rv-still .rvs-veil{{fill:{VEIL}!important}}",
+        f".main-svg text{{fill:{GREY}!important}}",
+    ]
+    for style, attributes in STYLES.items():
+        if style in ON_BOXES:
+            continue
+        changed = [name for name in ("fill", "stroke") if attributes.get(name) in grey]
+        body = "".join(f"{name}:{GREY}!important;" for name in changed)
+        if "paint-order" in attributes:  # a halo in the colour of the ground
+            body += "stroke:none!important;"
+        rules += [f".rv-still .rvs-{style}{{{body}}}"] if body else []
+    # pictures of the Explorer have colours in their attributes
+    rules += [
+        f'svg:not(.rv-still) [{name}="{LIGHT[colour]}"]{{{name}:{GREY}}}'
+        for name in ("fill", "stroke")
+        for colour in grey
+    ]
+    return "".join(rules)

@@ -1,0 +1,44 @@
+"""``step_budgets``: a stepper in which one budget moves the trade-off curve, memory, graph and lattice together."""
+
+from __future__ import annotations
+
+from recompviz.core.graphs.graph import Graph
+from recompviz.core.teaching.programme import budget_free
+from recompviz.core.teaching.small_graphs import graph_of
+from recompviz.widgets.lessons.budget_scene import budget_scene
+from recompviz.widgets.lessons.stepper import Stepper
+
+
+def step_budgets(graph: Graph | str) -> Stepper:
+    """Show a widget in which a slider moves the budget, and the time-centric plan of each budget in four forms.
+
+    The forms are a point of the trade-off curve, the live memory over a training step, the values that are kept and
+    recomputed, and the path through the lattice of all lower sets. The first budget is infeasible.
+
+    Parameters
+    ----------
+    graph : Graph or str
+        A graph with at most 80 lower sets, or the name of a small graph: ``"chain"``, ``"diamond"``, ``"residual"``,
+        ``"inception"``, ``"u-net"``, ``"branches"``, ``"uneven chain"``, ``"long skip"``,
+        ``"transformer block"``.
+
+    Returns
+    -------
+    Stepper
+        A widget, shown if it is the last value of a notebook cell.
+
+    Raises
+    ------
+    TooManyLowerSets
+        If the graph has more than 80 lower sets.
+    TypeError
+        If ``graph`` is neither a Graph nor a name.
+    ValueError
+        If there is no small graph of this name, or if its table has more than 700 cells.
+
+    Examples
+    --------
+    >>> step_budgets("diamond")
+    Stepper(Budget stepper, One budget: Step 3 of 5. Budget 10: the least overhead is 2, at peak 10 ...)
+    """
+    return Stepper([budget_scene(budget_free(graph_of(graph)))], "Budget stepper")
