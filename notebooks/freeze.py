@@ -72,7 +72,18 @@ def shown(outputs: list[Any]) -> list[Any]:
     """Return the static outputs of a cell. A widget's view is dropped if a picture of it follows."""
     pictures = any(_PICTURE.fullmatch(one.get("data", {}).get("text/html", "")) for one in outputs)
     kept = [one for one in outputs if one.get("name") != "stderr" and not (pictures and VIEW in one.get("data", {}))]
-    return [frozen(one) for one in kept]
+    return joined([frozen(one) for one in kept])
+
+
+def joined(outputs: list[Any]) -> list[Any]:
+    """Join texts that a kernel printed in several parts."""
+    whole: list[Any] = []
+    for one in outputs:
+        if whole and one.get("name") and one.get("name") == whole[-1].get("name"):
+            whole[-1].text += one.text
+        else:
+            whole.append(one)
+    return whole
 
 
 def execute(path: Path) -> Any:

@@ -62,11 +62,17 @@ def test_the_notebook_runs_top_to_bottom(path: pathlib.Path) -> None:
 
 
 def _static(cell: Any) -> list[str]:
-    """The outputs of a cell on a static page."""
-    shown = []
+    """The outputs of a cell on a static page. A kernel may print a text in several parts."""
+    shown: list[str] = []
+    printed = False
     for output in cell.get("outputs", []):
         data = output.get("data", {"text/plain": output.get("text", "")})
-        shown.append(data.get("image/svg+xml") or data["text/plain"])
+        text = data.get("image/svg+xml") or data["text/plain"]
+        if printed and "text" in output:
+            shown[-1] += text
+        else:
+            shown.append(text)
+        printed = "text" in output
     return shown
 
 
