@@ -2,10 +2,10 @@
 
 Private PyTorch used here: ``torch._C._autograd`` (``_get_current_graph_task_keep_graph``, ``_get_sequence_nr``),
 ``torch._C._current_autograd_node``, ``torch._C._current_graph_task_id``, ``torch._C._DisableTorchDispatch``,
-``torch._C._DisableAutocast``, ``torch._C._AutoDispatchBelowAutograd``,
-``torch._C._functorch.peek_interpreter_stack``, ``torch.autograd._unsafe_preserve_version_counter`` and
-``Node._sequence_nr`` and the attributes ``Node._saved_…``.
-Tried on torch 2.11.0, 2.12.1, 2.13.0 and 2.14.1, on the CPU.
+``torch._C._DisableAutocast``, ``torch._C._AutoDispatchBelowAutograd``, ``torch._C._functorch.peek_interpreter_stack``,
+``Variable._execution_engine.queue_callback``, ``torch.autograd._unsafe_preserve_version_counter`` and
+``Node._sequence_nr`` and the attributes ``Node._saved_…``. Tried on torch 2.11.0, 2.12.1, 2.13.0 and 2.14.1, on the
+CPU.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -86,28 +87,48 @@ def backward_runs() -> bool:
 
 
 def after_backward(function: Callable[[], None]) -> None:
-    """Call a function soon after the running backward pass has returned to Python. For the main thread only.
+    """Call a function in the main thread, soon after the running backward pass has returned to Python.
 
-    The function runs as a pending call of the interpreter, not as a callback of the autograd engine. The engine
-    restores thread-local state after its callbacks, so a profiler that a callback stops would still count as running.
+    The function runs as a pending call of the interpreter. A callback of the autograd engine only adds the pending
+    call: the engine restores thread-local state after its callbacks, so a profiler that a callback stops would still
+    count as running. If the backward pass raises an error, its callbacks do not run. A timer then adds the call.
     """
     _waiting.append(function)
-    ctypes.pythonapi.Py_AddPendingCall(_call_waiting, None)
+    if not backward_runs():
+        _add_pending_call()
+        return
+    # the callback runs no Python code, so that the pending call waits until the engine has returned
+    torch.autograd.Variable._execution_engine.queue_callback(_add_pending_call)
+    _look_later()
+
+
+def _look_later() -> None:
+    timer = threading.Timer(_LOOK_SECONDS, _look)
+    timer.daemon = True
+    timer.start()
+
+
+def _look() -> None:
+    if _waiting:
+        _add_pending_call()
+        _look_later()
 
 
 def _when_engine_returned(_argument: object) -> int:
-    if backward_runs():
-        ctypes.pythonapi.Py_AddPendingCall(_call_waiting, None)
-        return 0
-    functions = list(_waiting)
-    _waiting.clear()
-    for function in functions:
-        function()
+    # a pending call that adds itself again would run for ever under a tracer, such as a debugger's, in Python 3.11
+    if not backward_runs():
+        functions = list(_waiting)
+        _waiting.clear()
+        for function in functions:
+            function()
     return 0
 
 
+# seconds between two looks at a backward pass that has not called back
+_LOOK_SECONDS = 0.05
 _waiting: list[Callable[[], None]] = []
 _call_waiting = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p)(_when_engine_returned)
+_add_pending_call = functools.partial(ctypes.pythonapi.Py_AddPendingCall, _call_waiting, None)
 
 
 def backward_of_step(result: Any, arrival: contextlib.AbstractContextManager[None] | None = None) -> None:
