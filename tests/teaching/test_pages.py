@@ -34,6 +34,15 @@ def test_keys_step_unless_a_field_needs_them() -> None:
 
 
 @node
+def test_a_slide_begins_at_its_cell_and_takes_fragments_but_no_notes() -> None:
+    kinds = ["slide", "subslide", "notes", "slide", "fragment", "notes", "-"]
+    assert run("lessons/course_slides.js", "m.groupSlides(v.kinds)", kinds=kinds) == [[0], [1], [3, 4, 6]]
+    keys = ["ArrowRight", "ArrowLeft", " ", "PageDown", "PageUp", "a"]
+    turns = run("lessons/course_slides.js", "[false, true].map((l) => v.keys.map((k) => m.turnOfKey(k, l)))", keys=keys)
+    assert turns == [[1, -1, 1, 1, -1, 0], [0, 0, 0, 1, -1, 0]]
+
+
+@node
 def test_a_drawn_size_snaps_to_the_grain_and_predictions_are_judged() -> None:
     gauge = {"bottom": 120, "scale": 10, "grain": 1, "most": 11}
     sizes = run("lessons/predict.js", "v.ys.map((y) => m.drawnSize(v.g, y))", g=gauge, ys=[120, 114, 20, -50, 300])

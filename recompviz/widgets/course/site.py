@@ -1,7 +1,7 @@
 """The course site: one page for each notebook, an index page, and one style sheet and script for all.
 
 ``recompviz course OUT`` writes it. The pages open from a disk: formulas are MathML, lessons step without a
-kernel, and nothing is loaded from a network.
+kernel, and nothing is loaded from a network. A notebook whose cells have slide types can be shown as slides.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _PAGE = """<!doctype html>
 </head>
 <body>
 <header class="rv-top"><nav aria-label="Course">{nav}</nav>
-<button id="rv-theme" type="button">Dark or light</button></header>
+<span class="rv-tools">{tools}<button id="rv-theme" type="button">Dark or light</button></span></header>
 <main class="rv-course">
 {body}
 </main>
@@ -48,6 +48,7 @@ _PAGE = """<!doctype html>
 </body>
 </html>
 """
+_SLIDES = '<button id="rv-slides" type="button">Slides</button>'
 # the saved text of a widget that is shown live; an Explorer would need PyTorch
 _LESSON = re.compile(r"(?!Explorer)[A-Z]\w*\(")
 
@@ -158,6 +159,11 @@ def _text(cell: Mapping[str, Any], key: str = "source") -> str:
     return "".join(value) if isinstance(value, list) else str(value)
 
 
+def _slide(cell: Mapping[str, Any]) -> str:
+    """Return the slide type of a cell; empty if it has none."""
+    return str(cell.get("metadata", {}).get("slideshow", {}).get("slide_type") or "")
+
+
 def _title(notebook: Mapping[str, Any]) -> str:
     texts = (_text(cell) for cell in notebook["cells"] if cell.get("cell_type") == "markdown")
     return next(filter(None, map(title_of, texts)), "")
@@ -176,7 +182,7 @@ def _index(notebooks: Mapping[str, Mapping[str, Any]], titles: Mapping[str, str]
         "<h1>Recomputation: the course</h1>\n<p>Pictures step with the buttons, the slider or the arrow keys. "
         f'No network and no installation are needed.</p>\n<ol class="rv-contents">{"".join(items)}</ol>'
     )
-    return _PAGE.format(title="Recomputation: the course", nav="<span>Course</span>", body=body, turn="")
+    return _PAGE.format(title="Recomputation: the course", nav="<span>Course</span>", body=body, turn="", tools="")
 
 
 class _Page:
@@ -207,29 +213,29 @@ class _Page:
             here = ' aria-current="page"' if stem == self.stem else ""
             links.append(f'<a href="{stem}.html"{here}>{escape(stem.split("-")[0])}</a>')
         title = escape(self.titles[self.stem])
-        return _PAGE.format(title=title, nav="".join(links), body=body, turn="".join(turn))
+        tools = _SLIDES if any(_slide(cell) for cell in self.cells) else ""
+        return _PAGE.format(title=title, nav="".join(links), body=body, turn="".join(turn), tools=tools)
 
     def cell(self, cell: Mapping[str, Any], lessons: Sequence[str]) -> str:
+        kind = f' data-slide="{escape(_slide(cell))}"' if _slide(cell) else ""
         if cell.get("cell_type") == "markdown":
             text = self.markdown(_text(cell))
-            notes = cell.get("metadata", {}).get("slideshow", {}).get("slide_type") == "notes"
             self.used |= set(re.findall(r'<img src="([\w./-]+)"', text))
-            return (
-                f"<details><summary>Notes for speakers</summary>{text}</details>"
-                if notes
-                else f"<section>{text}</section>"
-            )
+            if _slide(cell) == "notes":
+                return f"<details{kind}><summary>Notes for speakers</summary>{text}</details>"
+            return f"<section{kind}>{text}</section>"
         if cell.get("cell_type") != "code":
             return ""
         left = list(lessons)
-        parts = [f'<pre class="rv-code"><code>{highlighted(_text(cell).rstrip())}</code></pre>']
+        hidden = " data-code-hidden" if cell.get("metadata", {}).get("jupyter", {}).get("source_hidden") else ""
+        parts = [f'<pre class="rv-code"{hidden}><code>{highlighted(_text(cell).rstrip())}</code></pre>']
         for output in cell.get("outputs", []):
             if left and _is_lesson(output):
                 parts.append(f'<div class="rv-wide">{left.pop(0)}</div>')
                 self.site.lessons += 1
             else:
                 parts.append(self.output(output))
-        return f'<div class="rv-cell">{"".join(parts)}</div>'
+        return f'<div class="rv-cell"{kind}>{"".join(parts)}</div>'
 
     def output(self, output: Mapping[str, Any]) -> str:
         """Return a saved output as HTML, in the richest of its forms."""

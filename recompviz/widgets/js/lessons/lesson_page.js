@@ -1,6 +1,7 @@
 // The script of a page without a kernel: mounts each lesson of the page. It is a classic script, because browsers do not
 // load modules from a file.
 
+import { mountSlides } from "./course_slides.js";
 import { mountPlayground } from "./playground_view.js";
 import { mountStepper } from "./stepper_view.js";
 import { offlineLesson } from "./offline_lesson.js";
@@ -32,6 +33,7 @@ async function mountLessons(page) {
     el.replaceChildren();
     (data.kind === "playground" ? mountPlayground : mountStepper)({ model: offlineLesson(data), el });
   }
+  mountSlides(page);
   page.documentElement.dataset.mounted = "true";
 }
 
