@@ -14,7 +14,7 @@ import recompviz as rv
 from recompviz.benchmarks.liveness import every_mask
 from recompviz.core.live import model as liveness
 from recompviz.core.live.candidates import Candidates
-from recompviz.core.live.model import LiveModel, Walk
+from recompviz.core.live.model import Annealing, LiveModel
 from recompviz.core.live.repeated import repeated_blocks
 from recompviz.core.live.search import live_plans
 from recompviz.core.plans.plan_table import PlanTable
@@ -107,10 +107,10 @@ def test_a_plan_of_the_search_is_the_schedule_it_was_judged_by() -> None:
 @given(steps_with_masks(), st.integers(0, 2**32))
 def test_annealing_ends_no_worse_than_it_began_and_the_same_each_time(case: Case, seed: int) -> None:
     graph, joint, mask = case
-    model, everywhere, walk = LiveModel(graph, joint), np.arange(len(graph)), Walk(1.0, 1.0, 200)
+    model, everywhere, annealing = LiveModel(graph, joint), np.arange(len(graph)), Annealing(1.0, 1.0, 200)
     before, start = model.simulate(mask), mask.copy()
-    found = model.anneal(mask, everywhere, before.peak, walk, seed)
-    assert np.array_equal(found, model.anneal(mask, everywhere, before.peak, walk, seed))
+    found = model.anneal(mask, everywhere, before.peak, annealing, seed)
+    assert np.array_equal(found, model.anneal(mask, everywhere, before.peak, annealing, seed))
     assert np.array_equal(mask, start)
     after = model.simulate(found)
     assert after.peak <= before.peak
@@ -122,7 +122,7 @@ def test_annealing_finds_a_cheaper_plan() -> None:
     model = LiveModel(graph, joint)
     nothing = np.zeros(len(graph), np.bool_)
     before = model.simulate(nothing)
-    found = model.anneal(nothing, np.arange(len(graph)), before.peak, Walk(1.0, 1.0, 200))
+    found = model.anneal(nothing, np.arange(len(graph)), before.peak, Annealing(1.0, 1.0, 200))
     assert model.simulate(found).overhead < before.overhead
 
 
@@ -148,11 +148,11 @@ def test_annealing_of_repeated_blocks_improves_the_plan_and_changes_only_them() 
     free = np.flatnonzero(np.arange(len(graph)) % 7 > 0)
     repeated = repeated_blocks(graph, free)
     budget = round(0.7 * model.peak(everything))
-    walk = Walk(1e-3 * budget, 0.1 * budget / float(graph.time.sum()), 300)
-    found = model.anneal(everything, free, budget, walk, repeated=repeated)
+    annealing = Annealing(1e-3 * budget, 0.1 * budget / float(graph.time.sum()), 300)
+    found = model.anneal(everything, free, budget, annealing, repeated=repeated)
     assert model.peak(found) < model.peak(everything)
     assert set(np.flatnonzero(~found).tolist()) <= set(repeated.cells.tolist())
-    assert np.array_equal(found, model.anneal(everything, free, budget, walk, repeated=repeated))
+    assert np.array_equal(found, model.anneal(everything, free, budget, annealing, repeated=repeated))
 
 
 def test_no_baseline_is_better_than_the_search() -> None:
@@ -224,7 +224,7 @@ def test_the_archive_stores_the_best_keep_mask_of_each_interval_of_peaks() -> No
     highest = candidates.add(everything).peak
     candidates.add(~everything)
     archive = candidates.archive()
-    model.anneal(everything, np.arange(len(graph)), highest // 2, Walk(0.01 * highest, 1.0, 500), archive=archive)
+    model.anneal(everything, np.arange(len(graph)), highest // 2, Annealing(0.01 * highest, 1.0, 500), archive=archive)
     assert archive.changed.any()
     for i in np.flatnonzero(archive.changed).tolist():
         run = model.simulate(archive.keep_masks[i])

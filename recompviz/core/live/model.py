@@ -88,7 +88,7 @@ class LiveRun(NamedTuple):
     step_peaks: NDArray[np.int64]
 
 
-class Walk(NamedTuple):
+class Annealing(NamedTuple):
     """Parameters of simulated annealing over keep masks (for each node, whether its value is kept).
 
     The energy of a keep mask is the number of bytes by which its peak exceeds the budget, plus ``weight`` for each unit
@@ -195,7 +195,7 @@ class LiveModel:
         keep_mask: NDArray[np.bool_],
         free: NDArray[np.int64],
         budget: int,
-        walk: Walk,
+        annealing: Annealing,
         seed: int = 0,
         repeated: Repeated = NO_BLOCKS,
         archive: Archive | None = None,
@@ -210,7 +210,7 @@ class LiveModel:
             The numbers of the nodes whose flags may change.
         budget : int
             The budget in transient bytes.
-        walk : Walk
+        annealing : Annealing
         seed : int
             Seed of the random generator. The same seed gives the same result.
         repeated : Repeated
@@ -231,5 +231,7 @@ class LiveModel:
         if len(free) or len(repeated.start):
             rng = np.array([seed], np.uint64)
             start, stored = keep_mask.copy(), tuple(archive or no_archive(len(self.graph)))
-            self.simulations += anneal(start, best, free, tuple(repeated), walk, *self._fields, budget, rng, stored)
+            self.simulations += anneal(
+                start, best, free, tuple(repeated), annealing, *self._fields, budget, rng, stored
+            )
         return best

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from recompviz.core.live.candidates import Candidate, Candidates
-from recompviz.core.live.model import Walk
+from recompviz.core.live.model import Annealing
 from recompviz.core.live.repeated import NO_BLOCKS, repeated_blocks
 
 if TYPE_CHECKING:
@@ -142,31 +142,31 @@ class Moves:
     def anneal_peak(self, tries: int, *, blocks: bool = False) -> None:
         """Search for a lower peak by simulated annealing, from the candidate of least peak.
 
-        ``tries`` is the number of proposals; see :class:`Walk`. With ``blocks``, the proposals change the same nodes of
-        several repeated blocks.
+        ``tries`` is the number of proposals; see :class:`Annealing`. With ``blocks``, the proposals change the same
+        nodes of several repeated blocks.
         """
         start = self.candidates.front()[-1]
         weight = 1e-3 * start.peak / max(float(self.time.sum()), TINY)
-        walk = Walk(0.02 * start.peak, weight, tries)
-        self._anneal(start, 0, walk, 0, blocks)
+        annealing = Annealing(0.02 * start.peak, weight, tries)
+        self._anneal(start, 0, annealing, 0, blocks)
 
     def anneal_overhead(self, budget: int, highest: int, tries: int, seed: int, *, blocks: bool = False) -> None:
         """Search for less overhead within a budget by simulated annealing.
 
         The move starts from the candidate of least overhead that fits in the budget. ``highest`` is the largest budget
-        of the whole search. The temperature and the weight of the :class:`Walk` are proportional to ``highest``.
-        ``tries`` is the number of proposals, and ``seed`` is the seed of the random generator. With
-        ``blocks``, the proposals change the same nodes of several repeated blocks.
+        of the whole search. The temperature and the weight of the :class:`Annealing` are proportional to ``highest``.
+        ``tries`` is the number of proposals, and ``seed`` is the seed of the random generator. With ``blocks``, the
+        proposals change the same nodes of several repeated blocks.
         """
         start = self.candidates.best_within(budget)
         weight = 0.1 * highest / max(float(self.time.sum()), TINY)
-        walk = Walk(1e-3 * highest, weight, tries)
-        self._anneal(start, budget, walk, seed, blocks)
+        annealing = Annealing(1e-3 * highest, weight, tries)
+        self._anneal(start, budget, annealing, seed, blocks)
 
-    def _anneal(self, start: Candidate, budget: int, walk: Walk, seed: int, blocks: bool) -> None:
-        """Walk from a candidate. Add the best keep mask, and those that are the best for other budgets."""
+    def _anneal(self, start: Candidate, budget: int, annealing: Annealing, seed: int, blocks: bool) -> None:
+        """Anneal from a candidate. Add the best keep mask, and those that are the best for other budgets."""
         repeated, archive = self.repeated if blocks else NO_BLOCKS, self.candidates.archive()
-        best = self.model.anneal(start.keep_mask, self.free, budget, walk, seed, repeated, archive)
+        best = self.model.anneal(start.keep_mask, self.free, budget, annealing, seed, repeated, archive)
         self.candidates.add(best)
         for keep_mask in archive.keep_masks[archive.changed]:
             self.candidates.add(keep_mask)

@@ -204,22 +204,23 @@ def store(keep_mask, peak, overhead, archive):
 
 
 @kernel
-def anneal(keep_mask, best, free, repeated_fields, walk, step_fields, scratch_fields, budget, rng, archive_fields):
+def anneal(keep_mask, best, free, repeated_fields, annealing, step_fields, scratch_fields, budget, rng, archive_fields):
     """Search by simulated annealing from ``keep_mask``, and return the number of simulations.
 
-    The energy is the number of bytes by which the peak exceeds ``budget``, plus ``walk.weight`` for each unit of
-    overhead. The temperature falls from ``walk.temperature`` to 0 over ``walk.tries`` proposals. ``best`` is filled
-    with the best of the start and all accepted proposals: the keep mask whose peak exceeds the budget by the fewest
-    bytes. Among several such keep masks, or several that fit in the budget, it has the least overhead. ``keep_mask`` is
-    overwritten. ``rng`` is the state of the random generator; see :func:`draw`. The proposals change repeated blocks if
-    ``repeated_fields`` has any, and otherwise a few nodes in ``free``. Every proposal is offered to the archive.
+    The energy is the number of bytes by which the peak exceeds ``budget``, plus ``annealing.weight`` for each unit of
+    overhead. The temperature falls from ``annealing.temperature`` to 0 over ``annealing.tries`` proposals. ``best`` is
+    filled with the best of the start and all accepted proposals: the keep mask whose peak exceeds the budget by the
+    fewest bytes. Among several such keep masks, or several that fit in the budget, it has the least overhead.
+    ``keep_mask`` is overwritten. ``rng`` is the state of the random generator; see :func:`draw`. The proposals change
+    repeated blocks if ``repeated_fields`` has any, and otherwise a few nodes in ``free``. Every proposal is offered to
+    the archive.
     """
     step, scratch = StepArrays(*step_fields), Scratch(*scratch_fields)
     repeated, archive = Repeated(*repeated_fields), Archive(*archive_fields)
     flips = np.zeros(len(keep_mask) + 4, np.int64)
     energy = np.inf
     best_excess, best_overhead = np.int64(2**62), np.inf
-    for i in range(walk.tries + 1):
+    for i in range(annealing.tries + 1):
         # the first round evaluates the start
         if i == 0:
             count = 0
@@ -231,8 +232,8 @@ def anneal(keep_mask, best, free, repeated_fields, walk, step_fields, scratch_fi
         overhead = overhead_of(step, scratch)
         store(keep_mask, totals.peak, overhead, archive)
         excess = max(totals.peak - budget, 0)
-        proposed = excess + walk.weight * overhead
-        temperature = max(walk.temperature * (1 - i / (walk.tries + 1)) ** 2, 1e-9)
+        proposed = excess + annealing.weight * overhead
+        temperature = max(annealing.temperature * (1 - i / (annealing.tries + 1)) ** 2, 1e-9)
         if proposed <= energy or draw(rng) < np.exp((energy - proposed) / temperature):
             energy = proposed
             if excess < best_excess or (excess == best_excess and overhead < best_overhead):
@@ -241,4 +242,4 @@ def anneal(keep_mask, best, free, repeated_fields, walk, step_fields, scratch_fi
         else:
             for k in range(count - 1, -1, -1):
                 keep_mask[flips[k]] = not keep_mask[flips[k]]
-    return walk.tries + 1
+    return annealing.tries + 1

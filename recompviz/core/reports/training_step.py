@@ -118,7 +118,7 @@ class Island:
 
 
 @dataclass(frozen=True)
-class Moment:
+class StepMoment:
     """The bytes alive in one part of a training step: a pass of a region, or the eager code after that pass.
 
     Memory in use before the training step is not counted.
@@ -254,7 +254,7 @@ class StepReport:
         """
         return self.resident + self.front.peak[self.point if point is None else point]
 
-    def moments(self, point: int | None = None) -> list[Moment]:
+    def moments(self, point: int | None = None) -> list[StepMoment]:
         """Return the bytes alive in each part of the training step under the plans of a point of the front.
 
         Parameters
@@ -264,25 +264,25 @@ class StepReport:
 
         Returns
         -------
-        list of Moment
+        list of StepMoment
             In order of execution: the eager code before the first region, the forward passes, and the backward passes
             in reverse order. The eager code after a pass follows the pass. The largest ``bytes`` plus ``resident`` is
             ``self.peak(point)``.
         """
         rows = [self.row(i, point) for i in range(len(self.regions))]
         saved = [0]
-        found = [Moment(-1, "forward", True, 0, self.regions[0].outside.forward, 0)]
+        found = [StepMoment(-1, "forward", True, 0, self.regions[0].outside.forward, 0)]
         for i, region in enumerate(self.regions):
             around, row = region.outside, rows[i]
-            found.append(Moment(i, "forward", False, saved[i], around.forward, int(region.plans.forward_peak[row])))
+            found.append(StepMoment(i, "forward", False, saved[i], around.forward, int(region.plans.forward_peak[row])))
             saved.append(saved[i] + int(region.plans.saved[row]))
-            found.append(Moment(i, "forward", True, saved[i + 1], around.after_forward, 0))
+            found.append(StepMoment(i, "forward", True, saved[i + 1], around.after_forward, 0))
         for i, region in reversed(list(enumerate(self.regions))):
             around, row = region.outside, rows[i]
             own = int(region.plans.saved[row])
             more = int(region.plans.backward_peak[row]) - own
-            found.append(Moment(i, "backward", False, saved[i] + own, around.backward, more))
-            found.append(Moment(i, "backward", True, saved[i], around.after_backward, 0))
+            found.append(StepMoment(i, "backward", False, saved[i] + own, around.backward, more))
+            found.append(StepMoment(i, "backward", True, saved[i], around.after_backward, 0))
         return found
 
     @property

@@ -40,7 +40,7 @@ _region_numbers = itertools.count(1)
 Stage = Literal["f", "b"]
 
 
-class Observer(Protocol):
+class RunObserver(Protocol):
     """Observes one run of a region (a captured graph), for a recording or a measurement."""
 
     def stage_of(self, stage: Stage) -> contextlib.AbstractContextManager[None]:
@@ -82,7 +82,7 @@ class Run:
         The arguments of the forward pass; None once the plan is chosen.
     sizes : tuple
         The arguments that are not tensors. These are the dynamic sizes.
-    observer : Observer or None
+    observer : RunObserver or None
         Set by the chooser to observe this run.
     freed : bool
         Whether autograd has freed the graph of this run.
@@ -101,7 +101,7 @@ class Run:
     def __init__(self, region: Region, arguments: list[Any]) -> None:
         self.region = region
         self.arguments: list[Any] | None = arguments
-        self.observer: Observer | None = None
+        self.observer: RunObserver | None = None
         self.freed = False
         self.ran_backward = False
         self.mask: NDArray[np.bool_] | None = None
@@ -222,7 +222,7 @@ class Region:
         self._number = next(_region_numbers)
         self._run_count = 0
         self._runs: dict[int, Run] = {}  # those whose graphs exist
-        self._observer: Observer | None = None
+        self._observer: RunObserver | None = None
 
     def fits(self, mask: NDArray[np.bool_]) -> bool:
         """Return whether the values that a plan saves fit into the tensors that the compiled forward pass can save."""
@@ -382,7 +382,7 @@ class Region:
         return list(saved[first : first + len(chosen.program.saved_storages)])
 
     @contextlib.contextmanager
-    def _observing(self, observer: Observer, stage: Stage) -> Any:
+    def _observing(self, observer: RunObserver, stage: Stage) -> Any:
         with undone(partial(setattr, self, "_observer", None)):
             self._observer = observer
             with observer.stage_of(stage):

@@ -12,7 +12,7 @@ import numpy as np
 
 from recompviz.core.base.palette import LIGHT
 from recompviz.core.base.units import format_bytes
-from recompviz.core.reports.training_step import Moment, StepReport
+from recompviz.core.reports.training_step import StepMoment, StepReport
 
 WIDTH, HEIGHT = 1000.0, 330.0
 CURVE = (62.0, 330.0)  # left and right side of the diagrams
@@ -128,5 +128,5 @@ def _memory(report: StepReport, point: int) -> list[str]:
     return parts
 
 
-def _layers(report: StepReport, moment: Moment) -> tuple[int, int, int, int]:
+def _layers(report: StepReport, moment: StepMoment) -> tuple[int, int, int, int]:
     return report.resident, moment.saved, moment.outside, moment.own
