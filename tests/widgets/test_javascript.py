@@ -301,6 +301,25 @@ def test_earlier_choices_are_kept_newest_first_and_none_twice():
 
 
 @node
+def test_names_of_points_cover_neither_points_nor_each_other():
+    edges = {"left": 40, "right": 300, "top": 21}
+    marks = [[64, 21], [78, 30], [80, 140], [290, 60]]
+    calls = "v.marks.map(([x, y], i) => place(x, y, v.names[i]))"
+    names = ["per-module", "chen", "per-module", "per-module"]
+    code = f"(() => {{ const place = m.makeNames(v.marks, v.edges); return {calls}; }})()"
+    places = run("explorer/points.js", code, marks=marks, edges=edges, names=names)
+    boxes = [[x - 6, x + 6, y - 6, y + 6] for x, y in marks]
+    for place, name in zip(places, names, strict=True):
+        wide = 6.2 * len(name)
+        left = place["x"] - {"start": 0, "middle": wide / 2, "end": wide}[place["anchor"]]
+        box = [left, left + wide, place["y"] - 9, place["y"] + 2]
+        assert edges["left"] <= box[0]
+        assert box[1] <= edges["right"]
+        assert not any(box[0] < b[1] and b[0] < box[1] and box[2] < b[3] and b[2] < box[3] for b in boxes)
+        boxes.append(box)
+
+
+@node
 def test_long_tables_say_how_many_rows_they_show():
     assert run(
         "shared/data_table.js",

@@ -42,7 +42,7 @@ export function snapshot(root, title) {
     written.setAttribute("x", box.left - frame.left + inset);
     written.setAttribute("y", box.top - frame.top + box.height / 2 + parseFloat(style.fontSize) * 0.35);
     written.setAttribute("style", `fill:${style.color};font-size:${style.fontSize};font-weight:${style.fontWeight}`);
-    written.textContent = text.value ?? text.textContent;
+    written.textContent = text.value ?? text.innerText;
     whole.append(written);
   }
   for (const original of root.querySelectorAll(".rv-canvas, .rv-chart, .rv-legend-item > svg")) {

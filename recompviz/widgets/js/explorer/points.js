@@ -41,20 +41,44 @@ export function drawPoints(layer, tables, state, scales, choose, listen) {
     if (!tables[table] || row >= tables[table].rows || tables[table].objective === "given") return;
     point(table, row, `earlier choice ${i + 1}`, (group, px, py) => svg("circle", { cx: px, cy: py, r: 3.8, class: "rv-earlier", opacity: Math.max(0.35, 1 - i / EARLIER) }, group));
   });
-  const taken = [];
-  tables.forEach((table, number) => {
-    if (table?.objective !== "given") return;
-    for (let row = 0; row < table.rows; row++) {
-      if (table.overheads[row] === 0) continue; // keep-all already has a point
-      point(number, row, `baseline ${table.names[row]}`, (group, px, py) => {
-        svg("path", { d: `M${px} ${py - 5.5}l5.5 5.5l-5.5 5.5l-5.5 -5.5Z`, class: "rv-baseline" }, group);
-        // a name goes above its point, or below it where another name stands
-        const free = (at) => !taken.some(([qx, qy]) => Math.abs(qx - px) < 70 && Math.abs(qy - at) < 12);
-        const at = [py - 9, py + 16, py + 29, py - 22].find((candidate) => candidate > top + 4 && free(candidate)) ?? py + 16;
-        taken.push([px, at]);
-        const end = px > right - 60;
-        svg("text", { x: end ? px + 4 : px, y: at, class: "rv-tick rv-halo", "text-anchor": end ? "end" : "middle" }, group).textContent = table.names[row];
-      });
-    }
-  });
+  const given = tables.flatMap((table, number) => (table?.objective === "given" ? Array.from({ length: table.rows }, (_, row) => [number, row]) : []))
+    .filter(([number, row]) => tables[number].overheads[row] !== 0); // keep-all already has a point
+  const nameAt = makeNames(given.map(([number, row]) => place(tables[number], row)), { left, right, top });
+  for (const [number, row] of given) {
+    const name = tables[number].names[row];
+    point(number, row, `baseline ${name}`, (group, px, py) => {
+      svg("path", { d: `M${px} ${py - 5.5}l5.5 5.5l-5.5 5.5l-5.5 -5.5Z`, class: "rv-baseline" }, group);
+      const { x: at, y: base, anchor } = nameAt(px, py, name);
+      svg("text", { x: at, y: base, class: "rv-tick rv-halo", "text-anchor": anchor }, group).textContent = name;
+    });
+  }
+}
+
+/**
+ * Places for names: above the point, below it or beside it, where neither a point nor another name stands.
+ * @param marks the points as [x, y]; @param edges { left, right, top } of the picture
+ * @returns (x, y, name) → { x, y, anchor } of the text; each call takes the place that it returns
+ */
+export function makeNames(marks, { left, right, top }) {
+  const taken = marks.map(([x, y]) => [x - 6, x + 6, y - 6, y + 6]);
+  return (px, py, name) => {
+    const width = 6.2 * name.length; // of 11 px
+    const from = { middle: (x) => x - width / 2, start: (x) => x, end: (x) => x - width };
+    const candidates = [
+      { x: px, y: py - 9, anchor: "middle" },
+      { x: px, y: py + 17, anchor: "middle" },
+      { x: px + 9, y: py + 4, anchor: "start" },
+      { x: px - 9, y: py + 4, anchor: "end" },
+      { x: px, y: py + 30, anchor: "middle" },
+      { x: px - 7, y: py + 17, anchor: "start" },
+      { x: px + 7, y: py + 17, anchor: "end" },
+      { x: px - 7, y: py + 30, anchor: "start" },
+      { x: px + 7, y: py + 30, anchor: "end" },
+    ];
+    const box = ({ x, y, anchor }) => [from[anchor](x), from[anchor](x) + width, y - 9, y + 2];
+    const free = ([a, b, c, d]) => a >= left && b <= right && c >= top - 8 && !taken.some(([p, q, r, s]) => a < q && p < b && c < s && r < d);
+    const found = candidates.find((one) => free(box(one))) ?? candidates[1];
+    taken.push(box(found));
+    return found;
+  };
 }

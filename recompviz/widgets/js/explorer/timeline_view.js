@@ -46,7 +46,7 @@ export function makeTimelineView(parent, graph, strata, tables, all, actions, la
   const { listen, release } = listeners();
   const root = html("section", "rv-panel rv-timeline", parent);
   const head = html("div", "rv-panel-head", root);
-  html("span", "rv-panel-title", head, "Memory over the step");
+  html("span", "rv-wide-only", html("span", "rv-panel-title", head, "Memory"), " over the step");
   const about = html("span", "rv-muted rv-times", head);
   html("span", "rv-gap", head);
   const runHead = html("div", "rv-run-head", head);
