@@ -178,7 +178,8 @@ def test_one_budget_moves_curve_strip_graph_and_lattice_together(open_lesson):
         )
         strip = "document.querySelector('.rvt-bar-recompute').getAttribute('d')"
         slider, seen = page.get_by_label("Step", exact=True), []
-        slider.focus()
+        assert page.locator(".rv-tplace").inner_text() == "budget 23"
+        slider.press("Home")
         for _ in range(5):
             seen.append(
                 (caption(page), page.locator(".rv-tplace").inner_text(), page.evaluate(kept), page.evaluate(strip))

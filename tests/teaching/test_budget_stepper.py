@@ -64,6 +64,10 @@ def test_a_click_on_a_point_of_the_curve_sets_its_budget(name: str) -> None:
     ]
     assert [scene.places[element.go] for element in points] == [f"budget {peak}" for peak in curve.peaks]
     assert scene.height < 600
+    captions = {name: scene.frames[at].caption for at, name in scene.chapters}
+    assert f"the least peak is {curve.peaks[-1]}" in captions["Infeasible"]
+    assert f"Budget {curve.peaks[-1]}: the least overhead is {curve.overheads[-1]:g}" in captions["Least budget"]
+    assert f"the least overhead is {curve.overheads[0]:g}, at peak {curve.peaks[0]} " in captions["Least overhead"]
 
 
 def test_large_sizes_have_few_budgets_and_each_peak_is_one_of_them() -> None:

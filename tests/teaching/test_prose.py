@@ -7,6 +7,7 @@ is an error, and so is a number that no fragment contains. Numbers that a cell p
 from __future__ import annotations
 
 import ast
+import inspect
 import json
 import math
 import random
@@ -20,8 +21,9 @@ from typing import Any
 import pytest
 
 import recompviz as rv
+from recompviz.core.teaching import small_graphs
 from recompviz.core.teaching.judges import even_chain_least_peak
-from recompviz.core.teaching.small_graphs import even_chain, small_graph
+from recompviz.core.teaching.small_graphs import NAMES, even_chain, small_graph
 from recompviz.core.teaching.strategy import canonical_strategy, keep_all_states
 from recompviz.core.teaching.varied_graphs import random_graph
 from tests.core.test_oracle import cost_by_definition, sequences
@@ -448,6 +450,30 @@ def test_the_course_opens_with_memory_over_a_step() -> None:
 def test_formula_bytes_are_defined_where_they_are_first_used() -> None:
     text = "\n".join(map(prose, sorted(NOTEBOOKS)))
     assert text.index("formula bytes") == text.index("*formula bytes*: they count") + 1
+
+
+def test_sizes_and_costs_of_the_small_graphs_are_as_their_docstring_says() -> None:
+    graphs = [small_graph(name) for name in NAMES]
+    sizes = {int(size) for graph in graphs for size in graph.memory}
+    times = {float(time) for graph in graphs for time in graph.time}
+    assert "Sizes M_v are integers from 1 to 16, in bytes. Costs T_v are integers from 1 to 5." in str(
+        small_graphs.__doc__
+    )
+    assert (min(sizes), max(sizes)) == (1, 16)
+    assert times == {1, 2, 3, 4, 5}
+
+
+def test_only_calls_that_take_a_device_are_shown_with_one() -> None:
+    text = prose("4")
+    called = re.findall(r"rv\.(\w+)\([^`]*?device=", text)
+    assert called == ["trace"]
+    assert all("device" in inspect.signature(getattr(rv, name)).parameters for name in called)
+
+
+def test_the_table_s_columns_are_named_by_what_remains() -> None:
+    first, second = rv.step_programme("diamond").scenes
+    assert any("columns: remaining overhead t" in element.text for element in first.elements)
+    assert any("columns: overhead so far t" in element.text for element in second.elements)
 
 
 def test_the_lecture_takes_forty_minutes_and_each_slide_has_notes() -> None:

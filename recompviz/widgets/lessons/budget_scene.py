@@ -22,7 +22,6 @@ from recompviz.widgets.lessons.small_drawing import ROW, Point, hasse_centres
 from recompviz.widgets.lessons.strips import LEGEND, bars_of, draw_legend, stacked
 
 MOST_BUDGETS = 40
-MOST_CHAPTERS = 5
 LEFT, CURVE_RIGHT, STRIP_LEFT = 58.0, 270.0, 322.0
 LEAST_RIGHT = 740.0  # of the strip
 TOP, CHART_HEIGHT = 54.0, 190.0
@@ -168,16 +167,15 @@ class _BudgetScene:
 
     def scene(self) -> Scene:
         frames = tuple(map(self._frame, self.budgets))
-        chapters = [
-            (self.budgets.index(choice.peak), f"Budget {self.sizes(choice.peak)}") for choice in self.choices[::-1]
-        ][:MOST_CHAPTERS]
+        least, most = (self.budgets.index(self.choices[i].peak) for i in (-1, 0))
+        chapters = ((0, "Infeasible"), (least, "Least budget"), (most, "Least overhead"))
         return Scene(
             self.right + 20,
             self.bottom + LEGEND_HEIGHT / 3,
             "One budget",
             tuple(self.canvas.elements),
             frames,
-            tuple(chapters),
+            chapters,
             still=self.budgets.index(self.choices[len(self.choices) // 2].peak),
             places=tuple(f"budget {self.sizes.full(budget)}" for budget in self.budgets),
         )

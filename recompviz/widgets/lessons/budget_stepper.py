@@ -41,4 +41,6 @@ def step_budgets(graph: Graph | str) -> Stepper:
     >>> step_budgets("diamond")
     Stepper(Budget stepper, One budget: Step 3 of 5. Budget 10: the least overhead is 2, at peak 10 ...)
     """
-    return Stepper([budget_scene(budget_free(graph_of(graph)))], "Budget stepper")
+    stepper = Stepper([budget_scene(budget_free(graph_of(graph)))], "Budget stepper")
+    stepper.frame = stepper.scenes[0].still  # a plan first: the least budget is infeasible
+    return stepper
