@@ -31,6 +31,7 @@ def any_ground_sheet() -> str:
         "svg>rect:first-of-type,.rv-still>.rvs-ground:first-of-type,rect.bg{fill:none!important}",
         f".rv-still .rvs-veil{{fill:{VEIL}!important}}",
         f".main-svg text{{fill:{GREY}!important}}",
+        f".main-svg :is(.gridlayer,.zerolinelayer) path{{stroke:{GREY}!important;stroke-opacity:0.4!important}}",
     ]
     for style, attributes in STYLES.items():
         if style in ON_BOXES:
