@@ -1,11 +1,11 @@
 """Access to the autograd engine and the dispatcher: the running backward pass and node, and context managers.
 
-Private PyTorch used here: ``torch._C._autograd`` (``_get_current_graph_task_keep_graph``, ``_get_sequence_nr``),
-``torch._C._current_autograd_node``, ``torch._C._current_graph_task_id``, ``torch._C._DisableTorchDispatch``,
-``torch._C._DisableAutocast``, ``torch._C._AutoDispatchBelowAutograd``, ``torch._C._functorch.peek_interpreter_stack``,
-``Variable._execution_engine.queue_callback``, ``torch.autograd._unsafe_preserve_version_counter`` and
-``Node._sequence_nr`` and the attributes ``Node._saved_…``. Tried on torch 2.11.0, 2.12.1, 2.13.0 and 2.14.1, on the
-CPU.
+Private PyTorch used here: ``torch._C._autograd`` (``_get_current_graph_task_keep_graph``, ``_get_sequence_nr``,
+``_top_saved_tensors_default_hooks``), ``torch._C._current_autograd_node``, ``torch._C._current_graph_task_id``,
+``torch._C._DisableTorchDispatch``, ``torch._C._DisableAutocast``, ``torch._C._AutoDispatchBelowAutograd``,
+``torch._C._functorch.peek_interpreter_stack``, ``Variable._execution_engine.queue_callback``,
+``torch.autograd._unsafe_preserve_version_counter`` and ``Node._sequence_nr`` and the attributes ``Node._saved_…``.
+Tried on torch 2.11.0, 2.12.1, 2.13.0 and 2.14.1, on the CPU.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ __all__ = [
     "next_sequence_number",
     "running_node",
     "saved_by",
+    "saved_tensors_are_packed",
     "sequence_number",
     "trained_outputs",
     "version_counters_kept",
@@ -63,6 +64,11 @@ def in_function_transform() -> bool:
 def keeps_graph() -> bool:
     """Return whether the running backward pass was started with ``retain_graph=True``."""
     return bool(torch._C._autograd._get_current_graph_task_keep_graph())
+
+
+def saved_tensors_are_packed() -> bool:
+    """Return whether hooks of ``torch.autograd.graph.saved_tensors_hooks`` pack what autograd saves now."""
+    return torch._C._autograd._top_saved_tensors_default_hooks(True) is not None
 
 
 def saved_by(node: Any) -> Iterator[torch.Tensor]:

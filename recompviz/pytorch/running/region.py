@@ -1,8 +1,8 @@
 """A region: one graph that Dynamo captured. Each run may follow another plan.
 
 AOTAutograd fixes the number of tensors that a compiled forward pass saves. The place of each saved tensor is a *slot*.
-At each run, the program of the chosen plan fills the slots. The first slot holds a token, which is a tensor without
-bytes. Its strides hold the numbers of the region, the program and the run, so that the backward pass runs the same
+At each run, the program of the chosen plan fills the slots. The first slot holds a token, which is a tensor of three
+integers on the CPU: the numbers of the region, the program and the run, so that the backward pass runs the same
 program. The inputs that the backward pass reads and the saved values follow. Empty tensors fill the other slots.
 """
 
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import numpy as np
 import torch
 
+from recompviz.core.base.errors import RecompvizError
 from recompviz.core.steps.schedule import Schedule, make_schedule
 from recompviz.pytorch.internals.autograd import autocast_off, below_autograd
 from recompviz.pytorch.internals.devices.runtimes import device_of
@@ -35,6 +36,18 @@ if TYPE_CHECKING:
 
 
 _region_numbers = itertools.count(1)
+
+
+class SavedTensorsChanged(RecompvizError, RuntimeError):
+    """Hooks for saved tensors gave back other tensors than they were given."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the tensors that a planned region saved came back changed, because hooks of "
+            "torch.autograd.graph.saved_tensors_hooks pack them; let the hooks change floating-point tensors only, or "
+            "leave them out: the plan recomputes what the total requires"
+        )
+
 
 # The forward or the backward pass of a region.
 Stage = Literal["f", "b"]
@@ -303,8 +316,9 @@ class Region:
         run.arguments = None
         chosen = self.program(run.mask, run.observer is not None)
         self._run_count += 1
-        # the numbers are strides: torch.utils.checkpoint compares the shapes of what two runs save
-        token = torch.empty_strided((1, 1, 1, 0), (self._number, chosen.number, self._run_count, 1))
+        # the memory is NumPy's, so that no measurement counts it; hooks for saved tensors may copy the token, and
+        # torch.utils.checkpoint compares the shapes of what two runs save
+        token = torch.from_numpy(np.array((self._number, chosen.number, self._run_count), np.int64))
         self._runs[self._run_count] = run
         run.token = weakref.ref(token, partial(_set_freed, self._runs, self._run_count))
         checked = [given[i] for i in chosen.checked]
@@ -343,7 +357,13 @@ class Region:
         """
         first = len(self.symbols)
         last = first + self.slots + self.unchecked_slots
-        _, number, run_number, _ = arguments[first].stride()
+        token = arguments[first]
+        if token.dtype != torch.int64 or token.numel() != 3:
+            raise SavedTensorsChanged
+        region, number, run_number = token.tolist()
+        if region != self._number or not 0 <= number < len(self._programs):
+            raise SavedTensorsChanged
+        del token
         run = self._runs.get(run_number)
         # a second backward pass of the same graph is not observed
         observer = run.observer if run is not None and not run.ran_backward else None
@@ -375,9 +395,10 @@ class Region:
         while node is not None and not hasattr(node, "saved_tensors"):  # views of the output
             node = next((other for other, _ in node.next_functions), None)
         saved: tuple[torch.Tensor, ...] = getattr(node, "saved_tensors", None) or ()
-        if len(saved) < self.slots or saved[0].dim() != 4 or saved[0].stride(0) != self._number:
+        token = saved[0] if len(saved) >= self.slots else torch.empty(0)
+        if token.dtype != torch.int64 or token.numel() != 3 or token[0] != self._number:
             return None
-        chosen = self._programs[saved[0].stride(1)]
+        chosen = self._programs[int(token[1])]
         first = 1 + len(chosen.checked)
         return list(saved[first : first + len(chosen.program.saved_storages)])
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 
 from recompviz.core.steps.allocations import Allocations, read_allocations
-from recompviz.pytorch.internals.autograd import after_backward, backward_runs, keeps_graph
+from recompviz.pytorch.internals.autograd import after_backward, backward_runs, keeps_graph, saved_tensors_are_packed
 from recompviz.pytorch.internals.captures import callers
 from recompviz.pytorch.internals.devices.runtimes import runtime
 from recompviz.pytorch.internals.memory_window import (
@@ -54,6 +54,10 @@ IN_BACKWARD = Flaw(
 LATE = Flaw(
     "a part of the model ran after the backward passes of the step had ended",
     "run the backward pass after all forward passes of the step",
+)
+PACKED = Flaw(
+    "hooks of torch.autograd.graph.saved_tensors_hooks copy what the model saves, so a plan does not say what is kept",
+    "leave them out: a plan recomputes what the total requires",
 )
 RAISED = Flaw("a backward pass raised an error", "a step whose backward pass ends will be recorded")
 OTHER_THREAD = Flaw("the next step ran in another thread", "run all steps in one thread")
@@ -143,7 +147,8 @@ class StepRecorder:
         run.observer = _PassObserver(number, record, self.device, self)
         self.runs.append(record)
         self._open.add(number)
-        run.when_freed = lambda _run: self._ended(number)
+        packed = saved_tensors_are_packed()
+        run.when_freed = lambda _run: self._ended(number, packed)
 
     def other_runs(self, run: Run, saved: int) -> None:
         """Note a run of another compiled model that starts now; ``saved`` are bytes that still other models save."""
@@ -171,9 +176,11 @@ class StepRecorder:
         if not keeps_graph():
             self._ended(number)
 
-    def _ended(self, number: int) -> None:
+    def _ended(self, number: int, packed: bool = False) -> None:
         if number in self._in_backward:
             self.flaw = RAISED
+        if packed and number not in self._trained:  # hooks kept copies
+            self.flaw = self.flaw or PACKED
         if number in self._open:
             self._open.remove(number)
             if not self._open and not self.stopped:
