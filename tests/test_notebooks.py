@@ -115,13 +115,14 @@ def test_a_frozen_output_keeps_what_is_no_widget() -> None:
     ]
 
 
-@pytest.mark.parametrize("path", [*COURSE, HOME / "explore.ipynb"], ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [*COURSE, HOME / "explore.ipynb", HOME / "paper.ipynb"], ids=lambda path: path.stem)
 def test_a_frozen_picture_has_no_ground_of_its_own(path: pathlib.Path) -> None:
     """A white ground would be a bright box in a dark theme."""
     notebook = nbformat.read(path, as_version=4)
     pictures = [
         o.data["image/png"] for c in notebook.cells for o in c.get("outputs", []) if "image/png" in o.get("data", {})
     ]
+    assert pictures
     for picture in pictures:
         content = base64.b64decode(picture)
         assert content[25] == 6, "a PNG with transparency"

@@ -33,6 +33,11 @@ def any_ground_sheet() -> str:
         f".main-svg text{{fill:{GREY}!important}}",
         f".main-svg :is(.gridlayer,.zerolinelayer) path{{stroke:{GREY}!important;stroke-opacity:0.4!important}}",
     ]
+    # figures of results/
+    rules.append(f"svg:has(>.paper) text{{fill:{GREY}!important}}")
+    rules.append(
+        f"svg:has(>.paper) :is(.grid,.axis){{stroke:{GREY}!important}}svg:has(>.paper) .grid{{stroke-opacity:0.4}}"
+    )
     for style, attributes in STYLES.items():
         if style in ON_BOXES:
             continue
