@@ -132,6 +132,7 @@ def _arguments(*arguments: str) -> Iterator[None]:
 
 def reports_of(path: Path, *arguments: str) -> list[MemoryReport]:
     """Run a file that calls :func:`recompviz.debug`, and return its reports."""
+    path = path.resolve()
     found: list[MemoryReport] = []
     original = rv.debug
 
@@ -150,10 +151,11 @@ def reports_of(path: Path, *arguments: str) -> list[MemoryReport]:
             for name in set(sys.modules) - before:  # the next file may have one of the same name
                 if _is_beside(sys.modules[name], path):
                     del sys.modules[name]
+            gc.collect()  # the memory of one file is not that of the next
     return found
 
 
 def _is_beside(module: ModuleType, path: Path) -> bool:
     """Whether a module was imported from the folder of a file."""
     source = getattr(module, "__file__", None)
-    return source is not None and Path(source).parent == path.parent
+    return source is not None and Path(source).resolve().parent == path.parent
