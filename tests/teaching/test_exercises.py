@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 from collections.abc import Callable
 from decimal import Decimal
@@ -16,7 +17,7 @@ import pytest
 
 import recompviz as rv
 from recompviz.core.teaching import record
-from recompviz.core.teaching.answers import read_number, read_plan, read_set
+from recompviz.core.teaching.answers import Feedback, read_number, read_plan, read_set
 from recompviz.core.teaching.judges import even_chain_least_peak, every_plan, without_memory
 from recompviz.core.teaching.questions import MOST_SEQUENCES, sequence_count
 from recompviz.core.teaching.small_graphs import NAMES, even_chain, small_graph
@@ -248,6 +249,14 @@ def test_a_sequence_may_begin_with_the_empty_set_and_end_without_everything() ->
     graph = rv.exercise("2.3").graph
     plans = [read_plan(graph, answer) for answer in (["", "abcd", "abcdef"], ["abcd"], [set(), "abcd"])]
     assert len({plan.masks for plan in plans}) == 1
+
+
+def test_feedback_is_shown_as_text_whatever_the_names_of_the_nodes() -> None:
+    right = Feedback(True, "{a_b, *c*, <d>, $e$} is a lower set.")
+    shown = right._repr_markdown_()
+    assert html.unescape(shown) == repr(right) == "✓ {a_b, *c*, <d>, $e$} is a lower set."
+    assert not set(shown) & set("*_<$")
+    assert rv.exercise("1.1").check("acd")._repr_markdown_() == repr(rv.exercise("1.1").check("acd"))
 
 
 def test_an_unknown_exercise_is_refused_with_the_list_of_names() -> None:

@@ -8,6 +8,7 @@ the answer.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -38,6 +39,10 @@ class Feedback:
 
     def __repr__(self) -> str:
         return f"{'✓' if self.right else '✗'} {self.text}"
+
+    def _repr_markdown_(self) -> str:
+        # a notebook breaks plain text within words; names of nodes may have letters that Markdown reads
+        return re.sub(r"[*_<\[`$~\\]", lambda letter: f"&#{ord(letter[0])};", repr(self))
 
 
 class AnswerError(RecompvizError, ValueError):
