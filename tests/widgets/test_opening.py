@@ -7,6 +7,7 @@ import pytest
 
 from recompviz.core.base.errors import RecompvizError
 from recompviz.core.plans.plan import Plan
+from recompviz.widgets.explorer.explorer_arguments import ExplorerArguments
 from recompviz.widgets.explorer.opening import OpeningExplorer, later_cells_wait, short_text, without_library_frames
 
 
@@ -23,7 +24,7 @@ class Work:
         if self.error:
             raise self.error
         options = {"objectives": ["time"], "baselines": ["chen"], "background": False, "title": "Residual net"}
-        return {"planner": self.lab.planner, "runner": self.lab, "theory": True, **options}
+        return ExplorerArguments(planner=self.lab.planner, runner=self.lab, theory=True, **options)
 
 
 @pytest.fixture

@@ -12,7 +12,8 @@ from recompviz.core.planning.planner import Planner
 from recompviz.core.plans.plan import Plan
 from recompviz.core.reports.run_report import RunReport
 from recompviz.widgets.base.job import Progress
-from recompviz.widgets.explorer.explorer import BASELINES, Explorer
+from recompviz.widgets.explorer.explorer import Explorer
+from recompviz.widgets.explorer.explorer_arguments import BASELINES, ExplorerArguments
 from recompviz.widgets.explorer.opening import OpeningExplorer, is_interactive, without_library_frames
 from recompviz.widgets.explorer.resizing import Subject
 
@@ -146,7 +147,7 @@ def explore(
         return StepExplorer(step_report(model))
     expect_flag(theory, "theory")
 
-    def work(progress: Progress) -> dict[str, Any]:
+    def work(progress: Progress) -> ExplorerArguments:
         progress(2, 100, "loading the tracer")
         from recompviz.pytorch.measuring.calibration import calibrate
         from recompviz.pytorch.measuring.entry import trace
@@ -165,7 +166,7 @@ def explore(
     if is_interactive() if background is None else background:
         return OpeningExplorer(work, f"{type(model).__name__}, training step")
     try:
-        return Explorer(**work(lambda *_: None))
+        return Explorer(**vars(work(lambda *_: None)))
     except Exception as error:
         raise without_library_frames(error) from None
 
@@ -190,7 +191,7 @@ def explorer_of(
     capacity, baselines, theory
         As for :func:`explore`.
     """
-    return Explorer(**arguments_of(traced, before, capacity, baselines, theory))
+    return Explorer(**vars(arguments_of(traced, before, capacity, baselines, theory)))
 
 
 def arguments_of(
@@ -199,21 +200,21 @@ def arguments_of(
     capacity: int | float | str | None,
     baselines: Sequence[str],
     theory: bool,
-) -> dict[str, Any]:
-    """Return the arguments of the Explorer of a trace by name; see :func:`explorer_of`."""
+) -> ExplorerArguments:
+    """Return the arguments of the Explorer of a trace; see :func:`explorer_of`."""
     from recompviz.pytorch.internals.devices.runtimes import runtime
 
-    return {
-        "planner": traced.planner,
-        "runner": None if traced.estimated else TraceRunner(traced),
-        "baselines": baselines,
-        "capacity": runtime(traced.device).total_memory() if capacity is None else capacity,
-        "title": f"{type(traced.model).__name__}, training step",
-        "device": runtime(traced.device).label(),
-        "cost_unit": traced.cost_unit,
-        "theory": theory,
-        "resizer": TraceResizer(traced, before),
-    }
+    return ExplorerArguments(
+        planner=traced.planner,
+        runner=None if traced.estimated else TraceRunner(traced),
+        baselines=baselines,
+        capacity=runtime(traced.device).total_memory() if capacity is None else capacity,
+        title=f"{type(traced.model).__name__}, training step",
+        device=runtime(traced.device).label(),
+        cost_unit=traced.cost_unit,
+        theory=theory,
+        resizer=TraceResizer(traced, before),
+    )
 
 
 def _is_compiled(model: Any) -> bool:

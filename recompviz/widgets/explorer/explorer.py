@@ -17,15 +17,14 @@ import anywidget
 import numpy as np
 import traitlets
 
-from recompviz.core.base.arguments import expect, expect_flag
 from recompviz.core.base.files import write_file
-from recompviz.core.base.units import format_bytes, format_cost, parse_total
+from recompviz.core.base.units import format_bytes, format_cost
 from recompviz.core.exact.solver import Family
 from recompviz.core.graphs.bitsets import bits
 from recompviz.core.graphs.graph import Graph, Name
 from recompviz.core.graphs.pins import check_opposite_pins
-from recompviz.core.planning.planner import Planner, check_objective
-from recompviz.core.plans.baselines import METHODS, existing_baselines
+from recompviz.core.planning.planner import Planner
+from recompviz.core.plans.baselines import existing_baselines
 from recompviz.core.plans.plan import Plan
 from recompviz.core.plans.plan_table import PlanObjective, PlanTable
 from recompviz.core.reports.run_report import RunReport
@@ -36,12 +35,13 @@ from recompviz.widgets.base.page_widget import PageWidget, amount, node_numbers,
 from recompviz.widgets.base.static_output import display_with_picture, image
 from recompviz.widgets.explorer import wire
 from recompviz.widgets.explorer.bound import NO_BOUND, Bound
-from recompviz.widgets.explorer.budgets import affordable_row, budget_bytes, first_choice, fits
+from recompviz.widgets.explorer.budgets import affordable_row, budget_bytes, first_choice
+from recompviz.widgets.explorer.explorer_arguments import BASELINES, OBJECTIVES, ExplorerArguments
 from recompviz.widgets.explorer.joint_wire import packed_joint
 from recompviz.widgets.explorer.picture import picture
 from recompviz.widgets.explorer.questions import Questions, check_solver
 from recompviz.widgets.explorer.resizing import Resizer, Resizing, Subject
-from recompviz.widgets.explorer.runs import WHOLE, Run, Runner, Runs, bounded, run_state
+from recompviz.widgets.explorer.runs import WHOLE, Run, RunHistory, Runner, Runs, run_state
 from recompviz.widgets.explorer.search import Awaited, Chosen, PlanSearch, search_tables
 from recompviz.widgets.explorer.selection import Selection
 from recompviz.widgets.explorer.standalone import standalone_page
@@ -51,9 +51,6 @@ from recompviz.widgets.layout.step_nodes import LabelNumbers
 
 # The trait ``_opening`` of an Explorer whose training step is known.
 DRAWN: dict[str, Any] = {"state": "done", "fraction": 1.0, "text": "", "title": "", "begun": 0.0}
-OBJECTIVES: tuple[PlanObjective, ...] = ("live", "time", "memory")
-# the plan that keeps all is a point of each curve already
-BASELINES = tuple(name for name in METHODS if name != "keep-all")
 
 
 class Explorer(PageWidget):
@@ -188,10 +185,9 @@ class Explorer(PageWidget):
         theory: bool = False,
         resizer: Resizer | None = None,
     ) -> None:
-        expect_flag(theory, "theory")
-        messages = self._prepare(
-            planner,
-            runner,
+        arguments = ExplorerArguments(
+            planner=planner,
+            runner=runner,
             objectives=objectives,
             baselines=baselines,
             background=background,
@@ -200,57 +196,32 @@ class Explorer(PageWidget):
             title=title,
             device=device,
             cost_unit=cost_unit,
+            theory=theory,
             resizer=resizer,
         )
-        super().__init__(**messages, _theory=theory)
+        super().__init__(**self._prepare(arguments))
         self.on_msg(self._on_message)
         self._begin()
 
-    def _prepare(
-        self,
-        planner: Planner,
-        runner: Runner | None = None,
-        *,
-        objectives: Sequence[PlanObjective] = OBJECTIVES,
-        baselines: Sequence[str] = BASELINES,
-        background: bool | None = None,
-        budget: int | float | str | None = None,
-        capacity: int | float | str | None = None,
-        title: str = "training step",
-        device: str | None = None,
-        cost_unit: str = "time units",
-        resizer: Resizer | None = None,
-    ) -> dict[str, Any]:
-        """Check the arguments of the constructor, make the parts of the Explorer, and return the first traits."""
-        expect(
-            planner, Planner, "planner", "a Planner", "write rv.Explorer(rv.Planner(graph)), or rv.explore(model, x, …)"
-        )
-        expect(baselines, (tuple, list), "baselines", "a tuple of names", 'write baselines=("chen",)')
-        for objective in objectives:
-            check_objective(objective)
-        self.planner = planner
-        self.title = title
-        self.cost_unit = cost_unit
-        self.device = planner.device.upper() if device is None else device
-        self._objectives, self._baselines = tuple(objectives), tuple(baselines)
-        self._capacity = None if capacity is None else parse_total(capacity, "capacity")
-        background = not planner.is_quick if background is None else background
-        if background and budget is not None:
-            background = fits(planner.first_plans(), budget)
-        search_now = bool(objectives) and not background
-        first = search_tables(planner, objectives) if search_now else [planner.first_plans()]
-        self._first_choice = first_choice(first[0], budget)
-        self._selection = Selection(planner, _tables_with(planner, first, baselines, search_now), self._on_selection)
-        self._resizing = Resizing(resizer, self._selection, self._tell_sizes, self._show_resized)
-        self._found: dict[Planner, Sequence[PlanTable]] = {planner: first} if search_now else {}
+    def _prepare(self, given: ExplorerArguments) -> dict[str, Any]:
+        """Make the parts of the Explorer, and return the first traits."""
+        self._given, self.planner, self.cost_unit = given, given.planner, given.cost_unit
+        self.title, self.device = given.title, given.device_name
+        search_now = given.searches_now
+        first = search_tables(self.planner, given.objectives) if search_now else [self.planner.first_plans()]
+        self._first_choice = first_choice(first[0], given.budget)
+        shown = _tables_with(self.planner, first, given.baselines, search_now)
+        self._selection = Selection(self.planner, shown, self._on_selection)
+        self._resizing = Resizing(given.resizer, self._selection, self._tell_sizes, self._show_resized)
+        self._found: dict[Planner, Sequence[PlanTable]] = {self.planner: first} if search_now else {}
         self._search: PlanSearch | None = None
         self._bounds = Bound(self._tell_bound)
         self._settling = False
         self._carried: PlanTable | None = None  # plans found at other sizes
-        self._reports: list[tuple[Planner, dict[str, Any]]] = []
-        self._make_parts(runner)
-        self._search_later = bool(objectives) and background
-        return self._first_messages(runner is not None)
+        self._history = RunHistory()
+        self._make_parts(given.runner)
+        self._search_later = given.searches and not search_now
+        return {**self._first_messages(given.runner is not None), "_theory": given.theory}
 
     def _begin(self) -> None:
         """Select the first plan, and start the search for better ones."""
@@ -264,8 +235,8 @@ class Explorer(PageWidget):
         """Make the parts that belong to one planner."""
         selection = self._selection
         self._questions = Questions(self.planner, selection, self._tell_solving, self._send_more)
-        last = self._reports[-1][1]["number"] if self._reports else 0
-        self._run_jobs = None if runner is None else Runs(runner, selection, self._tell_run, self._on_run, last)
+        told = (self._tell_run, self._on_run, self._history.last)
+        self._run_jobs = None if runner is None else Runs(runner, selection, *told)
         self._numbers = LabelNumbers(self.graph)
 
     def _start_bounds(self) -> None:
@@ -283,7 +254,7 @@ class Explorer(PageWidget):
         self._waiting = "first plans; searching for better ones"
         self._search = PlanSearch(
             self.planner,
-            self._objectives,
+            self._given.objectives,
             self._selection,
             self._tell_search,
             self._replace_tables,
@@ -294,7 +265,9 @@ class Explorer(PageWidget):
     def _first_messages(self, can_run: bool) -> dict[str, Any]:
         layout, tables = lay_out(self.graph), self._selection.tables
         return {
-            "_graph": wire.graph_message(self.graph, self.title, self.device, self._capacity, self.cost_unit),
+            "_graph": wire.graph_message(
+                self.graph, self.title, self.device, self._given.capacity_bytes, self.cost_unit
+            ),
             "_layout": wire.layout_message(layout),
             "_mode": layout.mode,
             "_modules": wire.modules_message(self.graph),
@@ -349,18 +322,18 @@ class Explorer(PageWidget):
         first = known or [self._carried]
         with self.hold_sync():
             self.planner, self.cost_unit = planner, subject.cost_unit
-            selection.begin(planner, _tables_with(planner, first, self._baselines, known is not None))
+            selection.begin(planner, _tables_with(planner, first, self._given.baselines, known is not None))
             self._make_parts(subject.runner)
             self._labels = []
             for name, value in self._first_messages(subject.runner is not None).items():
                 setattr(self, name, value)
-            self._runs = self._shown_runs()
+            self._runs = self._history.of(self.planner)
             self._searching = False
             self._waiting = ""
             selection.choose(0, *(first_choice(first[0], None) if budget is None else affordable_row(first[0], budget)))
             self._bounds.stop()
             self._bound = NO_BOUND
-            if self._objectives and known is None:
+            if self._given.objectives and known is None:
                 self._start_search()
             else:
                 self._start_bounds()
@@ -678,14 +651,8 @@ class Explorer(PageWidget):
     def _on_run(self, run: Run, report: RunReport) -> None:
         self.set_trait("runs", (*self.runs, report)[-WHOLE:])
         message = wire.run_message(report, run.number, run.table, run.row, run.predicted)
-        planners = [*(planner for planner, _ in self._reports), self.planner]
-        messages = bounded([*(earlier for _, earlier in self._reports), message])
-        self._reports = list(zip(planners[-len(messages) :], messages, strict=True))
-        self._runs = self._shown_runs()
-
-    def _shown_runs(self) -> list[dict[str, Any]]:
-        """Return the messages about the runs at the size that is shown."""
-        return [message for planner, message in self._reports if planner is self.planner]
+        self._history = self._history.with_run(self.planner, message)
+        self._runs = self._history.of(self.planner)
 
     # ---------------------------------------------------------------- messages from the page
 

@@ -19,12 +19,13 @@ from recompviz.core.base.errors import RecompvizError
 from recompviz.widgets.base.job import Job, Progress, explain
 from recompviz.widgets.base.static_output import CLASS, display_with_picture
 from recompviz.widgets.explorer.explorer import Explorer
+from recompviz.widgets.explorer.explorer_arguments import ExplorerArguments
 
 # What Explorer.__init__ makes from the traced step; code that reads one of these waits for it.
 _PARTS = frozenset(
     (
-        "planner", "title", "cost_unit", "device", "_objectives", "_baselines", "_capacity", "_selection", "_resizing",
-        "_questions", "_run_jobs", "_found", "_search", "_bounds", "_settling", "_carried", "_reports", "_numbers",
+        "planner", "title", "cost_unit", "device", "_given", "_selection", "_resizing",
+        "_questions", "_run_jobs", "_found", "_search", "_bounds", "_settling", "_carried", "_history", "_numbers",
     )
 )  # fmt: skip
 # Folders whose frames are left out of tracebacks.
@@ -36,8 +37,8 @@ class OpeningExplorer(Explorer):
 
     Parameters
     ----------
-    work : callable (progress) → dict
-        Returns the arguments of :class:`Explorer` by name. It runs in a background thread. It should often call
+    work : callable (progress) → ExplorerArguments
+        Returns the arguments of the :class:`Explorer`. It runs in a background thread. It should often call
         ``progress(done, total, text)``, which raises :class:`recompviz.Cancelled` after the user has cancelled.
     title : str
         The title that is shown until the step is traced.
@@ -54,7 +55,7 @@ class OpeningExplorer(Explorer):
         RecompvizError.
     """
 
-    def __init__(self, work: Callable[[Progress], dict[str, Any]], title: str) -> None:
+    def __init__(self, work: Callable[[Progress], ExplorerArguments], title: str) -> None:
         self.error: BaseException | None = None
         self._frames: types.TracebackType | None = None
         self._open = threading.Event()
@@ -107,7 +108,7 @@ class OpeningExplorer(Explorer):
             self._open.set()
         super().close()
 
-    def _on_job(self, job: Job[dict[str, Any]]) -> None:
+    def _on_job(self, job: Job[ExplorerArguments]) -> None:
         title = self._opening["title"]
         if job.cancelled or job.state == "cancelled":
             if self._opening["state"] == "working":
@@ -124,13 +125,10 @@ class OpeningExplorer(Explorer):
             self._opening = opening_state("failed", 0.0, short_text(job.error), title)
             self._open.set()
 
-    def _show_opened(self, arguments: dict[str, Any]) -> None:
-        theory = arguments.pop("theory", False)
+    def _show_opened(self, arguments: ExplorerArguments) -> None:
         with self.hold_sync():
-            messages = self._prepare(**arguments)
-            for name, value in messages.items():
+            for name, value in self._prepare(arguments).items():
                 setattr(self, name, value)
-            self._theory = theory
             self._begin()
             self._opening = {**self._opening, "state": "done", "fraction": 1.0, "text": ""}
 

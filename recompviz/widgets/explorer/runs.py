@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from recompviz.core.planning.planner import Planner
 from recompviz.core.plans.plan import Plan
 from recompviz.core.plans.plan_table import PlanTable
 from recompviz.core.reports.run_report import RunReport
@@ -141,6 +142,35 @@ def run_state(
 ) -> dict[str, Any]:
     """Return the value of the Explorer's trait ``_run``: a dictionary of the parameters. ``wire.md`` explains them."""
     return {"number": number, "state": state, "fraction": fraction, "text": text, "can": can, "offer": offer}
+
+
+@dataclass(frozen=True)
+class RunHistory:
+    """The messages about the runs of an Explorer, at all sizes of its training step; frozen.
+
+    Attributes
+    ----------
+    entries : tuple of (planner, dict)
+        The planner of the size that was run, and an entry of the Explorer's trait ``_runs``; the oldest first. At most
+        200, see :func:`bounded`.
+    """
+
+    entries: tuple[tuple[Planner, dict[str, Any]], ...] = ()
+
+    @property
+    def last(self) -> int:
+        """The number of the newest run; 0 if there is none."""
+        return int(self.entries[-1][1]["number"]) if self.entries else 0
+
+    def with_run(self, planner: Planner, message: dict[str, Any]) -> RunHistory:
+        """Return the history with one more run."""
+        planners = [*(earlier for earlier, _ in self.entries), planner]
+        messages = bounded([*(earlier for _, earlier in self.entries), message])
+        return RunHistory(tuple(zip(planners[-len(messages) :], messages, strict=True)))
+
+    def of(self, planner: Planner) -> list[dict[str, Any]]:
+        """Return the messages about the runs at one size."""
+        return [message for other, message in self.entries if other is planner]
 
 
 def bounded(messages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -23,7 +23,8 @@ from recompviz.widgets.base.job import explain
 from recompviz.widgets.base.page_widget import PageWidget, amount, whole_number
 from recompviz.widgets.base.static_output import display_with_picture, image
 from recompviz.widgets.explorer.budgets import budget_bytes
-from recompviz.widgets.explorer.explorer import BASELINES, Explorer
+from recompviz.widgets.explorer.explorer import Explorer
+from recompviz.widgets.explorer.explorer_arguments import BASELINES
 from recompviz.widgets.explorer.step_picture import step_svg
 from recompviz.widgets.explorer.step_wire import step_message
 
