@@ -103,7 +103,7 @@ def to_top(page: Any) -> None:
 def explorer_pictures(browser: Any, lab: Lab) -> None:
     """Photograph the Explorer after a run, and its graph in the paper's view."""
     page = opened(browser, lab, "explorer.ipynb", RESNET)
-    page.set_default_timeout(120_000)
+    page.set_default_timeout(200_000)
     page.set_viewport_size({"width": 1400, "height": 1000})
     page.locator(".rv-bound path").first.wait_for(state="attached")  # after the search
     budget = page.get_by_label(re.compile("^Budget, typed"))
@@ -134,7 +134,7 @@ def step_picture(browser: Any, lab: Lab) -> None:
     """Photograph the recorded step of a compiled mixture of experts."""
     (lab.folder / "moe.py").write_text(MOE.lstrip(), "utf-8")
     page = opened(browser, lab, "step.ipynb", STEP)
-    page.set_default_timeout(120_000)
+    page.set_default_timeout(200_000)
     page.set_viewport_size({"width": 1260, "height": 1000})
     page.locator(".rv-explorer").first.wait_for()
     page.locator(".rv-tile-value").first.wait_for()
