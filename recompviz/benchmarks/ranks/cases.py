@@ -38,7 +38,7 @@ def reshards(strategy: str, layers: int) -> list[bool]:
 
 @dataclass(frozen=True, eq=False)
 class RankCase:
-    """A model with one batch, its loss, and the modules that are wrapped one by one.
+    """A model with one batch, its loss, and its units: the modules that FSDP2 shards one by one and that have plans.
 
     Attributes
     ----------
@@ -46,7 +46,7 @@ class RankCase:
     inputs, targets : tuple of Tensor
     loss : callable (output, *targets) → scalar
     units : str
-        The pattern of the paths of the wrapped modules.
+        A pattern of the units' dotted paths, such as ``"h.*"``.
     """
 
     model: nn.Module

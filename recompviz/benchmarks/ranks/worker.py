@@ -129,12 +129,13 @@ def _predictions(
 
 
 class Rank:
-    """The training loop of one rank.
+    """The model of one rank, wrapped by a strategy. Its methods run single forward and backward passes.
 
     Parameters
     ----------
     made : RankCase
     strategy : str
+        A name in ``STRATEGIES``.
     plans : sequence of UnitPlan
         Empty for an eager run.
     """

@@ -148,10 +148,11 @@ def is_before(labels, a, b):
 def merge_runs(runs, count, stair, bound, allowed, out, at):
     """Merge the first ``count`` lists of labels into one Pareto front of (t, z, y), and write it to ``out[at:]``.
 
-    Each label is a row (t, x, y, …), and z is max(x, y). Labels that cannot improve on the known curve are left out
-    (:func:`is_useful`). ``allowed`` is the allowed error in quanta, or −1 in an exact search. ``stair`` is scratch
-    memory for rows (z, y, row in ``out`` or −1) of the front so far, by rising z and falling y. Return the row after
-    the last label written.
+    Each label (partial solution) is a row (t, x, y, …), which the docstring of the module explains, and z is max(x, y).
+    Labels that cannot improve on the known curve are left out (:func:`is_useful`). ``allowed`` is the allowed error of
+    t in quanta (integer units of cost), or −1 in an exact search. ``stair`` is scratch memory for the front so far, by
+    rising z and falling y: rows (z, y, row in ``out``), with −1 for a label that was left out. ``runs.first`` is
+    changed. Return the row after the last label written.
     """
     # one function: split into smaller ones, the whole solver took 5 to 15 % longer
     labels, run_first, run_last = runs.labels, runs.first, runs.last

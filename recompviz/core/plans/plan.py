@@ -322,7 +322,7 @@ class Plan:
         return segment_terms(self.graph, self.masks)
 
     def on(self, graph: Graph) -> Plan:
-        """Return the plan that keeps the same nodes, for a graph with other sizes M_v or costs T_v.
+        """Return the plan that keeps the nodes of the same numbers, for a graph with other sizes M_v or costs T_v.
 
         Parameters
         ----------
@@ -337,7 +337,8 @@ class Plan:
         Raises
         ------
         ValueError
-            If the lower sets of the plan are not lower sets of ``graph``.
+            If the lower sets of the plan are no sequence of lower sets of ``graph`` that ends with all nodes. The plan
+            that keeps all nodes can be used for any graph.
         """
         if self.kind == "keep-all":
             return Plan.keep_all(graph)

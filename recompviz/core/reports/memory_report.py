@@ -106,7 +106,7 @@ class MemoryReport:
 
     @property
     def unattributed(self) -> int:
-        """Bytes of the blocks at the peak and outside the step whose origin is not known."""
+        """Bytes of the blocks of unknown origin, among those alive at the peak and those in :attr:`outside`."""
         return sum(row.size for row in (*self.rows, *self.outside) if not row.attributed)
 
     @property

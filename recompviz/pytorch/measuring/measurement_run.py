@@ -1,7 +1,7 @@
-"""Repeated runs of one training step. Each run starts without gradients. The profiler records one of the runs.
+"""Repeated runs of one training step. Each run starts without gradients. The caller chooses which runs are recorded.
 
-The optimizer's step runs without its hooks and without a scheduler's wrapper. The caller restores the state of the
-model afterwards; see :mod:`recompviz.pytorch.internals.state`.
+The optimizer's step runs without its hooks, and without the function that a learning-rate scheduler puts in place of
+``step``. The caller restores the state of the model afterwards; see :mod:`recompviz.pytorch.internals.state`.
 """
 
 from __future__ import annotations

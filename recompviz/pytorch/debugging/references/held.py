@@ -68,8 +68,9 @@ def paths_by_block(
 
     A block is one storage. Blocks with a role are parameters, gradients, buffers, optimizer state, inputs and targets.
     If no path reaches a block directly, the path to a tensor whose autograd graph saved the block is used. Blocks
-    without any path are left out. At most 200 graphs are searched. If ``nodes`` is given, the number of nodes in each
-    graph that outlives the step is added to it; a node counts for the first graph that contains it.
+    without any path are left out. At most 200 autograd graphs are searched. ``nodes``, if given, receives for each
+    tensor that outlives the step the number of autograd nodes in its graph, under the key of its path. A node that is
+    in several graphs counts once, for the graph that is searched first.
     """
     paths: dict[int, list[ReferencePath]] = {}
     with_graph: list[tuple[tuple[bool, bool, int], FoundTensor, ReferencePath]] = []
