@@ -57,7 +57,7 @@ def memory_strips(graph: Graph | str, plans: Mapping[str, Plan | Iterable[Iterab
     Examples
     --------
     >>> memory_strips("uneven chain")
-    Stepper(Memory strips, Live memory over one training step: Step 25 of 25. Keep everything: peak 122. ...)
+    Stepper(Memory strips, Live memory over one training step: Step 25 of 25. Keep everything: peak 122, or ...)
     """
     graph = graph_of(graph)
     if not 0 < len(graph) <= MOST_NODES:

@@ -1,7 +1,7 @@
 // A page of the course as slides, one on the screen at a time. The parts of the page have the slide types of their cells:
 // a "slide" or a "subslide" begins a slide, "notes" are not shown, and all others join the slide before them.
 
-import { html } from "../shared/elements.js";
+import { html, listeners } from "../shared/elements.js";
 
 /** The numbers of the parts on each slide. */
 export function groupSlides(kinds) {
@@ -26,6 +26,7 @@ export function mountSlides(page) {
   const button = page.getElementById("rv-slides");
   if (!button) return;
   const root = page.documentElement;
+  const { listen } = listeners();
   const parts = [...page.querySelectorAll("[data-slide]")];
   const slides = groupSlides(parts.map((part) => part.dataset.slide));
   const bar = html("nav", "rv-slidebar", page.body);
@@ -34,7 +35,7 @@ export function mountSlides(page) {
     const made = html("button", "", bar, sign);
     made.type = "button";
     made.setAttribute("aria-label", name);
-    made.addEventListener("click", act);
+    listen(made, "click", act);
   };
   let at = 0;
   const show = (to) => {
@@ -54,7 +55,7 @@ export function mountSlides(page) {
   const place = html("span", "", bar);
   control("Next slide", "▶", () => show(at + 1));
   control("Leave the slides", "✕", leave);
-  button.addEventListener("click", () => show(at));
+  listen(button, "click", () => show(at));
   // before the lessons, which keep some keys for themselves
   const turnOrLeave = (event) => {
     if (!root.classList.contains("rv-slides") || event.ctrlKey || event.metaKey || event.altKey) return;
@@ -65,7 +66,7 @@ export function mountSlides(page) {
       show(at + turn);
     } else if (event.key === "Escape") leave();
   };
-  page.addEventListener("keydown", turnOrLeave, true);
+  listen(page, "keydown", turnOrLeave, { capture: true });
   const asked = /^#slide-(\d+)$/.exec(location.hash);
   if (asked) show(Number(asked[1]) - 1);
 }
