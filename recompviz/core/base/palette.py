@@ -32,6 +32,10 @@ CATEGORIES = {
     "OTHER": "#9aa0a6",
 }
 
+#: Colours of pictures without a ground: text and lines, and what covers a part of a chart. The text has nearly the same
+#: contrast to white and to the ground of JupyterLab's dark theme, #111111.
+ON_ANY_PAGE = {"text": "#7a7a7a", "veil": "#b4bac2"}
+
 LIGHT = {
     # text and surfaces
     "text": "#1f2328", "muted": "#59636e", "surface": "#ffffff", "raised": "#ffffff", "quiet": "#f3f5f8",

@@ -6,14 +6,12 @@ grey. Filled boxes, bars and the text on them keep the colours of the light them
 
 from __future__ import annotations
 
-from recompviz.core.base.palette import LIGHT
+from recompviz.core.base.palette import LIGHT, ON_ANY_PAGE
 from recompviz.widgets.base.styles import STYLES
 
-#: Grey with nearly the same contrast to white and to the ground of JupyterLab's dark theme, #111111.
-GREY = "#7a7a7a"
+GREY, VEIL = ON_ANY_PAGE["text"], ON_ANY_PAGE["veil"]
 #: Styles of texts that lie on filled boxes.
 ON_BOXES = ("name", "name-gone", "cell-text", "cell-text-muted")
-VEIL = "#b4bac2"
 
 
 def any_ground_sheet() -> str:
