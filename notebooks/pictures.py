@@ -87,8 +87,8 @@ def shoot(page: Any, name: str, first: str, last: str) -> None:
 def wear(page: Any, theme: str) -> None:
     """Choose a theme of JupyterLab in its menu."""
     page.get_by_role("menuitem", name="Settings", exact=True).click()
-    page.get_by_role("menuitem", name="Theme", exact=True).hover()
-    page.get_by_role("menuitem", name=f"JupyterLab {theme}", exact=True).click()
+    page.locator(".lm-Menu-itemLabel", has_text=re.compile("^Theme$")).hover()
+    page.locator(".lm-Menu-itemLabel", has_text=re.compile(f"^JupyterLab {theme}$")).click()
     page.wait_for_timeout(1500)
     page.locator(".rv-explorer").first.scroll_into_view_if_needed()
 

@@ -5,8 +5,8 @@
 
 export const ROW_GAP = 22;
 export const LANE = 6; // between skip connections above a row
-// a box longer than this, as a multiple of the window, is broken
-const WRAP = 1.18;
+// A box longer than this, as a multiple of the window, is broken, so that its labels are drawn at full size.
+const WRAP = 1.05;
 const LEAST_WRAP = 700;
 const LINE_HEIGHT = 62;
 const U_GAP = 60; // between the sides of a U
@@ -83,7 +83,7 @@ function scaleOf(box, parts, view) {
 function textBreaks({ widths, gapAfter, spans }, view) {
   const total = widths.reduce((sum, w, r) => sum + w + gapAfter[r], 0);
   const most = Math.max(LEAST_WRAP, WRAP * view.width, Math.sqrt((total * LINE_HEIGHT * view.width) / view.height));
-  if (total <= most * 1.15) return { starts: [0] };
+  if (total <= most) return { starts: [0] };
   const target = total / Math.ceil(total / most);
   const crossing = new Int32Array(widths.length + 1);
   for (const [from, to] of spans) {
