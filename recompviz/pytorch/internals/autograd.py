@@ -111,6 +111,7 @@ def after_backward(function: Callable[[], None]) -> None:
 def _look_later() -> None:
     timer = threading.Timer(_LOOK_SECONDS, _look)
     timer.daemon = True
+    _timers.append(timer)
     timer.start()
 
 
@@ -125,6 +126,8 @@ def _when_engine_returned(_argument: object) -> int:
     if not backward_runs():
         functions = list(_waiting)
         _waiting.clear()
+        while _timers:
+            _timers.pop().cancel()  # Python warns of a fork beside other threads
         for function in functions:
             function()
     return 0
@@ -133,6 +136,7 @@ def _when_engine_returned(_argument: object) -> int:
 # seconds between two looks at a backward pass that has not called back
 _LOOK_SECONDS = 0.05
 _waiting: list[Callable[[], None]] = []
+_timers: list[threading.Timer] = []
 _call_waiting = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p)(_when_engine_returned)
 _add_pending_call = functools.partial(ctypes.pythonapi.Py_AddPendingCall, _call_waiting, None)
 
