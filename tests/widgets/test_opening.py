@@ -122,6 +122,7 @@ def test_a_notebook_shows_the_shell_at_once_and_keeps_the_final_plan_as_a_pictur
     shown = Shown(monkeypatch)
     explorer._ipython_display_()
     assert "application/vnd.jupyter.widget-view+json" in shown.bundles[0]
+    assert shown.bundles[0]["text/plain"] == "Residual net: run this cell to use the Explorer"
     assert "Residual net" in shown.pictures[0]
     assert "<img" not in shown.pictures[0]
     work.go.set()

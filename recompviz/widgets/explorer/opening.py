@@ -159,7 +159,9 @@ class OpeningExplorer(Explorer):
             return super()._repr_mimebundle_(**kwargs)
         bundle = super(Explorer, self)._repr_mimebundle_(**kwargs)
         data, metadata = bundle if isinstance(bundle, tuple) else (bundle or {}, {})
-        return {**data, "text/plain": repr(self)}, metadata
+        # a saved notebook shows this text for as long as no kernel runs, so it must not name the phase of today
+        text = f"{self._opening['title']}: run this cell to use the Explorer"
+        return {**data, "text/plain": text}, metadata
 
     def _image(self) -> str:
         if self.opened:

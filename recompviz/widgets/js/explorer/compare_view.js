@@ -1,6 +1,7 @@
 // Two plans compared: the values that only one of them keeps. Mirrors recompviz/core/plans/comparison.py.
 
 import { html, listeners, setText } from "../shared/elements.js";
+import { costUnit } from "./header.js";
 import { formatBytes, formatCost, formatPercent } from "../shared/units.js";
 import { keepMask, rowFor } from "../data/plan_table.js";
 import { signedBytes } from "./gap_view.js";
@@ -65,8 +66,8 @@ export function makeCompareView(parent, graph, actions, id) {
     parent,
     [
       { name: "value", fill: (cell, row) => linkCell(cell, graph.nodes[row.node].key, () => actions.select(row.node)) },
-      { name: "size Mᵥ", className: "rv-number-cell", fill: (cell, row) => cell.append(formatBytes(row.bytes)) },
-      { name: "cost Tᵥ", className: "rv-number-cell", fill: (cell, row) => cell.append(formatCost(row.time)) },
+      { name: "size", className: "rv-number-cell", fill: (cell, row) => cell.append(formatBytes(row.bytes)) },
+      { name: costUnit(graph.timeUnit).time ? `time, ${costUnit(graph.timeUnit).unit}` : "cost", className: "rv-number-cell", fill: (cell, row) => cell.append(formatCost(row.time)) },
       { name: "this plan", fill: (cell, row) => stateChip(cell, row.here) },
       { name: "the other", fill: (cell, row) => stateChip(cell, row.there) },
     ],
