@@ -1,8 +1,8 @@
 """Make the pictures of the README: ``python notebooks/pictures.py [explorer] [step]``, without arguments all.
 
 A JupyterLab on this machine runs the cells below, and Chromium without a window photographs the view in light and dark.
-The numbers in the pictures are measured on this machine. Run it when the look of the Explorer has changed, on a machine
-with no other load: the pictures show times.
+The times of operators in the pictures are measured on this machine, so run it on a machine with no other load, when the
+look of the Explorer has changed.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def to_top(page: Any) -> None:
 
 
 def explorer_pictures(browser: Any, lab: Lab) -> None:
-    """Photograph the Explorer after a run, and its graph in the paper's view."""
+    """Photograph the Explorer, and its graph in the paper's view."""
     page = opened(browser, lab, "explorer.ipynb", RESNET)
     page.set_default_timeout(200_000)
     page.set_viewport_size({"width": 1400, "height": 1000})
@@ -109,8 +109,6 @@ def explorer_pictures(browser: Any, lab: Lab) -> None:
     budget = page.get_by_label(re.compile("^Budget, typed"))
     budget.fill("500 MiB")
     budget.press("Enter")
-    page.get_by_role("button", name="Run on CPU").click()
-    page.locator(".rv-badge-ok").wait_for()
     for theme in ("Light", "Dark"):
         wear(page, theme)
         to_top(page)
