@@ -1,14 +1,17 @@
 """What a page sends cannot break a widget, and observers cannot stop the search."""
 
+import contextlib
 import json
+import signal
 import threading
 
 import numpy as np
 import pytest
+import traitlets
 
 from recompviz.core.base.errors import FileError
 from recompviz.widgets.base import assets
-from recompviz.widgets.base.page_widget import amount, node_numbers, whole_number
+from recompviz.widgets.base.page_widget import PageWidget, amount, node_numbers, whole_number
 from recompviz.widgets.explorer.explorer import Explorer
 from recompviz.widgets.explorer.step_explorer import StepExplorer
 from recompviz.widgets.lessons.set_playground import Playground
@@ -260,3 +263,36 @@ def test_lessons_take_only_what_they_have():
     for content in ({"type": "edit"}, {"type": "edit", "verb": "node"}, {"type": "edit", "verb": "node", "name": []}):
         custom(playground, content)
         assert playground._problem
+
+
+class Held(PageWidget):
+    """A widget of which one thread holds changes back."""
+
+    first, second = traitlets.Int().tag(sync=True), traitlets.Int().tag(sync=True)
+
+
+def test_a_thread_that_holds_changes_back_does_not_hold_those_of_another():
+    widget, told = Held(), []
+    widget.observe(lambda change: told.append((change["name"], change["new"])))
+    other = threading.Thread(target=lambda: setattr(widget, "second", 2))
+    with contextlib.suppress(KeyboardInterrupt), widget.hold_trait_notifications(), widget.hold_sync():
+        widget.first = 1
+        other.start()
+        other.join()
+        assert told == [("second", 2)]
+        raise KeyboardInterrupt
+    assert told == [("second", 2), ("first", 1)]
+    widget.first = 3
+    assert told[-1] == ("first", 3)
+
+
+def test_an_interrupt_waits_until_the_state_of_a_page_is_taken(monkeypatch):
+    widget, told = Held(), []
+    monkeypatch.setattr(Held, "page_traits", ("first", "second"))
+    monkeypatch.setattr(Held, "from_page", lambda _self, _name, value, _state: value)
+    widget.observe(
+        lambda change: (signal.raise_signal(signal.SIGINT), told.append(change["name"])), ["first", "second"]
+    )
+    with pytest.raises(KeyboardInterrupt):
+        widget.set_state({"first": 1, "second": 2})
+    assert told == ["first", "second"]

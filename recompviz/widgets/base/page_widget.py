@@ -6,13 +6,45 @@ value that is not taken is answered with the kernel's own value, so that the pag
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import anywidget
 
+from recompviz.widgets.base.interrupts import uninterrupted
+
 # a larger number is not exact in JavaScript
 _MOST = 2**53
+
+
+class _OfThread:
+    """An attribute with a value of its own in each thread.
+
+    Parameters
+    ----------
+    default : callable (owner) → object
+        Returns the value in a thread that has set none.
+    """
+
+    def __init__(self, default: Callable[[Any], Any]) -> None:
+        self._default = default
+
+    def __set_name__(self, _owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, owner: Any, _kind: type | None = None) -> Any:
+        if owner is None:
+            return self
+        values = vars(owner).get(f"{self._name} by thread", {})
+        thread = threading.get_ident()
+        return values[thread] if thread in values else self._default(owner)
+
+    def __set__(self, owner: Any, value: Any) -> None:
+        vars(owner).setdefault(f"{self._name} by thread", {})[threading.get_ident()] = value
+
+    def __delete__(self, owner: Any) -> None:
+        vars(owner).get(f"{self._name} by thread", {}).pop(threading.get_ident(), None)
 
 
 class PageWidget(anywidget.AnyWidget):
@@ -56,14 +88,21 @@ class PageWidget(anywidget.AnyWidget):
                 except (LookupError, TypeError, ValueError):
                     del state[name]
                     refused.append(name)
-        if accepted:
-            self.take_state(accepted)
-        if refused:
-            self.send_state(refused)
+        with uninterrupted():  # an interrupt would lose notifications that wait for the end of the change
+            if accepted:
+                self.take_state(accepted)
+            if refused:
+                self.send_state(refused)
 
     def take_state(self, state: dict[str, Any]) -> None:
         """Set traits to checked values that a page has sent."""
         super().set_state(state)
+
+    # traitlets and ipywidgets hold changes back in all threads, by these attributes. A change that a background thread
+    # makes meanwhile could be lost, and the page would keep an old value. Here each thread has its own.
+    _cross_validation_lock = _OfThread(lambda _widget: False)
+    _holding_sync = _OfThread(lambda _widget: False)
+    notify_change: Any = _OfThread(lambda widget: super(PageWidget, widget).notify_change)  # noqa: UP008
 
     def _handle_msg(self, msg: Any) -> None:
         content = msg.get("content") if isinstance(msg, Mapping) else None
