@@ -15,6 +15,7 @@ from recompviz.benchmarks.causes.healthy import HEALTHY
 from recompviz.benchmarks.causes.planted import PLANTED
 from recompviz.benchmarks.causes.reported import REPORTED
 from recompviz.benchmarks.causes.trial import run, tried
+from recompviz.benchmarks.causes.unseen import UNSEEN
 from recompviz.core.reports.source_line import SourceLine
 from recompviz.pytorch.debugging.references.cycles import collected
 from recompviz.pytorch.debugging.source_text import assignment_line, call_line, last_use
@@ -28,6 +29,9 @@ CHOSEN = (
     "adapters are trained, the base layers still require gradients",
     "the last error is stored, the retry comes after the except block",
     "hooks keep the layers' last outputs in a dict",
+    "a mask in int64 is multiplied with hidden states",
+    "Adam keeps the state of a trunk that is frozen later",
+    "a memory of keys is carried from segment to segment",
     *(
         pytest.param(name, marks=pytest.mark.slow)
         for name in (
@@ -42,15 +46,15 @@ CHOSEN = (
 
 
 def test_a_hundred_scripts_are_planted_and_a_third_of_them_are_healthy() -> None:
-    names = [script.name for script in (*PLANTED, *REPORTED, *HEALTHY)]
+    names = [script.name for script in (*PLANTED, *REPORTED, *UNSEEN, *HEALTHY)]
     assert len(names) == len(set(names)) >= 100
     assert len(HEALTHY) >= 35
-    assert all(script.cause and script.line for script in (*PLANTED, *REPORTED))
+    assert all(script.cause and script.line for script in (*PLANTED, *REPORTED, *UNSEEN))
 
 
 @pytest.mark.parametrize("name", CHOSEN)
 def test_the_advice_of_a_planted_script_lowers_the_peak_as_promised(name: str) -> None:
-    trial = tried(next(script for script in (*PLANTED, *REPORTED) if script.name == name))
+    trial = tried(next(script for script in (*PLANTED, *REPORTED, *UNSEEN) if script.name == name))
     assert trial.right, trial.text
     assert trial.after is not None
     assert trial.promised

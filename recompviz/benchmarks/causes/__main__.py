@@ -21,6 +21,7 @@ from recompviz.benchmarks.causes.healthy import HEALTHY
 from recompviz.benchmarks.causes.planted import PLANTED
 from recompviz.benchmarks.causes.reported import REPORTED
 from recompviz.benchmarks.causes.trial import reports_of, tried
+from recompviz.benchmarks.causes.unseen import UNSEEN
 from recompviz.core.base.units import format_bytes
 
 
@@ -35,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _show(file)
         return 0
     trials = []
-    for script in (*PLANTED, *REPORTED, *HEALTHY):
+    for script in (*PLANTED, *REPORTED, *UNSEEN, *HEALTHY):
         if options.only in script.name:
             trials.append(tried(script))
             print(trials[-1].text, flush=True)

@@ -524,6 +524,91 @@ def step():
     opt.step()
 debug(step)
 """,
+    "conflicting gradients of two tasks, from one retained graph": """
+trunk, a, b = nn.Sequential(nn.Linear(64, 256), nn.Tanh(), nn.Linear(256, 256), nn.Tanh()), nn.Linear(256, 4), nn.Linear(256, 1)
+x, y, z = torch.randn(256, 64), torch.randint(4, (256,)), torch.randn(256, 1)
+shared, opt = list(trunk.parameters()), torch.optim.SGD([*trunk.parameters(), *a.parameters(), *b.parameters()], 0.1)
+def step():
+    opt.zero_grad()
+    h = trunk(x)
+    la, lb = F.cross_entropy(a(h), y), F.mse_loss(b(h), z)
+    ga = torch.autograd.grad(la, shared, retain_graph=True)
+    gb = torch.autograd.grad(lb, shared, retain_graph=True)
+    dot = sum((u * v).sum() for u, v in zip(ga, gb))
+    (la + lb if dot > 0 else la).backward()
+    opt.step()
+debug(step)
+""",
+    "a checkpoint around each transformer layer": """
+from torch.utils.checkpoint import checkpoint
+layers = nn.ModuleList([nn.TransformerEncoderLayer(64, 4, 256, batch_first=True) for _ in range(3)])
+emb, head, ids = nn.Embedding(200, 64), nn.Linear(64, 200), torch.randint(200, (8, 64))
+opt = torch.optim.AdamW([*layers.parameters(), *emb.parameters(), *head.parameters()])
+def step():
+    h = emb(ids)
+    for layer in layers:
+        h = checkpoint(layer, h, use_reentrant=False)
+    loss = F.cross_entropy(head(h).flatten(0, 1), ids.flatten())
+    opt.zero_grad(); loss.backward(); opt.step()
+debug(step)
+""",
+    "second-order gradients of inner steps (MAML)": """
+net = nn.Sequential(nn.Linear(16, 128), nn.Tanh(), nn.Linear(128, 1))
+opt = torch.optim.Adam(net.parameters())
+tasks = [(torch.randn(64, 16), torch.randn(64, 1), torch.randn(64, 16), torch.randn(64, 1)) for _ in range(3)]
+def step():
+    opt.zero_grad()
+    for x, y, new_x, new_y in tasks:
+        fast = dict(net.named_parameters())
+        for _ in range(3):
+            loss = F.mse_loss(torch.func.functional_call(net, fast, (x,)), y)
+            grads = torch.autograd.grad(loss, list(fast.values()), create_graph=True)
+            fast = {n: p - 0.1 * g for (n, p), g in zip(fast.items(), grads)}
+        (F.mse_loss(torch.func.functional_call(net, fast, (new_x,)), new_y) / len(tasks)).backward()
+    opt.step()
+debug(step)
+""",
+    "three tasks take their backward passes through one trunk": LAYERS
+    + """
+trunk, heads, x = layers(128, 4), nn.ModuleList([nn.Linear(128, 4) for _ in range(3)]), torch.randn(256, 128)
+def step():
+    h = trunk(x)
+    for head in heads:
+        head(h).square().mean().backward(retain_graph=head is not heads[-1])
+    trunk.zero_grad(); heads.zero_grad()
+debug(step)
+""",
+    "momentum contrast with a queue of keys": """
+import copy
+q = nn.Sequential(nn.Linear(64, 256), nn.ReLU(), nn.Linear(256, 64))
+k = copy.deepcopy(q).requires_grad_(False)
+keys, at = F.normalize(torch.randn(2048, 64), dim=1), 0
+opt, x = torch.optim.SGD(q.parameters(), 0.1, momentum=0.9), torch.randn(256, 64)
+def step():
+    global at
+    with torch.no_grad():
+        for a, b in zip(q.parameters(), k.parameters()): b.lerp_(a, 0.01)
+        new = F.normalize(k(x + 0.1 * torch.randn_like(x)), dim=1)
+    z = F.normalize(q(x), dim=1)
+    logits = torch.cat([(z * new).sum(1, keepdim=True), z @ keys.t()], 1) / 0.2
+    loss = F.cross_entropy(logits, torch.zeros(256, dtype=torch.long))
+    opt.zero_grad(); loss.backward(); opt.step()
+    keys[at : at + 256] = new
+    at = (at + 256) % 2048
+debug(step)
+""",
+    "a data set in memory, read through a loader": """
+from torch.utils.data import TensorDataset, DataLoader
+loader = iter(DataLoader(TensorDataset(torch.randn(6000, 3, 16, 16), torch.randint(10, (6000,))), batch_size=32, shuffle=True))
+net = nn.Sequential(nn.Conv2d(3, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(16 * 64, 10))
+opt = torch.optim.AdamW(net.parameters())
+def step():
+    x, y = next(loader)
+    opt.zero_grad()
+    F.cross_entropy(net(x), y).backward()
+    opt.step()
+debug(step)
+""",
 }
 
 HEALTHY = tuple(Script(name, source) for name, source in _SOURCES.items())

@@ -52,7 +52,8 @@ def _how(top: Finding) -> str:
 def _nothing_wasted(report: MemoryReport) -> str:
     category, size = next(iter(report.by_category.items()))
     share = f" ({size / report.peak:.0%})" if report.peak else ""
-    largest = f"{category.label} take the most, {format_bytes(size)} of {format_bytes(report.peak)}{share}"
+    verb = "take" if category.label.endswith("s") else "takes"
+    largest = f"{category.label} {verb} the most, {format_bytes(size)} of {format_bytes(report.peak)}{share}"
     if report.advice:
         return f"Nothing looks wasted; {largest}. To lower the peak: {report.advice[0].text}."
     return f"Nothing looks wasted; {largest}."

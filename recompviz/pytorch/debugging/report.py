@@ -10,6 +10,7 @@ from recompviz.core.reports.ranking import ranked
 from recompviz.core.steps.joint import Category
 from recompviz.pytorch.debugging.causes.all_causes import ordinary_findings, surprising_findings
 from recompviz.pytorch.debugging.causes.process_memory import (
+    frozen_state,
     growing_graphs,
     left_gradients,
     outside_rows,
@@ -57,6 +58,7 @@ def report_of(peak: PeakState, title: str) -> MemoryReport:
     found = [
         *surprising_findings(peak, live),
         *left_gradients(peak, fixed),
+        *frozen_state(peak, fixed),
         *untouched_memory(peak, total),
         *growing_graphs(peak),
     ]

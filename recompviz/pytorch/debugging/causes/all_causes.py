@@ -12,12 +12,13 @@ from collections import defaultdict
 from recompviz.core.reports.findings import Finding
 from recompviz.core.steps.joint import Category
 from recompviz.pytorch.debugging.causes.copies import full_precision_copies, out_of_place, pinned_bases
-from recompviz.pytorch.debugging.causes.graphs import recomputed_too_early, retained_graph
+from recompviz.pytorch.debugging.causes.graphs import recomputed_too_early, recurrent_passes, retained_graph
 from recompviz.pytorch.debugging.causes.large_encodings import (
     cat_caches,
     log_softmax_over_vocabulary,
     one_hot,
     repeated_values,
+    wide_masks,
 )
 from recompviz.pytorch.debugging.causes.large_results import (
     attention_matrices,
@@ -39,10 +40,12 @@ CAUSES = (
     held_references,
     unexplained_growth,
     retained_graph,
+    recurrent_passes,
     graph_without_backward,
     summed_losses,
     unstepped_gradients,
     one_hot,
+    wide_masks,
     repeated_values,
     log_softmax_over_vocabulary,
     cat_caches,

@@ -1,12 +1,14 @@
 """Causes of memory at the peak: autograd graphs.
 
-A graph is retained, or a checkpoint recomputes many values.
+A graph is retained, every backward pass runs through the graphs of the passes before it, or a checkpoint recomputes
+many values.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
+from itertools import pairwise
 
 from recompviz.core.reports.findings import Finding
 from recompviz.core.reports.source_line import SourceLine
@@ -19,14 +21,27 @@ from recompviz.pytorch.debugging.causes.shared import (
     largest_of,
     peak_reduction,
 )
+from recompviz.pytorch.debugging.causes.unneeded_gradients import dead_operators
 from recompviz.pytorch.debugging.peak.description import blocks_and_bytes, operator_name, saved_for
 from recompviz.pytorch.debugging.peak.peak_state import PeakState
 from recompviz.pytorch.debugging.recorder.recording import LiveBlock
 
+RECURRENT = "every backward pass runs through the earlier ones"
+
+# the smallest number of backward passes that make a recurrence
+LEAST_PASSES = 3
+# a checkpoint is no surprise if at most this share of all recomputed bytes is alive at once
+LARGE_SHARE = 0.5
+
 
 def retained_graph(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
-    """Yield a finding if a graph was retained, so that autograd nodes keep saved values after their backward ran."""
-    members = [(i, live) for i, live in rows if not has_role(live) and peak.retained(live)]
+    """Yield a finding if a graph was retained, so that autograd nodes keep saved values after their backward ran.
+
+    Blocks that a variable or another object holds too are left out: they would stay without the graph.
+    """
+    members = [
+        (i, live) for i, live in rows if not has_role(live) and peak.retained(live) and not _held_directly(peak, live)
+    ]
     if not members:
         return
     steps = peak.recording.steps
@@ -46,13 +61,103 @@ def retained_graph(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
     )
 
 
+def _held_directly(peak: PeakState, live: LiveBlock) -> bool:
+    return any(not path.through_graph for path in peak.paths_to(live))
+
+
+def recurrent_passes(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
+    """Yield a finding if each backward pass of a step runs again through the graphs of all passes before it.
+
+    This happens if a state is carried from one part to the next with its graph, as in truncated backpropagation through
+    time without ``detach``. Passes that share one graph, such as those of several tasks, run through the same nodes
+    each time; here the number of nodes that run again rises from pass to pass. Passes that are differentiated again
+    are left out.
+    """
+    passes = _backward_passes(peak)
+    again = [len(before.keys() & after.keys()) for before, after in pairwise(passes)]
+    if len(passes) < LEAST_PASSES or any(after <= before for before, after in pairwise([0, *again])):
+        return
+    ends: dict[int, int] = {}  # node → the last operator of the first pass that runs it
+    for nodes in passes:
+        end = max(nodes.values())
+        for sequence in nodes:
+            ends.setdefault(sequence, end)
+    repeated = {s for before, after in pairwise(passes) for s in before.keys() & after.keys()}
+    members = [
+        (i, live)
+        for i, live in rows
+        if not has_role(live) and any(s.sequence in repeated and ends[s.sequence] < peak.at for s in peak.waiting(live))
+    ]
+    if not members:
+        return
+    recording = peak.recording
+    freed = {
+        i: max(ends[saved.sequence] for saved in block.saved) + 1
+        for i, number in enumerate(recording.block_of)
+        if number >= 0
+        and not (block := recording.blocks[number]).role
+        and block.saved
+        and all(saved.sequence in ends for saved in block.saved)
+    }
+    again_run = frozenset(
+        op.number
+        for op in peak.operators[peak.start : peak.end]
+        if op.phase is Phase.BACKWARD and op.number > ends.get(op.sequence, op.number)
+    )
+    gone = dead_operators(peak, set(again_run))
+    removed = {
+        i
+        for i, n in enumerate(recording.block_of)
+        if n >= 0 and not recording.blocks[n].role and recording.blocks[n].maker in gone
+    }
+    lines = (recording.steps.backward_lines.get(n) for n in sorted(passes[-1].values()))
+    yield finding(
+        peak,
+        RECURRENT,
+        members,
+        f"{len(passes)} backward passes: the last one runs again through {again[-1]} nodes of the passes before it, "
+        f"for which {blocks_and_bytes(len(members), bytes_of(members))} are kept",
+        "if gradients are to end at the part that is trained, detach what is carried into the next part "
+        "(`state = state.detach()`) and call backward without retain_graph",
+        next((line for line in lines if line is not None), None),
+        avoidable=max(recording.allocations.peak - recording.peak_without(freed, removed), 0),
+        verified=True,
+    )
+
+
+def _backward_passes(peak: PeakState) -> list[dict[int, int]]:
+    """Return, for each backward pass of the step, the autograd nodes that ran, each with its last operator.
+
+    A forward operator ends a pass. The result is empty if a pass makes a graph of its own.
+    """
+    passes: list[dict[int, int]] = []
+    running = False
+    for op in peak.operators[peak.start : peak.end]:
+        if op.phase is Phase.BACKWARD and op.node:
+            if op.grad_enabled:
+                return []
+            if not running:
+                passes.append({})
+            running = True
+            passes[-1][op.sequence] = op.number
+        elif op.phase is Phase.FORWARD:
+            running = False
+    return passes
+
+
 def recomputed_too_early(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
     """Yield a finding for each checkpoint that recomputes much more than the other checkpoints keep.
 
     If checkpoints have the best length, about as much is recomputed as kept. A checkpoint is reported if at least three
     of its recomputed blocks are alive at the peak, with more than twice the bytes that are kept. All these blocks
-    except the largest count as avoidable.
+    except the largest count as avoidable. It is no surprise if it is one of several: half of what all checkpoints of
+    the step recompute is not alive at the peak. That is how a checkpoint around each block works.
     """
+    recomputed = sum(
+        peak.recording.rounded(block.size)
+        for block in peak.blocks
+        if block.step == peak.step and block.maker >= 0 and peak.operators[block.maker].phase is Phase.RECOMPUTE
+    )
     kept = sum(live.size for _, live in rows if _kept(peak, live))
     groups: dict[SourceLine, LiveRows] = defaultdict(list)
     for i, live in rows:
@@ -72,6 +177,7 @@ def recomputed_too_early(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
             f"checkpoint shorter parts: about {max(2, round(len(members) ** 0.5))} instead of one",
             line,
             avoidable=size - largest_of(members).size,
+            surprising=size > LARGE_SHARE * recomputed,
         )
 
 

@@ -1,7 +1,7 @@
 """Causes of memory at the peak: values written out in a larger form than their readers need.
 
-They are one-hot encodings, values repeated along a dimension, log-probabilities of a whole vocabulary, and caches that
-``torch.cat`` copies whenever they grow.
+They are one-hot encodings, masks of numbers, values repeated along a dimension, log-probabilities of a whole
+vocabulary, and caches that ``torch.cat`` copies whenever they grow.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from recompviz.pytorch.debugging.recorder.recording import LiveBlock
 from recompviz.pytorch.debugging.recorder.watched import Operand, Operator
 
 ONE_HOT = "one-hot encoding in int64"
+WIDE_MASK = "mask of numbers instead of bool"
 REPEATED = "value repeated instead of broadcast"
 LOG_SOFTMAX = "log-softmax over the vocabulary, of which one number a row is used"
 CAT_CACHE = "cache copied by torch.cat whenever it grows"
@@ -39,6 +40,8 @@ LEAST_CLASSES = 256
 LEAST_REPEATS = 2
 # smallest number of copies in a chain of torch.cat
 LEAST_COPIES = 3
+# operators that pass a mask on unchanged
+_PASSES = ("view", "unsqueeze", "expand", "detach", "alias", "_unsafe_view", "slice", "t", "transpose", "permute")
 
 
 def one_hot(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
@@ -90,6 +93,54 @@ def _made_by_one_hot(peak: PeakState, number: int, line: SourceLine | None) -> b
 def _readers(peak: PeakState, live: LiveBlock) -> list[Operator]:
     reads = peak.reads.get(live.block.number, []) if live.block is not None else []
     return [peak.operators[n] for n in reads if n < peak.end]
+
+
+def wide_masks(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
+    """Yield a finding for each line that casts a bool mask to a wider dtype, with which it is only multiplied."""
+    recording = peak.recording
+    lines: dict[SourceLine | None, LiveRows] = defaultdict(list)
+    for i, live in rows:
+        if live.block is not None and not has_role(live) and peak.age(live) == 0 and _is_wide(peak, live.block.number):
+            lines[live.operator.line if live.operator is not None else None].append((i, live))
+    for line, members in lines.items():
+        resized = {
+            i: recording.rounded(elements_of(recording.blocks[number].operand))
+            for i, number in enumerate(recording.block_of)
+            if number >= 0
+            and recording.blocks[number].step == peak.step
+            and _is_wide(peak, number)
+            and peak.operators[recording.blocks[number].maker].line == line
+        }
+        largest = max(members, key=lambda row: row[1].size)[1]
+        assert largest.block is not None
+        dtype = largest.block.operand.dtype
+        yield finding(
+            peak,
+            WIDE_MASK,
+            members,
+            f"{blocks_and_bytes(len(members), bytes_of(members))} of zeros and ones in {dtype}, "
+            f"{item_bytes(largest.block.operand)} bytes each; they are only multiplied",
+            "leave out the cast: a product accepts the mask in bool, 1 byte each",
+            line,
+            avoidable=max(recording.allocations.peak - recording.peak_without({}, resized=resized), 0),
+            verified=True,
+        )
+
+
+def _is_wide(peak: PeakState, number: int) -> bool:
+    """Return whether a block is the cast of a bool mask, and all that reads it are products with other values."""
+    block = peak.blocks[number]
+    op = peak.operators[block.maker] if block.maker >= 0 else None
+    if op is None or op.phase is not Phase.FORWARD or op.short != "_to_copy" or not op.reads:
+        return False
+    if op.reads[0].dtype != "bool" or elements_of(op.reads[0]) != elements_of(block.operand):
+        return False
+    readers = [peak.operators[n] for n in peak.reads.get(number, [])]
+    products = [one for one in readers if one.short not in _PASSES]
+    return bool(products) and all(
+        one.short == "mul" and any(o.block != number and o.dtype not in ("bool", "uint8") for o in one.reads)
+        for one in products
+    )
 
 
 def repeated_values(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
@@ -246,56 +297,70 @@ def _of_vocabulary(live: LiveBlock, made: Operand, blocks: tuple[int, ...]) -> b
 
 
 def cat_caches(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
-    """Yield a finding for each line at which ``torch.cat`` copies its own earlier result again and again."""
-    groups: dict[SourceLine | None, LiveRows] = defaultdict(list)
-    for i, live in rows:
-        op = live.operator
-        if live.block is not None and not has_role(live) and op is not None and _copies(peak, op) >= LEAST_COPIES:
-            groups[op.line].append((i, live))
-        elif live.block is not None and op is not None and op.short == "cat" and op.phase is Phase.FORWARD:
-            later = [o for o in _readers(peak, live) if o.short == "cat" and o.line == op.line]
-            if later and _copies(peak, later[-1]) >= LEAST_COPIES - 1:
-                groups[op.line].append((i, live))
+    """Yield a finding for each line at which ``torch.cat`` copies its own earlier result again and again.
+
+    One line may make several such chains of copies, such as the caches of all layers. If no backward pass needs the
+    copies, the saving is that of one block for each chain, which has its final length from the beginning.
+    """
     recording = peak.recording
-    for line, members in groups.items():
-        members.sort(key=lambda row: row[1].allocation)
-        if len(members) < LEAST_COPIES:
-            continue  # the copy before and the new one exist together in any case
-        newest = max(members, key=lambda row: row[1].size)
-        older = [row for row in members if row is not newest]
-        grad = any(live.block is not None and live.block.saved for _, live in older)
-        saves = recording.allocations.peak - recording.peak_without({}, {live.allocation for _, live in older})
-        fix = "allocate the cache once at its final length and write each part into it: `cache[:, t] = part`"
+    allocation_of = {number: i for i, number in enumerate(recording.block_of) if number >= 0}
+    lines: dict[SourceLine | None, list[list[int]]] = defaultdict(list)
+    for chain in _chains(peak):
+        blocks = [block for block in chain if block in allocation_of]
+        if len(blocks) >= LEAST_COPIES:
+            lines[peak.operators[peak.blocks[chain[0]].maker].line].append(blocks)
+    for line, chains in lines.items():
+        copies = {block for chain in chains for block in chain}
+        members = [(i, live) for i, live in rows if live.block is not None and live.block.number in copies]
+        grad = any(live.block is not None and live.block.saved for _, live in members)
+        if len(members) < (LEAST_COPIES if grad else 2) or any(has_role(live) for _, live in members):
+            continue
+        removed: set[int] = set()
+        resized: dict[int, int] = {}
+        extended: dict[int, int] = {}
+        for chain in chains:
+            kept, *others = (allocation_of[block] for block in chain)
+            deaths = [peak.blocks[block].died for block in chain]
+            removed |= set(others)
+            resized[kept] = max(recording.rounded(peak.blocks[block].size) for block in chain)
+            extended[kept] = max(peak.end if died is None else died for died in deaths)
+        if grad:
+            newest = max(members, key=lambda row: row[1].size)
+            older = {live.allocation for _, live in members if live is not newest[1]}
+            without = recording.peak_without({}, older)
+        else:
+            without = recording.peak_without({}, removed, extended, resized)
+        fix = "allocate it once at its final length and write each part into it: `cache[:, t] = part`"
         if grad:
             fix += "; or cut the graph, if no backward pass needs the older copies: `torch.no_grad()`"
+        largest = max(live.size for _, live in members)
         yield finding(
             peak,
             CAT_CACHE,
             members,
             f"each `torch.cat` copies everything before it: {len(members)} copies are alive, "
-            f"{format_bytes(bytes_of(members))}, of which the newest has {format_bytes(newest[1].size)}",
+            f"{format_bytes(bytes_of(members))}, of which the largest has {format_bytes(largest)}",
             fix,
             line,
-            avoidable=max(saves, 0),
+            avoidable=max(recording.allocations.peak - without, 0),
             verified=not grad,
         )
 
 
-def _copies(peak: PeakState, op: Operator) -> int:
-    """Return the length of the chain of ``cat`` operators at one line that ends with an operator."""
-    count = 0
-    current: Operator | None = op
-    while current is not None and current.short == "cat" and current.line == op.line and count < 64:
-        count += 1
-        current = next(
-            (
-                peak.operators[peak.blocks[o.block].maker]
-                for o in current.reads
-                if peak.blocks[o.block].maker >= 0 and _same_line_cat(peak, o, op)
-            ),
-            None,
-        )
-    return count
+def _chains(peak: PeakState) -> list[list[int]]:
+    """Return the blocks of each chain of ``cat`` operators at one line in which each copies the result before it."""
+    chain_of: dict[int, list[int]] = {}  # block → its chain
+    chains = []
+    for op in peak.operators[peak.start : peak.end]:
+        if op.short != "cat" or op.phase is not Phase.FORWARD or not op.makes:
+            continue
+        before = (o.block for o in op.reads if o.block in chain_of and _same_line_cat(peak, o, op))
+        chain = chain_of.get(next(before, -1), [])
+        if not chain:
+            chains.append(chain)
+        chain.append(op.makes[0].block)
+        chain_of[op.makes[0].block] = chain
+    return chains
 
 
 def _same_line_cat(peak: PeakState, operand: Operand, op: Operator) -> bool:

@@ -50,12 +50,13 @@ def attention_matrices(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
             made = softmax.makes[0]
             same = operand.shape[-2:] == made.shape[-2:] and elements_of(operand) == elements_of(made)
             if same and op.step == softmax.step and abs(op.number - softmax.number) < _NEAR:
-                groups[softmax.line].append((i, live))
+                groups[_forward_line(softmax, softmaxes)].append((i, live))
                 break
     for line, members in groups.items():
-        softmax = next(op for op in softmaxes if op.line == line)
+        softmax = next(op for op in softmaxes if _forward_line(op, softmaxes) == line)
         shape = "×".join(map(str, softmax.makes[0].shape))
-        if softmax.function == "scaled_dot_product_attention" or softmax.short == "_safe_softmax":
+        fell_back = softmax.function == "scaled_dot_product_attention" or softmax.short == "_safe_softmax"
+        if fell_back:
             fix = (
                 "`scaled_dot_product_attention` fell back to plain operators, because of its dropout, mask or dtype on "
                 "this device; its fused kernels do not store the matrix"
@@ -71,7 +72,17 @@ def attention_matrices(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
             fix,
             line,
             value=block_label(peak, peak.blocks[softmax.makes[0].block]),
+            # a layer of PyTorch with dropout has no fused kernel on the CPU
+            surprising=not (fell_back and softmax.layer and peak.recording.device == "cpu"),
         )
+
+
+def _forward_line(softmax: Operator, softmaxes: list[Operator]) -> SourceLine | None:
+    """Return the line of a softmax in the forward pass, also if a checkpoint runs it again in the backward pass."""
+    if softmax.phase is Phase.RECOMPUTE:
+        same = (op for op in softmaxes if op.phase is Phase.FORWARD and op.module == softmax.module)
+        return next((op.line for op in same), softmax.checkpoint or softmax.line)
+    return softmax.line
 
 
 def _is_attention(peak: PeakState, op: Operator) -> bool:

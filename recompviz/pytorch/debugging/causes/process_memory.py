@@ -20,6 +20,7 @@ from recompviz.pytorch.debugging.recorder.watched import Block
 from recompviz.pytorch.debugging.references.held import collection_of
 from recompviz.pytorch.debugging.references.process_tensors import OutsideTensor, by_variable
 from recompviz.pytorch.debugging.references.reference_path import Key
+from recompviz.pytorch.debugging.references.walk import LAST_ERROR
 from recompviz.pytorch.debugging.source_text import assignment_line, call_line
 
 LEFT_GRADIENTS = "gradients left from an earlier phase"
@@ -27,6 +28,7 @@ UNTOUCHED = "memory that the step does not touch"
 GRAPH_GROWS = "autograd graph that grows from step to step"
 CYCLE = "reference cycle that only the garbage collector frees"
 HISTORY = "history of the optimizer"
+FROZEN_STATE = "optimizer state of frozen parameters"
 
 # host memory of one autograd node, in bytes, an estimate: chains of six operators took 560 to 1,360 a node (torch 2.13)
 NODE_BYTES = 512
@@ -73,16 +75,67 @@ def left_gradients(peak: PeakState, entries: list[tuple[int, Block, int]]) -> It
     )
 
 
+def frozen_state(peak: PeakState, entries: list[tuple[int, Block, int]]) -> Iterator[Finding]:
+    """Yield a finding about the state that an optimizer keeps for parameters that were frozen later.
+
+    The step of the peak must update other parameters, and read the frozen ones without needing their gradients.
+
+    Parameters
+    ----------
+    peak : PeakState
+    entries : list of (int, Block, int)
+        The static blocks, each with its position in the report's rows and its bytes.
+    """
+    steps = peak.recording.steps
+    name = next((op.optimizer for op in peak.operators[peak.start : peak.end] if op.optimizer), "")
+    trained = {block.gradient_of for block in peak.blocks if block.role == "gradient"} | steps.leaves
+    frozen = {
+        block.name: block
+        for block in peak.blocks
+        if block.role == "parameter"
+        and block.number in steps.stepped
+        and block.number not in trained
+        and peak.number_read_in_step(block.number)
+    }
+    members = [
+        (i, block, size)
+        for i, block, size in entries
+        if block.role == "optimizer state"
+        and block.name.partition(" of ")[2] in frozen
+        and not peak.number_read_in_step(block.number)
+    ]
+    if not name or not members:
+        return
+    size = sum(size for *_, size in members)
+    largest = max(members, key=lambda member: member[2])[1]
+    owner = next((frozen[block.name.partition(" of ")[2]].owner for _, block, _ in members), "")
+    parameters = f"`{owner}.parameters()`" if owner else "the frozen parameters"
+    yield Finding(
+        FROZEN_STATE,
+        largest.name,
+        next((found for file in peak.files if (found := call_line(file, name)) is not None), None),
+        size,
+        size,
+        f"{name} keeps {blocks_and_bytes(len(members), size)} for parameters that require no gradient any more",
+        f"remove it, `optimizer.state.pop(p, None)` for each `p` of {parameters} that is frozen; or make {name} after "
+        "freezing, from the parameters that require gradients",
+        tuple(i for i, *_ in members),
+        surprising=True,
+        verified=True,
+    )
+
+
 def untouched_memory(peak: PeakState, step_bytes: int) -> Iterator[Finding]:
     """Yield a finding about tensors of the process that the recorded steps do not touch.
 
-    Untouched models are reported if they take at least a tenth of the bytes of the process's tensors, other tensors if
-    they take at least half. If the steps reach other tensors through the same variable, a tensor is left out, because
-    it is the rest of a data set.
+    Untouched models, and what the traceback of the last error holds, are reported if they take at least a tenth of the
+    bytes of the process's tensors, other tensors if they take at least half. If the steps reach other tensors through
+    the same variable, a tensor is left out, because it is the rest of a data set.
     """
     total = step_bytes + sum(one.size for one in peak.outside)
-    groups = [(name, members) for name, members in by_variable(peak.outside) if name and name not in peak.touched]
-    models = [group for group in groups if any(one.of_module or one.twice for one in group[1])]
+    used = peak.touched - {LAST_ERROR}  # the functions that failed may have had tensors that the steps use
+    groups = [(name, members) for name, members in by_variable(peak.outside) if name and name not in used]
+    models = [g for g in groups if g[0] == LAST_ERROR or any(one.of_module or one.twice for one in g[1])]
     others = [group for group in groups if group not in models]
     reported = []
     for chosen, share in ((models, LEAST_MODEL), (others, LEAST_DATA)):
@@ -97,18 +150,23 @@ def untouched_memory(peak: PeakState, step_bytes: int) -> Iterator[Finding]:
     size = sum(_bytes(members) for _, members in reported)
     names = ", ".join(f"`{name}` ({format_bytes(_bytes(members))})" for name, members in reported[:4])
     line = _line_of(peak, reported[0][0], reported[0][1])
-    variables = [(name, _bytes(members)) for name, members in reported[:4] if members[0].variable]
+    variables = [(n, _bytes(members)) for n, members in reported[:4] if members[0].variable and n != LAST_ERROR]
     deleted, freed = ", ".join(name for name, _ in variables), format_bytes(sum(taken for _, taken in variables))
+    if reported[0][0] == LAST_ERROR:
+        fix = "`traceback.clear_frames(sys.last_traceback)` drops the variables of the functions that failed, which "
+        fix += f"frees {format_bytes(_bytes(reported[0][1]))}"
+    elif variables:
+        fix = f"`del {deleted}` frees {freed}, if nothing else needs that memory"
+    else:
+        fix = f"drop the references to them, which frees {format_bytes(size)}, if they are not needed any more"
     yield Finding(
         UNTOUCHED,
         reported[0][0],
         line,
         size,
         size,
-        f"{names} stay alive beside the step, which uses none of their tensors",
-        f"`del {deleted}` frees {freed}, if nothing else needs that memory"
-        if variables
-        else f"drop the references to them, which frees {format_bytes(size)}, if they are not needed any more",
+        f"{names} {'stays' if len(reported) == 1 else 'stay'} alive beside the step, which uses none of their tensors",
+        fix,
         surprising=True,
         retainer=reported[0][0],
     )

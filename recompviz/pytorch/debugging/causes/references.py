@@ -38,10 +38,14 @@ def held_references(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
         if not _held_by_cycle(peak, live, path) and _not_needed(peak, live, path, retainer):
             groups[retainer.key].append((i, live, path, retainer))
     for key in [*groups]:
-        inner = next((one for one in groups if _inside(one, key)), None)
-        if inner is not None:  # the inner collection did not exist yet when the oldest blocks were made
-            groups[inner] += [member for member in groups[key] if inner in member[2].keys]
-            groups[key] = [member for member in groups[key] if inner not in member[2].keys]
+        inner = [one for one in groups if groups[one] and _inside(one, key)]
+        if len(inner) == 1:  # the inner collection did not exist yet when the oldest blocks were made
+            groups[inner[0]] += [member for member in groups[key] if inner[0] in member[2].keys]
+            groups[key] = [member for member in groups[key] if inner[0] not in member[2].keys]
+        elif inner and peak.growth(key):  # several of its items grow: one finding about all, with their sum
+            for one in inner:
+                groups[key] += groups.pop(one)
+                groups[one] = []
     for key, members in groups.items():
         if members:
             yield _reference(peak, key, members)
@@ -112,7 +116,8 @@ def _reference(peak: PeakState, key: Key, members: list[Member]) -> Finding:
         avoidable = max(avoidable - sum(_bytes_of_copies(peak, live) for _, live in rows), 0)
     line = peak.stored_at.get(key)
     # a local variable ends with its function; healthy code has many
-    variable = retainer.referrer.kind == "variable" and path.local and not growth
+    ends = path.local or not path.outlives
+    variable = retainer.referrer.kind == "variable" and ends and not growth
     saved_weights = not growth and all(_copies_state(peak, live) for _, live in rows)
     return finding(
         peak,
@@ -193,7 +198,7 @@ def _fix(peak: PeakState, live: LiveBlock, path: ReferencePath, retainer: Retain
     if retainer.referrer.kind == "cache":
         return f"give `{named}` a small maxsize, or call `{named}.cache_clear()`"
     grows = peak.growth(retainer.key) > 0
-    if retainer.referrer.kind == "variable" and not grows and path.local:
+    if retainer.referrer.kind == "variable" and not grows and (path.local or not path.outlives):
         return _deletion(peak, live, named)
     if retainer.referrer.kind == "variable" and not grows:
         return f"`{named} = None` before the next step"

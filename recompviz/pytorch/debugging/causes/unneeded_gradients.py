@@ -54,7 +54,7 @@ def unstepped_gradients(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
     backward = [op for operators in graph.backward_of_part.values() for op in operators]
     gone = [op for op in backward if _forward_number(peak, op) in numbers]
     of_mixed = [op for op in backward if _forward_number(peak, op) in {op.number for op in mixed}]
-    removed = frozenset(graph.allocations_of(_dead(peak, {op.number for op in gone})))
+    removed = frozenset(graph.allocations_of(dead_operators(peak, {op.number for op in gone})))
     removed |= frozenset(leaf_gradients(peak, of_mixed))
     removed |= _gradients_of(peak, idle)
     saves = without_nodes(peak, nodes | weights, removed)
@@ -111,7 +111,7 @@ def _partly_trained(owner: str, idle: list[str], trained: list[str]) -> tuple[st
     return f"{count} of `{owner}`, such as `{idle[0]}`,", fix
 
 
-def _dead(peak: PeakState, gone: set[int]) -> frozenset[int]:
+def dead_operators(peak: PeakState, gone: set[int]) -> frozenset[int]:
     """Return backward operators that need not run if those in ``gone`` do not: nothing else reads their results."""
     dead = set(gone)
     for op in reversed(peak.operators[peak.start : peak.end]):

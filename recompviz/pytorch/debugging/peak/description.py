@@ -112,7 +112,7 @@ def why(peak: PeakState, live: LiveBlock) -> str:
     age = peak.age(live)
     steps_ago = f"{age} step{'s' if age > 1 else ''} ago"
     if block.role:
-        parts.append(_ROLES[block.role] + (f", kept from {steps_ago}" if age else ""))
+        parts.append(_ROLES[block.role] + (f", kept from {steps_ago}" if age > 0 else ""))
     if kept := peak.retained(live):
         parts.append(f"the graph is retained after {saved_for(peak, kept)} ran")
     if waits := peak.waiting(live):

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -26,10 +27,11 @@ from recompviz.pytorch.internals.user_lines import in_packages
 
 # of a longer list or dictionary only the oldest and the newest items are read
 MOST_ITEMS = 5_000
-# objects of these packages are not searched
+# objects of these packages are not searched, except those of `_WALKED`
 _NOT_WALKED = (
     "torch.", "numpy.", "_pytest.", "pytest.", "IPython.", "ipykernel.", "recompviz.core.", "recompviz.pytorch."
 )  # fmt: skip
+_WALKED = ("torch.utils.data.",)  # data loaders and their iterators lead to the user's data sets
 _PLAIN = (int, float, complex, str, bytes, types.ModuleType, types.CodeType, types.NoneType)
 
 
@@ -108,7 +110,8 @@ def children(value: Any) -> Iterator[tuple[Any, str]]:
     """Yield the objects to which an object refers, except the variables of a function.
 
     Of a collection with more than 5,000 items, only the oldest 500 and the newest 5,000 items are yielded. Of a set,
-    any 5,000 items are yielded. For most objects of PyTorch, NumPy and some other libraries, nothing is yielded.
+    any 5,000 items are yielded. An array of NumPy leads to the tensor or array whose memory it shares. For most other
+    objects of PyTorch, NumPy and some other libraries, nothing is yielded.
 
     Yields
     ------
@@ -149,6 +152,9 @@ def children(value: Any) -> Iterator[tuple[Any, str]]:
         yield from ((item, "") for item in gc.get_referents(value))
     elif issubclass(kind, BaseException):
         yield from _of_exception(value)
+    elif issubclass(kind, np.ndarray):
+        if value.base is not None:  # the tensor behind `tensor.numpy()`, or the array behind a view
+            yield value.base, ".base"
     elif issubclass(kind, type):
         yield from ((v, f".{n}") for n, v in vars(value).items() if not n.startswith("__"))
     elif issubclass(kind, types.FunctionType):
@@ -203,7 +209,7 @@ def _of_module(module: nn.Module) -> Iterator[tuple[Any, str]]:
             yield hook, f".{kind.strip('_')}"
     for name, item in inside.items():
         if not name.startswith("_") and name != "training":
-            yield item, f".{name}"
+            yield item, f"[{name}]" if name.isdigit() else f".{name}"
     yield type(module), ""
 
 
@@ -216,13 +222,15 @@ def _of_exception(error: BaseException) -> Iterator[tuple[Any, str]]:
     trace = error.__traceback__
     while trace is not None:
         frame = trace.tb_frame
-        for name, value in list(frame.f_locals.items()):
+        own = frame.f_locals is not frame.f_globals  # global variables do not live by the exception
+        for name, value in list(frame.f_locals.items()) if own else ():
             yield value, f".__traceback__ ({name} in {frame.f_code.co_name})"
         trace = trace.tb_next
 
 
 def _walked(kind: Any) -> bool:
-    return not ((getattr(kind, "__module__", "") or "") + ".").startswith(_NOT_WALKED) and kind.__module__ != "builtins"
+    module = (getattr(kind, "__module__", "") or "") + "."
+    return module.startswith(_WALKED) or (not module.startswith(_NOT_WALKED) and kind.__module__ != "builtins")
 
 
 def _own_class(kind: type) -> bool:

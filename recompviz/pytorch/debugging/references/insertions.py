@@ -16,7 +16,9 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any
 
+import numpy as np
 import torch
+from torch import nn
 
 from recompviz.pytorch.debugging.references.children import attributes
 from recompviz.pytorch.debugging.references.reference_path import Retainer
@@ -112,6 +114,12 @@ def _tensors_in(value: Any, depth: int = 0) -> Iterator[torch.Tensor]:
         items = reversed(value[-_ITEMS:])
     elif issubclass(kind, set | frozenset):
         items = islice(value, _ITEMS)
+    elif issubclass(kind, np.ndarray):
+        items = (value.base,)
+    elif issubclass(kind, nn.Module):
+        inside = vars(value)
+        held = (inside["_parameters"], inside["_buffers"], inside["_modules"])
+        items = [item for values in held for item in islice(reversed(values.values()), _ITEMS)]
     elif issubclass(kind, types.FunctionType):
         items = [cell.cell_contents for cell in value.__closure__ or () if _filled(cell)]
     elif issubclass(kind, BaseException):

@@ -23,7 +23,7 @@ from torch.utils import _pytree as pytree
 
 from recompviz.core.reports.process_memory import ProcessMemory
 from recompviz.pytorch.debugging.recorder.watcher import Watcher
-from recompviz.pytorch.debugging.references.walk import Walk
+from recompviz.pytorch.debugging.references.walk import LAST_ERROR, Walk
 from recompviz.pytorch.internals.autograd import saved_by
 from recompviz.pytorch.internals.devices.runtimes import runtime
 from recompviz.pytorch.internals.fake_tensors import FakeTensor
@@ -85,6 +85,8 @@ def variable_of(expression: str) -> str:
     ('', '')
     """
     rest = expression.rpartition(" of ")[2]
+    if rest.startswith(LAST_ERROR):
+        return LAST_ERROR
     if re.match(r"(a|an|the) ", rest) or "an object of " in expression:  # a description, and no variable
         return ""
     found = re.match(r"(self\.)?[^\W\d]\w*", rest)

@@ -14,6 +14,8 @@ from collections import deque
 from dataclasses import dataclass
 from functools import cached_property
 
+from torch import nn
+
 from recompviz.pytorch.debugging.references.children import Namespace
 from recompviz.pytorch.debugging.references.walk import FoundTensor, Link
 
@@ -32,8 +34,8 @@ class Referrer:
     identity : int
         The ``id`` of the object; 0 for a namespace.
     kind : str
-        ``"variable"`` for a namespace, ``"dict"``, ``"collection"`` for a list, tuple, set or deque, ``"cache"`` for a
-        function with ``functools.lru_cache``, or ``"object"``.
+        ``"variable"`` for a namespace, ``"dict"``, ``"collection"`` for a list, tuple, set, deque or one of PyTorch's
+        lists of modules or parameters, ``"cache"`` for a function with ``functools.lru_cache``, or ``"object"``.
     bound : int or None
         ``maxlen`` of a deque: the most items that it can hold. None for other objects.
     """
@@ -54,7 +56,7 @@ class Referrer:
             return cls(expression, identity, "dict")
         if issubclass(kind, deque):
             return cls(expression, identity, "collection", link.owner.maxlen)
-        if issubclass(kind, list | tuple | set | frozenset):
+        if issubclass(kind, list | tuple | set | frozenset | nn.ModuleList | nn.ModuleDict | nn.ParameterList):
             return cls(expression, identity, "collection")
         return cls(expression, identity, "cache" if issubclass(kind, functools._lru_cache_wrapper) else "object")
 

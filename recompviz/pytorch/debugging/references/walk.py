@@ -40,6 +40,8 @@ _REFERENCES = 3
 
 # the root of paths that begin at an exception whose ``except`` block is running
 HANDLED = "exception that is being handled"
+# the expression of the error that ended an earlier cell; its traceback holds the variables of the functions that failed
+LAST_ERROR = "sys.last_value"
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,6 +163,9 @@ class Walk:
             for name, value in list(space.items()):
                 if not name.startswith("_") or issubclass(type(value), torch.Tensor):
                     self._variable(value, name, "global", Namespace(space.get))
+        last = getattr(sys, "last_value", None)
+        if issubclass(type(last), BaseException):
+            self._queue.append((last, LAST_ERROR, "global", ()))
         for own in outside:
             self._locals(own)
         for function in functions:
