@@ -276,4 +276,51 @@ debug(generate)
         "",
         says="allocate it once at its final length",
     ),
+    Script(
+        "the output of the last step, with all hidden states, is kept in a variable",
+        """
+from typing import NamedTuple
+class Output(NamedTuple):
+    loss: torch.Tensor
+    hidden: list
+net = nn.ModuleList([nn.Linear(256, 256) for _ in range(6)])
+x, last = torch.randn(512, 256), None
+def forward(x):
+    hidden = [x]
+    for l in net: hidden.append(torch.tanh(l(hidden[-1])))
+    return Output(hidden[-1].square().mean(), hidden)
+def step():
+    global last
+    last = forward(x)  # here
+    last.loss.backward()
+    net.zero_grad()
+debug(step)
+""",
+        ACROSS,
+        "tanh",
+        (("    global last\n", "    global last\n    last = None\n"),),
+        "`last = None` before the next step",
+    ),
+    Script(
+        "an auxiliary loss retains the graph while a second network is trained",
+        """
+enc = nn.Sequential(nn.Linear(64, 512), nn.Tanh(), nn.Linear(512, 512), nn.Tanh())
+head = nn.Linear(512, 10)
+big = nn.Sequential(nn.Linear(64, 1024), nn.Tanh(), nn.Linear(1024, 1024), nn.Tanh(), nn.Linear(1024, 1))
+x, y = torch.randn(512, 64), torch.randint(10, (512,))
+def step():
+    h = enc(x)
+    ce = F.cross_entropy(head(h), y)
+    ce.backward(retain_graph=True)  # here
+    score = big(x).mean()
+    score.backward()
+    for m in (enc, head, big): m.zero_grad()
+    return ce.item(), score.item()
+debug(step)
+""",
+        "graph retained after backward",
+        "tanh",
+        (("ce.backward(retain_graph=True)", "ce.backward()"),),
+        "without retain_graph",
+    ),
 )

@@ -112,6 +112,8 @@ def _reference(peak: PeakState, key: Key, members: list[Member]) -> Finding:
         why = f"{holder} holds {blocks}, and nothing reads {'it' if len(rows) == 1 else 'them'} again in this step"
     fix = _fix(peak, largest, path, retainer, named)
     avoidable = _without_retainer(peak, key, rows) if not path.through_graph else peak_reduction(peak, rows, after=True)
+    if fix == _emptied(named):
+        avoidable = _without_older(peak, key)
     if fix.startswith("`.clone()`"):
         avoidable = max(avoidable - sum(_bytes_of_copies(peak, live) for _, live in rows), 0)
     line = peak.stored_at.get(key)
@@ -170,6 +172,25 @@ def _without_retainer(peak: PeakState, key: Key, rows: LiveRows) -> int:
     return max(recording.allocations.peak - recording.peak_without(freed), 0)
 
 
+def _without_older(peak: PeakState, key: Key) -> int:
+    """Return by how many bytes the peak falls if the blocks of older steps that only an object holds are freed.
+
+    What the object holds later in the step of the peak stays.
+    """
+    recording = peak.recording
+    held = peak.between[peak.step].paths if peak.between else {}
+    freed = {
+        i: peak.start
+        for i, number in enumerate(recording.block_of)
+        if number in held and peak.blocks[number].step < peak.step and _only_by(held[number], key)
+    }
+    return max(recording.allocations.peak - recording.peak_without(freed), 0)
+
+
+def _emptied(named: str) -> str:
+    return f"`{named} = None` before the next step"
+
+
 def _only_by(paths: Sequence[ReferencePath], key: Key) -> bool:
     """Return whether all objects that hold a block directly are inside the object of a key."""
     direct = [path for path in paths if not path.through_graph]
@@ -201,7 +222,7 @@ def _fix(peak: PeakState, live: LiveBlock, path: ReferencePath, retainer: Retain
     if retainer.referrer.kind == "variable" and not grows and (path.local or not path.outlives):
         return _deletion(peak, live, named)
     if retainer.referrer.kind == "variable" and not grows:
-        return f"`{named} = None` before the next step"
+        return _emptied(named)
     if _bytes_of_copies(peak, live) <= SMALL_VIEWS * (live.block.size if live.block is not None else 0):
         return f"`.clone()` the part that goes into `{named}`: a view keeps its whole base alive"
     parts = "store only what is needed: a number, or a part by `.clone()`"
