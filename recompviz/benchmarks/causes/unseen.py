@@ -99,7 +99,7 @@ import sys
 net, x = layers(256, 6), torch.randn(512, 256)
 def train(batch, fail=False):
     out = net(batch)
-    if fail: raise RuntimeError('out of memory (pretended)')
+    if fail: raise RuntimeError('out of memory (pretended)')  # here
     out.square().mean().backward()
     net.zero_grad()
 try:

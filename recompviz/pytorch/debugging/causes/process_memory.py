@@ -6,6 +6,8 @@ reference cycles. Their functions take only the state at the peak.
 
 from __future__ import annotations
 
+import sys
+import traceback
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 
@@ -22,6 +24,7 @@ from recompviz.pytorch.debugging.references.process_tensors import OutsideTensor
 from recompviz.pytorch.debugging.references.reference_path import Key
 from recompviz.pytorch.debugging.references.walk import LAST_ERROR
 from recompviz.pytorch.debugging.source_text import assignment_line, call_line
+from recompviz.pytorch.internals.user_lines import in_packages, source_line
 
 LEFT_GRADIENTS = "gradients left from an earlier phase"
 UNTOUCHED = "memory that the step does not touch"
@@ -153,6 +156,7 @@ def untouched_memory(peak: PeakState, step_bytes: int) -> Iterator[Finding]:
     variables = [(n, _bytes(members)) for n, members in reported[:4] if members[0].variable and n != LAST_ERROR]
     deleted, freed = ", ".join(name for name, _ in variables), format_bytes(sum(taken for _, taken in variables))
     if reported[0][0] == LAST_ERROR:
+        line = _failed_line()
         fix = "`traceback.clear_frames(sys.last_traceback)` drops the variables of the functions that failed, which "
         fix += f"frees {format_bytes(_bytes(reported[0][1]))}"
     elif variables:
@@ -170,6 +174,13 @@ def untouched_memory(peak: PeakState, step_bytes: int) -> Iterator[Finding]:
         surprising=True,
         retainer=reported[0][0],
     )
+
+
+def _failed_line() -> SourceLine | None:
+    """Return the user's innermost line on the traceback of the last error."""
+    trace = getattr(getattr(sys, "last_value", None), "__traceback__", None)
+    own = [f for f in traceback.extract_tb(trace) if not in_packages(f.filename)]
+    return source_line(own[-1].filename, own[-1].lineno or 0, own[-1].name) if own else None
 
 
 def _bytes(members: list[OutsideTensor]) -> int:
