@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import fractions
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -19,6 +21,7 @@ from recompviz.benchmarks.causes.unseen import UNSEEN
 from recompviz.core.reports.source_line import SourceLine
 from recompviz.pytorch.debugging.references.cycles import collected
 from recompviz.pytorch.debugging.source_text import assignment_line, call_line, last_use
+from recompviz.pytorch.internals.user_lines import source_line
 
 # one of each kind; `python -m recompviz.benchmarks.causes` runs all
 CHOSEN = (
@@ -206,3 +209,11 @@ debug(step)
         assert f"`del {deleted}`" in fix
     else:
         assert "del " not in fix
+
+
+def test_lines_of_cells_are_named_as_the_notebook_names_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiler = SimpleNamespace(format_code_name=lambda file: ("Cell", "In[3]") if file == "/tmp/cell.py" else None)
+    ipython = SimpleNamespace(get_ipython=lambda: SimpleNamespace(compile=compiler))
+    monkeypatch.setitem(sys.modules, "IPython", ipython)
+    assert source_line("/tmp/cell.py", 4, "step").place == "In[3], line 4"
+    assert source_line("/tmp/train.py", 4, "step").place == "train.py:4"

@@ -111,7 +111,7 @@ sys.last_value = sys.last_traceback = None
 """,
         UNTOUCHED,
         "sys.last_value",
-        says="traceback.clear_frames(sys.last_traceback)",
+        says="such as `1/0`",
     ),
     Script(
         "Adam keeps the state of a trunk that is frozen later",

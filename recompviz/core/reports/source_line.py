@@ -21,16 +21,21 @@ class SourceLine:
         The source text of the line; empty if it is not known.
     function : str
         Name of the function that contains the line; empty if it is not known.
+    cell : str
+        The notebook's name of the cell that the file stands for, such as ``"In[3]"``; empty for other files.
     """
 
     file: str
     number: int
     text: str = ""
     function: str = ""
+    cell: str = ""
 
     @property
     def place(self) -> str:
-        """File name and line number, for example ``train.py:12``."""
+        """File name and line number, for example ``train.py:12``; in a notebook, cell and line: ``In[3], line 12``."""
+        if self.cell:
+            return f"{self.cell}, line {self.number}"
         return f"{os.path.basename(self.file)}:{self.number}"
 
     @property

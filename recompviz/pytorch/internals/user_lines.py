@@ -50,7 +50,16 @@ def is_own(file: str) -> bool:
 @cache
 def source_line(file: str, number: int, function: str) -> SourceLine:
     """Return line ``number`` of a file, with its text and the name of its function."""
-    return SourceLine(file, number, linecache.getline(file, number).strip(), function)
+    return SourceLine(file, number, linecache.getline(file, number).strip(), function, _cell(file))
+
+
+def _cell(file: str) -> str:
+    """Return the notebook's name of a cell, such as ``In[3]``; empty for a file that is no cell."""
+    running = getattr(sys.modules.get("IPython"), "get_ipython", None)
+    shell = running() if running is not None else None
+    named = getattr(getattr(shell, "compile", None), "format_code_name", None)
+    parts = named(file) if named is not None else None
+    return str(parts[1]) if parts else ""
 
 
 @cache

@@ -157,8 +157,9 @@ def untouched_memory(peak: PeakState, step_bytes: int) -> Iterator[Finding]:
     deleted, freed = ", ".join(name for name, _ in variables), format_bytes(sum(taken for _, taken in variables))
     if reported[0][0] == LAST_ERROR:
         line = _failed_line()
-        fix = "`traceback.clear_frames(sys.last_traceback)` drops the variables of the functions that failed, which "
-        fix += f"frees {format_bytes(_bytes(reported[0][1]))}"
+        # `del sys.last_value` is not enough: IPython holds the traceback too
+        fix = "run a cell that fails at once, such as `1/0`: its error replaces this one, whose traceback holds the "
+        fix += f"variables of the functions that failed; that frees {format_bytes(_bytes(reported[0][1]))}"
     elif variables:
         fix = f"`del {deleted}` frees {freed}, if nothing else needs that memory"
     else:
