@@ -257,26 +257,6 @@ debug(predict)
         "allocate it once at its final length",
     ),
     Script(
-        "caches of keys and values of four layers grow by cat in generation",
-        """
-layers = nn.ModuleList([nn.Linear(128, 3 * 128) for _ in range(4)])
-@torch.no_grad()
-def generate():
-    cache, x = [[None, None] for _ in layers], torch.randn(64, 1, 128)
-    for t in range(12):
-        for i, layer in enumerate(layers):
-            q, *parts = layer(x).chunk(3, -1)
-            for j, part in enumerate(parts):
-                cache[i][j] = part.clone() if t == 0 else torch.cat([cache[i][j], part], 1)  # here
-            x = F.scaled_dot_product_attention(q, cache[i][0], cache[i][1])
-    return x.mean().item()
-debug(generate)
-""",
-        CAT,
-        "",
-        says="allocate it once at its final length",
-    ),
-    Script(
         "the output of the last step, with all hidden states, is kept in a variable",
         """
 from typing import NamedTuple

@@ -212,7 +212,7 @@ class Recording:
                 live[max(birth, event_of(operator)) : end] -= allocations.size[number]
         for number, operator in (extended or {}).items():
             _, end = span(number)
-            live[end : max(end, event_of(operator))] += allocations.size[number]
+            live[end : max(end, event_of(operator))] += (resized or {}).get(number, int(allocations.size[number]))
         for number, size in (resized or {}).items():
             if number not in removed and number not in freed:
                 start, end = span(number)
