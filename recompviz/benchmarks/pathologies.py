@@ -15,7 +15,7 @@ from recompviz.benchmarks.planted import PATHOLOGIES, Arguments, Pathology, laye
 __all__ = ["PATHOLOGIES", "Pathology", "leaks"]
 
 
-@planted("retain_graph", "graph retained after backward", "tanh")
+@planted("retain_graph", "graph retained after backward", "one/addmm")
 def retain_graph() -> Arguments:
     trunk, one, two = layers(256, 6), nn.Linear(256, 256), nn.Linear(256, 256)
     x = torch.randn(512, 256)
