@@ -112,3 +112,16 @@ def test_the_cpu_restores_its_generator_and_measures_time() -> None:
     sum(range(1000))
     watch.stop()
     assert 0 < watch.seconds() < 1
+
+
+def test_memory_of_all_processes_is_read_through_the_devices_module(monkeypatch: pytest.MonkeyPatch) -> None:
+    cuda = runtime("cuda")
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _device: (30, 100))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _device: 50)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _device: 1536)
+    monkeypatch.setattr(type(cuda), "is_available", lambda _runtime: True)
+    assert cuda.in_use() == (70, 50)
+    assert cuda.unseen({1: 1, 2: 500}) == [512]  # two blocks of 512 bytes are known
+    assert cuda.unseen({1: 1, 2: 500, 3: 512}) == []
+    monkeypatch.setattr(type(cuda), "is_available", lambda _runtime: False)
+    assert cuda.in_use() is None
