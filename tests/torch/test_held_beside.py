@@ -187,7 +187,7 @@ def test_values_that_another_compiled_model_saves_count_until_its_backward_pass(
         value = make(x)
         given = {storage_key(t) for t in (*generator.parameters(), x, value)}
         for tensor in value.grad_fn.saved_tensors:  # type: ignore[union-attr]
-            if storage_key(tensor) not in given:
+            if tensor.is_floating_point() and storage_key(tensor) not in given:  # the token of the run holds integers
                 held[storage_key(tensor)] = tensor.untyped_storage().nbytes()
         return value
 

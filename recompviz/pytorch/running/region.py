@@ -8,6 +8,7 @@ program. The inputs that the backward pass reads and the saved values follow. Em
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import itertools
 import weakref
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 
 
 _region_numbers = itertools.count(1)
+# where the newest tokens are, or were
+_token_addresses: collections.deque[int] = collections.deque(maxlen=4096)
 
 
 class SavedTensorsChanged(RecompvizError, RuntimeError):
@@ -319,6 +322,7 @@ class Region:
         # the memory is NumPy's, so that no measurement counts it; hooks for saved tensors may copy the token, and
         # torch.utils.checkpoint compares the shapes of what two runs save
         token = torch.from_numpy(np.array((self._number, chosen.number, self._run_count), np.int64))
+        _token_addresses.append(token.data_ptr())
         self._runs[self._run_count] = run
         run.token = weakref.ref(token, partial(_set_freed, self._runs, self._run_count))
         checked = [given[i] for i in chosen.checked]
@@ -357,13 +361,9 @@ class Region:
         """
         first = len(self.symbols)
         last = first + self.slots + self.unchecked_slots
-        token = arguments[first]
-        if token.dtype != torch.int64 or token.numel() != 3:
-            raise SavedTensorsChanged
-        region, number, run_number = token.tolist()
+        region, number, run_number = _numbers_in(arguments[first])
         if region != self._number or not 0 <= number < len(self._programs):
             raise SavedTensorsChanged
-        del token
         run = self._runs.get(run_number)
         # a second backward pass of the same graph is not observed
         observer = run.observer if run is not None and not run.ran_backward else None
@@ -395,10 +395,10 @@ class Region:
         while node is not None and not hasattr(node, "saved_tensors"):  # views of the output
             node = next((other for other, _ in node.next_functions), None)
         saved: tuple[torch.Tensor, ...] = getattr(node, "saved_tensors", None) or ()
-        token = saved[0] if len(saved) >= self.slots else torch.empty(0)
-        if token.dtype != torch.int64 or token.numel() != 3 or token[0] != self._number:
+        region, number, _ = _numbers_in(saved[0]) if len(saved) >= self.slots else (0, 0, 0)
+        if region != self._number:
             return None
-        chosen = self._programs[int(token[1])]
+        chosen = self._programs[number]
         first = 1 + len(chosen.checked)
         return list(saved[first : first + len(chosen.program.saved_storages)])
 
@@ -412,6 +412,18 @@ class Region:
     def parameters(self, arguments: Sequence[Any]) -> list[torch.Tensor]:
         """Return the parameters among the arguments of a run."""
         return [arguments[i] for i in self.parameter_positions]
+
+
+def token_addresses() -> frozenset[int]:
+    """Return the addresses of the newest tokens, whose 24 bytes do not count as memory of a step."""
+    return frozenset(_token_addresses)
+
+
+def _numbers_in(token: torch.Tensor) -> tuple[int, ...]:
+    """Return the numbers of region, program and run in a token; zeros if the tensor is none."""
+    if token.dtype != torch.int64 or token.numel() != 3:
+        return 0, 0, 0
+    return tuple((token if token.device.type == "cpu" else token.cpu()).numpy().tolist())
 
 
 def _set_freed(runs: dict[int, Run], number: int, _token: weakref.ref[torch.Tensor]) -> None:

@@ -36,7 +36,7 @@ from recompviz.pytorch.running.recorded_step import (
     range_of,
     read_recording,
 )
-from recompviz.pytorch.running.region import Region, Run, Stage
+from recompviz.pytorch.running.region import Region, Run, Stage, token_addresses
 from recompviz.pytorch.running.unnamed_memory import left_behind, read_before
 
 
@@ -231,7 +231,7 @@ class StepRecorder:
         if runtime(self.device).allocated() is not None:  # the allocator counts everything
             return 0
         inputs = {address for record in self.runs for address in record.inputs}
-        inputs |= {address for _, other in self.others for address in other.inputs}
+        inputs |= {address for _, other in self.others for address in other.inputs} | token_addresses()
         before = read_before(self._window.profiled, self.device.type, known | self.known | inputs, rounded)
         return before + left_behind(self._blocks, known)
 
