@@ -122,7 +122,8 @@ def _look() -> None:
 
 
 def _when_engine_returned(_argument: object) -> int:
-    # a pending call that adds itself again would run for ever under a tracer, such as a debugger's, in Python 3.11
+    # A pending call must not add itself again: under a tracer, such as a debugger, Python 3.11 would repeat it without
+    # end.
     if not backward_runs():
         functions = list(_waiting)
         _waiting.clear()

@@ -34,8 +34,8 @@ def read_before(profile: Any, device: str, known: Iterable[int], rounded: Callab
     rounded : callable (int) → int
         Returns the bytes that the allocator takes for a size.
     """
-    reads = older_reads(profile, device)
-    return sum(rounded(size) for address, size in reads.items() if size and address not in set(known))
+    reads, counted = older_reads(profile, device), set(known)
+    return sum(rounded(size) for address, size in reads.items() if size and address not in counted)
 
 
 def left_behind(blocks: Allocations, known: Iterable[int]) -> int:
