@@ -303,7 +303,7 @@ def cat_caches(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
     copies, the saving is that of one block for each chain, which has its final length from the beginning.
     """
     recording = peak.recording
-    allocation_of = {number: i for i, number in enumerate(recording.block_of) if number >= 0}
+    allocation_of = recording.allocation_of
     lines: dict[SourceLine | None, list[list[int]]] = defaultdict(list)
     for chain in _chains(peak):
         blocks = [block for block in chain if block in allocation_of]

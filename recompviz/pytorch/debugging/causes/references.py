@@ -152,7 +152,7 @@ def _without_retainer(peak: PeakState, key: Key, rows: LiveRows) -> int:
     that no other moment becomes the peak.
     """
     recording = peak.recording
-    allocation_of = {number: i for i, number in enumerate(recording.block_of) if number >= 0}
+    allocation_of = recording.allocation_of
     alive = {live.block.number for live in peak.live if live.block is not None}
     freed: dict[int, int] = {}
     for held in peak.between[peak.step : peak.step + 2]:

@@ -369,7 +369,7 @@ def leaf_gradients(peak: PeakState, backward: list[Operator]) -> set[int]:
     """Return the allocations of gradients of leaf tensors that backward operators make."""
     leaves = peak.recording.steps.leaves
     found = set()
-    of_block = {number: i for i, number in enumerate(peak.recording.block_of) if number >= 0}
+    of_block = peak.recording.allocation_of
     for op in backward:
         forward = peak.forward_of(op)
         shapes = {elements_of(o) * item_bytes(o) for o in forward.reads if o.block in leaves} if forward else set()

@@ -166,6 +166,11 @@ class Recording:
         live = self.live_before([self.steps.start_of(step + 1) for step in range(len(self.steps.step_starts))])
         return tuple(live.tolist())
 
+    @cached_property
+    def allocation_of(self) -> Mapping[int, int]:
+        """The number of the allocation of each block that has one, by the number of the block."""
+        return {number: i for i, number in enumerate(self.block_of) if number >= 0}
+
     def live_before(self, operators: Sequence[int]) -> NDArray[np.int64]:
         """Return the transient bytes alive just before each of the operators with these numbers."""
         live = np.concatenate([[0], self.allocations.live])
