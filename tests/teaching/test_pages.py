@@ -78,14 +78,18 @@ def test_the_joined_module_has_no_name_twice_and_imports_nothing(entry: str) -> 
     text = esm(entry)
     names = re.findall(r"^(?:async )?(?:const|let|function|class) (\w+)", text, re.MULTILINE)
     # a widget exports its function; the script of a page is no module and exports nothing
-    assert len(re.findall(r"^export default \{ render: mount\w+ \};$", text, re.MULTILINE)) == (entry != ENTRIES[2])
+    exports = re.findall(r"^export default \{ initialize: inStep\(.+\), render: mount\w+ \};$", text, re.MULTILINE)
+    assert len(exports) == (entry != ENTRIES[2])
     assert len(names) == len(set(names))
     assert not re.search(r"^import ", text, re.MULTILINE)
 
 
 def test_every_file_of_the_lessons_is_joined_and_no_url_is_loaded() -> None:
     text = "".join(map(esm, ENTRIES))
-    assert set(re.findall(r"^// ---- (\S+)$", text, re.MULTILINE)) == LESSONS | {"shared/elements.js"}
+    assert set(re.findall(r"^// ---- (\S+)$", text, re.MULTILINE)) == LESSONS | {
+        "shared/elements.js",
+        "shared/in_step.js",
+    }
     assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", text + lesson_css())
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import signal
 import threading
 
@@ -13,8 +14,9 @@ from recompviz.core.base.errors import FileError
 from recompviz.widgets.base import assets
 from recompviz.widgets.base.page_widget import PageWidget, amount, node_numbers, whole_number
 from recompviz.widgets.explorer.explorer import Explorer
-from recompviz.widgets.explorer.step_explorer import StepExplorer
+from recompviz.widgets.explorer.step_explorer import StepExplorer, StepView
 from recompviz.widgets.lessons.set_playground import Playground
+from recompviz.widgets.lessons.stepper import Stepper
 from recompviz.widgets.lessons.strategy_stepper import step_strategy
 from tests.core.recorded_steps import report_of
 from tests.widgets.test_first_plans import Search
@@ -89,6 +91,18 @@ def test_the_page_may_set_what_the_wire_says():
     rows = [line.split("|") for line in (assets.HERE / "wire.md").read_text().splitlines() if line.startswith("| `_")]
     senders = {row[1].strip(" `"): row[4].strip() for row in rows}
     assert {name for name, sender in senders.items() if sender != "kernel"} == set(Explorer.page_traits)
+
+
+@pytest.mark.parametrize(
+    ("entry", "widget"),
+    [
+        ("explorer/explorer.js", Explorer), ("explorer/step_view.js", StepView), ("lessons/stepper.js", Stepper),
+        ("lessons/playground.js", Playground),
+    ],
+)  # fmt: skip
+def test_a_question_of_the_page_has_all_traits_that_the_page_may_set(entry, widget):
+    named = re.search(r"inStep\(\[(.*?)\]\)", (assets.HERE / "js" / entry).read_text())[1]
+    assert tuple(re.findall(r'"(\w+)"', named)) == widget.page_traits
 
 
 def test_stale_choices_are_ignored_and_rows_that_do_not_exist_are_answered_with_the_present_one(lab):

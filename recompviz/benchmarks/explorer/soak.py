@@ -217,7 +217,12 @@ class SoakRun:
         self.rows.append(row)
         self.page_numbers.append(soak.loads)
         with (self.out / "minutes.jsonl").open("a") as file:
-            file.write(json.dumps({**row, "loads": soak.loads, "views": soak.views, "kernel": kernel}) + "\n")
+            file.write(
+                json.dumps(
+                    {**row, "loads": soak.loads, "connections": soak.connections, "views": soak.views, "kernel": kernel}
+                )
+                + "\n"
+            )
 
     def show(self, row: dict[str, float]) -> None:
         """Print one line."""
@@ -232,7 +237,7 @@ class SoakRun:
         """Return the figures at the start and at the end, their slopes, and the counts of actions and errors."""
         lines = [
             f"{sum(self.done.values())} actions, {self.checks} comparisons, {self.soak.loads} page loads, "
-            f"{self.soak.made} Explorers"
+            f"{self.soak.made} Explorers, {self.soak.connections} connections"
         ]
         lines.append(f"{'figure':>10} {'start':>10} {'end':>10} {'slope an hour':>14} {'within a page':>14}")
         hours = [row["minute"] / 60 for row in self.rows]

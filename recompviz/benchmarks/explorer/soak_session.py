@@ -60,6 +60,8 @@ class Session:
         What the last action chose, for the log.
     noise : int
         The number of messages of others that are not about the Explorer.
+    connections : int
+        How often a page connected to the kernel.
     """
 
     def __init__(self, browser: Any, lab: Lab, generator: random.Random) -> None:
@@ -67,7 +69,7 @@ class Session:
         self.views, self.loads, self.made = 1, 0, 1
         self.detail = ""
         self._told: list[tuple[str, Any]] = []
-        self.noise = self.downloads = 0
+        self.noise = self.downloads = self.connections = 0
         self._read = 0  # bytes of the server's log that were read
         self.kernel: Kernel
         self.page: Any = None
@@ -82,6 +84,7 @@ class Session:
         self.page.on("pageerror", self._on_page_error)
         self.page.on("console", self._on_console)
         self.page.on("download", self._on_download)
+        self.page.on("websocket", self._on_socket)
         self.page.on("dialog", lambda dialog: dialog.accept())
         self._open()
         self.kernel = Kernel(self.lab)
@@ -149,6 +152,10 @@ class Session:
 
     def _on_download(self, _download: Any) -> None:
         self.downloads += 1
+
+    def _on_socket(self, socket: Any) -> None:
+        """Count the connections to the kernel. The page makes a new one when it is loaded, or when one was dropped."""
+        self.connections += "/channels" in socket.url
 
     def _on_page_error(self, error: Any) -> None:
         self._told.append(("page error", f"{error}\n{getattr(error, 'stack', '')}"[:1500]))

@@ -2,49 +2,26 @@
 
 A page may be old, be edited, or send messages out of order. Whatever it sends, the state of the kernel stays valid. A
 value that is not taken is answered with the kernel's own value, so that the page shows what the kernel has.
+
+A connection may drop messages. Each message with traits therefore has a number, and the page asks for what it lacks:
+see :mod:`recompviz.widgets.base.sent_state` and ``js/shared/in_step.js``.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import anywidget
+import traitlets
 
 from recompviz.widgets.base.interrupts import uninterrupted
+from recompviz.widgets.base.of_thread import OfThread
+from recompviz.widgets.base.sent_state import SentState
 
 # a larger number is not exact in JavaScript
 _MOST = 2**53
-
-
-class _OfThread:
-    """An attribute with a value of its own in each thread.
-
-    Parameters
-    ----------
-    default : callable (owner) → object
-        Returns the value in a thread that has set none.
-    """
-
-    def __init__(self, default: Callable[[Any], Any]) -> None:
-        self._default = default
-
-    def __set_name__(self, _owner: type, name: str) -> None:
-        self._name = name
-
-    def __get__(self, owner: Any, _kind: type | None = None) -> Any:
-        if owner is None:
-            return self
-        values = vars(owner).get(f"{self._name} by thread", {})
-        thread = threading.get_ident()
-        return values[thread] if thread in values else self._default(owner)
-
-    def __set__(self, owner: Any, value: Any) -> None:
-        vars(owner).setdefault(f"{self._name} by thread", {})[threading.get_ident()] = value
-
-    def __delete__(self, owner: Any) -> None:
-        vars(owner).get(f"{self._name} by thread", {}).pop(threading.get_ident(), None)
 
 
 class PageWidget(anywidget.AnyWidget):
@@ -54,6 +31,15 @@ class PageWidget(anywidget.AnyWidget):
     """
 
     page_traits: ClassVar[tuple[str, ...]] = ()
+
+    # of each message with traits: [since, number, question, lost]; see js/shared/in_step.js
+    _revision: Any = traitlets.List().tag(sync=True)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._sending = threading.RLock()  # messages are sent in the order of their numbers
+        self._sent = SentState()
+        self._revision_now = [0, 0, 0, 0]
+        super().__init__(*args, **kwargs)
 
     def from_page(self, name: str, value: Any, state: Mapping[str, Any]) -> Any:
         """Return a checked value of a trait in ``page_traits`` that the page has sent.
@@ -97,18 +83,102 @@ class PageWidget(anywidget.AnyWidget):
     def take_state(self, state: dict[str, Any]) -> None:
         """Set traits to checked values that a page has sent."""
         super().set_state(state)
+        self._sent.known({name: getattr(self, name) for name in state if getattr(self, name) == state[name]})
+
+    # ---------------------------------------------------------------- messages to the page
+
+    def open(self) -> None:
+        """Open the connection to the page. Called by ipywidgets."""
+        with self._sending:
+            super().open()
+            self._sent.record(self._synchronised(), 0)
+
+    def get_state(self, key: Any = None, drop_defaults: bool = False) -> Any:
+        """Return the values of traits, and the number of the last message. Called by ipywidgets."""
+        with self._sending:
+            state = super().get_state(key, drop_defaults)
+            if "_revision" in state:
+                state["_revision"] = self._revision_now
+            return state
+
+    def send_state(self, key: Any = None) -> None:
+        """Send values of traits to the page as a message with a number. Called by ipywidgets.
+
+        Parameters
+        ----------
+        key : str or iterable of str, optional
+            Names of traits. If None, all.
+        """
+        names = self.keys if key is None else [key] if isinstance(key, str) else list(key)
+        if names:
+            with self._sending:
+                self._send_names(names, 0 if key is None else self._sent.number)
+
+    def _send_names(self, names: list[str], since: int, question: int = 0, lost: int = 0) -> None:
+        """Send a message that has everything that changed after the message ``since``."""
+        values = {name: getattr(self, name) for name in names if name != "_revision"}
+        number = self._sent.next_number()
+        self._revision_now = [since, number, question, lost]
+        try:
+            super().send_state([*values, "_revision"])
+        finally:
+            self._revision_now = [0, number, 0, 0]  # for a whole state, which a page asks for when it is loaded
+        self._sent.record(values, number)
+
+    def _synchronised(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.keys if name != "_revision"}
+
+    def _bring_up_to_date(self, content: Mapping[str, Any]) -> None:
+        """Take what the page has set and the kernel never got; send what the kernel has set and the page never got.
+
+        Parameters
+        ----------
+        content : mapping
+            ``since``: the number of the last message that the page has, with all before it. ``question``: a number that
+            the answer repeats. ``state``: the values that the page has of those traits that it may set.
+        """
+        since, question = (_number_or_zero(content.get(name)) for name in ("since", "question"))
+        since = min(since, self._sent.number)
+        own, lost = content.get("state"), {}
+        if isinstance(own, Mapping):
+            changed_here = self._sent.later(since)
+            lost = {
+                name: value
+                for name, value in own.items()
+                if name in self.page_traits and name not in changed_here and _is_newer(value, getattr(self, name))
+            }
+            self.set_state(lost)
+        with self._sending:
+            self._send_names(self._sent.missing(since, self._synchronised()), since, question, len(lost))
 
     # traitlets and ipywidgets hold changes back in all threads, by these attributes. A change that a background thread
     # makes meanwhile could be lost, and the page would keep an old value. Here each thread has its own.
-    _cross_validation_lock = _OfThread(lambda _widget: False)
-    _holding_sync = _OfThread(lambda _widget: False)
-    notify_change: Any = _OfThread(lambda widget: super(PageWidget, widget).notify_change)  # noqa: UP008
+    _cross_validation_lock = OfThread(lambda _widget: False)
+    _holding_sync = OfThread(lambda _widget: False)
+    notify_change: Any = OfThread(lambda widget: super(PageWidget, widget).notify_change)  # noqa: UP008
 
     def _handle_msg(self, msg: Any) -> None:
         content = msg.get("content") if isinstance(msg, Mapping) else None
         data = content.get("data") if isinstance(content, Mapping) else None
         if isinstance(data, Mapping) and _is_message(data):
             super()._handle_msg(msg)
+
+    def _handle_custom_msg(self, content: Any, buffers: Any) -> None:
+        if isinstance(content, Mapping) and content.get("type") == "since":
+            with uninterrupted():
+                self._bring_up_to_date(content)
+        else:
+            super()._handle_custom_msg(content, buffers)
+
+
+def _is_newer(value: Any, than: Any) -> bool:
+    """Return whether a value of the page is another one than the kernel's, and not an older choice."""
+    if value == than:
+        return False
+    mine, theirs = (each.get("request") if isinstance(each, Mapping) else None for each in (value, than))
+    if isinstance(mine, (int, float)) and isinstance(theirs, (int, float)):
+        return mine > theirs
+    return True
 
 
 def _is_message(data: Mapping[str, Any]) -> bool:
@@ -141,6 +211,13 @@ def whole_number(value: Any, least: int = 0, most: int = _MOST) -> int:
     if not least <= value <= most or value != int(value):
         raise ValueError(expected)
     return int(value)
+
+
+def _number_or_zero(value: Any) -> int:
+    try:
+        return whole_number(value)
+    except (TypeError, ValueError):
+        return 0
 
 
 def amount(value: Any) -> float:

@@ -13,7 +13,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-import anywidget
 import numpy as np
 import traitlets
 
@@ -735,7 +734,7 @@ class Explorer(PageWidget):
 
     def synchronised(self) -> list[str]:
         """Return the sorted names of the traits that the page and the kernel share. ``wire.md`` describes them."""
-        widgets_own = {*anywidget.AnyWidget.class_trait_names(), "_esm", "_css", "_anywidget_id"}
+        widgets_own = {*PageWidget.class_trait_names(), "_esm", "_css", "_anywidget_id"}
         return sorted(set(self.trait_names(sync=True)) - widgets_own)
 
     def to_html(self, path: str | Path | None = None) -> str:

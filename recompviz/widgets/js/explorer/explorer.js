@@ -2,6 +2,7 @@
 // the kernel then confirms it.
 
 import { html, keepBareKeys, listeners } from "../shared/elements.js";
+import { inStep } from "../shared/in_step.js";
 import { readBound, readGraph, readLayout, readModules, readTable, readReply, readRun } from "../data/wire.js";
 import { unpackJoint } from "../data/simulated_reply.js";
 import { strataOf } from "../data/strata.js";
@@ -246,6 +247,7 @@ function makeViews(explorer, root, id) {
 }
 
 export default {
+  initialize: inStep(["_asked", "_pins", "_mode", "_theory"]),
   render({ model, el }) {
     // until the training step is traced, there is only a shell
     const draw = () => (model.get("_graph").nodes ? mount(model, el) : mountOpening(model, el));

@@ -1,6 +1,7 @@
 // The recorded step of a compiled model: its budget, its memory, and its regions and eager code in order.
 
 import { html, keepBareKeys, listeners, setText } from "../shared/elements.js";
+import { inStep } from "../shared/in_step.js";
 import { formatBytes, formatPercent, formatTime } from "../shared/units.js";
 import { momentName, momentsOf, peakOf, readStep, rowAt } from "../data/step.js";
 import { makeBudgetView } from "./budget_view.js";
@@ -179,6 +180,7 @@ export function mountStep(model, parent) {
 }
 
 export default {
+  initialize: inStep(["_chosen"]),
   render({ model, el }) {
     return mountStep(model, el);
   },

@@ -1,5 +1,6 @@
 // The entry of the playground as a widget in a notebook.
 
+import { inStep } from "../shared/in_step.js";
 import { mountPlayground } from "./playground_view.js";
 
-export default { render: mountPlayground };
+export default { initialize: inStep(["_chosen", "_sequence"]), render: mountPlayground };

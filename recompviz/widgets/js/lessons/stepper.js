@@ -1,5 +1,6 @@
 // The entry of a stepper as a widget in a notebook.
 
+import { inStep } from "../shared/in_step.js";
 import { mountStepper } from "./stepper_view.js";
 
-export default { render: mountStepper };
+export default { initialize: inStep(["_shown", "_frame"]), render: mountStepper };

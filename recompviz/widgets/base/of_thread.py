@@ -1,0 +1,36 @@
+"""An attribute with a value of its own in each thread."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+
+class OfThread:
+    """An attribute of a class whose objects hold one value for each thread.
+
+    Parameters
+    ----------
+    default : callable (owner) → object
+        Returns the value in a thread that has set none.
+    """
+
+    def __init__(self, default: Callable[[Any], Any]) -> None:
+        self._default = default
+
+    def __set_name__(self, _owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, owner: Any, _kind: type | None = None) -> Any:
+        if owner is None:
+            return self
+        values = vars(owner).get(f"{self._name} by thread", {})
+        thread = threading.get_ident()
+        return values[thread] if thread in values else self._default(owner)
+
+    def __set__(self, owner: Any, value: Any) -> None:
+        vars(owner).setdefault(f"{self._name} by thread", {})[threading.get_ident()] = value
+
+    def __delete__(self, owner: Any) -> None:
+        vars(owner).get(f"{self._name} by thread", {}).pop(threading.get_ident(), None)
