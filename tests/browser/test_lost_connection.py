@@ -25,6 +25,7 @@ class Connection:
 
     def __init__(self):
         self.dropped = {"to the page": 0, "to the kernel": 0}
+        self.questions = 0
         self.dropping = threading.Event(), threading.Event()
 
     def through(self, socket):
@@ -34,6 +35,7 @@ class Connection:
 
     def pass_on(self, direction, message, send):
         data = message.encode() if isinstance(message, str) else message
+        self.questions += b'"since"' in data and direction == "to the kernel"
         if self.dropping[direction == "to the kernel"].is_set() and b'"comm_msg"' in data:
             self.dropped[direction] += 1
         else:
@@ -85,3 +87,24 @@ def test_a_choice_that_never_arrived_is_taken_later_and_the_next_ones_too(lossy)
     for key in ("End", "ArrowLeft", "Home"):
         page.keyboard.press(key)
         settled(page)
+
+
+def test_a_busy_kernel_is_not_asked_and_an_idle_one_twice(lossy):
+    page, connection = lossy
+    page.wait_for_timeout(20_000)
+    questions = connection.questions
+    page.wait_for_timeout(10_000)
+    assert connection.questions == questions  # nothing happens, so nothing is asked
+    cell = page.locator(".jp-Notebook-cell .cm-content").last
+    cell.click()
+    page.keyboard.press("Control+A")
+    page.keyboard.insert_text("import time; explorer.budget = '100%'; time.sleep(8)")
+    page.wait_for_timeout(1000)
+    questions = connection.questions
+    page.keyboard.press("Control+Enter")
+    page.get_by_text("| Busy").wait_for()
+    page.wait_for_timeout(6000)
+    assert connection.questions == questions
+    page.get_by_text("| Idle").wait_for()
+    page.wait_for_timeout(20_000)
+    assert connection.questions == questions + 2

@@ -15,6 +15,8 @@ const GAP_FOR = 300;
 // ms without an answer after which the page asks again, and how often it asks; a busy kernel answers later
 const ASK_AGAIN = 60000;
 const MOST_QUESTIONS = 3;
+// ms between two looks at a busy kernel. It could not answer, and the cell that it runs may close the widget
+const BUSY_FOR = 1000;
 // ms between two questions that are asked because the user came back
 const RETURN_EVERY = 30000;
 const SIGNS_OF_RETURN = ["focus", "online", "pointerdown"];
@@ -34,6 +36,7 @@ export function inStep(own) {
     let asked = -Infinity; // when
     let tries = 0; // questions without an answer
     let owed = false; // whether a question waits until the page is seen
+    let postponed = 0; // ms that a question has waited for a busy kernel
     let lossy = false; // whether a choice was lost: the host may then hold back the next ones, but no questions
     let timer = 0;
     let waits = [];
@@ -46,10 +49,16 @@ export function inStep(own) {
     function ask() {
       owed = document.hidden;
       if (owed || tries >= MOST_QUESTIONS) return;
+      clearTimeout(timer);
+      if (model.widget_manager?.kernel?.status === "busy" && postponed < ASK_AGAIN) {
+        postponed += BUSY_FOR;
+        timer = setTimeout(ask, BUSY_FOR);
+        return;
+      }
+      postponed = 0;
       tries += 1;
       question += 1;
       asked = performance.now();
-      clearTimeout(timer);
       timer = setTimeout(ask, ASK_AGAIN);
       const state = Object.fromEntries(own.map((name) => [name, model.get(name)]));
       try {
