@@ -357,3 +357,15 @@ def test_the_copied_lines_name_the_device_and_a_budget_forgets_it(page):
     slider(page).focus()
     page.keyboard.press("Home")
     fit.get_by_text(re.compile(r"fits in [\d.]+ .iB for \+")).wait_for()
+
+
+def test_better_plans_leave_the_selected_value_and_the_open_tab(page):
+    page.locator(".rv-nodes > g[data-v='20']").click()
+    page.get_by_role("tab", name="Runs").click()
+    page.evaluate("document.querySelector('.rv-explorer').old = true")
+    named = "[{**t, 'names': ['better', *t['names'][1:]]} for t in explorer._tables]"
+    in_kernel(page, f"setattr(explorer, '_tables', {named})")
+    page.wait_for_function("!document.querySelector('.rv-explorer').old")
+    assert page.evaluate("document.querySelector('.rv-explorer').recompviz.state.selected") == 20
+    assert page.get_by_role("tab", name="Runs").get_attribute("aria-selected") == "true"
+    assert page.locator(".rv-card").is_visible()

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import recompviz as rv
+from recompviz.core.live.search import LEAST_GAIN, live_plans
 from recompviz.core.planning.cache import Cache
 from recompviz.core.plans.baselines import METHODS
 from recompviz.core.steps.examples import residual_step
@@ -115,6 +116,29 @@ def test_pins_that_no_plan_can_obey_are_refused(planner: rv.Planner) -> None:
     sink = planner.graph.names[-1]
     with pytest.raises(rv.ImpossiblePin):
         planner.what_if("time", keep=[sink])
+
+
+def test_plans_found_under_pins_join_the_plans_of_the_search() -> None:
+    planner = rv.Planner(*residual_step((1, 1)))
+    planner.use_plans(planner.first_plans().plans)  # a search that found little
+    before = planner.plans("live")
+    found = planner.what_if("live", recompute=[planner.graph.names[4]])
+    assert before.improved_by(found)
+    after = planner.plans("live")
+    assert after is planner.plans("live")
+    assert not after.improved_by(found)
+    assert not after.improved_by(before)
+    planner.what_if("live", recompute=[planner.graph.names[4]])
+    assert set(after.plans) <= set(planner.plans("live").plans)
+
+
+def test_a_search_from_the_plans_found_finds_little_more() -> None:
+    planner = rv.Planner(*residual_step((2, 1)))
+    table = planner.plans("live")
+    again = planner.table(live_plans(planner.graph, planner.joint, table.plans), "live")
+    totals = np.linspace(table.least_total, table.total_peaks.max(), 40).astype(int)
+    gains = [table.plan(int(total)).overhead - again.plan(int(total)).overhead for total in totals]
+    assert np.mean(gains) <= LEAST_GAIN * planner.graph.time.sum()
 
 
 def test_another_family_is_a_question_of_its_own(planner: rv.Planner) -> None:

@@ -7,7 +7,10 @@ import pytest
 
 from recompviz.core.base.errors import ImpossiblePin, PlanMismatch
 from recompviz.core.graphs.graph import Graph
+from recompviz.core.planning.planner import Planner
 from recompviz.core.plans.plan import Plan
+from recompviz.core.steps.examples import residual_step
+from recompviz.widgets.explorer.explorer import Explorer
 
 
 def pin(explorer, keep=(), recompute=(), base=0):
@@ -51,6 +54,37 @@ def test_pins_are_what_a_solve_of_their_own_gives(lab):
     explorer.wait(300)
     table = lab.planner.what_if("time", recompute=[lab.graph.names[v]])
     assert explorer.plan.overhead == table.plan(explorer.budget).overhead
+
+
+def test_plans_found_under_pins_stay_when_the_pins_are_gone():
+    planner = Planner(*residual_step((1, 1)))
+    planner.use_plans(planner.first_plans().plans)  # a search that found little
+    explorer = Explorer(planner, objectives=["live", "time"], background=False)
+    explorer.budget = "60%"
+    before = explorer.plan
+    pinned = planner.graph.names[int(np.flatnonzero(~before.keep_mask)[0])]
+    explorer.pin(recompute=[pinned])  # the plan shown obeys this pin already
+    explorer.wait(300)
+    under_pins = explorer.plan
+    assert under_pins.overhead < before.overhead
+    explorer.pin()
+    assert explorer._reply["table"] == 0
+    assert explorer.plan.overhead <= under_pins.overhead
+    assert explorer._tables[0]["rows"] == len(explorer.tables[0]) == len(planner.plans("live"))
+    assert explorer._tables[1]["objective"] == "time"
+
+
+def test_taking_the_last_pin_away_in_another_objective_shows_its_plan():
+    planner = Planner(*residual_step((1, 1)))
+    planner.use_plans(planner.first_plans().plans)
+    explorer = Explorer(planner, objectives=["live", "memory"], background=False)
+    update = {"request": 5, "table": 1, "row": 1, "budget": 1e12}
+    explorer._asked = update
+    pin(explorer, keep=[3], base=0)
+    explorer.wait(300)
+    explorer._asked = {**update, "request": explorer._selection.request + 1}
+    pin(explorer)
+    assert (explorer._reply["table"], explorer.plan) == (1, explorer.tables[1].plan(explorer.budget))
 
 
 def test_taking_the_last_pin_away_shows_the_free_plan_again(lab):

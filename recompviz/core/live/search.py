@@ -14,6 +14,8 @@ To *drop* a value is to recompute it instead of keeping it. The parts of the sea
 *annealing*  Change random values by simulated annealing: once for the least peak, and at some budgets for the least
              overhead. If the model repeats blocks, the same values of several blocks are first changed together. The
              range of peaks is divided into 192 intervals; the best plan simulated in each interval is a candidate, too.
+*sweeps*     What was found at one budget helps at others. So every fourth budget is searched again, with other random
+             numbers, until that brings little.
 
 The result is the Pareto front of all candidates. No simulated seed is better than the plans on it. The plans are not
 proven optimal. ``python -m recompviz.benchmarks.liveness`` compares them with brute force on small training steps.
@@ -24,6 +26,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterable
+from itertools import count
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -56,6 +59,10 @@ EFFORT = 40_000_000
 SETTLED = 150_000_000
 # annealing for less overhead happens at every fourth budget
 ANNEALED_EVERY = 4
+# further sweeps, each over every fourth budget, begin until this many calls are simulated (about 5 seconds), or until a
+# sweep reduces the mean overhead by less than this share of the forward pass
+SWEPT = 150_000_000
+LEAST_GAIN = 1e-4
 # simulated calls spent on annealing; the search for the least peak gets eight times as many as one budget
 WALKED = 60_000_000
 FLOOR_SHARE = 8
@@ -87,8 +94,8 @@ def live_plans(
         The plans from which the search starts, for example the plans of both fronts of :func:`recompviz.solve`. If
         there are more than 2,000 plans, 2,000 evenly spaced ones are simulated.
     progress : callable (done, total), optional
-        Called before each budget of the search; both numbers count budgets. Raise :class:`recompviz.Cancelled` in it to
-        stop.
+        Called before each budget of the search; both numbers count budgets of the first sweep. Raise
+        :class:`recompviz.Cancelled` in it to stop.
     keep, recompute : iterable of node names
         Nodes that every plan must keep, and nodes that every plan must recompute. A node that the schedule need not
         recompute counts as kept, even if it is in ``recompute``. An example is a node whose value no backward call
@@ -166,17 +173,48 @@ def _search(moves: Moves, seeds: list[NDArray[np.bool_]], progress: Progress) ->
         moves.anneal_peak(min(FLOOR_SHARE * tries, 10 * MOST_TRIES * n))
     lowest = candidates.front()[-1].peak
     budgets = [lowest + (highest - lowest) * i // (BUDGETS - 1) for i in range(BUDGETS)]
+    of_nodes = min(tries, MOST_TRIES * n) if tries >= LEAST_TRIES * n else 0
+    proposals = (min(tries, block_tries), of_nodes)
     effort = EFFORT // (len(model.joint.calls) * len(budgets))
-    for done, budget in enumerate(budgets):
-        progress(done, len(budgets))
-        if moves.out_of_time:
-            break
-        if done % ANNEALED_EVERY == 0:
-            if block_tries:
-                moves.anneal_overhead(budget, highest, min(tries, block_tries), done, blocks=True)
-            if tries >= LEAST_TRIES * n:
-                moves.anneal_overhead(budget, highest, min(tries, MOST_TRIES * n), done)
-        fitting = [candidate for candidate in candidates.front() if candidate.peak <= budget]
-        for candidate in fitting[: REFILLED // moves.per_round or 1]:
-            moves.refill(candidate, budget)
-        moves.exchange(budget, model.simulations + effort)
+    forward, mean = float(model.graph.time.sum()), math.inf
+    for sweep in count():
+        for done, budget in enumerate(budgets):
+            progress(done if sweep == 0 else len(budgets) - 1, len(budgets))
+            annealed = (done + sweep) % ANNEALED_EVERY == 0
+            if moves.out_of_time:
+                return
+            if sweep == 0 or annealed:
+                _lower_overhead(
+                    moves, budget, highest, proposals if annealed else (0, 0), effort, BUDGETS * sweep + done
+                )
+        before, mean = mean, sum(candidates.best_within(budget).overhead for budget in budgets) / len(budgets)
+        if model.simulations * len(model.joint.calls) > SWEPT or before - mean <= LEAST_GAIN * forward:
+            return
+
+
+def _lower_overhead(
+    moves: Moves, budget: int, highest: int, proposals: tuple[int, int], effort: int, seed: int
+) -> None:
+    """Search for less overhead within one budget.
+
+    Parameters
+    ----------
+    moves : Moves
+    budget, highest : int
+        The budget, and the largest budget of the search, in transient bytes.
+    proposals : tuple of int
+        The number of proposals of annealing for repeated blocks, and for single nodes.
+    effort : int
+        The most simulations that exchanges may take.
+    seed : int
+        The seed of annealing.
+    """
+    of_blocks, of_nodes = proposals
+    if of_blocks:
+        moves.anneal_overhead(budget, highest, of_blocks, seed, blocks=True)
+    if of_nodes:
+        moves.anneal_overhead(budget, highest, of_nodes, seed)
+    fitting = [candidate for candidate in moves.candidates.front() if candidate.peak <= budget]
+    for candidate in fitting[: REFILLED // moves.per_round or 1]:
+        moves.refill(candidate, budget)
+    moves.exchange(budget, moves.model.simulations + effort)

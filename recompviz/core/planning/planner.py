@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from itertools import count
+from itertools import chain, count
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -52,6 +52,8 @@ SEEDING = 0.2
 
 # The keys of baselines in the cache start with this.
 BASELINE = "baseline "
+# The keys of plans that were found under pins, and are better than those found before, start with this.
+PINNED = "pinned "
 
 # Makes a baseline plan from the text after the baseline's name, for example from "0.5" of "min-cut 0.5".
 MakeBaseline = Callable[[str], Plan]
@@ -251,9 +253,9 @@ class Planner:
             formula peak. ``"live"``: the plans found by a search that simulates the whole training step; see
             :mod:`recompviz.core.live.search`. The search starts from the plans of the two other tables, from baselines
             and from minimum cuts. It usually finds plans that recompute less under the same budget on the simulated
-            peak. A baseline that :meth:`baseline` makes after the search is added to the table if it recomputes less
-            than every plan found whose peak is not larger. Without numba, the ``"live"`` table has only the plans from
-            which the search starts.
+            peak. Plans that are found later, by :meth:`baseline` or under pins by :meth:`what_if`, are added to the
+            table if they recompute less than every plan of it whose peak is not larger. Without numba, the ``"live"``
+            table has only the plans from which the search starts.
         progress : callable (done, total), optional
             Called during the search. Raise :class:`recompviz.Cancelled` in it to stop the search.
 
@@ -266,7 +268,7 @@ class Planner:
 
         search = self._live_table if objective == "live" else partial(self._formula_table, objective)
         table = self._cached(f"plans {objective}", lambda: search(progress), progress)
-        return self._with_better_baselines(table) if objective == "live" else table
+        return self._with_better_plans(table) if objective == "live" else table
 
     def plan(self, total: int | float | str, objective: PlanObjective = "live") -> Plan:
         """Return the best plan whose simulated total peak fits a budget.
@@ -401,6 +403,8 @@ class Planner:
     ) -> PlanTable:
         """Return the plan table of an objective under pins, or for another family of lower sets. It is not cached.
 
+        If the search under pins finds better plans than ``plans("live")`` has, that table gets them too.
+
         Parameters
         ----------
         objective : "time", "memory" or "live"
@@ -446,7 +450,10 @@ class Planner:
                 else self.tradeoff(family, solving)
             )
             plans = self._optima(curve, "time" if objective == "live" else objective, part(progress, 0.5, 0.9))
-        return self.table(plans, objective, part(progress, 0.95, 1), with_keep_all=not recompute)
+        table = self.table(plans, objective, part(progress, 0.95, 1), with_keep_all=not recompute)
+        if objective == "live":
+            self._remember_better(table)
+        return table
 
     @property
     def is_quick(self) -> bool:
@@ -523,25 +530,29 @@ class Planner:
             plans = live_plans(self.graph, self.joint, plans, part(progress, SEEDING, 0.95))
         return self.table(plans, "live", part(progress, 0.95, 1))
 
-    def _with_better_baselines(self, table: PlanTable) -> PlanTable:
-        """Return the table with those baselines made so far that recompute less than its plans at the same peak.
+    def _with_better_plans(self, table: PlanTable) -> PlanTable:
+        """Return the table with those plans found later that recompute less than its plans at the same peak.
 
-        If there are none, return ``table`` itself. The result is cached until another baseline is made.
+        These are baselines, and plans found under pins. If there are none, return ``table`` itself. The result is
+        cached until more plans are found.
         """
         baselines: dict[str, Plan] = self._cache.with_prefix(BASELINE)
-        if not baselines:
+        pinned: dict[str, Sequence[Plan]] = self._cache.with_prefix(PINNED)
+        if not baselines and not pinned:
             return table
 
         def compute() -> PlanTable:
-            found = self.table([self._as_run(plan) for plan in baselines.values()], "live")
-            better = [
-                plan
-                for plan, peak in zip(found.plans, found.total_peaks.tolist(), strict=True)
-                if peak < table.least_total or plan.overhead < table.plan(peak).overhead
-            ]
+            later = [self._as_run(plan) for plan in baselines.values()]
+            better = table.improved_by(self.table([*later, *chain.from_iterable(pinned.values())], "live"))
             return self.table([*table.plans, *better], "live", with_keep_all=False) if better else table
 
-        return self._cache.get(f"plans live and {', '.join(sorted(baselines))}", compute)
+        return self._cache.get(f"plans live and {', '.join(sorted([*baselines, *pinned]))}", compute)
+
+    def _remember_better(self, found: PlanTable) -> None:
+        """Remember those plans found under pins that are better than all plans of the objective ``"live"``."""
+        if better := self.plans("live").improved_by(found):
+            self._cache.get(f"{PINNED}{len(self._cache.with_prefix(PINNED))}", lambda: tuple(better))
+            self.plans("live")  # later calls find it in the cache
 
     def _as_run(self, plan: Plan) -> Plan:
         """Return the plan that keeps each value that the schedule of a plan does not recompute."""

@@ -148,6 +148,20 @@ class PlanTable:
         """
         return self.plans[self.row(total)]
 
+    def improved_by(self, other: PlanTable) -> list[Plan]:
+        """Return those plans of another table of the same graph that recompute less than all plans of this table.
+
+        A plan is compared with the plans of this table whose simulated total peak is not larger than its own.
+        """
+        return [
+            plan
+            for plan, peak in zip(other.plans, other.total_peaks.tolist(), strict=True)
+            if peak < self.least_total or plan.overhead < min(p.overhead for p in self._within(peak))
+        ]
+
+    def _within(self, total: int) -> list[Plan]:
+        return [self.plans[row] for row in np.flatnonzero(self.total_peaks <= total)]
+
 
 def outline(profile: NDArray[np.int64]) -> NDArray[np.float32]:
     """Reduce a profile to 256 points. A profile has the most bytes alive in each step of a schedule.

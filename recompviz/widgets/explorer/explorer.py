@@ -402,6 +402,12 @@ class Explorer(PageWidget):
                 self._tell_solving("idle", 0.0, "")
             self._start_bounds()
 
+    def _show_plans_found_under_pins(self) -> None:
+        """Replace the tables of the objectives if a search under pins has found better plans than they have."""
+        with self._selection.changing():
+            if tables := self._selection.tables.improved():
+                self._replace_tables(tables)
+
     def _with_carried(self, table: PlanTable) -> PlanTable:
         """Return a table with the plans carried over from other sizes, where they recompute less than its own."""
         if self._carried is None or table.objective != "live":
@@ -542,6 +548,8 @@ class Explorer(PageWidget):
     def _on_pins(self, change: Any) -> None:
         pins, names = change["new"], self.graph.names
         self._questions.pin(pins["base"], [names[v] for v in pins["keep"]], [names[v] for v in pins["recompute"]])
+        if not pins["keep"] and not pins["recompute"]:
+            self._show_plans_found_under_pins()
 
     def use_solver(self, family: str, objective: PlanObjective | None = None) -> None:
         """Show the plans that another solver finds for an objective.

@@ -181,8 +181,9 @@ class Selection:
         -------
         choice : tuple of int
             The arguments (table, row, budget) for :meth:`choose`. If a table of an objective is selected, they are the
-            first table and its row for the current budget. If no plan fits, the budget is raised to the least total
-            peak of the table. If another table is selected, that table and its row stay selected.
+            new table of the same number (the first, if there is none) and its row for the current budget. If no plan
+            fits, the budget is raised to the least total peak of the table. If another table is selected, that table
+            and its row stay selected.
         renumbered : callable (int) → int
             Returns the new number of a table from its old number.
         """
@@ -191,5 +192,6 @@ class Selection:
             renumbered = self.tables.replace(tables)
             if stays:
                 return (renumbered(self.table), self.row, self.budget), renumbered
-            row, budget = affordable_row(tables[0], self.budget)
-            return (0, row, budget), renumbered
+            number = renumbered(self.table)
+            row, budget = affordable_row(tables[number], self.budget)
+            return (number, row, budget), renumbered

@@ -9,6 +9,7 @@ until there is such a table.
 from __future__ import annotations
 
 import dataclasses
+import operator
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -118,6 +119,18 @@ class Tables:
         if pinned is not None:
             self.more[1] = dataclasses.replace(pinned, base=renumbered(pinned.base))
         return renumbered
+
+    def improved(self) -> list[PlanTable]:
+        """Return the tables of the objectives with better plans that the planner has found since; [] if there are none.
+
+        A search under pins can find better plans for the objective ``"live"`` than the search without pins.
+        """
+        old = [shown.table for shown in self.first]
+        if not self.searched or all(table.objective != "live" for table in old):
+            return []
+        found = self._planner.plans("live")
+        new = [found if table.objective == "live" and table.improved_by(found) else table for table in old]
+        return [] if all(map(operator.is_, new, old)) else new
 
     def shown(self, number: int) -> Shown | None:
         """Return the entry of a table number; None if there is no table with this number."""

@@ -59,8 +59,11 @@ function initialState(model) {
   };
 }
 
-/** Draw an Explorer for a widget model into an element. Returns the function that releases it. */
-export function mount(model, parent) {
+/**
+ * Draw an Explorer for a widget model into an element. Returns the function that releases it; its `chosen()` is what the
+ * reader has chosen, which can be given to the next call as `before`.
+ */
+export function mount(model, parent, before = null) {
   const id = `rv${++mounted}-${Math.random().toString(36).slice(2, 7)}`;
   const { listen, release } = listeners();
   const graph = readGraph(model.get("_graph"));
@@ -168,7 +171,12 @@ export function mount(model, parent) {
     },
   };
 
-  return () => {
+  if (before && before.count === graph.count) {
+    explorer.selectNode(before.selected);
+    views.drawer.open(before.tab);
+  }
+
+  const unmount = () => {
     explorer.stopPainting();
     explorer.pacer.stop();
     resized.disconnect();
@@ -177,6 +185,8 @@ export function mount(model, parent) {
     release();
     root.remove();
   };
+  unmount.chosen = () => ({ count: graph.count, selected: state.selected, tab: views.drawer.current });
+  return unmount;
 }
 
 /** Make every view of an Explorer under `root`. */
@@ -250,15 +260,16 @@ export default {
   initialize: inStep(["_asked", "_pins", "_mode", "_theory"]),
   render({ model, el }) {
     // until the training step is traced, there is only a shell
-    const draw = () => (model.get("_graph").nodes ? mount(model, el) : mountOpening(model, el));
+    const draw = (before) => (model.get("_graph").nodes ? mount(model, el, before) : mountOpening(model, el));
     let release = draw();
     const stopScrolling = scrollIntoViewOnce(model, el);
-    // when the kernel has found better plans for a large graph, or shows the step at other sizes, the Explorer is drawn
-    // anew; the graph keeps its view, and the keyboard its place
+    // when the kernel has found better plans, or shows the step at other sizes, the Explorer is drawn anew; the graph keeps
+    // its view, the keyboard its place, and the reader the selected value and the open tab
     const again = () => {
       const focused = el.contains(el.getRootNode().activeElement) ? el.getRootNode().activeElement.getAttribute("aria-label") : null;
+      const before = release.chosen?.() ?? null;
       release();
-      release = draw();
+      release = draw(before);
       stopScrolling.again();
       if (focused) el.querySelector(`[aria-label="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
     };
