@@ -1,9 +1,14 @@
 """The bound of the planner beside the plans of the Explorer."""
 
+import threading
+import time
+
 import numpy as np
 import pytest
 
+from recompviz.core.base.errors import Cancelled
 from recompviz.core.bounds.step_bounds import gap_text
+from recompviz.core.planning.planner import Planner
 from recompviz.widgets.explorer.bound import Bound
 from tests.widgets.test_javascript import run
 
@@ -33,6 +38,47 @@ def test_a_cancelled_computation_tells_nothing(lab):
     bound.stop()
     bound.wait(60)
     assert told == []
+
+
+def test_no_bound_is_computed_beside_a_run_and_it_comes_afterwards(lab):
+    begun, measured = threading.Event(), threading.Event()
+    curve, under_way = lab.planner.bounds(), []
+
+    def bounds(progress):
+        begun.set()
+        while not measured.wait(0.01):
+            progress(0, 1)  # raises Cancelled when the run starts
+        return curve
+
+    class Measures:
+        def run(self, plan, progress):
+            time.sleep(0.2)
+            under_way.append(explorer._bounds._job.running)
+            measured.set()
+            return lab.run(plan, progress)
+
+    explorer = lab.explorer(lab.planner_with(bounds=bounds), Measures(), objectives=["live"])
+    assert begun.wait(20)
+    explorer.run()
+    explorer.wait(20)
+    explorer._bounds.wait(20)
+    assert under_way == [False]
+    assert explorer._bound["rows"] == len(explorer.tables[0])
+
+
+@pytest.mark.parametrize("calls", [1, 3])
+def test_a_computation_of_bounds_can_be_stopped_and_begun_again(lab, calls):
+    planner, left = Planner(lab.graph, lab.joint), [calls]
+
+    def stopped(done, total):
+        assert done < total
+        left[0] -= 1
+        if not left[0]:
+            raise Cancelled("stopped by the test")
+
+    with pytest.raises(Cancelled):
+        planner.bounds(progress=stopped)
+    assert planner.bounds().overhead("100 MiB") == lab.planner.bounds().overhead("100 MiB")
 
 
 @pytest.mark.node

@@ -18,6 +18,7 @@ from recompviz.core.bounds.relaxation import Line, Relaxation
 from recompviz.core.bounds.uses import Uses
 
 if TYPE_CHECKING:
+    from recompviz.core.base.progress import Progress
     from recompviz.core.graphs.graph import Graph
     from recompviz.core.steps.joint import JointGraph
 
@@ -121,7 +122,13 @@ class BoundCurve:
 
 
 def bound_curve(
-    graph: Graph, joint: JointGraph, *, once: bool = False, points: int = POINTS, solves: int = SOLVES
+    graph: Graph,
+    joint: JointGraph,
+    *,
+    once: bool = False,
+    points: int = POINTS,
+    solves: int = SOLVES,
+    progress: Progress | None = None,
 ) -> BoundCurve:
     """Return lower bounds on recomputation for all budgets, and on the least peak.
 
@@ -136,6 +143,8 @@ def bound_curve(
         ``points`` is the largest number of calls of each pass at which a linear program counts memory, and ``solves``
         the largest number of linear programs. An integer program of a step of more than 400 calls counts memory at up
         to 20 calls of each pass. Without scipy, both parameters have no effect.
+    progress : callable (done, total), optional
+        Called before each linear program. Raise :class:`recompviz.Cancelled` in it to stop.
 
     Examples
     --------
@@ -150,12 +159,14 @@ def bound_curve(
     forward = float(graph.time.sum())
     if not has_scipy():
         return BoundCurve(once, "one call at a time", static + uses.floor, forward, (), static, uses)
+    report = progress or (lambda _done, _total: None)
+    report(0, solves + 1)
     most = int(max(uses.fixed.max(initial=0) + joint.allocated[uses.optional].sum(), uses.after))
     relaxation = Relaxation(uses, points, once)
     if not len(relaxation.upper):
         return BoundCurve(once, "linear program", static + uses.floor, forward, (), static, uses)
     least = max(uses.floor, relaxation.least_peak(most))
-    lines = _lines(relaxation, least, most, solves)
+    lines = _lines(relaxation, least, most, solves, report)
     coarse = len(joint.calls) > MANY and points > INTEGER_POINTS
     program = Relaxation(uses, INTEGER_POINTS, once) if coarse else relaxation
     return BoundCurve(once, "linear program", static + least, forward, lines, static, uses, program)
@@ -170,13 +181,14 @@ def has_scipy() -> bool:
     return True
 
 
-def _lines(relaxation: Relaxation, least: int, most: int, solves: int) -> tuple[Line, ...]:
+def _lines(relaxation: Relaxation, least: int, most: int, solves: int, report: Progress) -> tuple[Line, ...]:
     """Return lines at budgets from least to most, more of them where the bound is large and curved."""
     lines: dict[int, Line] = {}
     for i in range(solves):
         budget = int(least + (most - least) * (i / max(1, solves)) ** 2)
         if budget in lines:
             continue
+        report(i + 1, solves + 1)
         line = relaxation.line(budget)
         if line is not None:
             lines[budget] = line

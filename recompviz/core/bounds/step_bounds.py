@@ -11,6 +11,7 @@ from recompviz.core.steps.schedule import make_schedule
 from recompviz.core.steps.simulation import simulate_schedule
 
 if TYPE_CHECKING:
+    from recompviz.core.base.progress import Progress
     from recompviz.core.graphs.graph import Graph
     from recompviz.core.plans.plan import Plan
     from recompviz.core.steps.joint import JointGraph
@@ -34,11 +35,11 @@ class StepBounds:
         self._curves: dict[bool, BoundCurve] = {}
         self._locks = {once: threading.Lock() for once in (False, True)}
 
-    def curve(self, once: bool = False) -> BoundCurve:
-        """Return the bounds for all budgets, cached. ``once`` is the family of strategies; see :class:`BoundCurve`."""
+    def curve(self, once: bool = False, progress: Progress | None = None) -> BoundCurve:
+        """Return the bounds for all budgets, cached; see :func:`bound_curve`."""
         with self._locks[once]:
             if once not in self._curves:
-                self._curves[once] = bound_curve(self._graph, self._joint, once=once)
+                self._curves[once] = bound_curve(self._graph, self._joint, once=once, progress=progress)
             return self._curves[once]
 
     def bound(self, plan: Plan) -> float:

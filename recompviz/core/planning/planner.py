@@ -292,7 +292,7 @@ class Planner:
         """
         return self.plans(objective).plan(total)
 
-    def bounds(self, once: bool = False) -> BoundCurve:
+    def bounds(self, once: bool = False, progress: Progress | None = None) -> BoundCurve:
         """Return lower bounds on recomputation for all budgets, and on the least peak, cached.
 
         The bounds are proven. ``bounds().overhead("10 GiB")`` is the bound for one budget. With scipy, they come from
@@ -305,6 +305,8 @@ class Planner:
             If False, the bounds are for all strategies that keep the traced order of the calls, and may run forward
             calls again in the backward pass. If True, they are for strategies that run each forward call at most once
             more, just in time, as the schedule of a plan does. The bounds are then higher.
+        progress : callable (done, total), optional
+            Called before each linear program. Raise :class:`recompviz.Cancelled` in it to stop.
 
         Examples
         --------
@@ -314,7 +316,7 @@ class Planner:
         >>> planner.bounds().overhead(22), planner.bounds().overhead(10)
         (0.0, inf)
         """
-        return self._bounds.curve(once)
+        return self._bounds.curve(once, progress)
 
     def optimality_gap(self, plan: Plan, once: bool = False) -> float:
         """Return an upper bound on a plan's overhead beyond the optimum, as a share of the cost of a forward pass.

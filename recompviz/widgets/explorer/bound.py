@@ -9,7 +9,7 @@ import numpy as np
 
 from recompviz.core.planning.planner import Planner
 from recompviz.core.plans.plan_table import PlanTable
-from recompviz.widgets.base.job import Job
+from recompviz.widgets.base.job import Job, Progress
 
 # the bounds of larger graphs take minutes
 MOST_NODES = 1200
@@ -38,8 +38,8 @@ class Bound:
         if len(planner.graph) > MOST_NODES:
             return
 
-        def work(_progress: Any) -> dict[str, Any]:
-            curve = planner.bounds()
+        def work(progress: Progress) -> dict[str, Any]:
+            curve = planner.bounds(progress=progress)
             overheads = [curve.overhead(int(total)) for total in table.total_peaks]
             own = [plan.overhead for plan in table.plans]
             return {"rows": len(table), "overheads": np.minimum(overheads, own).astype("<f8").tobytes()}
@@ -48,7 +48,7 @@ class Bound:
         self._job.start()
 
     def stop(self) -> None:
-        """Drop the result of a computation under way."""
+        """Stop a computation under way before its next linear program."""
         if self._job is not None:
             self._job.cancel()
 

@@ -618,6 +618,7 @@ class Explorer(PageWidget):
             raise RuntimeError(
                 "this Explorer has no runner, so it cannot run a plan; pass runner=, or use rv.explore(…)"
             )
+        self._bounds.stop()  # it would disturb the measured times; it is computed after the run
         self._run_jobs.start()
 
     def cancel(self) -> None:
@@ -654,6 +655,8 @@ class Explorer(PageWidget):
 
     def _tell_run(self, message: dict[str, Any]) -> None:
         self._run = message
+        if message["state"] != "running" and not self._bound["rows"]:
+            self._start_bounds()
 
     def _on_run(self, run: Run, report: RunReport) -> None:
         self.set_trait("runs", (*self.runs, report)[-WHOLE:])
