@@ -29,6 +29,7 @@ __all__ = [
     "below_autograd",
     "dispatch_modes_off",
     "forward_only",
+    "has_storage",
     "in_function_transform",
     "keeps_graph",
     "leaves_of",
@@ -59,6 +60,15 @@ def _never_read(_packed: None) -> torch.Tensor:
 def in_function_transform() -> bool:
     """Return whether this code runs inside a transform of ``torch.func``, such as ``vmap`` or ``grad``."""
     return torch._C._functorch.peek_interpreter_stack() is not None
+
+
+def has_storage(tensor: torch.Tensor) -> bool:
+    """Return whether a tensor has memory of its own. A batch of tensors that a transform passes as one has none."""
+    try:
+        tensor.untyped_storage()
+    except (NotImplementedError, RuntimeError):
+        return False
+    return True
 
 
 def keeps_graph() -> bool:

@@ -14,7 +14,13 @@ from typing import Any, NamedTuple
 import torch
 
 from recompviz.core.steps.allocations import Allocations, read_allocations
-from recompviz.pytorch.internals.autograd import after_backward, backward_runs, keeps_graph, saved_tensors_are_packed
+from recompviz.pytorch.internals.autograd import (
+    after_backward,
+    backward_runs,
+    has_storage,
+    keeps_graph,
+    saved_tensors_are_packed,
+)
 from recompviz.pytorch.internals.captures import callers
 from recompviz.pytorch.internals.devices.runtimes import runtime
 from recompviz.pytorch.internals.memory_window import (
@@ -58,6 +64,10 @@ LATE = Flaw(
 PACKED = Flaw(
     "hooks of torch.autograd.graph.saved_tensors_hooks copy what the model saves, so a plan does not say what is kept",
     "leave them out: a plan recomputes what the total requires",
+)
+BATCHED = Flaw(
+    "several backward passes run at once, as with is_grads_batched=True, and take more memory than one",
+    "train three steps with one backward pass at a time",
 )
 RAISED = Flaw("a backward pass raised an error", "a step whose backward pass ends will be recorded")
 OTHER_THREAD = Flaw("the next step ran in another thread", "run all steps in one thread")
@@ -278,4 +288,8 @@ class _PassObserver:
 
     def tangents(self, tangents: list[Any]) -> None:
         """Record the addresses of the gradients of the outputs."""
-        self.record.tangents.update(t.untyped_storage().data_ptr() for t in tangents if isinstance(t, torch.Tensor))
+        found = [tangent for tangent in tangents if isinstance(tangent, torch.Tensor)]
+        if not all(map(has_storage, found)):
+            self.recorder.flaw = BATCHED
+            return
+        self.record.tangents.update(tangent.untyped_storage().data_ptr() for tangent in found)
