@@ -1,5 +1,6 @@
 """Messages that a connection drops, in either direction, are found and sent again."""
 
+import contextlib
 import random
 import threading
 
@@ -17,36 +18,47 @@ class Wire(comm.base_comm.BaseComm):
     """A connection whose messages go to a page."""
 
     def publish_msg(self, _kind, data=None, _metadata=None, buffers=None, **_keys):
-        if (page := pages.get(self.comm_id)) is not None and (data or {}).get("method") == "update":
+        if (data or {}).get("method") in ("update", "echo_update"):
             _put_buffers(data["state"], data["buffer_paths"], buffers)
-            page.receive(data["state"])
+            for page in [page for page in pages if page.widget.model_id == self.comm_id]:
+                page.receive(data["state"])
 
 
-pages: dict[str, "Page"] = {}
+pages: list["Page"] = []
 
 
 class Page:
     """What a page knows of a widget; it misses the messages that come while ``connected`` is false."""
 
     def __init__(self, widget):
-        self.widget, self.connected, self.questions = widget, True, 0
+        self.widget, self.connected = widget, True
+        self.question = 1000 * len(pages)
         self.state = widget.get_state()
-        self.known = self.state["_revision"][1]
+        self.known, self.own = self.state["_revision"][1], self.state["_revision"][4]
         self.missing = False
-        pages[widget.model_id] = self
+        pages.append(self)
 
     def receive(self, state):
         if self.connected:
             self.state.update(state)
-            since, number, *_ = state["_revision"]
-            self.missing = since > self.known
-            self.known = self.known if self.missing else max(self.known, number)
+            if "_revision" in state:  # no echo of another page's choice
+                since, number, question, _, own = state["_revision"]
+                self.missing = since > self.known
+                self.known = self.known if self.missing else max(self.known, number)
+                self.own = own if question == self.question else self.own
+
+    def choose(self, **state):
+        """Set traits; the kernel hears of it if the page is connected."""
+        self.state.update(state)
+        if self.connected:
+            update(self.widget, **state)
 
     def ask(self):
-        self.questions += 1
-        own = {name: self.state[name] for name in self.widget.page_traits}
-        custom(self.widget, {"type": "since", "since": self.known, "question": self.questions, "state": own})
-        assert self.state["_revision"][2] == self.questions
+        self.question += 1
+        state = {name: self.state[name] for name in self.widget.page_traits}
+        message = {"since": self.known, "own": self.own, "question": self.question, "state": state}
+        custom(self.widget, {"type": "since", **message})
+        assert self.state["_revision"][2] == self.question
         return self.state["_revision"][3]
 
     def differences(self):
@@ -202,7 +214,6 @@ def test_a_page_that_is_loaded_while_threads_send_can_be_brought_up_to_date():
     for thread in threads:
         thread.join()
     for page in loaded:
-        pages[widget.model_id] = page
         page.ask()
         assert not page.differences()
 
@@ -238,9 +249,154 @@ def test_an_explorer_and_its_page_agree_after_any_losses(lab, seed):
     assert page.ask() == 0
 
 
+@pytest.mark.parametrize("echo", [True, False])
+def test_a_page_that_missed_a_choice_of_another_page_takes_it_and_does_not_undo_it(echo, monkeypatch):
+    monkeypatch.setattr("ipywidgets.widgets.widget.JUPYTER_WIDGETS_ECHO", echo)
+    widget = Small()
+    one, other = Page(widget), Page(widget)
+    one.connected = False
+    other.choose(_plain=9, _choice={"request": 1, "row": 5})
+    one.connected = True
+    for page in (one, other, one, other):
+        assert page.ask() == 0
+        assert widget._plain == page.state["_plain"] == 9
+        assert page.state["_choice"]["row"] == 5
+
+
+def test_a_lost_choice_is_taken_even_if_everything_was_sent_since():
+    widget = Small()
+    page = Page(widget)
+    page.connected = False
+    widget.send_state()
+    page.state["_choice"] = {"request": 7, "row": 3}
+    page.connected = True
+    assert page.ask() == 1
+    assert widget._choice["row"] == 3
+
+
+def test_an_answer_does_not_repeat_what_the_page_has_set():
+    widget = Small()
+    page = Page(widget)
+    page.choose(_plain=3)
+    page.state["_plain"] = 4  # the next choice is on its way
+    received = []
+    page.receive = lambda state: received.append(set(state))
+    message = {"since": page.known, "own": page.own, "question": 5, "state": {"_plain": 3, "_choice": widget._choice}}
+    custom(widget, {"type": "since", **message})
+    assert received == [{"_revision"}]
+
+
+def test_a_question_is_answered_although_an_observer_raises():
+    widget = Small()
+    page = Page(widget)
+    page.connected = False
+    widget._a = [4]
+    page.connected = True
+    page.state["_plain"] = 5
+
+    def broken(_change):
+        raise RuntimeError("of the user")
+
+    widget.observe(broken, "_plain")
+    with contextlib.suppress(RuntimeError):  # ipywidgets prints it in a notebook
+        page.ask()
+    assert page.state["_revision"][2] == page.question
+    assert page.state["_a"] == [4]
+
+
+# Pages in virtual time. `say` is a message of the kernel; a message with number 0 is lost.
+PAGES = """(() => {
+  let [now, id, queue] = [0, 0, []];
+  const later = (f, ms) => (queue.push({ at: now + ms, f, id: ++id }), id);
+  const nothing = () => {};
+  Object.assign(globalThis, {
+    setTimeout: later,
+    clearTimeout: (i) => { queue = queue.filter((each) => each.id !== i); },
+    document: { hidden: false, addEventListener: nothing },
+    window: { addEventListener: nothing },
+  });
+  Object.defineProperty(globalThis, "performance", { value: { now: () => now }, configurable: true });
+  const [models, asked, missed] = [[], [], []];
+  let [number, connected, busy] = [v.first[1], true, false];
+  const say = (revision) => models.forEach((model) => {
+    model.values._revision = revision;
+    (model.handlers["change:_revision"] ?? []).forEach((f) => f());
+  });
+  const page = () => {
+    const model = {
+      values: { _revision: v.first, _theory: false },
+      handlers: {},
+      get: (name) => model.values[name],
+      on: (name, f) => (model.handlers[name] ??= []).push(f),
+      off: nothing,
+      widget_manager: { kernel: { get status() { return busy ? "busy" : "idle"; } } },
+      send: (content) => {
+        asked.push([now, content.since]);
+        if (connected) later(() => connected && say([content.since, ++number, content.question, 0, 0]), 5);
+      },
+    };
+    models.push(model);
+    m.inStep(["_theory"])({ model });
+  };
+  const send = () => { number += 1; if (connected) say([number - 1, number, 0, 0, 0]); };
+  const connect = (on) => { connected = on; };
+  const work = (on) => { busy = on; };
+  v.events.forEach(([at, what, value]) => later(() => ({ page, send, connect, work })[what](value), at));
+  while (queue.length) {
+    queue.sort((a, b) => a.at - b.at || a.id - b.id);
+    const next = queue.shift();
+    if (next.at > v.end) break;
+    now = next.at;
+    next.f();
+  }
+  return asked;
+})()"""
+
+
+def asked_of(events, end=3_600_000, first=(0, 0, 0, 0, 0)):
+    """When the pages ask, in ms, and from which message on."""
+    return run("shared/in_step.js", PAGES, events=events, end=end, first=list(first))
+
+
+@node
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_pages_of_which_nothing_is_heard_ask_twice_each(count):
+    assert len(asked_of([[100 * k, "page", 0] for k in range(count)])) == 2 * count
+
+
+@node
+def test_a_gap_is_asked_about_at_once():
+    events = [[0, "page", 0], [40_000, "connect", False], [41_000, "send", 0], [42_000, "connect", True]]
+    asked = asked_of([*events, [50_000, "send", 0]])
+    assert [50_300, 2] in asked  # the two answers before have the numbers 1 and 2
+    assert len([at for at, _ in asked if at > 45_000]) == 1
+
+
+@node
+def test_a_page_asks_again_as_soon_as_messages_come_again_after_a_long_time():
+    outage = [[0, "page", 0], [1000, "connect", False], [130_000, "connect", True]]
+    events = [*outage, *([1000 * k, "send", 0] for k in range(1, 400))]
+    asked = asked_of(events, end=400_000)
+    assert [at for at, _ in asked if at < 130_000] != []
+    assert [at for at, _ in asked if 130_000 <= at <= 134_000] != []
+    assert len(asked) < 12
+
+
+@node
+def test_what_came_before_a_message_that_came_before_the_script_is_asked_for():
+    assert asked_of([[0, "page", 0]], first=(11, 12, 0, 0, 0))[0] == [3000, 0]
+    assert asked_of([[0, "page", 0]], first=(0, 12, 0, 0, 0))[0] == [3000, 12]
+
+
+@node
+def test_a_busy_kernel_is_asked_once_a_minute_at_most():
+    events = [[0, "page", 0], [1000, "work", True], *([5000 * k, "send", 0] for k in range(120))]
+    assert len(asked_of(events, end=600_000)) <= 10
+
+
 @node
 def test_the_page_counts_messages_in_the_same_way():
-    rows = [[0, [0, 1, 0, 0]], [1, [2, 3, 0, 0]], [1, [0, 9, 0, 0]], [9, [4, 7, 1, 0]], [3, [3, 4, 2, 1]]]
+    rows = [[0, [0, 1]], [1, [2, 3]], [1, [0, 9]], [9, [4, 7]], [3, [3, 4]]]
     found = run("shared/in_step.js", "v.rows.map(([known, revision]) => m.received(known, revision))", rows=rows)
     assert [each["known"] for each in found] == [1, 1, 9, 9, 4]
     assert [each["missing"] for each in found] == [False, True, False, False, False]

@@ -32,13 +32,13 @@ class PageWidget(anywidget.AnyWidget):
 
     page_traits: ClassVar[tuple[str, ...]] = ()
 
-    # of each message with traits: [since, number, question, lost]; see js/shared/in_step.js
+    # of each message with traits: [since, number, question, lost, own]; see js/shared/in_step.js
     _revision: Any = traitlets.List().tag(sync=True)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._sending = threading.RLock()  # messages are sent in the order of their numbers
         self._sent = SentState()
-        self._revision_now = [0, 0, 0, 0]
+        self._revision_now = [0, 0, 0, 0, 0]
         super().__init__(*args, **kwargs)
 
     def from_page(self, name: str, value: Any, state: Mapping[str, Any]) -> Any:
@@ -83,7 +83,8 @@ class PageWidget(anywidget.AnyWidget):
     def take_state(self, state: dict[str, Any]) -> None:
         """Set traits to checked values that a page has sent."""
         super().set_state(state)
-        self._sent.known({name: getattr(self, name) for name in state if getattr(self, name) == state[name]})
+        with self._sending:
+            self._sent.set_by_page({name: getattr(self, name) for name in state if getattr(self, name) == state[name]})
 
     # ---------------------------------------------------------------- messages to the page
 
@@ -98,7 +99,7 @@ class PageWidget(anywidget.AnyWidget):
         with self._sending:
             state = super().get_state(key, drop_defaults)
             if "_revision" in state:
-                state["_revision"] = self._revision_now
+                state["_revision"] = [*self._revision_now[:4], self._sent.own]
             return state
 
     def send_state(self, key: Any = None) -> None:
@@ -118,11 +119,11 @@ class PageWidget(anywidget.AnyWidget):
         """Send a message that has everything that changed after the message ``since``."""
         values = {name: getattr(self, name) for name in names if name != "_revision"}
         number = self._sent.next_number()
-        self._revision_now = [since, number, question, lost]
+        self._revision_now = [since, number, question, lost, 0]
         try:
             super().send_state([*values, "_revision"])
         finally:
-            self._revision_now = [0, number, 0, 0]  # for a whole state, which a page asks for when it is loaded
+            self._revision_now = [0, number, 0, 0, 0]  # for a whole state, which a page asks for when it is loaded
         self._sent.record(values, number)
 
     def _synchronised(self) -> dict[str, Any]:
@@ -134,22 +135,23 @@ class PageWidget(anywidget.AnyWidget):
         Parameters
         ----------
         content : mapping
-            ``since``: the number of the last message that the page has, with all before it. ``question``: a number that
-            the answer repeats. ``state``: the values that the page has of those traits that it may set.
+            ``since``: the number of the last message that the page has, with all before it. ``own``: the count of what
+            pages have set, up to which the page knows it. ``question``: a number that the answer repeats. ``state``:
+            the values that the page has of those traits that it may set.
         """
-        since, question = (_number_or_zero(content.get(name)) for name in ("since", "question"))
-        since = min(since, self._sent.number)
-        own, lost = content.get("state"), {}
-        if isinstance(own, Mapping):
-            changed_here = self._sent.later(since)
-            lost = {
-                name: value
-                for name, value in own.items()
-                if name in self.page_traits and name not in changed_here and _is_newer(value, getattr(self, name))
-            }
-            self.set_state(lost)
-        with self._sending:
-            self._send_names(self._sent.missing(since, self._synchronised()), since, question, len(lost))
+        since, own, question = (_number_or_zero(content.get(name)) for name in ("since", "own", "question"))
+        since, own = min(since, self._sent.number), min(own, self._sent.own)
+        given, later = content.get("state"), self._sent.later(since, own)
+        state = {n: value for n, value in given.items() if n in self.page_traits} if isinstance(given, Mapping) else {}
+        lost = {n: value for n, value in state.items() if _is_lost(value, getattr(self, n), n in later)}
+        try:
+            if lost:
+                self.set_state(lost)
+        finally:  # an observer of the user may have raised
+            with self._sending:
+                now = self._synchronised()
+                missing = [n for n in self._sent.missing(since, own, now) if n not in state or state[n] != now[n]]
+                self._send_names(missing, since, question, len(lost))
 
     # traitlets and ipywidgets hold changes back in all threads, by these attributes. A change that a background thread
     # makes meanwhile could be lost, and the page would keep an old value. Here each thread has its own.
@@ -171,14 +173,18 @@ class PageWidget(anywidget.AnyWidget):
             super()._handle_custom_msg(content, buffers)
 
 
-def _is_newer(value: Any, than: Any) -> bool:
-    """Return whether a value of the page is another one than the kernel's, and not an older choice."""
-    if value == than:
+def _is_lost(value: Any, present: Any, is_later: bool) -> bool:
+    """Return whether the value of a page is a choice that the kernel never got.
+
+    Choices with a request number are compared by it. Any other value is lost if it differs from the present one, and
+    the present one is not a later one (``is_later``) that the page does not know.
+    """
+    if value == present:
         return False
-    mine, theirs = (each.get("request") if isinstance(each, Mapping) else None for each in (value, than))
+    mine, theirs = (each.get("request") if isinstance(each, Mapping) else None for each in (value, present))
     if isinstance(mine, (int, float)) and isinstance(theirs, (int, float)):
         return mine > theirs
-    return True
+    return not is_later
 
 
 def _is_message(data: Mapping[str, Any]) -> bool:

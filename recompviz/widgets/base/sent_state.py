@@ -3,6 +3,8 @@
 Every message with traits has a number. The record knows, for each trait, the number of the last message that had it,
 and the value that was sent. A page that says the number of the last message that it has can therefore be sent exactly
 the traits that it lacks: those of later messages, and those whose value was changed and never sent.
+
+What a page sets itself is not sent in such a message. It is counted separately, so that the other pages find it.
 """
 
 from __future__ import annotations
@@ -18,6 +20,8 @@ class SentState:
     ----------
     number : int
         The number of the last message; 0 is the message that opened the connection.
+    own : int
+        How often a page has set traits.
 
     Examples
     --------
@@ -27,14 +31,15 @@ class SentState:
     >>> sent.next_number()
     1
     >>> sent.record({"a": second}, 1)
-    >>> sent.missing(0, {"a": second, "b": first})
+    >>> sent.missing(0, 0, {"a": second, "b": first})
     ['a']
-    >>> sent.missing(1, {"a": second, "b": second})
+    >>> sent.missing(1, 0, {"a": second, "b": second})
     ['b']
     """
 
     def __init__(self) -> None:
-        self.number = 0
+        self.number = self.own = 0
+        self._set: dict[str, int] = {}
         self._numbers: dict[str, int] = {}
         self._values: dict[str, Any] = {}
 
@@ -48,23 +53,28 @@ class SentState:
         self._numbers.update(dict.fromkeys(values, number))
         self._values.update(values)
 
-    def known(self, values: Mapping[str, Any]) -> None:
-        """Record values that the page has set itself, so they need not be sent."""
+    def set_by_page(self, values: Mapping[str, Any]) -> None:
+        """Record values that a page has set."""
+        self.own += 1
+        self._set.update(dict.fromkeys(values, self.own))
         self._values.update(values)
 
-    def later(self, number: int) -> set[str]:
-        """Return the names of the traits that were sent after the message of this number."""
-        return {name for name, sent in self._numbers.items() if sent > number}
+    def later(self, number: int, own: int) -> set[str]:
+        """Return the names of the traits that were sent after a message, or set by a page after a count of ``own``."""
+        sent = {name for name, at in self._numbers.items() if at > number}
+        return sent | {name for name, at in self._set.items() if at > own}
 
-    def missing(self, number: int, values: Mapping[str, Any]) -> list[str]:
+    def missing(self, number: int, own: int, values: Mapping[str, Any]) -> list[str]:
         """Return the names of the traits that a page lacks.
 
         Parameters
         ----------
         number : int
             The number of the last message that the page has, with all messages before it.
+        own : int
+            The count of what pages have set, up to which the page knows it.
         values : mapping of str to object
             The present values of the traits. They are compared by identity, because values are replaced, not changed.
         """
-        later = self.later(number)
+        later = self.later(number, own)
         return [name for name, value in values.items() if name in later or self._values.get(name, self) is not value]
