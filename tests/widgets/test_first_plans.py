@@ -217,7 +217,7 @@ def test_pins_of_the_page_and_a_solver_under_way_outlast_the_search(lab, search)
     assert begun.wait(20)
     assert explorer._selection.table == tables.pinned == 3  # shown until the pins are solved again
     assert not explorer.plan.keep_mask[3]
-    assert explorer._pins == pins | {"request": 2}
+    assert explorer._pins == pins | {"request": 2, "edition": 1}
     go.set()
     explorer.wait(60)
     assert explorer._solving["state"] == "done"

@@ -358,6 +358,35 @@ def asked_of(events, end=3_600_000, first=(0, 0, 0, 0, 0)):
     return run("shared/in_step.js", PAGES, events=events, end=end, first=list(first))
 
 
+def test_a_late_choice_of_tables_that_are_gone_counts_with_its_budget_only(lab):
+    ready = threading.Event()
+
+    def plans(objective="time", progress=None):
+        while not ready.wait(0.01):
+            progress(0, 1)
+        return lab.planner.plans(objective, progress)
+
+    explorer = lab.explorer(lab.planner_with(plans=plans), background=True)
+    page, tables = Page(explorer), explorer._selection.tables
+    given, budget = tables.given, float(tables.table(tables.given).total_peaks[1])
+    page.connected = False
+    page.state["_asked"] = {**asked(explorer, row=1, table=given, budget=budget), "edition": page.state["_edition"]}
+    page.state["_asked"]["request"] += 9  # several choices were made
+    pins = {"request": 3, "base": given, "edition": page.state["_edition"], "keep": [2], "recompute": []}
+    ready.set()
+    explorer.wait_for_plans()  # the number of the table means another table now
+    page.connected = True
+    page.ask()
+    assert explorer._selection.table == 0
+    assert explorer.plan == explorer.tables[0].plan(int(budget))
+    assert explorer.budget == budget
+    assert not page.differences()
+    page.state["_pins"] = pins
+    page.ask()
+    explorer.wait()
+    assert explorer._more[1]["base"] == 0
+
+
 @node
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_pages_of_which_nothing_is_heard_ask_twice_each(count):

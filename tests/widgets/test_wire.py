@@ -29,7 +29,7 @@ def written():
 @pytest.fixture
 def explorer(lab):
     explorer = lab.explorer(runner=lab)
-    explorer._asked = {"request": 2, "table": 0, "row": 1, "budget": 1e12}
+    explorer._asked = {"request": 2, "table": 0, "row": 1, "budget": 1e12, "edition": 0}
     explorer.run()
     explorer.wait(20)
     return explorer

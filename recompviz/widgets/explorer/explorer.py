@@ -151,6 +151,7 @@ class Explorer(PageWidget):
     _layout = traitlets.Dict().tag(sync=True)
     _modules = traitlets.Dict().tag(sync=True)
     _tables: Any = traitlets.List().tag(sync=True)
+    _edition = traitlets.Int().tag(sync=True)
     _more: Any = traitlets.List().tag(sync=True)
     _joint = traitlets.Bytes().tag(sync=True)
     _labels: Any = traitlets.List().tag(sync=True)
@@ -273,7 +274,8 @@ class Explorer(PageWidget):
             "_joint": packed_joint(self.graph, self.planner.joint),
             "_tables": [wire.table_message(shown) for shown in tables.first],
             "_more": [wire.table_message(shown) for shown in tables.more],
-            "_pins": {"request": 0, "base": -1, "keep": [], "recompute": []},
+            "_pins": {"request": 0, "base": -1, "edition": self._selection.edition, "keep": [], "recompute": []},
+            "_edition": self._selection.edition,
             "_solving": {"state": "idle", "fraction": 0.0, "text": "", "loaded": False, "families": dict(FAMILIES)},
             "_run": run_state(0, "idle", 0.0, "", can=can_run),
             "_sizes": self._resizing.message(),
@@ -390,6 +392,7 @@ class Explorer(PageWidget):
         with self.hold_sync():
             choice, renumbered = self._selection.replace_tables(tables)
             self._questions.renumber(renumbered)
+            self._edition = self._selection.edition
             self._tables = [wire.table_message(shown) for shown in self._selection.tables.first]
             self._send_more()
             self._searching = False
@@ -397,7 +400,8 @@ class Explorer(PageWidget):
             self._selection.choose(*choice)
             pins = self._pins
             if pins["keep"] or pins["recompute"]:
-                self._pins = {**pins, "request": pins["request"] + 1, "base": renumbered(pins["base"])}
+                numbers = {"base": renumbered(pins["base"]), "edition": self._edition}
+                self._pins = {**pins, **numbers, "request": pins["request"] + 1}
             elif not self._questions.running:
                 self._tell_solving("idle", 0.0, "")
             self._start_bounds()
@@ -441,11 +445,11 @@ class Explorer(PageWidget):
             return value
         if name == "_asked":
             fields = {field: whole_number(value[field]) for field in ("request", "table", "row")}
-            return {**fields, "budget": amount(value["budget"])}
+            return {**fields, "budget": amount(value["budget"]), **_edition(value)}
         count = len(self.graph)
         keep, recompute = node_numbers(value["keep"], count), node_numbers(value["recompute"], count)
         numbers = {"request": whole_number(value["request"]), "base": whole_number(value["base"], -1)}
-        return {**numbers, "keep": keep, "recompute": recompute}
+        return {**numbers, **_edition(value), "keep": keep, "recompute": recompute}
 
     def take_state(self, state: dict[str, Any]) -> None:
         """Set traits to the checked values that the page sent.
@@ -465,12 +469,16 @@ class Explorer(PageWidget):
             return
         request, table, row, budget = asked
         selection = self._selection
+        is_old = change["new"].get("edition", selection.edition) != selection.edition
         selection.announce(request)
         with selection.changing():
             if request < selection.request or request <= self._reply["request"]:
                 return  # a newer choice was made
             try:
-                if selection.tables.has(table, row):
+                if is_old:  # the numbers mean another plan now, so only the budget counts
+                    row, budget = affordable_row(selection.tables.table(0), budget)
+                    selection.choose(0, row, budget, request)
+                elif selection.tables.has(table, row):
                     total = int(selection.tables.table(table).total_peaks[row])
                     selection.choose(table, row, max(budget, total), request)
             finally:
@@ -542,12 +550,15 @@ class Explorer(PageWidget):
         with self._selection.changing():
             request = int(self._pins["request"]) + 1
             pins = {"keep": list(bits(kept)), "recompute": list(bits(again))}
-            self._pins = {"request": request, "base": self._questions.base, **pins}
+            numbers = {"request": request, "base": self._questions.base, "edition": self._selection.edition}
+            self._pins = {**numbers, **pins}
 
     @traitlets.observe("_pins")
     def _on_pins(self, change: Any) -> None:
         pins, names = change["new"], self.graph.names
-        self._questions.pin(pins["base"], [names[v] for v in pins["keep"]], [names[v] for v in pins["recompute"]])
+        is_old = pins.get("edition", self._selection.edition) != self._selection.edition
+        keep, recompute = ([names[v] for v in pins[kind]] for kind in ("keep", "recompute"))
+        self._questions.pin(0 if is_old else pins["base"], keep, recompute)
         if not pins["keep"] and not pins["recompute"]:
             self._show_plans_found_under_pins()
 
@@ -811,6 +822,11 @@ def _tables_with(planner: Planner, tables: Sequence[PlanTable], baselines: Seque
     if plans := [(plan.kind, plan) for plan in existing_baselines(baselines, planner.baseline)]:
         shown.give(plans)
     return shown
+
+
+def _edition(value: Mapping[str, Any]) -> dict[str, int]:
+    """Return the edition of the tables that a choice of the page belongs to, if the page says it."""
+    return {"edition": whole_number(value["edition"])} if "edition" in value else {}
 
 
 def _numbers(asked: Any) -> tuple[int, int, int, int] | None:

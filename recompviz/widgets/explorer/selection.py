@@ -45,6 +45,8 @@ class Selection:
         The request number of the newest choice.
     budget : int
         The budget in total bytes.
+    edition : int
+        How often the tables of the objectives were replaced. A number of a table or row belongs to one edition.
     plan : Plan
         The plan in the selected row.
     timeline : Timeline
@@ -56,7 +58,7 @@ class Selection:
 
     def __init__(self, planner: Planner, tables: Tables, changed: Callable[[Selection], None]) -> None:
         self.tables = tables
-        self.table = self.row = self.request = self.budget = 0
+        self.table = self.row = self.request = self.budget = self.edition = 0
         self._planner, self._changed = planner, changed
         self._lock = threading.RLock()
         self._depth, self._holder = 0, 0
@@ -65,6 +67,7 @@ class Selection:
         """Select from the tables of another planner from now on. A call of :meth:`choose` has to follow."""
         self._planner, self.tables = planner, tables
         self.table = self.row = 0
+        self.edition += 1
 
     @contextlib.contextmanager
     def changing(self) -> Iterator[None]:
@@ -190,6 +193,7 @@ class Selection:
         with self.changing():
             stays = self.table >= self.tables.given
             renumbered = self.tables.replace(tables)
+            self.edition += 1
             if stays:
                 return (renumbered(self.table), self.row, self.budget), renumbered
             number = renumbered(self.table)

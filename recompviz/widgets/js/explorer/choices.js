@@ -53,7 +53,7 @@ export function makeChoices(explorer) {
       // (another view of this Explorer may have made newer choices, which the kernel has not answered yet)
       state.request = Math.max(state.request, model.get("_asked").request ?? 0) + 1;
       state.confirmed = same && state.confirmed;
-      explorer.asked = { request: state.request, table: state.table, row: state.row, budget };
+      explorer.asked = { request: state.request, table: state.table, row: state.row, budget, edition: explorer.edition };
       explorer.renumbered = false;
     }
     explorer.pacer.ask(explorer.asked, state.settled);
@@ -62,7 +62,7 @@ export function makeChoices(explorer) {
 
   function setPins(pins) {
     const base = explorer.tables[state.table].base >= 0 ? explorer.tables[state.table].base : Math.max(0, switchOf(explorer.tables, state.table));
-    state.pins = { ...pins, request: state.pins.request + 1, base };
+    state.pins = { ...pins, request: state.pins.request + 1, base, edition: explorer.edition };
     model.set("_pins", state.pins);
     model.save_changes();
     explorer.schedule();

@@ -79,6 +79,7 @@ export function mount(model, parent, before = null) {
     state,
     views,
     fixed, // the tables of the objectives
+    edition: model.get("_edition") ?? 0, // the numbers of tables and rows belong to it
     tables: [...fixed, ...model.get("_more").map(readTable)],
     families: model.get("_solving").families,
     near: neighbours(graph),
