@@ -91,7 +91,7 @@ class Soak(Session):
         """Close the Explorer and make another one, which begins to search for plans."""
         # IPython keeps outputs, the last ones in two places
         self.kernel.run(
-            "explorer.close(); del explorer; get_ipython().displayhook.flush(); "
+            "soaked.close(explorer); del explorer; get_ipython().displayhook.flush(); "
             "get_ipython().push(dict.fromkeys(('_', '__', '___'), ''), interactive=False)"
         )
         self.kernel.ask("'explorer' in globals()")

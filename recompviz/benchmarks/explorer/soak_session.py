@@ -136,11 +136,12 @@ class Session:
     def _is_noise(self, problem: dict[str, Any]) -> bool:
         """Whether a problem is a message of another library that is not about the Explorer.
 
-        ipykernel warns of comms of ipywidgets itself when a page is closed. PyTorch's profiler writes a line when it is
-        used in two threads. IPython writes ``KeyboardInterrupt`` when it is interrupted twice in a short time.
+        ipykernel warns of comms of ipywidgets itself when a page is closed, and of messages that the page sent before
+        it heard that an Explorer was closed. PyTorch's profiler writes a line when it is used in two threads. IPython
+        writes ``KeyboardInterrupt`` when it is interrupted twice in a short time.
         """
         unknown = re.fullmatch(r"No such comm: (\w+)\n?", re.sub(r"-", "", problem.get("stderr", "")))
-        if unknown and unknown[1] not in self.kernel.ask("soaked.COMMS"):
+        if unknown and self.kernel.ask(f"soaked.lives({unknown[1]!r})") == "False":
             self.noise += 1
             return True
         text = problem.get("stderr", "")

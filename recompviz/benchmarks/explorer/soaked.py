@@ -37,8 +37,10 @@ STEP = trace(
     targets=(torch.randint(0, 10, (2,)),),
     loss=torch.nn.functional.cross_entropy,
 )
-# identifiers of the comms of the Explorers
-COMMS: list[str] = []
+# The identifiers of the comms of the Explorers: when each was closed last, in seconds, or None. A message of the page
+# may cross the closing.
+COMMS: dict[str, float | None] = {}
+CROSSING = 10.0
 
 
 def made() -> Explorer:
@@ -46,8 +48,21 @@ def made() -> Explorer:
     gc.collect()
     planner = Planner(STEP.planner.graph, STEP.planner.joint)  # without the tables of earlier Explorers
     explorer = Explorer(planner, TraceRunner(STEP), background=True, title="Residual net", device="CPU", cost_unit="ms")
-    COMMS.append(explorer.model_id)
+    COMMS[explorer.model_id] = None
     return explorer
+
+
+def close(explorer: Explorer) -> None:
+    """Close an Explorer."""
+    identifier = explorer.model_id
+    explorer.close()
+    COMMS[identifier] = time.monotonic()
+
+
+def lives(identifier: str) -> bool:
+    """Return whether an Explorer has this comm, or had it longer ago than a message takes that crosses the closing."""
+    closed = COMMS.get(identifier)
+    return identifier in COMMS and (closed is None or time.monotonic() > closed + CROSSING)
 
 
 def state(explorer: Explorer) -> str:
