@@ -40,29 +40,73 @@ def test_a_cancelled_computation_tells_nothing(lab):
     assert told == []
 
 
+class Bounds:
+    """Bounds that take until they are cancelled, or until ``ready`` is set. It notes when it computes."""
+
+    def __init__(self, lab):
+        self.curve, self.ready = lab.planner.bounds(), threading.Event()
+        self.begun, self.computing = threading.Event(), False
+
+    def __call__(self, progress):
+        self.begun.set()
+        self.computing = True
+        try:
+            while not self.ready.wait(0.01):
+                progress(0, 1)  # raises Cancelled when the run starts
+                time.sleep(0.2)  # a linear program
+        finally:
+            self.computing = False
+        return self.curve
+
+
+class Measures:
+    """A runner that notes whether bounds are computed while it measures."""
+
+    def __init__(self, lab, bounds, meanwhile=lambda: None):
+        self.lab, self.bounds, self.meanwhile, self.disturbed = lab, bounds, meanwhile, []
+
+    def run(self, plan, progress):
+        self.meanwhile()
+        for _ in range(20):
+            self.disturbed.append(self.bounds.computing)
+            time.sleep(0.01)
+        self.bounds.ready.set()
+        return self.lab.run(plan, progress)
+
+
 def test_no_bound_is_computed_beside_a_run_and_it_comes_afterwards(lab):
-    begun, measured = threading.Event(), threading.Event()
-    curve, under_way = lab.planner.bounds(), []
-
-    def bounds(progress):
-        begun.set()
-        while not measured.wait(0.01):
-            progress(0, 1)  # raises Cancelled when the run starts
-        return curve
-
-    class Measures:
-        def run(self, plan, progress):
-            time.sleep(0.2)
-            under_way.append(explorer._bounds._job.running)
-            measured.set()
-            return lab.run(plan, progress)
-
-    explorer = lab.explorer(lab.planner_with(bounds=bounds), Measures(), objectives=["live"])
-    assert begun.wait(20)
+    bounds = Bounds(lab)
+    runner = Measures(lab, bounds)
+    explorer = lab.explorer(lab.planner_with(bounds=bounds), runner, objectives=["live"])
+    assert bounds.begun.wait(20)
     explorer.run()
     explorer.wait(20)
     explorer._bounds.wait(20)
-    assert under_way == [False]
+    assert runner.disturbed == [False] * 20
+    assert explorer._bound["rows"] == len(explorer.tables[0])
+
+
+def test_a_search_that_ends_during_a_run_begins_no_bounds_before_the_end_of_the_run(lab):
+    found, bounds = threading.Event(), Bounds(lab)
+
+    def plans(objective="time", progress=None):
+        while not found.wait(0.01):
+            if progress is not None:
+                progress(0, 1)
+        return lab.planner.plans(objective, progress)
+
+    def search_ends():
+        found.set()
+        explorer._search.wait(20)
+
+    planner = lab.planner_with(plans=plans, bounds=bounds)
+    runner = Measures(lab, bounds, search_ends)
+    explorer = lab.explorer(planner, runner, objectives=["live"], background=True)
+    explorer.run()
+    explorer.wait(20)
+    assert not explorer._searching
+    explorer._bounds.wait(20)
+    assert runner.disturbed == [False] * 20
     assert explorer._bound["rows"] == len(explorer.tables[0])
 
 

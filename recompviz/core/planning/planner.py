@@ -6,6 +6,7 @@ tables and baselines. Several threads may use one planner.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import chain, count
@@ -114,6 +115,7 @@ class Planner:
         self._more_baselines = dict(baselines or {})
         self._most_rows = most_rows
         self._cache = Cache()
+        self._remembering = threading.RLock()
         self._bounds = StepBounds(self.graph, self.joint)
 
     def __repr__(self) -> str:
@@ -552,9 +554,10 @@ class Planner:
 
     def _remember_better(self, found: PlanTable) -> None:
         """Remember those plans found under pins that are better than all plans of the objective ``"live"``."""
-        if better := self.plans("live").improved_by(found):
-            self._cache.get(f"{PINNED}{len(self._cache.with_prefix(PINNED))}", lambda: tuple(better))
-            self.plans("live")  # later calls find it in the cache
+        with self._remembering:  # two threads would use the same key
+            if better := self.plans("live").improved_by(found):
+                self._cache.get(f"{PINNED}{len(self._cache.with_prefix(PINNED))}", lambda: tuple(better))
+                self.plans("live")  # later calls find it in the cache
 
     def _as_run(self, plan: Plan) -> Plan:
         """Return the plan that keeps each value that the schedule of a plan does not recompute."""

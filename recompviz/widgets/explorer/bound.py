@@ -53,7 +53,7 @@ class Bound:
             self._job.cancel()
 
     def wait(self, seconds: float | None = None) -> None:
-        """Wait until the bounds are known."""
+        """Wait until the bounds are known, or the computation has stopped."""
         if self._job is not None:
             self._job.wait(seconds)
 

@@ -29,7 +29,7 @@ from recompviz.core.plans.plan_table import PlanObjective, PlanTable
 from recompviz.core.reports.run_report import RunReport
 from recompviz.core.steps.timeline import Timeline
 from recompviz.widgets.base import assets
-from recompviz.widgets.base.job import explain
+from recompviz.widgets.base.job import Progress, explain
 from recompviz.widgets.base.page_widget import PageWidget, amount, node_numbers, whole_number
 from recompviz.widgets.base.static_output import display_with_picture, image
 from recompviz.widgets.explorer import wire
@@ -48,6 +48,8 @@ from recompviz.widgets.explorer.tables import FAMILIES, Tables
 from recompviz.widgets.layout.layout import MODES, Layout, lay_out
 from recompviz.widgets.layout.step_nodes import LabelNumbers
 
+# A run waits as long for the end of the linear program that computes bounds, in seconds.
+STOPPED = 20.0
 # The trait ``_opening`` of an Explorer whose training step is known.
 DRAWN: dict[str, Any] = {"state": "done", "fraction": 1.0, "text": "", "title": "", "begun": 0.0}
 
@@ -236,12 +238,14 @@ class Explorer(PageWidget):
         selection = self._selection
         self._questions = Questions(self.planner, selection, self._tell_solving, self._send_more)
         told = (self._tell_run, self._on_run, self._history.last)
-        self._run_jobs = None if runner is None else Runs(runner, selection, *told)
+        self._run_jobs = None if runner is None else Runs(_Alone(runner, self._bounds), selection, *told)
         self._numbers = LabelNumbers(self.graph)
 
-    def _start_bounds(self) -> None:
+    def _start_bounds(self, after_run: bool = False) -> None:
         """Compute how close the plans of the first table are to the best possible ones, if a search found them."""
         self._bound = NO_BOUND
+        if not after_run and self._run_jobs is not None and self._run_jobs.running:
+            return  # it would disturb the measured times; it is computed after the run
         table = self._selection.tables.first[0].table
         if table.objective == "live" and self._selection.tables.searched:
             self._bounds.start(self.planner, table)
@@ -629,7 +633,6 @@ class Explorer(PageWidget):
             raise RuntimeError(
                 "this Explorer has no runner, so it cannot run a plan; pass runner=, or use rv.explore(…)"
             )
-        self._bounds.stop()  # it would disturb the measured times; it is computed after the run
         self._run_jobs.start()
 
     def cancel(self) -> None:
@@ -667,7 +670,7 @@ class Explorer(PageWidget):
     def _tell_run(self, message: dict[str, Any]) -> None:
         self._run = message
         if message["state"] != "running" and not self._bound["rows"]:
-            self._start_bounds()
+            self._start_bounds(after_run=True)
 
     def _on_run(self, run: Run, report: RunReport) -> None:
         self.set_trait("runs", (*self.runs, report)[-WHOLE:])
@@ -814,6 +817,18 @@ class Explorer(PageWidget):
         del data["text/html"]  # the picture has an output of its own, which can be replaced
         searching = self._search is not None and self._search.running
         display_with_picture(data, metadata, self._image, self.wait_for_plans if searching else None)
+
+
+class _Alone:
+    """A runner that first stops the computation of bounds, which would disturb the measured times."""
+
+    def __init__(self, runner: Runner, bounds: Bound) -> None:
+        self._runner, self._bounds = runner, bounds
+
+    def run(self, plan: Plan, progress: Progress) -> RunReport:
+        self._bounds.stop()
+        self._bounds.wait(STOPPED)
+        return self._runner.run(plan, progress)
 
 
 def _tables_with(planner: Planner, tables: Sequence[PlanTable], baselines: Sequence[str], searched: bool) -> Tables:

@@ -88,6 +88,11 @@ class Runs:
         self._count = before
         self._job: Job[RunReport] | None = None
 
+    @property
+    def running(self) -> bool:
+        """Whether a run is under way."""
+        return self._job is not None and not self._job.ended
+
     def start(self) -> None:
         """Start a run of the selected plan, unless a run is under way."""
         selection = self._selection
