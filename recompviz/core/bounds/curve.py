@@ -70,7 +70,7 @@ class BoundCurve:
     def overhead(self, total: int | float | str) -> float:
         """Return a lower bound on the overhead within a budget, in the unit of ``graph.time``.
 
-        It is infinite if no strategy fits in the budget.
+        It is infinite if it is proven that no strategy fits in the budget.
 
         Parameters
         ----------

@@ -34,7 +34,7 @@ SHARE = 1e-9
 
 
 def minimum_cut_plans(graph: Graph, joint: JointGraph, most: int = MOST) -> list[Plan]:
-    """Return plans that minimize saved bytes + λ · recomputation for some prices λ, by falling recomputation.
+    """Return plans that minimize saved bytes + λ · recomputation for some prices λ, sorted by falling recomputation.
 
     A value that the backward pass reads is saved, or recomputed from values that are saved or recomputed, and from
     parameters and inputs.
@@ -45,7 +45,8 @@ def minimum_cut_plans(graph: Graph, joint: JointGraph, most: int = MOST) -> list
     joint : JointGraph
         The joint graph of the same training step.
     most : int
-        The largest number of plans. If the convex hull has more points, the widest gaps are filled first.
+        The largest number of plans. The plans are corners of the convex hull of all (saved bytes, recomputation). If it
+        has more corners, the widest gaps are filled first.
 
     Raises
     ------

@@ -96,7 +96,7 @@ class Gap:
 
 
 def gap_of(joint: JointGraph, plan: Plan, measured: Timeline | None = None) -> Gap:
-    """Return the gap of a plan: the parts from its peak by the paper's formula to its simulated and measured peak.
+    """Return the gap of a plan: the parts that lead from the formula's peak to the simulated and the measured peak.
 
     Parameters
     ----------

@@ -254,7 +254,9 @@ class SnapshotReport(MemoryReport):
         return banner + super()._repr_html_()
 
     def figure(self) -> Any:
-        """Draw the allocated memory of each category and the reserved memory over the events, with the marks.
+        """Draw the allocated memory of each category and the reserved memory over the events of the recording.
+
+        The annotations (ranges of ``record_function`` and steps of the optimizer) are marked.
 
         Returns
         -------

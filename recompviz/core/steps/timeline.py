@@ -277,7 +277,7 @@ class Timeline:
         )
 
     def figure(self, other: Timeline | None = None) -> Any:
-        """Return total bytes by category over the steps as a Plotly figure, in MiB.
+        """Return a Plotly figure of the most bytes within each operator call, stacked by category, in MiB.
 
         Parameters
         ----------

@@ -33,7 +33,10 @@ def named_range(name: str) -> contextlib.AbstractContextManager[None]:
 
 
 def quiet_profiler() -> None:
-    """Keep the profiler's library from writing to stderr. Call this before the profiler's first use in the process."""
+    """Keep Kineto, the library of ``torch.profiler``, from writing to stderr, unless ``KINETO_LOG_LEVEL`` is set.
+
+    Call this before the profiler's first use in the process.
+    """
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")
 
 

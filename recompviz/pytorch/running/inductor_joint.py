@@ -152,7 +152,16 @@ class InductorJoint:
 
     @classmethod
     def of(cls, joint: GraphModule, output_count: int, static: Sequence[int]) -> InductorJoint:
-        """Prepare a joint graph for planning. The joint graph is rewritten in place."""
+        """Prepare a joint graph for planning. The joint graph is rewritten in place.
+
+        Parameters
+        ----------
+        joint : torch.fx.GraphModule
+        output_count : int
+            The number of outputs of the forward pass. The other outputs of ``joint`` are gradients.
+        static : sequence of int
+            The positions of the inputs that stay from call to call, such as parameters.
+        """
         with example_sizes(node.meta.get("val") for node in joint.graph.nodes):
             folded = fold(joint, frozenset(), output_count=output_count, role_of=_roles(joint, static))
             folded = _runs_random_once(folded)

@@ -243,5 +243,8 @@ class PlannedRegion:
 
 
 def peak_of(joint: JointGraph, mask: NDArray[np.bool_]) -> int:
-    """Return the simulated peak of a plan, in bytes above the memory in use before the step."""
+    """Return the simulated peak of a plan, in bytes above the memory in use before the step.
+
+    ``mask`` says for each node of the graph whether its value is kept.
+    """
     return simulate_schedule(make_schedule(joint, mask.tolist())).transient_peak

@@ -363,7 +363,8 @@ class Explorer(PageWidget):
     def wait_for_plans(self, seconds: float | None = None) -> None:
         """Wait until the background search for better plans has ended or was stopped.
 
-        A change of the batch size that is under way ends first. If there is neither, the method returns immediately.
+        A change of the batch size or the length that is under way ends first. If there is neither, the method returns
+        immediately. In a function that observes a trait, it returns immediately, too.
 
         Parameters
         ----------

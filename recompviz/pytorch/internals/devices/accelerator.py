@@ -120,10 +120,13 @@ class EventClock:
         self._first, self._last = first, last
 
     def start(self) -> None:
+        """Put the first event into the queue."""
         self._first.record()
 
     def stop(self) -> None:
+        """Put the second event into the queue."""
         self._last.record()
 
     def seconds(self) -> float:
+        """Return the seconds between the two events. Wait for the device before."""
         return float(self._first.elapsed_time(self._last)) / 1000
