@@ -69,8 +69,10 @@ class ResidentMemory:
     ) -> None:
         self.optimizer, self.optimizer_bytes = optimizer, optimizer_bytes
         self.outside_gradients = 0
-        self.held_bytes = 0
+        self.held_bytes = self._optimizer_steps = 0
+        self._stepped = False  # whether an optimizer stepped between the last two training steps
         self.outputs: list[LiveOutput] = []
+        self._inside_gradients = 0
         self._counted: _Counter | None = None
         self._held = HeldObjects(holds)
         self._regions: dict[Region, _OfRegion] = {}
@@ -170,12 +172,31 @@ class ResidentMemory:
         totals = self._counted.totals
         self.held_bytes = totals.get(Category.OTHER, 0)
         self.outside_gradients = totals.get(Category.PARAMETER_GRADIENT, 0) - inside
+        self._inside_gradients = inside
         if not (self.optimizer.state if self.optimizer is not None else totals.get(Category.OPTIMIZER)):
             # it did not step yet; another optimizer of the model may have a state already
             totals[Category.OPTIMIZER] = totals.get(Category.OPTIMIZER, 0) + self.optimizer_bytes
         missing = max(0, outside_gradients - self.outside_gradients)
         totals[Category.PARAMETER_GRADIENT] = totals.get(Category.PARAMETER_GRADIENT, 0) + missing
         return totals
+
+    def start_step(self) -> None:
+        """Note that a training step starts."""
+        steps = sum(_steps.get(one, 0) for one in _optimizers_of(self.optimizer, self._region_parameter_ids))
+        self._stepped, self._optimizer_steps = steps != self._optimizer_steps, steps
+
+    @property
+    def old_gradients(self) -> int:
+        """Bytes of the gradients of the regions' parameters that an optimizer has used, from the last :meth:`count`.
+
+        They have no further use, but many loops free them only after the next forward pass. If no optimizer has stepped
+        between the last two training steps, gradients accumulate, and the number is 0.
+        """
+        return self._inside_gradients if self._stepped else 0
+
+    def region_parameters(self) -> list[torch.Tensor]:
+        """Return the parameters of the regions that are alive."""
+        return self._values()[1]
 
     def in_use(self, run: Run, kept: int, others: Sequence[ResidentMemory]) -> int:
         """Return the bytes in use now, when ``run`` starts. The arguments are those of :meth:`count`."""
@@ -370,11 +391,13 @@ def _addresses(tensors: Sequence[torch.Tensor | None]) -> list[int]:
 
 _counts: weakref.WeakSet[ResidentMemory] = weakref.WeakSet()
 _optimizers: weakref.WeakSet[torch.optim.Optimizer] = weakref.WeakSet()
+_steps: weakref.WeakKeyDictionary[torch.optim.Optimizer, int] = weakref.WeakKeyDictionary()
 
 
 def _note_optimizer(optimizer: torch.optim.Optimizer, *_arguments: Any) -> None:
     if _counts:
         _optimizers.add(optimizer)
+        _steps[optimizer] = _steps.get(optimizer, 0) + 1
 
 
 def watch_optimizers() -> None:

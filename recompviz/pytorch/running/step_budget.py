@@ -24,6 +24,7 @@ from recompviz.pytorch.internals.autograd import backward_runs
 from recompviz.pytorch.internals.memory_window import closes_wait, step_is_recorded
 from recompviz.pytorch.internals.user_lines import warn_user
 from recompviz.pytorch.running.live_graphs import LiveGraphs
+from recompviz.pytorch.running.old_gradients import OldGradients
 from recompviz.pytorch.running.optional_regions import OptionalRegions
 from recompviz.pytorch.running.other_models import OtherModels, saved_by_all
 from recompviz.pytorch.running.plan_chooser import PlanChooser
@@ -142,6 +143,7 @@ class StepBudget:
         self.regions: dict[Region, PlannedRegion] = {}
         self.graphs = LiveGraphs(self.regions)
         self.others = OtherModels(self)
+        self._old_gradients = OldGradients(self.memory)
         self.recording: StepRecorder | None = None
         self.runs = self.steps = 0
         # by the region that a step starts with
@@ -193,6 +195,7 @@ class StepBudget:
         for counts in (self._warm_ups, self._failed, self._deferred, self._record_again):
             counts.pop(region, None)
         self._next_try.pop(region, None)
+        self._old_gradients.forget(region)
         self._order = [other for other in self._order if other is not region]
         if self._step is not None and region in self._step.model.regions:
             self._step = None
@@ -316,12 +319,16 @@ class StepBudget:
         self._order, self._step = [], None
         self.steps += 1
         assert self.total is not None
+        self.memory.start_step()
+        self._check_old_gradients()
         shared = self.others.start_step(run.region, self.total)
         self._limit = shared.limit
         self._free = self._room = self.room(run) - shared.held
         first = run.region
         model = self.models.get(first)
         if model is not None:
+            if model.freed_gradients and self.memory.old_gradients:
+                self._old_gradients.watch(first)
             self._step = self._planned_step(run, model)
             if self._shows_more(model, self._step.growth):
                 self._start_recording(run)
@@ -334,6 +341,17 @@ class StepBudget:
         if started >= UNRECORDED_STEPS and not waits:
             self._start_recording(run)
         self._warm_ups[first] += 1
+
+    def _check_old_gradients(self) -> None:
+        """Warn once if the step before did not free gradients that the recorded step has freed."""
+        if self._old_gradients.were_kept():
+            size = max((model.freed_gradients for model in self.models.values()), default=0)
+            warn_user(
+                f"training step {self.steps - 1} may have taken {format_bytes(size)} more than planned, as it kept "
+                "the gradients of the step before, which the recorded step had freed before its backward pass; the "
+                "steps that follow count them; call zero_grad() before the forward pass",
+                UnplannedStep,
+            )
 
     def _planned_step(self, run: Run, model: StepModel) -> PlanChooser:
         """Choose the plans of a training step before it allocates anything.
@@ -435,6 +453,9 @@ class StepBudget:
         outputs = sum(live.size for live in self.memory.outputs)
         # the plans count these in the forward passes
         found[Category.OTHER] = found.get(Category.OTHER, 0) - min(outputs, model.freed_outputs)
+        if not self._old_gradients.stay:
+            freed = min(self.memory.old_gradients, model.freed_gradients)
+            found[Category.PARAMETER_GRADIENT] = found.get(Category.PARAMETER_GRADIENT, 0) - freed
         return found
 
     def _refuse(self, missing: int, run: Run, estimated: str = "") -> NoReturn:
@@ -455,14 +476,15 @@ class StepBudget:
         The bytes that code outside will hold are not known yet. If the plan may not fit together with them, a plan
         of less peak is searched first.
         """
-        room, known = self._room, self.regions[run.region]
+        # gradients that were used may be freed before the backward pass
+        room, known = self._room + self.memory.old_gradients, self.regions[run.region]
         joint = at_sizes(run.region, run.region.folded.joint, run.sizes)
         if self.strict and run.sizes not in known.searched and peak_of(unmeasured_region(joint), known.lean()) > room:
             known.searched.add(run.sizes)
             known.lean(run.sizes, SEARCH_SECONDS)
         least = peak_of(unmeasured_region(joint, outside=0), known.lean())
         if self.strict and least > room:
-            self._refuse_unrecorded(run, joint, room)
+            self._refuse_unrecorded(run, joint, self._room)
 
     def _refuse_unrecorded(self, run: Run, joint: JointGraph, room: int) -> NoReturn:
         """Raise InfeasibleBudget with a total that is expected to be enough."""
@@ -494,7 +516,10 @@ class StepBudget:
             return
         self._deferred[first] = 0
         self.recording = StepRecorder.start(
-            first.device, self.memory.outputs, frozenset(self.memory.addresses(run, self.others.memories()))
+            first.device,
+            self.memory.outputs,
+            frozenset(self.memory.addresses(run, self.others.memories())),
+            self._old_gradients.record(first),
         )
         self._resident_before, self._recorded_number = self._limit - self._room, self.steps
         self._recorded_planned, self._recorded_inside = self._step is not None, self.others.inside
@@ -541,6 +566,7 @@ class StepBudget:
             return
         self.flaw = None
         self.others.note_recorded(recording.others)
+        self._old_gradients.note_recorded(first, recording.gradients_freed)
         found = {
             record.inputs[address]
             for one, record in zip(passes, recording.runs, strict=True)
@@ -560,6 +586,7 @@ class StepBudget:
             self.memory.outside_gradients,
             SEARCH_SECONDS,
             recording.freed_outputs,
+            recording.freed_gradients,
             recording.forwards,
             older,
         )

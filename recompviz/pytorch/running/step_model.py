@@ -65,6 +65,8 @@ class StepModel:
     freed_outputs : int
         Bytes of the outputs of earlier steps that existed when a step started and were freed before its first backward
         pass. The plans count them in the forward passes only.
+    freed_gradients : int
+        The same for the gradients of the step before.
     older_inputs : int
         Bytes of the inputs of later runs that existed before the calibrated step.
     """
@@ -84,6 +86,7 @@ class StepModel:
     optional: bool = False
     searched: tuple[float, ...] = ()
     freed_outputs: int = 0
+    freed_gradients: int = 0
     older_inputs: int = 0
 
     @property
@@ -129,6 +132,7 @@ def model_of_step(
     outside_gradients: int,
     seconds: float,
     freed_outputs: int = 0,
+    freed_gradients: int = 0,
     forwards: int = 0,
     older_inputs: int = 0,
 ) -> StepModel:
@@ -148,6 +152,8 @@ def model_of_step(
         Processor time for the search of one region's plans, in seconds.
     freed_outputs : int
         Bytes of the outputs of earlier steps that were freed before the first backward pass.
+    freed_gradients : int
+        Bytes of the gradients of the step before that were freed before the first backward pass.
     forwards : int
         The number of runs that started before the first backward pass.
     older_inputs : int
@@ -158,6 +164,17 @@ def model_of_step(
     StepModel
     """
     outside = tuple(recorded.outside for recorded in passes)
+    early = freed_outputs + freed_gradients
+    outside = tuple(
+        replace(
+            held,
+            forward=held.forward + (early if i < forwards else 0),
+            # the gradients may be there until the first backward pass starts
+            after_forward=held.after_forward
+            + (early if i + 1 < forwards else freed_gradients if i + 1 == forwards else 0),
+        )
+        for i, held in enumerate(outside)
+    )
     sizes = tuple(record.sizes for record in records)
     new = []
     for known, recorded, record in zip(reversed(regions), reversed(passes), reversed(records), strict=True):
@@ -168,14 +185,6 @@ def model_of_step(
     _search(regions, new, sizes, outside, released, seconds)
     sized = tuple(known.sized(freed) for known, freed in zip(regions, released, strict=True))
     growth = growth_of(sized, sizes)
-    outside = tuple(
-        replace(
-            held,
-            forward=held.forward + (freed_outputs if i < forwards else 0),
-            after_forward=held.after_forward + (freed_outputs if i + 1 < forwards else 0),
-        )
-        for i, held in enumerate(outside)
-    )
     model = StepModel(
         tuple(known.region for known in regions),
         tuple(passes),
@@ -188,6 +197,7 @@ def model_of_step(
         recorded=((growth, outside),),
         searched=(growth if new else 1.0,),
         freed_outputs=freed_outputs,
+        freed_gradients=freed_gradients,
         older_inputs=older_inputs,
     )
     return resized(model, sizes, exact=True)
@@ -312,6 +322,7 @@ def with_size(model: StepModel, other: StepModel) -> StepModel:
         model,
         recorded=recorded,
         freed_outputs=min(model.freed_outputs, other.freed_outputs),
+        freed_gradients=min(model.freed_gradients, other.freed_gradients),
         older_inputs=max(model.older_inputs, int(other.older_inputs / max(size, 1.0))),
     )
     return resized(both, model.sizes, exact=True)
@@ -362,6 +373,7 @@ def merged(model: StepModel, other: StepModel) -> tuple[StepModel, tuple[list[in
         optional=True,
         searched=model.searched,
         freed_outputs=min(model.freed_outputs, other.freed_outputs),
+        freed_gradients=min(model.freed_gradients, other.freed_gradients),
         older_inputs=max(model.older_inputs, other.older_inputs),
     )
     both = resized(both, [source.sizes[j] for source, j in where], exact=True)

@@ -11,9 +11,10 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 
-from recompviz.core.steps.allocations import Allocations, read_allocations
+from recompviz.core.steps.allocations import AllocationEvent, Allocations, read_allocations
 from recompviz.pytorch.internals.autograd import (
     after_backward,
     backward_runs,
@@ -92,6 +93,8 @@ class StepRecorder:
         Outputs of earlier steps, or of other models, that are alive when the step starts.
     known : set of int
         Addresses of the storages that are counted when the step starts.
+    gradients : sequence of LiveOutput
+        Gradients of the step before that are alive when the step starts.
 
     Attributes
     ----------
@@ -105,18 +108,25 @@ class StepRecorder:
         The most bytes that the step added to the memory in use before it. Valid after :meth:`finish`.
     others : list of (Region, OtherRun)
         Runs of other compiled models, each with its region.
-    freed_outputs : int
-        Bytes of ``outputs`` that were freed before the first backward pass started.
+    freed_outputs, freed_gradients : int
+        Bytes of ``outputs`` and of ``gradients`` that were freed before the first backward pass started.
+    gradients_freed : list of bool
+        For each entry of ``gradients``, whether it was freed before the first backward pass started.
     forwards : int
         The number of runs that started before the first backward pass.
     """
 
     def __init__(
-        self, device: torch.device, outputs: Sequence[LiveOutput] = (), known: frozenset[int] = frozenset()
+        self,
+        device: torch.device,
+        outputs: Sequence[LiveOutput] = (),
+        known: frozenset[int] = frozenset(),
+        gradients: Sequence[LiveOutput] = (),
     ) -> None:
-        self.device, self.outputs, self.known = device, outputs, known
+        self.device, self.outputs, self.known, self.gradients = device, outputs, known, gradients
         self._blocks: Allocations | None = None
-        self.peak = self.freed_outputs = self.forwards = 0
+        self.peak = self.freed_outputs = self.freed_gradients = self.forwards = 0
+        self.gradients_freed: list[bool] = []
         self.runs: list[PassRecord] = []
         self.others: list[tuple[Region, OtherRun]] = []
         self._stack = contextlib.ExitStack()
@@ -130,14 +140,18 @@ class StepRecorder:
 
     @classmethod
     def start(
-        cls, device: torch.device, outputs: Sequence[LiveOutput] = (), known: frozenset[int] = frozenset()
+        cls,
+        device: torch.device,
+        outputs: Sequence[LiveOutput] = (),
+        known: frozenset[int] = frozenset(),
+        gradients: Sequence[LiveOutput] = (),
     ) -> StepRecorder | None:
         """Start recording a step. Return None if another profiler is running.
 
         Call this in the main thread. A profiler that another thread started cannot be stopped safely when the backward
         pass has ended.
         """
-        recorder = cls(device, outputs, known)
+        recorder = cls(device, outputs, known, gradients)
         try:
             recorder._window = recorder._stack.enter_context(memory_window(device, reads=True))
         except ProfilerBusy:
@@ -172,6 +186,10 @@ class StepRecorder:
         if not self.forwards:
             self.forwards = len(self.runs)
             self.freed_outputs = sum(live.size for live in self.outputs if not live.alive)
+            self.gradients_freed = [not live.alive for live in self.gradients]
+            self.freed_gradients = sum(
+                live.size for live, gone in zip(self.gradients, self.gradients_freed, strict=True) if gone
+            )
         self._in_backward.add(number)
         if self.stopped and self.flaw is None:
             self.flaw = LATE
@@ -224,8 +242,16 @@ class StepRecorder:
             return []
         events = list(allocation_events(self._window.profiled, self.device.type, ("rv:",)))
         self._blocks = read_allocations(event for event in events if event.address)
-        self.peak = self._blocks.peak
+        self.peak = self._peak(events, self._blocks)
         return read_recording(events, self.runs, [other for _, other in self.others])
+
+    def _peak(self, events: Sequence[AllocationEvent], blocks: Allocations) -> int:
+        """The most bytes that the step added; what was freed before the first backward pass counts only until then."""
+        starts = {range_of(number, "b") for number in range(len(self.runs))}
+        first = next((event.at for event in events if not event.address and event.scope in starts), len(events))
+        split = int(np.searchsorted(blocks.at, first))
+        freed = self.freed_outputs + self.freed_gradients
+        return max(int(blocks.live[:split].max(initial=0)), int(blocks.live[split:].max(initial=0)) - freed)
 
     def unnamed(self, known: set[int], rounded: Callable[[int], int]) -> int:
         """Count the bytes that the step read or left behind and that nobody named. Call it after :meth:`finish`.

@@ -1,0 +1,85 @@
+"""Gradients of the step before that are alive when a training step starts, and whether the step frees them.
+
+Many loops call ``zero_grad()`` between the forward and the backward pass. Then the gradients of the step before take
+memory in the forward pass only. The recorded step shows whether the loop does so. Later steps are planned in the same
+way, and a few gradients are watched in case the loop stops doing so.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+
+from recompviz.pytorch.internals.tensors import address_of, weak_storage
+from recompviz.pytorch.running.live_outputs import LiveOutput
+
+if TYPE_CHECKING:
+    from recompviz.pytorch.running.region import Region
+    from recompviz.pytorch.running.resident_memory import ResidentMemory
+
+# the number of gradients that are watched
+WATCHED = 3
+
+_Reference = Callable[[], torch.Tensor | None]
+
+
+class OldGradients:
+    """The gradients of the step before, in recorded and in planned steps.
+
+    Parameters
+    ----------
+    memory : ResidentMemory
+        Knows the parameters of the regions (captured graphs).
+
+    Attributes
+    ----------
+    stay : bool
+        Whether a planned step kept gradients that the recorded step had freed.
+    """
+
+    def __init__(self, memory: ResidentMemory) -> None:
+        self.stay = False
+        self._memory = memory
+        self._recorded: list[_Reference] = []  # the parameters whose gradients are alive when the recorded step starts
+        self._freed: dict[Region, list[_Reference]] = {}  # some whose gradients the recorded step has freed
+        self._watched: list[LiveOutput] = []
+
+    def record(self, first: Region) -> list[LiveOutput]:
+        """Return the gradients that are alive now, when a recorded step starts."""
+        found = [(parameter, _live(parameter, first)) for parameter in self._memory.region_parameters()]
+        self._recorded = [weakref.ref(parameter) for parameter, live in found if live is not None]
+        return [live for _, live in found if live is not None]
+
+    def note_recorded(self, first: Region, freed: Sequence[bool]) -> None:
+        """Note for each gradient that :meth:`record` returned whether it was freed before the first backward pass."""
+        found = [reference for reference, gone in zip(self._recorded, freed, strict=False) if gone]
+        self._freed[first] = found[:WATCHED]
+
+    def watch(self, first: Region) -> None:
+        """Watch gradients that the planned step which starts now should free."""
+        parameters = [reference() for reference in self._freed.get(first, [])]
+        lives = [_live(parameter, first) for parameter in parameters if parameter is not None]
+        self._watched = [live for live in lives if live is not None]
+
+    def were_kept(self) -> bool:
+        """Return whether the step that was watched has kept a gradient; only once."""
+        kept, self._watched = any(live.alive for live in self._watched), []
+        if not kept or self.stay:
+            return False
+        self.stay = True
+        return True
+
+    def forget(self, first: Region) -> None:
+        """Forget the recorded steps that start with a region."""
+        self._freed.pop(first, None)
+
+
+def _live(parameter: torch.Tensor, region: Region) -> LiveOutput | None:
+    gradient = parameter.grad if parameter.is_leaf else None
+    if gradient is None or (reference := weak_storage(gradient)) is None:
+        return None
+    size = region.folded.joint.rounded(gradient.untyped_storage().nbytes())
+    return LiveOutput(reference, size, gradient.device.type, address_of(gradient))
