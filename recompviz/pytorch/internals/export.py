@@ -88,7 +88,8 @@ def _run_on_shapes(step: torch.nn.Module, arguments: tuple[Any, ...]) -> tuple[A
     """Run the step on fake tensors, and return its result and the names of the buffers that it replaces."""
     step, arguments = without_storage(step, arguments)
     before = dict(step.named_buffers())
-    with fake_mode_of([*step.parameters(), *before.values(), *pytree.tree_leaves(arguments)]), torch.no_grad():
+    tensors = [*step.parameters(), *before.values(), *pytree.tree_leaves(arguments)]
+    with _quiet_loggers(), fake_mode_of(tensors), torch.no_grad():
         result = step(*arguments)
     return result, [name for name, buffer in step.named_buffers() if before.get(name) is not buffer]
 
@@ -161,12 +162,20 @@ def capture_settings(varying_sizes: bool = False) -> Iterator[None]:
         Whether Dynamo replaces a size by a symbol if the size differs from an earlier capture. If False, every size is
         a number.
     """
-    logger = logging.getLogger("torch._dynamo.metrics_context")
-    with dynamo_config.patch(_settings(varying_sizes)):
+    with dynamo_config.patch(_settings(varying_sizes)), _quiet_loggers():
+        yield
+
+
+@contextlib.contextmanager
+def _quiet_loggers() -> Iterator[None]:
+    """In a ``with`` block, PyTorch logs no errors that are of no use; see :func:`_is_of_use`."""
+    loggers = [logging.getLogger(f"torch.{name}") for name in ("_dynamo.metrics_context", "_subclasses.fake_tensor")]
+    for logger in loggers:
         logger.addFilter(_is_of_use)
-        try:
-            yield
-        finally:
+    try:
+        yield
+    finally:
+        for logger in loggers:
             logger.removeFilter(_is_of_use)
 
 
@@ -188,8 +197,13 @@ def _settings(varying_sizes: bool) -> dict[str, Any]:
 
 
 def _is_of_use(record: logging.LogRecord) -> bool:
-    """Return False for an error of torch 2.11: it cannot write its own settings, which contain functions, as JSON."""
-    return "logging compilation metrics" not in record.getMessage()
+    """Return False for two kinds of errors in the log of PyTorch.
+
+    An operator that raises an error on a tensor without memory is logged with a stack trace, and then raises the error.
+    Version 2.11 cannot write its own settings, which contain functions, as JSON.
+    """
+    useless = ("logging compilation metrics", "failed while attempting to run meta for")
+    return not record.getMessage().startswith(useless)
 
 
 def _buffer_warning(action: Action) -> contextlib.AbstractContextManager[None]:
@@ -203,6 +217,8 @@ def _buffer_warning(action: Action) -> contextlib.AbstractContextManager[None]:
         ("ignore", r".*autograd\.function\.Function.* should not be instantiated"),
         # old versions read .grad of fake tensors
         ("ignore", r"The \.grad attribute of a Tensor that is not a leaf Tensor is being accessed"),
+        # the error itself follows
+        ("ignore", r"Error detected in \w+Backward"),
     )
 
 

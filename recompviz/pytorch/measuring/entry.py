@@ -32,7 +32,8 @@ def trace(
     The training step does not run, with two exceptions. ``costs="measured"`` runs it several times. A forward pass that
     assigns to attributes or fills containers, for example with a table that the model computes once, runs once in eager
     PyTorch. The following step is then traced, and the state of the model is restored. Lazy layers
-    (``torch.nn.LazyLinear``) get the parameters that a first forward pass would make.
+    (``torch.nn.LazyLinear``) get the parameters that a first forward pass would make. If the step cannot be traced, the
+    loss may be called once on zeros, for the error that it raises in eager PyTorch.
 
     Parameters
     ----------
@@ -74,15 +75,16 @@ def trace(
     Raises
     ------
     TypeError
-        If ``forward`` cannot be called with these inputs, or ``kwargs`` or ``targets`` has the wrong type.
+        If ``forward`` cannot be called with these inputs, or the loss with these targets, or ``kwargs`` or ``targets``
+        has the wrong type.
     ValueError
         If there is no such granularity or cost model, if ``optimizer`` trains no parameter of the model, or if
         ``costs="roofline"`` and the device is not in this machine.
     TraceError
-        If the training step cannot be traced. For example, the loss is not a scalar or uses a tensor that is not its
-        argument, or nothing requires a gradient. The error is also raised if ``model``, ``loss`` or ``optimizer`` has
-        the wrong type, if an input is an array and not a tensor, if ``device`` is given for a model with memory, or if
-        ``costs="measured"`` is given for a model without memory.
+        If the training step cannot be traced. For example, a target has a wrong shape, the loss is not a scalar or uses
+        a tensor that is not its argument, or nothing requires a gradient. The error is also raised if ``model``,
+        ``loss`` or ``optimizer`` has the wrong type, if an input is an array and not a tensor, if ``device`` is given
+        for a model with memory, or if ``costs="measured"`` is given for a model without memory.
 
     Examples
     --------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import traceback
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,8 +11,10 @@ import torch
 from torch.fx import GraphModule
 from torch.utils import _pytree as pytree
 
+from recompviz.core.base.errors import RecompvizError
 from recompviz.pytorch.internals.node_info import is_library
 from recompviz.pytorch.internals.tensors import storage_key
+from recompviz.pytorch.tracing.eager_loss import shapes_text
 from recompviz.pytorch.tracing.signature import computed_attributes
 from recompviz.pytorch.tracing.step import Step, TraceError
 
@@ -56,39 +59,90 @@ _IN_PARTS = (
 )
 
 
-_AS_GIVEN = (
-    "The model gets its inputs, kwargs and targets as they are given; does model(*inputs, **kwargs) run, and does the "
-    "loss take its output?"
-)
-# the error of an operator, at the end of Dynamo's report
-_RAISED = re.compile(r"got (\w+)\((['\"])(.+)\2\)\s*$")
+_MUST_RUN = "Change the model, the inputs or the targets, so that {} runs in eager PyTorch."
+# the error of an operator, at the end of a line of Dynamo's report
+_RAISED = re.compile(r"got (\w+)\((['\"])(.+)\2\)\s*$", re.MULTILINE)
 
 
-def explanation(error: Exception) -> str:
-    """Return a short message for an error raised while tracing, with the reason, the user's line, and what to do."""
+def is_wrong_call(error: Exception) -> bool:
+    """Return whether the model or the loss cannot compute with these arguments, so that eager PyTorch fails, too."""
+    return "when making fake tensor call" in str(error) or _in_backward(error) is not None
+
+
+def _in_backward(error: Exception) -> str | None:
+    """Return the error of an operator that was raised while the backward pass was traced; None for other errors."""
+    inner = getattr(error, "inner_exception", None)
+    if inner is None or isinstance(inner, RecompvizError) or not str(error).startswith("backend="):
+        return None
+    # the assertions of PyTorch's formulas stand for the checks of its kernels
+    kind = "RuntimeError" if isinstance(inner, AssertionError) else type(inner).__name__
+    return f"{kind}: {str(inner).strip()}"
+
+
+def explanation_of_call(error: Exception, raised: Exception | None, arguments: Any, output: Any) -> str:
+    """Return a message for a model or loss that cannot compute with its arguments: the cause, and the shapes.
+
+    Parameters
+    ----------
+    error : Exception
+        The error of the capture; see :func:`is_wrong_call`.
+    raised : Exception or None
+        The error that the loss raises in eager PyTorch, if it is known.
+    arguments : tuple
+        The inputs, keyword arguments and targets.
+    output : Any
+        The model's output, as tensors without memory; None if it is not known.
+    """
+    if raised is not None:
+        frames = traceback.extract_tb(raised.__traceback__)
+        own = [f'File "{f.filename}", line {f.lineno}, in {f.name}' for f in frames if not is_library(f.filename)]
+        reason, at = f"{type(raised).__name__}: {raised}", f"\n  at {own[-1]}" if own else ""
+    else:
+        reason, at = _reason_and_place(error)
+    got = f"The model gets {shapes_text(arguments[:2])}"
+    if output is not None:
+        got += f" and returns {shapes_text(output)}"
+    if arguments[2]:
+        got += f"; the loss also gets {shapes_text(arguments[2])}"
+    call = "loss(model(*inputs, **kwargs), *targets)" if arguments[2] else "model(*inputs, **kwargs)"
+    return f"this step cannot be traced: {reason}{at}\n{got}.\n{_MUST_RUN.format(call)}"
+
+
+def _reason_and_place(error: Exception) -> tuple[str, str]:
+    """Return what the operator itself says, and the user's line."""
+    where = [line.strip() for line in str(error).splitlines() if line.strip().startswith('File "')]
+    where = [line for line in where if not is_library(line.split('"')[1])] or [
+        line for line in where if "/recompviz/pytorch/" not in line.split('"')[1]
+    ]
+    at = f"\n  at {where[-1]}" if where else ""
+    said = _in_backward(error)
+    if said is None:
+        found = _RAISED.search(str(error))
+        said = f"{found[1]}: {found[3]}" if found else _reason(error)
+    return said, at
+
+
+def _reason(error: Exception) -> str:
+    """Return the title of Dynamo's report of an error, and the details of this step, which are written below it."""
     text = str(error).strip()
-    reason = next((line for line in text.splitlines() if line.strip()), type(error).__name__)
-    # Dynamo writes the details of this step below its title
+    title = next((line for line in text.splitlines() if line.strip()), type(error).__name__)
     details = [
         line.partition(title)[2].strip()
         for title in ("Explanation: ", "Developer debug context: ")
         for line in text.splitlines()
         if title in line
     ]
-    reason = ": ".join((reason.rstrip(":"), *[detail for detail in details if detail][:1]))
-    where = [line.strip() for line in text.splitlines() if line.strip().startswith('File "')]
+    return ": ".join((title.rstrip(":"), *[detail for detail in details if detail][:1]))
+
+
+def explanation(error: Exception) -> str:
+    """Return a short message for an error raised while tracing, with the reason, the user's line, and what to do."""
+    where = [line.strip() for line in str(error).splitlines() if line.strip().startswith('File "')]
     where = [line for line in where if not is_library(line.split('"')[1])] or where
     at = f"\n  at {where[-1]}" if where else ""
-    called = "when making fake tensor call" in reason
-    if called and (found := _RAISED.search(reason)):  # what the operator itself says
-        where = [line for line in where if "/recompviz/pytorch/" not in line.split('"')[1]]
-        at = f"\n  at {where[-1]}" if where else ""
-        return f"this step cannot be traced: {found[1]}: {found[3]}{at}\n{_AS_GIVEN}"
     hint = (
-        f"\n{_AS_GIVEN}"
-        if called
-        else "\nA trace is one graph. Control flow that depends on values, prints of values and calls outside PyTorch "
+        "\nA trace is one graph. Control flow that depends on values, prints of values and calls outside PyTorch "
         "break it; move them out of forward(), or run the model once before if only its first forward pass does that."
         f"{_IN_PARTS}"
     )
-    return f"this step cannot be traced: {type(error).__name__}: {reason}{at}" + (hint if where else "")
+    return f"this step cannot be traced: {type(error).__name__}: {_reason(error)}{at}" + (hint if where else "")

@@ -127,11 +127,34 @@ def refuse_call(model: nn.Module, inputs: tuple[Any, ...], kwargs: dict[str, Any
     try:
         signature.bind(*inputs, **kwargs)
     except TypeError as error:
-        names = ", ".join(str(p) if p.kind is p.VAR_POSITIONAL else p.name for p in signature.parameters.values())
         given = f"{len(inputs)} inputs" + (f" and kwargs {', '.join(kwargs)}" if kwargs else "")
         raise TypeError(
-            f"{type(model).__name__}.forward({names}) cannot be called with {given}: {error}; give one batch after the "
-            "model, as in rv.trace(model, x, targets=(y,), loss=…)"
+            f"{type(model).__name__}.forward({_names(signature)}) cannot be called with {given}: {error}; give one "
+            "batch after the model, as in rv.trace(model, x, targets=(y,), loss=…)"
+        ) from None
+
+
+def _names(signature: inspect.Signature) -> str:
+    return ", ".join(str(p) if p.kind is p.VAR_POSITIONAL else p.name for p in signature.parameters.values())
+
+
+def refuse_loss_call(loss: Loss | None, targets: tuple[Any, ...]) -> None:
+    """Raise TypeError if a loss cannot be called with the model's output and these targets."""
+    if loss is None or (isinstance(loss, nn.Module) and changes_arguments(loss)):
+        return
+    function = loss.forward if isinstance(loss, nn.Module) else loss
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # written in C
+        return
+    try:
+        signature.bind(None, *targets)
+    except TypeError as error:
+        called = f"{getattr(loss, '__name__', type(loss).__name__)}({_names(signature)})"
+        raise TypeError(
+            f"the loss {called} cannot be called with the model's output and {len(targets)} "
+            f"target{'s' * (len(targets) != 1)}: {error}; give one target for each argument after the output, as in "
+            "rv.trace(model, x, targets=(y,), loss=…)"
         ) from None
 
 

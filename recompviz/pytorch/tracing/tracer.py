@@ -28,12 +28,15 @@ from recompviz.pytorch.internals.fake_tensors import fake_mode_of, without_stora
 from recompviz.pytorch.internals.state import one_at_a_time, state_restored
 from recompviz.pytorch.internals.tensors import storage_key
 from recompviz.pytorch.tracing.costs import Costs, unit_of
+from recompviz.pytorch.tracing.eager_loss import error_of_loss, output_on_shapes
 from recompviz.pytorch.tracing.folding import Folded, fold
 from recompviz.pytorch.tracing.grouping import Granularity, check_granularity
 from recompviz.pytorch.tracing.optimizer_state import optimizer_bytes
 from recompviz.pytorch.tracing.placeholders import roles_of_inputs
 from recompviz.pytorch.tracing.refusals import (
     explanation,
+    explanation_of_call,
+    is_wrong_call,
     refuse_arrays,
     refuse_computed_constants,
     refuse_data_dependent_shapes,
@@ -48,6 +51,7 @@ from recompviz.pytorch.tracing.step import (
     expect_optimizer,
     refuse_call,
     refuse_foreign,
+    refuse_loss_call,
     step_arguments,
 )
 from recompviz.pytorch.tracing.traced_step import Trace
@@ -108,6 +112,7 @@ def _checked_arguments(
     arguments = step_arguments(inputs, kwargs, targets)
     refuse_arrays(arguments)
     refuse_call(step.model, *arguments[:2])
+    refuse_loss_call(step.loss, arguments[2])
     with _explained(step, arguments):
         make_lazy_parameters(step, arguments)
     refuse_foreign(optimizer, step, arguments)
@@ -185,6 +190,10 @@ def _explained(step: Step, arguments: Arguments) -> Iterator[None]:
     except Exception as error:  # tracing raises errors of many types
         if (own := raised_by_user(error, step, arguments)) is not None:
             raise own from None
+        if is_wrong_call(error):
+            output = output_on_shapes(step, arguments)
+            raised = error_of_loss(step, arguments, output)
+            raise TraceError(explanation_of_call(error, raised, arguments, output)) from raised
         raise TraceError(explanation(error)) from error
 
 

@@ -68,4 +68,6 @@ def raised_by_user(error: Exception, step: torch.nn.Module, arguments: tuple[Any
         frames = traceback.extract_tb(raised.__traceback__)
         if must_come_through(raised) is raised or not is_library(frames[-1].filename):
             return raised
+        if repr(raised) in str(error):  # such as the AttributeError of torch.nn.Module for a name that it lacks
+            return raised
     return None

@@ -1,0 +1,83 @@
+"""The error that the loss raises in eager PyTorch, for a training step whose capture failed.
+
+A capture works on tensors without memory. Their kernels check less than real ones, and word their errors differently:
+a target of a wrong shape may only be noticed in the backward pass. So the loss is called once on zeros of the shape of
+the model's output, and on the real targets. The model itself runs on shapes only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch.utils import _pytree as pytree
+
+from recompviz.pytorch.internals.export import result_on_shapes
+from recompviz.pytorch.internals.state import state_restored
+from recompviz.pytorch.internals.warning_filters import Action, warnings_filtered
+from recompviz.pytorch.tracing.step import Step
+
+# A larger output of the model is not made.
+MOST_BYTES = 2**30
+# The capture has warned already.
+_NO_WARNINGS: tuple[Action, str] = ("ignore", "")
+
+
+class _ModelOnly(torch.nn.Module):
+    def __init__(self, model: torch.nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, inputs: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        return self.model(*inputs, **kwargs)
+
+
+def output_on_shapes(step: Step, arguments: tuple[Any, ...]) -> Any:
+    """Return the model's output as tensors without memory; None if the model cannot compute it on these."""
+    try:
+        with warnings_filtered(_NO_WARNINGS):
+            return result_on_shapes(_ModelOnly(step.model), tuple(arguments[:2]))
+    except Exception:  # the errors of the model are reported elsewhere
+        return None
+
+
+def error_of_loss(step: Step, arguments: tuple[Any, ...], output: Any) -> Exception | None:
+    """Return the error that the loss of a step raises; None if it raises none, or cannot be called.
+
+    Parameters
+    ----------
+    step : Step
+    arguments : tuple
+        The inputs, keyword arguments and targets.
+    output : Any
+        The model's output, from :func:`output_on_shapes`.
+    """
+    leaves, spec = pytree.tree_flatten(output)
+    tensors = [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
+    known = all(isinstance(leaf, torch.Tensor | int | float | str | None) for leaf in leaves)
+    if step.loss is None or not tensors or not known or sum(t.nbytes for t in tensors) > MOST_BYTES:
+        return None
+    device = next((t.device for t in pytree.tree_leaves(arguments) if isinstance(t, torch.Tensor)), None)
+    with state_restored(step, arguments), torch.no_grad(), warnings_filtered(_NO_WARNINGS):
+        try:
+            zeros = [
+                torch.zeros(leaf.shape, dtype=leaf.dtype, device=device) if isinstance(leaf, torch.Tensor) else leaf
+                for leaf in leaves
+            ]
+            step.loss(pytree.tree_unflatten(zeros, spec), *arguments[2])
+        except Exception as error:
+            return None if isinstance(error, torch.OutOfMemoryError) else error
+    return None
+
+
+def shapes_text(values: Any) -> str:
+    """Return the dtype and shape of each tensor in a value, for example ``"float32 [2, 5], int64 [2]"``."""
+    leaves = pytree.tree_leaves(values)
+    shown = [
+        f"{str(leaf.dtype).removeprefix('torch.')} {list(leaf.shape)}"
+        if isinstance(leaf, torch.Tensor)
+        else type(leaf).__name__
+        for leaf in leaves
+    ]
+    return ", ".join([*shown[:4], *(["…"] if len(shown) > 4 else [])])
