@@ -130,3 +130,18 @@ def test_an_explorer_keeps_the_plans_of_the_traced_size_and_of_those_asked_for_l
     last = 3 * MOST_SIZES - 1
     assert resizer.at({"batch": last}, lambda *_: None) is found[last]
     assert resizer.at({"batch": 1}, lambda *_: None) is not found[1]
+
+
+@pytest.mark.slow
+def test_a_run_at_another_batch_is_predicted_with_the_costs_that_the_explorer_shows():
+    from recompviz.widgets.explorer.explore_model import TraceResizer
+
+    before = trace(Convolutional(), images(4))
+    resizer = TraceResizer(rv.calibrate(before), before)
+    subject = resizer.at({"batch": 6}, lambda *_: None)
+    plan = subject.planner.first_plans().plans[-1]
+    assert plan.overhead
+    report = subject.runner.run(plan, lambda *_: None)
+    assert report.plan is plan
+    assert report.times.predicted_extra == plan.overhead
+    assert plan.on(subject.runner._runner.trace.graph).overhead != plan.overhead  # with other costs

@@ -231,6 +231,36 @@ def test_out_of_memory_is_reported_with_the_next_step_and_the_explorer_lives_on(
     assert len(explorer.runs) == 1
 
 
+def test_out_of_memory_is_reported_also_if_the_table_of_the_plan_is_gone(lab):
+    began, go, calls = threading.Event(), threading.Event(), []
+
+    def greedy(plan, progress):
+        calls.append(plan)
+        if len(calls) > 1:
+            return lab.run(plan, progress)
+        began.set()
+        assert go.wait(10)
+        raise MemoryError("could not allocate 3 GiB")
+
+    explorer = lab.explorer(runner=RunnerOf(greedy))
+    explorer.pin(keep=[lab.graph.names[0]])
+    explorer.wait(60)
+    gone = explorer._reply["table"]
+    assert gone == explorer._selection.tables.pinned
+    explorer.run()
+    assert began.wait(10)
+    explorer.pin()
+    explorer.wait_for_plans()
+    assert explorer._selection.tables.shown(gone) is None
+    go.set()
+    explorer.wait(10)
+    assert (explorer._run["state"], explorer._run["number"]) == ("failed", 1)
+    assert "out of memory" in explorer._run["text"]
+    explorer.run()
+    explorer.wait(10)
+    assert len(explorer.runs) == 1
+
+
 def test_a_run_belongs_to_the_plan_it_began_with(lab):
     go = threading.Event()
 

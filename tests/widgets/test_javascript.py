@@ -391,12 +391,21 @@ def test_isotonic_regression_is_that_of_python():
 
 
 @node
-def test_times_of_steps_are_a_pair_with_measured_and_predicted_extra_time():
-    timed = {"eagerStep": 200, "plannedStep": 220, "predictedStep": 218}
-    runs = [timed, {**timed, "predictedStep": None, "plannedStep": 2190}, {"eagerStep": None}, None]
+def test_times_of_steps_have_a_spread_and_the_predicted_time():
+    timed = {"eagerStep": 200, "plannedStep": 220, "predictedStep": 218, "spread": [0.05, 0.123], "pairs": 12}
+    runs = [
+        timed,
+        {**timed, "plannedStep": 2190, "predictedStep": None, "spread": [9.9, 10], "pairs": 1},
+        {**timed, "plannedStep": 199.99, "spread": [-0.02, 0.013]},
+        {**timed, "plannedStep": 200.02, "predictedStep": 200, "spread": [0.00001, 0.0002]},
+        {"eagerStep": None},
+        None,
+    ]
     assert run("explorer/run_view.js", "v.runs.map(m.timesText)", runs=runs) == [
-        "step: eager 200 ms, plan 220 ms (+10%, predicted +9.0%)",
-        "step: eager 200 ms, plan 2.19 s (+995%)",
+        "step: eager 200 ms, plan 220 ms (+10%, +5.0% to +12% in 12 pairs), predicted 218 ms (+9.0%)",
+        "step: eager 200 ms, plan 2.19 s (+995%, +990% to +1000% in 1 pair)",
+        "step: eager 200 ms, plan 200 ms (within noise, −2.0% to +1.3% in 12 pairs), predicted 218 ms (+9.0%)",
+        "step: eager 200 ms, plan 200 ms (0%, 0% to 0% in 12 pairs), predicted 200 ms (0%)",
         "",
         "",
     ]

@@ -168,6 +168,32 @@ def test_a_run_under_way_does_not_report_to_another_batch(lab, resizer):
     assert explorer.runs == ()
 
 
+def test_a_run_that_ends_out_of_memory_after_a_change_of_the_batch_is_dropped(lab, resizer):
+    begun, go, broken = threading.Event(), threading.Event(), []
+
+    def greedy(_plan, _progress):
+        begun.set()
+        assert go.wait(20)
+        raise MemoryError("could not allocate 3 GiB")
+
+    explorer = lab.explorer(runner=SimpleNamespace(run=greedy), resizer=resizer)
+    explorer.pin(keep=[lab.graph.names[0]])
+    explorer.wait(60)
+    explorer.run()
+    assert begun.wait(20)
+    old, hook = explorer._run_jobs, threading.excepthook
+    threading.excepthook = broken.append
+    try:
+        explorer.resize(batch=64)
+        explorer._resizing.wait(20)
+        go.set()
+        old.wait(20)
+    finally:
+        threading.excepthook = hook
+    assert not broken
+    assert explorer._run["state"] == "idle"
+
+
 def test_the_slider_offers_powers_of_two_and_the_traced_size():
     steps = steps_of(SimpleNamespace(name="batch", size=5, most=20))
     assert steps == [1, 2, 3, 4, 5, 6, 8, 12, 16, 20]

@@ -19,16 +19,16 @@ from recompviz.pytorch.measuring.measurement_run import (
 from recompviz.pytorch.running.planned import PlannedModule
 from recompviz.pytorch.tracing.traced_step import Trace
 
-PAIRS = 7
+PAIRS = 15
 # No further pair starts after this time. One pair always runs.
-SECONDS = 3.0
+SECONDS = 4.0
 
 
 def time_pairs(trace: Trace, planned: PlannedModule, progress: Callable[[int, int], None] | None = None) -> StepTimes:
     """Run pairs of one eager and one planned training step, and return their wall-clock times.
 
-    The order alternates. Before the first pair, each kind of step runs once to warm up. At most seven pairs run, and
-    fewer if they take over three seconds together. The state that the steps change is restored.
+    The order alternates. Before the first pair, each kind of step runs once to warm up. At most 15 pairs run, and
+    fewer if they take over four seconds together. The state that the steps change is restored.
 
     Parameters
     ----------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, overload
 
 from recompviz.core.base.arguments import expect_flag
@@ -276,7 +277,12 @@ class ResizedRunner:
         if self._runner is None:
             progress(1, 100, "tracing the step at this size")
             self._runner = TraceRunner(self._resized.trace_at(self._sizes))
-        return self._runner.run(plan.on(self._runner.trace.graph), progress)
+        report = self._runner.run(plan.on(self._runner.trace.graph), progress)
+        times = report.times
+        if times is not None:  # the new trace has no measured times; the Explorer predicts with the scaled ones
+            extra = plan.overhead if self._resized.trace.cost_unit.startswith("ms") else None
+            times = replace(times, predicted_extra=extra)
+        return replace(report, plan=plan, times=times)
 
 
 class TraceRunner:

@@ -46,6 +46,8 @@ class Run:
         The number of the run, from 1.
     table, row : int
         The number of the plan table that contains the plan, and the row of the plan in this table.
+    choices : PlanTable
+        This table itself. A table that is solved again or removed during the run takes the number.
     plan : Plan
     predicted : Timeline
         The simulated memory of one training step under this plan.
@@ -54,6 +56,7 @@ class Run:
     number: int
     table: int
     row: int
+    choices: PlanTable
     plan: Plan
     predicted: Timeline
 
@@ -100,7 +103,8 @@ class Runs:
             if self._job is not None and not self._job.ended:
                 return
             self._count += 1
-            run = Run(self._count, selection.table, selection.row, selection.plan, selection.timeline)
+            chosen = (selection.table, selection.row, selection.current, selection.plan)
+            run = Run(self._count, *chosen, selection.timeline)
             self._job = Job(
                 lambda progress: self._runner.run(run.plan, progress), lambda job: self._on_job(run, job), "starting"
             )
@@ -138,7 +142,7 @@ class Runs:
                 self._finished(run, job.result)
                 text = f"done in {job.result.seconds:.1f} s"
             elif job.error is not None and is_out_of_memory(job.error):
-                offer = smaller_total(self._selection.tables.table(run.table), run.predicted.peak)
+                offer = smaller_total(run.choices, run.predicted.peak)
             self._told(run_state(run.number, job.state, job.fraction, text, offer=offer))
 
 

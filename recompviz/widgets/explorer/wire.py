@@ -173,7 +173,7 @@ def run_message(report: RunReport, number: int, table: int, row: int, predicted:
     predicted : Timeline
         The simulated timeline of the same plan.
     """
-    measured = report.measured
+    measured, times = report.measured, report.times
     return {
         "number": number,
         "table": table,
@@ -188,9 +188,11 @@ def run_message(report: RunReport, number: int, table: int, row: int, predicted:
         "seconds": report.seconds,
         "certified": report.certified,
         "certificate": report.certificate,
-        "eager_step": None if report.times is None else report.times.eager_step,
-        "planned_step": None if report.times is None else report.times.planned_step,
-        "predicted_step": None if report.times is None else report.times.predicted_step,
+        "eager_step": None if times is None else times.eager_step,
+        "planned_step": None if times is None else times.planned_step,
+        "predicted_step": None if times is None else times.predicted_step,
+        "spread": None if times is None else list(times.spread),
+        "pairs": 0 if times is None else times.pairs,
         "notes": list(measured.notes),
         "gap": [
             [step.name, float(step.change), float(step.total), step.why, [list(row) for row in step.behind]]

@@ -130,6 +130,8 @@ export function readRun(message) {
     eagerStep: message.eager_step,
     plannedStep: message.planned_step,
     predictedStep: message.predicted_step,
+    spread: message.spread ?? null, // an older page has none
+    pairs: message.pairs ?? 0,
     notes: message.notes,
     kept: typed(Uint8Array, message.kept),
     name: message.name,

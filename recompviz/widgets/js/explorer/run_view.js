@@ -15,13 +15,31 @@ export function verdict(run) {
   return `predicted ${formatBytes(run.predictedPeak)}, measured ${formatBytes(run.measuredPeak)}, ${(off * 100).toFixed(off < 0.1 ? 2 : 1)}% off`;
 }
 
-/** "step: eager X, plan Y (+Z%), predicted +W%"; "" if the steps were not timed. */
+/** A signed share: 0.052 → "+5.2%"; "0%" if it rounds to nothing. */
+function signed(share) {
+  const text = formatPercent(Math.abs(share));
+  return Number.parseFloat(text) === 0 ? "0%" : `${share < 0 ? "−" : "+"}${text}`;
+}
+
+/**
+ * "step: eager X, plan Y (+Z%, +A% to +B% in N pairs), predicted W (+V%)"; "within noise" for +Z% if the pairs do not
+ * show which step takes longer; "" if the steps were not timed.
+ */
 export function timesText(run) {
   if (!run?.eagerStep) return "";
-  const extra = (step) => `${step < run.eagerStep ? "−" : "+"}${formatPercent(Math.abs(step / run.eagerStep - 1))}`;
-  const predicted = run.predictedStep === null ? "" : `, predicted ${extra(run.predictedStep)}`;
-  return `step: eager ${formatTime(run.eagerStep)}, plan ${formatTime(run.plannedStep)} (${extra(run.plannedStep)}${predicted})`;
+  const extra = (step) => signed(step / run.eagerStep - 1);
+  const [low, high] = run.spread ?? [NaN, NaN];
+  const median = low <= 0 && high >= 0 ? "within noise" : extra(run.plannedStep);
+  const pairs = `${run.pairs} ${run.pairs === 1 ? "pair" : "pairs"}`;
+  const spread = run.spread ? `, ${signed(low)} to ${signed(high)} in ${pairs}` : "";
+  const predicted = run.predictedStep === null ? "" : `, predicted ${formatTime(run.predictedStep)} (${extra(run.predictedStep)})`;
+  return `step: eager ${formatTime(run.eagerStep)}, plan ${formatTime(run.plannedStep)} (${median}${spread})${predicted}`;
 }
+
+const TIMES_TITLE =
+  "Medians of pairs of an eager and a planned step, in turn. In brackets: the extra time as a share of the whole step, and its spread over the pairs " +
+  "(the 95% interval of the median; with fewer than six pairs, the smallest and the largest). Within noise: the spread contains 0. " +
+  "Predicted: the eager step and the times of the recomputed values.";
 
 /** The controls in `parent`, the times in `about`, which shows `otherwise` before a run, and the result in `line`; `actions` { run(), cancel(), budget(bytes) }. */
 export function makeRunView(parent, about, otherwise, line, device, actions) {
@@ -71,7 +89,7 @@ export function makeRunView(parent, about, otherwise, line, device, actions) {
       if (running) elapsed();
       else setText(text, message);
       setText(about, timesText(run) || otherwise);
-      about.title = timesText(run) && "measured in pairs of an eager and a planned step; predicted from the costs of the recomputed values";
+      about.title = timesText(run) && TIMES_TITLE;
       result.hidden = badge.hidden = !run || say;
       if (run) {
         setText(result, verdict(run));

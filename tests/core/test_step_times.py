@@ -1,0 +1,38 @@
+"""The spread of step times: an interval of the median that is wrong at most once in twenty times."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+from recompviz.core.reports.step_times import StepTimes, rank_left_out
+
+
+def _times(shares: list[float], eager: float = 100.0) -> StepTimes:
+    return StepTimes((eager,) * len(shares), tuple(eager * (1 + share) for share in shares))
+
+
+@pytest.mark.parametrize("count", range(1, 13))
+def test_the_interval_misses_the_median_in_at_most_one_of_twenty_outcomes_and_is_the_smallest_such(count: int) -> None:
+    above = [sum(signs) for signs in itertools.product((0, 1), repeat=count)]  # values above the true median
+    missed = [
+        np.mean([not left_out < found < count - left_out for found in above]) for left_out in range((count + 1) // 2)
+    ]
+    allowed = [left_out for left_out, share in enumerate(missed) if share <= 0.05]
+    assert rank_left_out(count) == max(allowed, default=0)
+
+
+def test_a_spread_around_zero_is_within_noise_and_another_is_not() -> None:
+    assert _times([-0.01, 0.02, 0.03, 0.01, 0.04, 0.02]).within_noise
+    assert not _times([0.01, 0.02, 0.03, 0.01, 0.04, 0.02]).within_noise
+    assert _times([0.01, 0.02, -0.5, 0.01, 0.04, 0.02, 0.03, 0.02, 0.05]).spread == pytest.approx((0.01, 0.04))
+
+
+def test_load_that_slows_both_steps_of_a_pair_is_not_in_the_spread() -> None:
+    load = [1.0, 3.0, 2.0, 1.5, 5.0, 1.0, 2.5]
+    times = StepTimes(tuple(100 * x for x in load), tuple(110 * x for x in load))
+    assert times.spread == pytest.approx((0.1, 0.1))
+    assert times.planned_step == pytest.approx(1.1 * times.eager_step)
+    assert times.pairs == 7
