@@ -359,6 +359,38 @@ def test_the_copied_lines_name_the_device_and_a_budget_forgets_it(page):
     fit.get_by_text(re.compile(r"fits in [\d.]+ .iB for \+")).wait_for()
 
 
+def test_a_typed_device_is_answered_in_its_unit_and_leaves_when_another_is_chosen(page):
+    fit = page.get_by_role("group", name="Will it fit?")
+    own = fit.get_by_label("Memory of your device")
+    own.fill("100mib")
+    page.keyboard.press("Enter")
+    fit.get_by_text(re.compile(r"does not fit in 100 MiB: the leanest plan found needs [\d.]+ [MG]iB")).wait_for()
+    assert not re.search(r"\d [kMG]B", fit.locator(".rv-fit-sentence").inner_text())
+    mark = page.locator("[data-device='104857600']")
+    assert mark.text_content() == "100 MiB"
+    page.evaluate("document.querySelector('.rv-explorer').old = true")  # as after a search
+    named = "[{**t, 'names': ['better', *t['names'][1:]]} for t in explorer._tables]"
+    in_kernel(page, f"setattr(explorer, '_tables', {named})")
+    page.wait_for_function("!document.querySelector('.rv-explorer').old")
+    assert own.input_value() == "100 MiB"
+    assert mark.count() == 1
+    fit.get_by_role("button", name=re.compile("^16 GB: ")).click()
+    fit.get_by_text(re.compile("fits in 16 GB")).wait_for()
+    assert own.input_value() == ""
+    assert mark.count() == 0
+
+
+def test_during_a_search_the_least_total_is_the_least_so_far(page):
+    least = page.locator(".rv-least")
+    assert "least feasible" in least.inner_text()
+    in_kernel(page, "setattr(explorer, '_searching', True)")
+    page.get_by_text(re.compile("least so far")).wait_for()
+    assert page.locator(".rv-budget .rv-tick", has_text="no plan yet").count() == 1
+    assert page.get_by_text("infeasible", exact=True).count() == 0
+    in_kernel(page, "setattr(explorer, '_searching', False)")
+    page.get_by_text(re.compile("least feasible")).wait_for()
+
+
 def test_better_plans_leave_the_selected_value_and_the_open_tab(page):
     page.locator(".rv-nodes > g[data-v='20']").click()
     page.get_by_role("tab", name="Runs").click()

@@ -70,6 +70,18 @@ def test_better_plans_replace_the_first_ones_at_the_same_budget_and_as_one_chang
     assert any({"_tables", "_reply", "_waiting"} <= keys for keys in sent)
 
 
+def test_the_least_total_before_the_search_is_not_above_that_of_a_baseline(lab, search):
+    few = PlanTable.of(lab.graph, "live", lab.time.plans[:1], profile_function(lab.graph, lab.joint))
+    search.planner.first_plans = lambda: few
+    explorer = lab.explorer(search.planner, background=True)
+    first, given = explorer._selection.tables.first[0].table, explorer._selection.tables.shown(1).table
+    assert given.least_total < few.least_total
+    assert first.least_total <= given.least_total
+    assert first.total_peaks[0] == few.total_peaks[0]
+    search.go.set()
+    explorer.wait_for_plans(20)
+
+
 def test_without_objectives_nothing_is_searched_for(lab, search):
     explorer = lab.explorer(search.planner, objectives=[], background=True)
     assert explorer.tables == (search.planner.first_plans(),)
@@ -104,7 +116,7 @@ def test_python_code_that_reads_the_plan_or_sets_a_budget_waits_for_the_search_a
     few = PlanTable.of(lab.graph, "time", lab.time.plans[:3], profile_function(lab.graph, lab.joint))
     assert lab.time.least_total < few.least_total
     search.planner.first_plans = lambda: few
-    explorer = lab.explorer(search.planner, background=True)
+    explorer = lab.explorer(search.planner, baselines=[], background=True)
     seen = []
     explorer.observe(lambda _change: seen.append(explorer.plan), "plan")  # an observer may read it immediately
     row = 2 - explorer._selection.row

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from recompviz.core.base.errors import Cancelled
+from recompviz.core.base.units import parse_bytes
 from recompviz.core.planning.planner import Planner
 from recompviz.core.reports.run_report import RunReport
 from recompviz.core.steps.examples import residual_step
@@ -73,6 +74,17 @@ def test_another_batch_is_planned_with_the_plans_found_and_then_searched(explore
     assert explorer.tables[0].total_peaks.tolist() == planner.plans("time").total_peaks.tolist()
     assert explorer._graph["time_unit"] == "ms (scaled)"
     assert np.frombuffer(explorer._graph["memory"], "<f8").tolist() == planner.graph.memory.tolist()
+
+
+def test_plans_carried_to_another_batch_are_not_above_its_baselines(lab, resizer):
+    explorer = lab.explorer(resizer=resizer, baselines=["chen"], objectives=[], background=True)
+    few = lab.planner.table(lab.time.plans[:1], "live")
+    explorer._selection.tables.first = (dataclasses.replace(explorer._selection.tables.first[0], table=few),)
+    explorer.resize(batch=64)
+    explorer.wait(20)
+    tables = explorer._selection.tables
+    assert tables.first[0].table.least_total <= tables.shown(1).table.least_total < few.least_total * 8
+    explorer.close()
 
 
 def test_the_traced_batch_has_its_own_plans_and_runs_again(explorer):
@@ -233,6 +245,44 @@ def test_a_device_is_marked_by_what_it_costs():
     sizes = [999, 33.1e9, 141e9, 462_422_016, 1.5e12]
     written = run("explorer/fit.js", "v.sizes.map(m.formatDecimal)", sizes=sizes)
     assert written == ["999 B", "33.1 GB", "141 GB", "462 MB", "1.5 TB"]
+
+
+@pytest.mark.node
+def test_a_typed_size_is_answered_in_the_units_of_the_user():
+    typed = ["100mib", "0.5 GB", "12", "1,500 kb", "2 TiB", "60%", "abc", "0", "5 parsecs", ""]
+    targets = run("explorer/fit.js", "v.typed.map(m.typedTarget)", typed=typed)
+    found = [target and (target["label"], target["bytes"], target["binary"]) for target in targets]
+    assert found == [
+        ("100 MiB", 100 * 2**20, True), ("0.5 GB", 5 * 10**8, False), ("12 GB", 12 * 10**9, False),
+        ("1500 kB", 15 * 10**5, False), ("2 TiB", 2 * 2**40, True), None, None, None, None, None,
+    ]  # fmt: skip
+    for target in filter(None, targets):
+        assert parse_bytes(target["label"]) == target["bytes"]  # the copied line means the same
+    assert sentence(0, target=targets[0]) == (
+        "batch 64 does not fit in 100 MiB: the leanest plan found needs 16.8 GiB; a checkpoint around each block needs "
+        "30.7 GiB"
+    )
+    assert "needs 18 GB" in sentence(0, target=targets[1])
+
+
+@pytest.mark.node
+def test_a_typed_size_is_marked_with_its_label_until_another_target_is_chosen():
+    marked = "m.markedDevices(v.target)"
+    target = {"bytes": 30 * 2**30, "label": "30 GiB", "device": True}
+    with_own = run("explorer/fit.js", marked, target=target)
+    common = run("explorer/fit.js", marked, target=None)
+    assert [mark["label"] for mark in common] == ["16 GB", "24 GB", "40 GB", "80 GB", "141 GB"]
+    assert [mark["label"] for mark in with_own] == ["16 GB", "24 GB", "30 GiB", "40 GB", "80 GB", "141 GB"]
+    assert run("explorer/fit.js", marked, target={**common[0], "device": True}) == common
+
+
+@pytest.mark.node
+def test_the_copied_lines_say_the_size_and_that_an_optimizer_is_not_counted():
+    lines = "m.trainingLines(v.target, 'this step fits', v.optimizer)"
+    written = run("explorer/fit.js", lines, target={"bytes": 58592288.5, "label": "55.9 MiB"}, optimizer=True)
+    assert "model = rv.compile(model, total=58_592_288)  # 55.9 MiB" in written.splitlines()
+    assert "optimizer" not in written
+    assert "state of an optimizer is not counted" in run("explorer/fit.js", lines, target=DEVICE, optimizer=False)
 
 
 DEVICE = {"bytes": 24e9, "label": "24 GB", "device": True}

@@ -41,7 +41,7 @@ from recompviz.widgets.explorer.picture import picture
 from recompviz.widgets.explorer.questions import Questions, check_solver
 from recompviz.widgets.explorer.resizing import Resizer, Resizing, Subject
 from recompviz.widgets.explorer.runs import WHOLE, Run, RunHistory, Runner, Runs, run_state
-from recompviz.widgets.explorer.search import Awaited, Chosen, PlanSearch, search_tables
+from recompviz.widgets.explorer.search import Awaited, Chosen, PlanSearch, search_tables, with_baselines
 from recompviz.widgets.explorer.selection import Selection
 from recompviz.widgets.explorer.standalone import standalone_page
 from recompviz.widgets.explorer.tables import FAMILIES, Tables
@@ -210,7 +210,7 @@ class Explorer(PageWidget):
         self._given, self.planner, self.cost_unit = given, given.planner, given.cost_unit
         self.title, self.device = given.title, given.device_name
         search_now = given.searches_now
-        first = search_tables(self.planner, given.objectives) if search_now else [self.planner.first_plans()]
+        first = search_tables(self.planner, given.objectives) if search_now else [self._unsearched(given.baselines)]
         self._first_choice = first_choice(first[0], given.budget)
         shown = _tables_with(self.planner, first, given.baselines, search_now)
         self._selection = Selection(self.planner, shown, self._on_selection)
@@ -224,6 +224,9 @@ class Explorer(PageWidget):
         self._make_parts(given.runner)
         self._search_later = given.searches and not search_now
         return {**self._first_messages(given.runner is not None), "_theory": given.theory}
+
+    def _unsearched(self, baselines: Sequence[str]) -> PlanTable:
+        return with_baselines(self.planner, self.planner.first_plans(), baselines)
 
     def _begin(self) -> None:
         """Select the first plan, and start the search for better ones."""
@@ -324,7 +327,7 @@ class Explorer(PageWidget):
             self._run_jobs.retire()
         known = self._found.get(planner)
         self._carried = planner.table(carried, "live")
-        first = known or [self._carried]
+        first = known or [with_baselines(planner, self._carried, self._given.baselines)]
         with self.hold_sync():
             self.planner, self.cost_unit = planner, subject.cost_unit
             selection.begin(planner, _tables_with(planner, first, self._given.baselines, known is not None))

@@ -13,6 +13,7 @@ from typing import Any
 import traitlets
 
 from recompviz.core.planning.planner import Planner
+from recompviz.core.plans.baselines import existing_baselines
 from recompviz.core.plans.plan_table import PlanObjective, PlanTable
 from recompviz.widgets.base.job import Job, Progress
 from recompviz.widgets.explorer.selection import Selection
@@ -59,6 +60,24 @@ def search_tables(
     if "live" in objectives:
         planner.plans("live", progress)  # It searches for the others too, as seeds, so its progress is that of all.
     return [planner.plans(objective, progress) for objective in objectives]
+
+
+def with_baselines(planner: Planner, table: PlanTable, names: Sequence[str]) -> PlanTable:
+    """Return a table of plans to show before a search, with those baselines that recompute less than its plans.
+
+    So the least total of the table is never above that of a baseline.
+
+    Parameters
+    ----------
+    planner : Planner
+    table : PlanTable
+        A table of the objective ``"live"``.
+    names : sequence of str
+        The names of the baselines.
+    """
+    found = existing_baselines(names, planner.baseline)
+    known = planner.table([*table.plans, *found], "live")
+    return known if table.improved_by(known) else table
 
 
 class PlanSearch:

@@ -14,12 +14,12 @@ const THUMB = 9;
  * Typed value, curve and slider.
  * @param fixed the tables of the objectives; `all()` gives every table
  * @param actions { budget(bytes), row(row), choose(table, row), objective(table), solver(family), binding() }
- * @param devices bytes of devices that are marked on the axis
+ * @param devices of markedDevices in fit.js, which are marked on the axis
  */
 export function makeBudgetView(parent, graph, fixed, all, families, actions, id, devices = []) {
   const { listen, release } = listeners();
   const forward = graph.time.reduce((sum, t) => sum + t, 0) || 1;
-  const domain = budgetDomain(fixed, graph.capacity, devices);
+  const domain = budgetDomain(fixed, graph.capacity, devices.map(({ bytes }) => bytes));
   const root = html("section", "rv-panel rv-budget", parent);
   const head = html("div", "rv-panel-head", root);
   const label = html("label", "rv-panel-title", head, "Budget");
@@ -35,7 +35,9 @@ export function makeBudgetView(parent, graph, fixed, all, families, actions, id,
   unit.title = "Show budgets in per cent of keep-all";
   // the style sheet shows the slider below the curve; here it comes first, so that few tab stops lead to it
   const slider = html("input", "rv-slider", root);
-  Object.assign(slider, { type: "range", id: `${id}-slider`, min: domain.low, max: domain.high, step: (domain.high - domain.low) / 2000 });
+  Object.assign(slider, { type: "range", id: `${id}-slider` });
+  const setRange = () => Object.assign(slider, { min: domain.low, max: domain.high, step: (domain.high - domain.low) / 2000 });
+  setRange();
   slider.setAttribute("aria-label", "Budget in total bytes");
   const curve = makeTradeoffCurve(root, graph, fixed, domain, forward, id, devices);
   const foot = html("div", "rv-budget-foot", root);
@@ -51,14 +53,18 @@ export function makeBudgetView(parent, graph, fixed, all, families, actions, id,
   let drawn = null; // the table of the curve
   let percent = false;
   let moving = false; // whether the slider was moved and the drag has not ended
-  let state = { table: 0, row: 0, budget: 0, earlier: [] };
+  let searching = false; // as drawn
+  let state = { table: 0, row: 0, budget: 0, earlier: [], searching: false };
   const now = () => all()[state.table];
+  /** Whether a search for better plans goes on, so that the least total is only the least so far. */
+  const interim = () => state.searching && fixed.includes(now());
   const amount = (bytes) => (percent ? formatPercent(bytes / domain.most) : formatBytes(bytes));
 
   function draw() {
     const table = now();
     drawn = table;
-    curve.draw(table, all(), width, percent, amount);
+    searching = state.searching;
+    curve.draw(table, all(), width, percent, amount, interim());
     const right = width - PAD.right;
     slider.style.marginLeft = `${PAD.left - THUMB}px`;
     slider.style.width = `${right - PAD.left + 2 * THUMB}px`;
@@ -74,7 +80,7 @@ export function makeBudgetView(parent, graph, fixed, all, families, actions, id,
     if (drawn !== now()) {
       refusal = ""; // it concerned another table
       draw();
-    }
+    } else if (searching !== state.searching) draw();
     const table = now();
     switches.update(all(), state.table, state.theory);
     if (settled) curve.markPoints(all(), state, actions.choose);
@@ -93,14 +99,14 @@ export function makeBudgetView(parent, graph, fixed, all, families, actions, id,
     refusal = why;
     root.classList.toggle("rv-refused", why !== "");
     const table = now();
-    setText(leastText, why || `least feasible ${formatBytes(leastTotal(table))} · keep-all ${formatBytes(domain.most)}`);
+    setText(leastText, why || `${interim() ? "least so far" : "least feasible"} ${formatBytes(leastTotal(table))} · keep-all ${formatBytes(domain.most)}`);
   }
 
   /** Choose a budget in bytes. One that is out of range is refused with a reason, and the nearest one is chosen. */
   function choose(bytes) {
     const table = now();
     const least = leastTotal(table);
-    if (bytes < least) refuse(`${formatBytes(bytes)} is below the least feasible budget, ${formatBytes(least)}`);
+    if (bytes < least) refuse(`${formatBytes(bytes)} is below ${interim() ? "the least so far" : "the least feasible budget"}, ${formatBytes(least)}`);
     else if (bytes > domain.high) refuse(`${formatBytes(bytes)} is more than any plan needs; keep-all needs ${formatBytes(domain.most)}`);
     else refuse("");
     const budget = Math.min(domain.high, Math.max(least, bytes));
@@ -171,6 +177,14 @@ export function makeBudgetView(parent, graph, fixed, all, families, actions, id,
 
   return {
     update,
+    /** Mark other devices; the axis covers those that are near. */
+    setDevices(next) {
+      Object.assign(domain, budgetDomain(fixed, graph.capacity, next.map(({ bytes }) => bytes)));
+      setRange();
+      curve.setDevices(next);
+      if (width && drawn) draw();
+      if (width && drawn) update(state, true);
+    },
     /** Show the bounds of the rows of the first table, or null. */
     setBound(bound) {
       curve.setBound(bound);

@@ -14,7 +14,7 @@ import { makeHeader } from "./header.js";
 import { makeCard } from "./card.js";
 import { makeBudgetView } from "./budget_view.js";
 import { forgetTarget, makeFitView, targetOf } from "./fit_view.js";
-import { DEVICES } from "./fit.js";
+import { markedDevices } from "./fit.js";
 import { mountOpening, scrollIntoViewOnce } from "./opening.js";
 import { makeTimelineView } from "./timeline_view.js";
 import { makeRunView } from "./run_view.js";
@@ -206,8 +206,6 @@ function makeViews(explorer, root, id) {
   views.header = makeHeader(root, graph, fixed);
   const below = html("div", "rv-below", root);
   const { setBudget, objective, solver, binding } = explorer;
-  const wanted = targetOf(model);
-  const marked = wanted?.device && !DEVICES.includes(wanted.bytes) ? [...DEVICES, wanted.bytes].sort((a, b) => a - b) : DEVICES;
   views.budget = makeBudgetView(below, graph, fixed, all, families, {
     // a budget that the user chooses takes the place of a device
     budget: (bytes, at) => (forgetTarget(model), setBudget(bytes, at)),
@@ -216,7 +214,7 @@ function makeViews(explorer, root, id) {
     objective,
     solver,
     binding,
-  }, id, marked);
+  }, id, markedDevices(targetOf(model)));
   views.timeline = makeTimelineView(below, graph, strata, fixed, all, { hoverStep, hover: hoverBar, step: setStep, select: selectNode, pick, category: setCategory, peak: showPeak }, labelsOf, id);
   views.run = makeRunView(views.timeline.runHead, views.timeline.about, "every value from birth to last use", views.timeline.line, graph.device, {
     run: () => explorer.send({ type: "run" }),
@@ -227,7 +225,10 @@ function makeViews(explorer, root, id) {
     row: setRow,
     resize: (sizes, bytes) => explorer.send({ type: "resize", sizes, budget: bytes }),
     keep: () => explorer.send({ type: "keep-sizes" }),
-    changed: explorer.schedule,
+    changed: () => {
+      views.budget.setDevices(markedDevices(targetOf(model)));
+      explorer.schedule();
+    },
   }, id);
   views.graph = makeGraphView(root, graph, explorer.near, { hover, click: clickNode, select: selectNode, mode }, id, readModules(model.get("_modules")));
   views.card = makeCard(root.querySelector(".rv-graph-row"), graph, { pin: pinNode, line: setLine });

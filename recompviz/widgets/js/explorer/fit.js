@@ -1,6 +1,6 @@
 // Whether a training step fits into a device, as pure functions: the devices, the sentence, and the lines of code.
 
-import { formatBytes, formatPercent, formatTime } from "../shared/units.js";
+import { formatBytes, formatPercent, formatTime, parseBudget } from "../shared/units.js";
 import { leastTotal, rowFor } from "../data/plan_table.js";
 import { costUnit, keepAllTotal } from "./header.js";
 
@@ -17,6 +17,31 @@ export function formatDecimal(bytes) {
     if (size < 999.5 || unit === "TB") break;
   }
   return `${Number(size.toPrecision(3))} ${unit}`;
+}
+
+/**
+ * The target that a user typed: "100 MiB", "12 GB" or "12", which means 12 GB; null if it is no size. Sizes are written
+ * in the units that the user typed.
+ */
+export function typedTarget(text) {
+  const [, number, word] = /^\s*([\d,]*\.?\d+)\s*([a-z]*)\s*$/i.exec(text) ?? [];
+  if (number === undefined) return null;
+  const letters = word.toLowerCase();
+  const unit = !word ? "GB" : letters === "kb" ? "kB" : letters.replace(/^[kmgt]/, (first) => first.toUpperCase()).replace(/b$/, "B");
+  const label = `${number.replaceAll(",", "")} ${unit}`;
+  const bytes = Math.floor(parseBudget(label, 0) ?? 0);
+  return bytes ? { bytes, label, device: true, binary: letters.includes("i"), typed: true } : null;
+}
+
+/** The function that writes bytes in the units of a target. */
+export function writerFor(target) {
+  return target.device && !target.binary ? formatDecimal : formatBytes;
+}
+
+/** The devices that are marked on the axis of budgets: the common ones, and the one that the user typed. */
+export function markedDevices(target) {
+  const own = target?.device && !DEVICES.includes(target.bytes) ? [{ bytes: target.bytes, label: target.label }] : [];
+  return [...DEVICES.map((bytes) => ({ bytes, label: formatDecimal(bytes) })), ...own].sort((a, b) => a.bytes - b.bytes);
 }
 
 /** "batch 64, length 512"; "this step" if no size can be changed. */
@@ -54,10 +79,10 @@ function cost(overhead, forward, unit, searching) {
 
 /**
  * The sentence: whether the step fits into the target, at what extra time, and what a checkpoint around each block needs.
- * @param facts { table, given: the table of baselines or null, target: { bytes, label, device }, forward, unit, axes, now, searching, bound }
+ * @param facts { table, given: the table of baselines or null, target: { bytes, label, device, binary }, forward, unit, axes, now, searching, bound }
  */
 export function fitSentence({ table, given, target, forward, unit, axes, now, searching = false, bound = "" }) {
-  const bytes = target.device ? formatDecimal : formatBytes;
+  const bytes = writerFor(target);
   const subject = sizesText(axes, now);
   const { row, overhead } = fitOf(table, target.bytes);
   const verb = subject.includes(",") ? "fit" : "fits";
@@ -72,8 +97,19 @@ export function fitSentence({ table, given, target, forward, unit, axes, now, se
   return `${subject} ${verb} in ${target.label} for ${cost(overhead, forward, unit, searching)}${bound && `, ${bound}`}${rival}`;
 }
 
-/** The lines that train within the target. A decimal size keeps its name; any other is written in bytes. */
-export function trainingLines(target, remark) {
-  const total = target.device ? `"${target.label}"` : String(Math.floor(target.bytes));
-  return ["import recompviz as rv", "", `# ${remark}`, `model = rv.compile(model, total=${total})`, "# the training loop stays as it is", ""].join("\n");
+/** What the totals leave out: "" if the step has an optimizer. */
+export function leftOut(hasOptimizer) {
+  return hasOptimizer ? "" : "the state of an optimizer is not counted";
+}
+
+/**
+ * The lines that train within the target. The size of a device keeps its name. A budget is written in bytes, because a
+ * rounded one might not fit the plan; a remark says its size.
+ */
+export function trainingLines(target, remark, hasOptimizer = true) {
+  const bytes = String(Math.floor(target.bytes)).replace(/\B(?=(\d{3})+$)/g, "_");
+  const total = target.device ? `"${target.label}"` : bytes;
+  const missing = hasOptimizer ? [] : [`# ${leftOut(false)} there; in training it takes a part of this total`];
+  const size = target.device ? "" : `  # ${target.label}`;
+  return ["import recompviz as rv", "", `# ${remark}`, ...missing, `model = rv.compile(model, total=${total})${size}`, "# the training loop stays as it is", ""].join("\n");
 }

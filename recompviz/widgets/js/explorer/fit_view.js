@@ -1,9 +1,10 @@
 // "Will it fit?": sizes of the batch, devices, one sentence, and the lines of code that train so.
 
 import { html, listeners, setText } from "../shared/elements.js";
-import { formatBytes, parseBudget } from "../shared/units.js";
+import { formatBytes } from "../shared/units.js";
+import { CATEGORY } from "../data/categories.js";
 import { leastTotal, rowFor } from "../data/plan_table.js";
-import { DEVICES, fitMark, fitSentence, formatDecimal, sizesText, trainingLines } from "./fit.js";
+import { DEVICES, fitMark, fitSentence, formatDecimal, leftOut, sizesText, trainingLines, typedTarget } from "./fit.js";
 
 // ms from the last key on a slider of sizes until the step is resized
 const PAUSE = 400;
@@ -12,7 +13,7 @@ const PAUSE = 400;
 // for other sizes
 const chosen = new WeakMap();
 
-/** The target of a model: a device or a number of bytes, as { bytes, label, device }; null for the budget shown. */
+/** The target of a model: a device or a number of bytes, as typedTarget in fit.js gives it; null for the budget shown. */
 export function targetOf(model) {
   return chosen.get(model) ?? null;
 }
@@ -89,11 +90,19 @@ export function makeFitView(parent, model, graph, all, forward, actions, id) {
   listen(own, "keydown", (event) => {
     event.stopPropagation(); // JupyterLab has commands on bare keys
     if (event.key !== "Enter") return;
-    const typed = own.value.trim();
-    const bytes = parseBudget(/^[\d.,]+$/.test(typed) ? `${typed} GB` : typed, 0);
-    own.setAttribute("aria-invalid", String(!bytes));
-    if (bytes) aim({ bytes: Math.floor(bytes), label: formatDecimal(bytes), device: true });
+    const target = typedTarget(own.value);
+    own.setAttribute("aria-invalid", String(!target));
+    if (target) aim(target);
   });
+  let written = ""; // the text of the target that the input shows
+  /** Show the target in the input if the user typed it, also after the view is made anew; else no old target. */
+  function showOwn(target) {
+    const text = target.typed ? target.label : "";
+    if (text === written) return;
+    if (text || own.value === written) own.value = text;
+    if (text) own.setAttribute("aria-invalid", "false");
+    written = text;
+  }
   html("span", "rv-gap", controls);
   const code = html("button", "rv-button", controls, "Copy the code");
   code.title = "Copy the lines of code that train within this memory";
@@ -108,12 +117,13 @@ export function makeFitView(parent, model, graph, all, forward, actions, id) {
   const copied = html("code", "rv-muted rv-fit-code", line);
   copied.setAttribute("role", "status");
   listen(code, "click", async () => {
-    const lines = trainingLines(target_(), words());
+    const lines = trainingLines(target_(), words(), hasOptimizer);
     await copy(lines, root);
     setText(copied, `copied: ${lines.split("\n").find((one) => one.startsWith("model ="))}`);
   });
 
   let state = { table: 0, row: 0, budget: 0 };
+  let hasOptimizer = true; // false if the step shown has parameters and no state of an optimizer
   const budgetNow = () => ({ bytes: state.budget, label: formatBytes(state.budget), device: false });
   const target_ = () => targetOf(model) ?? budgetNow();
 
@@ -138,9 +148,11 @@ export function makeFitView(parent, model, graph, all, forward, actions, id) {
   }
 
   return {
-    /** Show the state of the Explorer and of a resizing. */
-    update(next) {
+    /** Show the state of the Explorer and of a resizing. @param categories of the reply shown */
+    update(next, categories) {
       state = next;
+      const has = (category) => categories.some(({ number }) => number === category);
+      hasOptimizer = has(CATEGORY.optimizer) || !has(CATEGORY.parameter);
       const table = all()[state.table];
       const target = target_();
       for (const { bytes, button } of buttons) {
@@ -154,7 +166,9 @@ export function makeFitView(parent, model, graph, all, forward, actions, id) {
         }
         button.setAttribute("aria-pressed", String(target.device && target.bytes === bytes));
       }
-      setText(sentence, words());
+      showOwn(target);
+      const missing = leftOut(hasOptimizer);
+      setText(sentence, `${words()}${missing && `; ${missing}`}`);
       root.classList.toggle("rv-fit-not", rowFor(table, target.bytes) < 0);
       const sizes = model.get("_sizes");
       const working = sizes.state === "working";

@@ -7,7 +7,8 @@ import { formatBytes, formatCost, formatPercent } from "../shared/units.js";
 export function costUnit(text = "ms") {
   const found = /^(ns|µs|ms|s)(?: \((\w+)\))?$/.exec(text);
   if (!found) return { time: false, unit: text, from: "not time" };
-  return { time: true, unit: found[1], from: found[2] === "estimated" ? "estimated (roofline)" : (found[2] ?? "") };
+  const from = { estimated: "predicted by a roofline", measured: "predicted, operators measured", scaled: "predicted, scaled times" };
+  return { time: true, unit: found[1], from: from[found[2]] ?? found[2] ?? "" };
 }
 
 /**

@@ -35,10 +35,11 @@ export function makePainting(explorer) {
     explorer.kept = keepMask(table, state.row, graph.count);
     explorer.segments = segmentsOf(table, state.row, graph.count);
     const changed = views.graph.paint(explorer.kept, explorer.segments);
-    views.header.update(table, state.row, explorer.kept, Boolean(model.get("_searching")));
+    state.searching = Boolean(model.get("_searching"));
+    views.header.update(table, state.row, explorer.kept, state.searching);
     state.bound = boundText(table);
     views.budget.update(state, state.settled);
-    views.fit.update(state);
+    views.fit.update(state, explorer.reply.categories);
     simulate();
     views.timeline.update(state, state.confirmed || explorer.joint !== null);
     showRun();

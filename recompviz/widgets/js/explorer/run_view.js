@@ -22,14 +22,14 @@ function signed(share) {
 }
 
 /**
- * "step: eager X, plan Y (+Z%, +A% to +B% in N pairs), predicted W (+V%)"; "within noise" for +Z% if the pairs do not
+ * "step: eager X, plan Y (+Z% of the step, +A% to +B% in N pairs), predicted W (+V%)"; "within noise" for +Z% if the pairs do not
  * show which step takes longer; "" if the steps were not timed.
  */
 export function timesText(run) {
   if (!run?.eagerStep) return "";
   const extra = (step) => signed(step / run.eagerStep - 1);
   const [low, high] = run.spread ?? [NaN, NaN];
-  const median = low <= 0 && high >= 0 ? "within noise" : extra(run.plannedStep);
+  const median = low <= 0 && high >= 0 ? "within noise" : `${extra(run.plannedStep)} of the step`;
   const pairs = `${run.pairs} ${run.pairs === 1 ? "pair" : "pairs"}`;
   const spread = run.spread ? `, ${signed(low)} to ${signed(high)} in ${pairs}` : "";
   const predicted = run.predictedStep === null ? "" : `, predicted ${formatTime(run.predictedStep)} (${extra(run.predictedStep)})`;

@@ -6,7 +6,6 @@ import { reachableRows, leastTotal } from "../data/plan_table.js";
 import { staircase, percentTicks, overheadTicks } from "./budget_axis.js";
 import { drawPoints } from "./points.js";
 import { costUnit } from "./header.js";
-import { formatDecimal } from "./fit.js";
 
 const CURVE_HEIGHT = 236;
 export const PAD = { left: 40, right: 16, top: 21, bottom: 20 };
@@ -16,7 +15,7 @@ export const PAD = { left: 40, right: 16, top: 21, bottom: 20 };
  * @param fixed the tables of the objectives
  * @param domain of budgetDomain
  * @param id unique in the page
- * @param devices bytes of devices that are marked
+ * @param devices of markedDevices in fit.js
  */
 export function makeTradeoffCurve(parent, graph, fixed, domain, forward, id, devices = []) {
   const chart = svg("svg", { class: "rv-chart", height: CURVE_HEIGHT, role: "group" }, parent);
@@ -34,8 +33,9 @@ export function makeTradeoffCurve(parent, graph, fixed, domain, forward, id, dev
    * Draw the curve of a table.
    * @param all every table there is
    * @param percent whether the axis is in per cent of keep-all; @param amount writes bytes for it
+   * @param searching whether a search may find plans of less memory
    */
-  function draw(table, all, nextWidth, percent, amount) {
+  function draw(table, all, nextWidth, percent, amount, searching) {
     width = nextWidth;
     const base = table.base >= 0 ? all[table.base] : null;
     chart.replaceChildren();
@@ -58,7 +58,7 @@ export function makeTradeoffCurve(parent, graph, fixed, domain, forward, id, dev
     svg("rect", { x: PAD.left, y: PAD.top, width: Math.max(0, edge - PAD.left), height: bottom - PAD.top, fill: `url(#${id}-infeasible)` }, chart);
     svg("line", { x1: edge, x2: edge, y1: PAD.top, y2: bottom, class: "rv-infeasible-edge" }, chart);
     const word = svg("text", { x: (PAD.left + edge) / 2, y: (PAD.top + bottom) / 2 + 4, class: "rv-tick rv-halo", "text-anchor": "middle" }, chart);
-    if (edge - PAD.left > 52) word.textContent = "infeasible";
+    if (edge - PAD.left > 52) word.textContent = searching ? "no plan yet" : "infeasible";
     for (const fraction of overheadTicks(most / forward)) {
       svg("line", { x1: PAD.left, x2: right, y1: y(fraction * forward), y2: y(fraction * forward), class: "rv-grid" }, chart);
       svg("text", { x: PAD.left - 5, y: y(fraction * forward) + 3.5, class: "rv-tick", "text-anchor": "end" }, chart).textContent = `${Math.round(fraction * 100)}%`;
@@ -101,15 +101,15 @@ export function makeTradeoffCurve(parent, graph, fixed, domain, forward, id, dev
 
   /** The memory of common devices: dotted lines, and the next larger one at the edge of the axis. */
   function drawDevices(right, bottom) {
-    const beyond = devices.filter((bytes) => x(bytes) > right).slice(0, 1);
-    for (const bytes of [...devices.filter((bytes) => x(bytes) >= PAD.left && x(bytes) <= right), ...beyond]) {
+    const beyond = devices.filter(({ bytes }) => x(bytes) > right).slice(0, 1);
+    for (const { bytes, label } of [...devices.filter(({ bytes }) => x(bytes) >= PAD.left && x(bytes) <= right), ...beyond]) {
       const px = Math.min(right, x(bytes));
       const outside = x(bytes) > right;
       const group = svg("g", { class: "rv-ghost", "data-device": bytes }, chart);
       if (!outside) svg("line", { x1: px, x2: px, y1: PAD.top, y2: bottom }, group);
       const leftwards = px > (PAD.left + right) / 2;
       const text = svg("text", { x: outside ? right : px + (leftwards ? -4 : 4), y: outside ? PAD.top + 46 : bottom - 24, class: "rv-tick rv-halo", "text-anchor": leftwards ? "end" : "start" }, group);
-      text.textContent = `${formatDecimal(bytes)}${outside ? " →" : ""}`;
+      text.textContent = `${label}${outside ? " →" : ""}`;
     }
   }
 
@@ -143,6 +143,8 @@ export function makeTradeoffCurve(parent, graph, fixed, domain, forward, id, dev
     mark,
     /** The bounds of the rows of the first table, for the next drawing. */
     setBound: (next) => (bound = next),
+    /** The devices that are marked, for the next drawing. */
+    setDevices: (next) => (devices = next),
     /** Draw baselines, loaded plans and earlier choices; `choose(table, row)` is called for a click. */
     markPoints(all, state, choose) {
       ofPoints.release();
