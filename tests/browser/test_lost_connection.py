@@ -91,20 +91,20 @@ def test_a_choice_that_never_arrived_is_taken_later_and_the_next_ones_too(lossy)
 
 def test_a_busy_kernel_is_not_asked_and_an_idle_one_twice(lossy):
     page, connection = lossy
-    page.wait_for_timeout(20_000)
+    page.wait_for_timeout(17_000)
     questions = connection.questions
-    page.wait_for_timeout(10_000)
+    page.wait_for_timeout(5000)
     assert connection.questions == questions  # nothing happens, so nothing is asked
     cell = page.locator(".jp-Notebook-cell .cm-content").last
     cell.click()
     page.keyboard.press("Control+A")
-    page.keyboard.insert_text("import time; explorer.budget = '100%'; time.sleep(8)")
+    page.keyboard.insert_text("import time; explorer.budget = '100%'; time.sleep(6)")
     page.wait_for_timeout(1000)
     questions = connection.questions
     page.keyboard.press("Control+Enter")
     page.get_by_text("| Busy").wait_for()
-    page.wait_for_timeout(6000)
+    page.wait_for_timeout(4500)
     assert connection.questions == questions
     page.get_by_text("| Idle").wait_for()
-    page.wait_for_timeout(20_000)
+    page.wait_for_timeout(17_000)
     assert connection.questions == questions + 2
