@@ -274,6 +274,13 @@ def test_pictures_of_the_view_are_saved(page, tmp_path):
         got.value.save_as(path)
         assert path.read_bytes().startswith(start)
         assert path.stat().st_size > 20_000
+    drawing = (tmp_path / "SVG").read_text()
+    assert f'href="{picture(page)}"' in drawing  # the bars of the landscape
+    legend = page.locator(".rv-legend .rv-legend-item").all_inner_texts()
+    assert len(legend) > 3
+    for text in [*legend, page.locator(".rv-tile-total .rv-tile-value").inner_text(), "Will it fit?", "Fit"]:
+        assert f">{text}</text>" in drawing
+    assert drawing.count("<linearGradient") >= 2  # the swatches of kept and of recomputed values
 
 
 @pytest.mark.parametrize("motion", ["no-preference", "reduce"])

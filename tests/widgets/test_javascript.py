@@ -409,3 +409,21 @@ def test_times_of_steps_have_a_spread_and_the_predicted_time():
         "",
         "",
     ]
+
+
+@node
+def test_gradients_of_swatches_are_the_same_in_a_saved_picture():
+    texts = [
+        "linear-gradient(90deg, rgb(1, 2, 3), rgb(4, 5, 6), rgb(7, 8, 9))",
+        "repeating-linear-gradient(180deg, rgb(1, 2, 3) 0px, rgb(1, 2, 3) 2px, red 2px 5px)",
+        "none",
+        "radial-gradient(red, blue)",
+    ]
+    across, down, *others = run(
+        "explorer/picture_gradient.js", "v.texts.map((t) => m.gradientOf(t, 10, 20))", texts=texts
+    )
+    assert [across[name] for name in ("repeats", "x1", "x2")] == [False, pytest.approx(0), pytest.approx(10)]
+    assert across["stops"] == [[0, "rgb(1, 2, 3)"], [0.5, "rgb(4, 5, 6)"], [1, "rgb(7, 8, 9)"]]
+    assert [down[name] for name in ("repeats", "y1", "y2")] == [True, pytest.approx(0), pytest.approx(5)]
+    assert down["stops"] == [[0, "rgb(1, 2, 3)"], [0.4, "rgb(1, 2, 3)"], [0.4, "red"], [1, "red"]]
+    assert others == [None, None]

@@ -1,7 +1,13 @@
-// Export of the view as a picture: the SVGs of the page with their computed styles written into them.
+// Export of the view as a picture: one SVG. The SVGs of the page are copied with their computed styles, canvases are images,
+// and the HTML around them is drawn as shapes.
+
+import { svg } from "../shared/elements.js";
+import { drawControl, drawGround, drawText, plainColour, within } from "./picture_parts.js";
 
 const NAMESPACE = "http://www.w3.org/2000/svg";
 const STYLES = ["fill", "fill-opacity", "stroke", "stroke-width", "stroke-opacity", "stroke-dasharray", "stroke-linejoin", "stroke-linecap", "opacity", "visibility", "display", "font-size", "font-weight", "text-anchor", "paint-order"];
+const COLOURS = ["fill", "stroke"];
+let gradients = 0; // of this picture
 
 /** A copy of an SVG with inline styles, independent of the style sheets of the page. */
 export function withStyles(original) {
@@ -12,7 +18,7 @@ export function withStyles(original) {
     const style = getComputedStyle(element);
     const inline = STYLES.map((name) => [name, style.getPropertyValue(name)])
       .filter(([name, value]) => value && !(name === "opacity" && value === "1") && !(name === "display" && value === "inline") && !(name === "visibility" && value === "visible") && !(name === "paint-order" && value === "normal") && !(name.endsWith("-opacity") && value === "1"))
-      .map(([name, value]) => `${name}:${value.replaceAll('"', "'")}`)
+      .map(([name, value]) => `${name}:${(COLOURS.includes(name) && value.startsWith("color(") ? plainColour(value)[0] : value).replaceAll('"', "'")}`)
       .join(";");
     to[i].setAttribute("style", inline);
     to[i].removeAttribute("class");
@@ -20,38 +26,54 @@ export function withStyles(original) {
   return copy;
 }
 
-/** One SVG with all SVGs of an Explorer at their places on the page. */
+/** Draw an element and what is in it, as far as it is inside `clip`. */
+function drawElement(into, element, clip, origin) {
+  const style = getComputedStyle(element);
+  if (style.display === "none" || style.visibility === "hidden" || element.classList.contains("rv-live")) return;
+  const box = element.getBoundingClientRect();
+  const inside = within(box, clip);
+  if (style.display !== "contents" && !inside && style.overflow !== "visible") return;
+  const place = { x: box.left - origin.left, y: box.top - origin.top, width: box.width, height: box.height };
+  const opacity = Number(style.opacity);
+  const group = opacity < 1 ? svg("g", { opacity }, into) : into;
+  if (element.localName === "svg") {
+    if (!inside) return;
+    const copy = withStyles(element);
+    for (const [name, value] of Object.entries({ ...place, overflow: style.overflow })) copy.setAttribute(name, value);
+    group.append(copy);
+    return;
+  }
+  if (element.localName === "canvas") {
+    if (inside && element.width && element.height) svg("image", { ...place, href: element.toDataURL(), preserveAspectRatio: "none", style: "image-rendering:pixelated" }, group);
+    return;
+  }
+  if (inside) drawGround(group, element, style, place, `rv-picture-${++gradients}`);
+  if (["input", "select"].includes(element.localName)) {
+    if (inside) drawControl(group, element, style, box, origin);
+    return;
+  }
+  const cuts = style.overflow !== "visible" && style.display !== "contents";
+  for (const child of element.childNodes) {
+    if (child.nodeType === Node.TEXT_NODE) drawText(group, child, style, cuts ? inside : clip, origin);
+    else if (child.nodeType === Node.ELEMENT_NODE) drawElement(group, child, cuts ? inside : clip, origin);
+  }
+}
+
+/** One SVG with the Explorer as on the page, without the tabs below the graph. */
 export function snapshot(root, title) {
   const frame = root.getBoundingClientRect();
-  const bottom = Math.max(...[...root.querySelectorAll(".rv-canvas, .rv-chart")].map((each) => each.getBoundingClientRect().bottom));
-  const [width, height] = [Math.ceil(frame.width), Math.ceil(bottom - frame.top + 8)];
-  const whole = document.createElementNS(NAMESPACE, "svg");
-  for (const [name, value] of Object.entries({ xmlns: NAMESPACE, width, height, viewBox: `0 0 ${width} ${height}`, role: "img" })) whole.setAttribute(name, value);
-  whole.append(Object.assign(document.createElementNS(NAMESPACE, "title"), { textContent: title }));
+  const tabs = root.querySelector(".rv-drawer");
+  const bottom = tabs?.getBoundingClientRect().top ?? frame.bottom;
+  const [width, height] = [Math.ceil(frame.width), Math.ceil(bottom - frame.top)];
+  const whole = svg("svg", { xmlns: NAMESPACE, width, height, viewBox: `0 0 ${width} ${height}`, role: "img" });
+  svg("title", {}, whole).textContent = title;
   const style = getComputedStyle(root);
   whole.setAttribute("font-family", style.fontFamily.replaceAll('"', "'"));
-  const ground = document.createElementNS(NAMESPACE, "rect");
-  for (const [name, value] of Object.entries({ width, height, fill: style.backgroundColor })) ground.setAttribute(name, value);
-  whole.append(ground);
-  for (const text of root.querySelectorAll(".rv-title strong, .rv-subtitle, .rv-tile-name, .rv-tile-value, .rv-tile-unit, .rv-tile-remark, .rv-panel-title, .rv-budget-value, .rv-legend-item")) {
-    const box = text.getBoundingClientRect();
-    if (!box.width || box.bottom > bottom + 8) continue;
-    const style = getComputedStyle(text);
-    const written = document.createElementNS(NAMESPACE, "text");
-    const inset = text.classList.contains("rv-legend-item") ? (text.firstChild?.getBoundingClientRect?.().width ?? 0) + 5 : 0;
-    written.setAttribute("x", box.left - frame.left + inset);
-    written.setAttribute("y", box.top - frame.top + box.height / 2 + parseFloat(style.fontSize) * 0.35);
-    written.setAttribute("style", `fill:${style.color};font-size:${style.fontSize};font-weight:${style.fontWeight}`);
-    written.textContent = text.value ?? text.innerText;
-    whole.append(written);
-  }
-  for (const original of root.querySelectorAll(".rv-canvas, .rv-chart, .rv-legend-item > svg")) {
-    const box = original.getBoundingClientRect();
-    if (!box.width || box.bottom > bottom + 8) continue;
-    const copy = withStyles(original);
-    for (const [name, value] of Object.entries({ x: box.left - frame.left, y: box.top - frame.top, width: box.width, height: box.height })) copy.setAttribute(name, value);
-    whole.append(copy);
-  }
+  svg("rect", { width, height, fill: plainColour(style.backgroundColor)[0] }, whole);
+  gradients = 0;
+  const clip = { left: frame.left, top: frame.top, right: frame.right, bottom };
+  const origin = { left: frame.left, top: frame.top, fontFamily: style.fontFamily };
+  for (const child of root.children) if (child !== tabs) drawElement(whole, child, clip, origin);
   return { text: new XMLSerializer().serializeToString(whole), width, height };
 }
 
