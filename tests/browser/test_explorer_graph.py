@@ -88,7 +88,7 @@ def test_a_closed_module_tells_its_state_on_every_change_of_the_budget(page):
     page.keyboard.press("End")
     settled(page)
     page.get_by_role("button", name=re.compile("^layer1, 32 values, 32 kept")).wait_for()
-    page.get_by_text(re.compile("^100% of 453 MiB kept")).wait_for()
+    page.get_by_text(re.compile("^100% of 245 MiB kept")).wait_for()  # of its 453 MiB, as memory holds them
     page.keyboard.press("Home")
     settled(page)
     least = page.get_by_role("button", name=re.compile(r"^layer1, 32 values, (\d|1\d) kept"))
@@ -116,12 +116,12 @@ def test_every_colouring_has_a_legend_and_keeps_the_border_of_the_state(page):
     paper_view(page)
     choice = page.get_by_label("Colour by")
     legend = page.locator(".rv-graph-legend")
-    for value, told in (("bytes", "MiB"), ("density", "/unit"), ("segment", "V₁"), ("time", "dashed: recomputed")):
+    for value, told in (("bytes", "MiB"), ("density", "MiB/"), ("segment", "V₁"), ("time", "dashed: recomputed")):
         choice.select_option(value)
         legend.get_by_text(told).first.wait_for()
         assert page.locator(".rv-nodes > g > .rv-recompute").count() > 0
     choice.select_option("state")
-    legend.get_by_text("share of bytes kept").wait_for()
+    legend.get_by_text("share of the bytes held for the backward pass").wait_for()
 
 
 def test_the_plan_s_lower_sets_are_browsed_with_the_terms_of_the_peak(page):

@@ -8,6 +8,7 @@ import pytest
 
 from recompviz.core.planning.planner import Planner
 from recompviz.core.steps.examples import chain_step, residual_step, u_step
+from recompviz.core.steps.joint import Category
 from recompviz.core.steps.schedule import make_schedule
 from recompviz.core.steps.simulation import simulate_schedule
 from recompviz.widgets.explorer.joint_wire import joint_message
@@ -184,3 +185,24 @@ def test_keys_choose_steps_and_the_values_alive_there():
     assert [value for _, _, value in found] == [-1, -1, -1, 0, 1, 0, 0, 0]
     assert [known for known, _, _ in found] == [True] * 7 + [False]
     assert run("explorer/landscape_keys.js", keys, keys=["+", "0"])[::2] == [2, "whole"]
+
+
+@node
+def test_kept_values_are_counted_as_memory_holds_them_and_never_exceed_the_peak():
+    planner = Planner(*residual_step((1, 1)))
+    count = len(planner.graph)
+    plans = [planner.baseline("keep-all"), *planner.plans("time").plans[::3]]
+    held, most = run(
+        "data/held_bytes.js",
+        "((j) => [Array.from(m.heldBytes(j, v.count)), v.masks.map((kept) => m.mostKept(j, kept))])(s.readJoint(v.joint))",
+        modules={"s": "data/simulated_reply.js"},
+        joint=json.loads(json.dumps(joint_message(planner.graph, planner.joint))),
+        masks=[plan.keep_mask.astype(int).tolist() for plan in plans],
+        count=count,
+    )
+    for plan, bytes_ in zip(plans, most, strict=True):
+        timeline = planner.simulate(plan)
+        assert bytes_ == timeline.bands[:, Category.KEPT].max()
+        assert bytes_ <= timeline.peak
+    assert most[0] <= sum(held) <= planner.graph.memory.sum()
+    assert most[0] > most[-1] > 0

@@ -261,6 +261,20 @@ def test_classes_of_a_quantity_rise_and_hold_every_value():
 
 
 @node
+def test_small_values_do_not_take_the_classes_of_those_that_matter():
+    sizes = [4, *[2**20] * 10, *[2**21] * 10, *[2**22] * 10, *[2**23] * 10]
+    levels = run("graph/colouring.js", "v.x.map((q) => m.levelOf(q, m.classEnds(v.x)))", x=sizes)
+    assert sorted(set(levels)) == [1, 2, 4, 5]
+    assert levels[0] == 1
+
+
+@node
+def test_quantities_have_units():
+    calls = "[m.quantityText('bytes', 2048, 'ms'), m.quantityText('time', 0.01724, 'ms (measured)'), m.quantityText('density', 2048, 'ms')]"
+    assert run("graph/colouring.js", calls) == ["2.00 KiB", "0.0172 ms", "2.00 KiB/ms"]
+
+
+@node
 def test_what_is_laid_over_a_box_is_what_any_of_its_nodes_has_and_outside_only_what_all_have():
     lower = {"inside": [0, 0, 1], "boundary": [2]}
     state = {"alive": [1, 0, 0], "pins": [0, 1, -1], "difference": None, "picked": -1, "step": -1, "lower": lower}

@@ -2,7 +2,8 @@
 // is sent to the kernel.
 
 import { rowFor, leastTotal } from "../data/plan_table.js";
-import { offered, switchOf } from "./switches.js";
+import { planName } from "./compare_view.js";
+import { offered, switchOf, tableName } from "./switches.js";
 import { togglePin } from "./pins.js";
 import { remember } from "./points.js";
 import { rowOfRun } from "./runs_view.js";
@@ -74,7 +75,7 @@ export function makeChoices(explorer) {
 
   function setAgainst(choice) {
     state.against = choice;
-    views.timeline.setAgainst(choice);
+    views.timeline.setAgainst(choice, choice ? planName(explorer.tables, choice, (number) => tableName(explorer.tables, number, explorer.families)) : "");
     explorer.schedule();
   }
 

@@ -20,6 +20,13 @@ export function differenceMask(here, there) {
   return mask.some((bit) => bit) ? mask : null;
 }
 
+/** The name of a plan { table, row }; `names(number)` gives the name of a table. */
+export function planName(tables, { table, row }, names) {
+  if (tables[table].objective === "given") return tables[table].names[row];
+  if (table === 0 && row === 0) return "keep-all";
+  return `${formatBytes(tables[table].totalPeaks[row])}, ${names(table)}`;
+}
+
 /** The plans to compare with, as [{ value, text, group }]: baselines, other objectives, earlier choices. */
 export function rivals(tables, state, names) {
   const found = [];
@@ -32,11 +39,13 @@ export function rivals(tables, state, names) {
       if (row >= 0) found.push({ value: `${number}:${row}`, text: names(number), group: "at this budget" });
     }
   });
+  const given = new Set(found.map(({ text }) => text));
+  if (tables[0] && !given.has("keep-all")) found.push({ value: "0:0", text: "keep-all", group: "baselines and loaded plans" });
   state.earlier.forEach(({ table, row }) => {
     const other = tables[table];
-    if (other && row < other.rows) found.push({ value: `${table}:${row}`, text: `${formatBytes(other.totalPeaks[row])}, ${names(table)}`, group: "earlier choices" });
+    const text = other && row < other.rows ? planName(tables, { table, row }, names) : "";
+    if (text && !given.has(text)) found.push({ value: `${table}:${row}`, text, group: "earlier choices" });
   });
-  if (tables[0]) found.push({ value: "0:0", text: "keep all", group: "baselines and loaded plans" });
   const seen = new Set();
   return found.filter(({ value }) => !seen.has(value) && seen.add(value));
 }
@@ -74,10 +83,11 @@ export function makeCompareView(parent, graph, actions, id) {
     { caption: "Values that the two plans treat differently", noun: "values differ", one: "value differs", pick: (row) => actions.select(row.node), mark: (row) => row.node === selected },
   );
   let offered = "";
+  let simulated = null; // the most bytes of kept values of the two plans compared last
 
   return {
-    /** Show the comparison. Returns the mask for the graph, or null. */
-    show(tables, state, names, kept) {
+    /** Show the comparison; `most(kept)` gives the most bytes of kept values at one step, or is null. Returns the mask for the graph, or null. */
+    show(tables, state, names, kept, most) {
       const found = rivals(tables, state, names);
       const signature = JSON.stringify(found);
       if (signature !== offered) {
@@ -93,7 +103,7 @@ export function makeCompareView(parent, graph, actions, id) {
       }
       const against = state.against;
       choice.value = against ? `${against.table}:${against.row}` : "";
-      table.foot.hidden = !against;
+      table.hide(!against);
       const other = against && tables[against.table];
       if (!other || against.row >= other.rows) {
         setText(summary, "");
@@ -102,12 +112,13 @@ export function makeCompareView(parent, graph, actions, id) {
       }
       const mine = tables[state.table];
       const there = keepMask(other, against.row, graph.count);
-      const bytes = (mask) => mask.reduce((sum, bit, v) => sum + bit * graph.memory[v], 0);
+      const plans = [mine, state.row, other, against.row, Boolean(most)];
+      if (!simulated || plans.some((value, i) => value !== simulated.plans[i])) simulated = { plans, bytes: most ? [most(kept), most(there)] : null };
       summary.replaceChildren();
       for (const [name, here, than, text] of [
         ["peak", mine.totalPeaks[state.row], other.totalPeaks[against.row], (b) => `${formatBytes(b)} total bytes`],
-        ["formula", mine.formulaPeaks[state.row], other.formulaPeaks[against.row], (b) => `${formatBytes(b)} formula bytes`],
-        ["kept values", bytes(kept), bytes(there), formatBytes],
+        ...(state.theory ? [["formula", mine.formulaPeaks[state.row], other.formulaPeaks[against.row], (b) => `${formatBytes(b)} formula bytes`]] : []),
+        ...(simulated.bytes ? [["kept values, at most at once", ...simulated.bytes, formatBytes]] : []),
       ]) {
         html("span", "", summary, `${name} ${text(here)}, the other ${text(than)} (${signedBytes(than - here)})`);
       }

@@ -4,6 +4,7 @@
 import { html, keepBareKeys, listeners } from "../shared/elements.js";
 import { inStep } from "../shared/in_step.js";
 import { readBound, readGraph, readLayout, readModules, readTable, readReply, readRun } from "../data/wire.js";
+import { heldBytes } from "../data/held_bytes.js";
 import { unpackJoint } from "../data/simulated_reply.js";
 import { strataOf } from "../data/strata.js";
 import { rowFor } from "../data/plan_table.js";
@@ -137,10 +138,17 @@ export function mount(model, parent, before = null) {
     event.stopPropagation();
     explorer.pinNode(state.selected, direction);
   });
+  /** With the joint graph it is known which bytes memory holds. */
+  explorer.hold = () => {
+    graph.held = heldBytes(explorer.joint, graph.count);
+    views.graph.again();
+    explorer.schedule();
+  };
   const stopListening = listenToKernel(explorer);
   if (!explorer.joint) {
     unpackJoint(model.get("_joint")).then((joint) => {
       explorer.joint = joint;
+      explorer.hold();
     }, unanswered);
   }
 
@@ -152,6 +160,7 @@ export function mount(model, parent, before = null) {
   views.timeline.setStep(-1);
   explorer.showTheory(state.theory);
   explorer.paint();
+  if (explorer.joint) explorer.hold();
   let width = 0; // the heights follow from it
   const resized = new ResizeObserver(() => {
     if (root.clientWidth === width) return;

@@ -5,6 +5,7 @@ import { channels, colourTable, paintBars, rectanglesOf } from "./landscape_pixe
 
 const RAMP = 5;
 const LEAST_MARK = 2; // pixels; the least height at which a marked bar is shown
+const MARK_EDGE = 1.5; // pixels; the outline of a marked bar
 export const LANDSCAPE_COLOURS = ["land-parameters", "land-static", "land-optimizer", "land-gradients", "land-flight", "surface", "text", "land-hatch", "land-edge"];
 
 /** The colours of the landscape from the style of its canvas, as channels. A pen reads any colour, also "white". */
@@ -67,9 +68,15 @@ export function makeLandscape(canvas, strata) {
       pen.putImageData(image, 0, 0);
       const wanted = [];
       for (let k = 0; k < bars.bytes.length; k++) if (marked(k)) wanted.push(k);
-      pen.fillStyle = `rgb(${theme.text})`;
       // a thin bar may have no pixel of its own
-      for (const rectangle of rectanglesOf(bars, wanted, drawn.steps, picture, drawn.top, LEAST_MARK * ratio)) pen.fillRect(...rectangle);
+      const pieces = rectanglesOf(bars, wanted, drawn.steps, picture, drawn.top, LEAST_MARK * ratio);
+      for (const [colour, edge] of [[theme.surface, 2 * MARK_EDGE], [theme.text, MARK_EDGE]]) {
+        const wide = Math.round(edge * ratio);
+        pen.fillStyle = `rgb(${colour})`;
+        for (const [x, y, w, h] of pieces) pen.fillRect(x - wide, y - wide, w + 2 * wide, h + 2 * wide);
+      }
+      // the outline is around the bar; inside it the colour and the hatching stay
+      for (const [x, y, w, h] of pieces) pen.putImageData(image, 0, 0, Math.round(x), Math.round(y), Math.round(x + w) - Math.round(x), Math.round(y + h) - Math.round(y));
     },
     /** The bar at a point in CSS pixels; −1 for none. */
     at(px, py) {

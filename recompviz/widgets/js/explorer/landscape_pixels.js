@@ -38,7 +38,7 @@ export function swatchOf(layer, category, strata) {
     const low = Math.min(3, Math.floor(at));
     fill = `color-mix(in srgb, ${colour(`ramp-${low + 1}`)} ${((at - low) * 100).toFixed(1)}%, ${colour(`ramp-${low}`)})`;
   }
-  if (category === CATEGORY.transient) fill = `color-mix(in srgb, ${fill} 50%, var(--rv-surface))`;
+  if (category === CATEGORY.transient || category === CATEGORY.workspace) fill = `color-mix(in srgb, ${fill} 50%, var(--rv-surface))`;
   if (category !== CATEGORY.recomputed) return fill;
   return `repeating-linear-gradient(135deg, ${colour("hatch")} 0 2px, ${fill} 2px 5px)`;
 }
@@ -60,7 +60,7 @@ export function colourTable(theme, strata, filter) {
     if (layer === 0) fill = theme.base[category] ?? theme.base[0];
     else if (layer === 1) fill = theme.gradient;
     else if (stratum < strata) fill = rampAt(theme.ramp, strata > 1 ? stratum / (strata - 1) : 0.3);
-    if (category === CATEGORY.transient) fill = mix(fill, theme.surface, 0.5);
+    if (category === CATEGORY.transient || category === CATEGORY.workspace) fill = mix(fill, theme.surface, 0.5);
     let line = category === CATEGORY.recomputed ? theme.hatch : fill;
     if (filter !== null && filter !== category) [fill, line] = [mix(fill, theme.surface, 0.82), mix(line, theme.surface, 0.82)];
     const edge = mix(fill, layer < 2 ? theme.surface : theme.edge, 0.28);

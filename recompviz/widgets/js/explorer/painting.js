@@ -6,6 +6,7 @@ import { keepMask, segmentsOf } from "../data/plan_table.js";
 import { lowerSetOf, boundaryOf } from "../data/lower_sets.js";
 import { pinArray, pinOf } from "./pins.js";
 import { gapText } from "./fit.js";
+import { mostKept } from "../data/held_bytes.js";
 import { readReply } from "../data/wire.js";
 import { simulateReply } from "../data/simulated_reply.js";
 import { isRunOf } from "./runs_view.js";
@@ -84,7 +85,7 @@ export function makePainting(explorer) {
     views.drawer.title("alive", state.step < 0 ? "Alive at the peak" : `Alive at step ${state.step + 1}`);
     views.drawer.title("runs", state.runs.length ? `Runs (${state.runs.length})` : "Runs");
     if (views.drawer.current === "alive") views.alive.show(explorer.reply, state.step, views.timeline.phase, state);
-    const difference = views.drawer.current === "compare" || state.against ? views.compare.show(explorer.tables, state, nameOf, explorer.kept) : null;
+    const difference = views.drawer.current === "compare" || state.against ? views.compare.show(explorer.tables, state, nameOf, explorer.kept, explorer.joint && ((kept) => mostKept(explorer.joint, kept))) : null;
     views.graph.setDifference?.(difference);
     if (views.drawer.current === "gap") views.gap.show(state.run);
     if (views.drawer.current === "runs") views.runs.show(state.runs, model.get("_run").can);

@@ -48,7 +48,7 @@ export function makeRunsView(parent, graph, actions) {
   return {
     show(runs, can) {
       setText(title, runs.length ? "" : can ? "No run yet: the button above runs the plan shown and measures its memory." : "This Explorer cannot run plans.");
-      table.foot.hidden = !runs.length;
+      table.hide(!runs.length);
       table.setRows(() => [...runs].reverse(), [runs]);
     },
     destroy: table.destroy,

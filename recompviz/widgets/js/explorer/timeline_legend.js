@@ -28,7 +28,7 @@ export function makeTimelineLegend(parent, choose) {
     if (item) choose(item.getAttribute("aria-pressed") === "true" ? null : Number(item.dataset.category));
   });
 
-  /** @param filter the category in full colour, or null; the last argument says which lines are drawn. */
+  /** @param filter the category in full colour, or null; the last argument says which lines are drawn, `compared` with the name of the other plan. */
   function update(reply, filter, { measured, compared }) {
     const [large, small] = splitCategories(reply);
     const signature = [...large.map(({ number }) => number), "", ...small.map(({ number }) => number), filter, measured, compared].join();
@@ -48,7 +48,7 @@ export function makeTimelineLegend(parent, choose) {
       item.title = "below 1 % of the peak:\n" + small.map(({ label, most }) => `${label}, at most ${formatBytes(most)}`).join("\n");
       item.append(`+${small.length}`);
     }
-    for (const [name, text] of [["ghost", "keep all"], ...(measured ? [["measured", "measured"]] : []), ...(compared ? [["rival", "compared with"]] : [])]) {
+    for (const [name, text] of [["ghost", "keep all"], ...(measured ? [["measured", "measured"]] : []), ...(compared ? [["rival", `compared with ${compared}`]] : [])]) {
       const item = html("span", "rv-legend-item", legend);
       html("span", `rv-key rv-key-line rv-key-${name}`, item);
       item.append(text);

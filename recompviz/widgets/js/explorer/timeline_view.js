@@ -69,6 +69,7 @@ export function makeTimelineView(parent, graph, strata, tables, all, actions, la
   const grid = svg("g", {}, chart);
   const clip = svg("clipPath", { id: `${id}-stretch` }, chart);
   const clipped = svg("rect", { x: EDGE.left, y: 0 }, clip);
+  const limit = svg("line", { class: "rv-budget-line" }, chart); // below the texts, which it would cross
   const inside = svg("g", { "clip-path": `url(#${id}-stretch)` }, chart);
   const rival = svg("path", { class: "rv-rival" }, inside);
   const ghost = svg("path", { class: "rv-ghost" }, inside);
@@ -76,7 +77,6 @@ export function makeTimelineView(parent, graph, strata, tables, all, actions, la
   const names = makeLandscapeLabels(svg("g", { "aria-hidden": "true" }, inside), strata);
   const casing = svg("path", { class: "rv-measured-casing" }, inside);
   const measuredLine = svg("path", { class: "rv-measured" }, inside);
-  const limit = svg("line", { class: "rv-budget-line" }, chart);
   const limitText = svg("text", { class: "rv-limit rv-halo" }, chart);
   const strip = svg("g", { class: "rv-strip" }, inside);
   const nodeMarks = makeNodeMarks(inside, STRIP_TOP, STRIP);
@@ -97,6 +97,7 @@ export function makeTimelineView(parent, graph, strata, tables, all, actions, la
   let chosen = -1;
   let marked = -1;
   let against = null;
+  let againstName = "";
   let filter = null;
   let stretch = WHOLE_STEP;
   let view = WHOLE_STEP; // the stretch in whole steps of the reply
@@ -204,7 +205,7 @@ export function makeTimelineView(parent, graph, strata, tables, all, actions, la
   }
 
   function drawLegend() {
-    legend.update(reply, filter, { measured: Boolean(run?.measured.length), compared: against !== null });
+    legend.update(reply, filter, { measured: Boolean(run?.measured.length), compared: against ? againstName : null });
   }
 
   function drawRun() {
@@ -363,9 +364,10 @@ export function makeTimelineView(parent, graph, strata, tables, all, actions, la
       filter = next;
       if (width) drawLandscape();
     },
-    /** Draw the outline of another plan { table, row }; null for none. */
-    setAgainst(next) {
+    /** Draw the outline of another plan { table, row }, which has a name; null for none. */
+    setAgainst(next, name) {
       against = next;
+      againstName = name;
       if (!width) return;
       drawOutline();
       if (reply) drawLegend();

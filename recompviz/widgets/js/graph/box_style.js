@@ -24,7 +24,7 @@ export function nodeTitle(graph, v, kept, segment) {
 
 /** The accessible name of a closed box. */
 export function boxTitle(path, times, state) {
-  return `${path}${times > 1 ? `, ${times} equal blocks` : ""}, ${state.of} values, ${state.count} kept, ${formatBytes(state.keptBytes)} of ${formatBytes(state.bytes)}`;
+  return `${path}${times > 1 ? `, ${times} equal blocks` : ""}, ${state.of} values, ${state.count} kept, ${formatBytes(state.keptBytes)} of ${formatBytes(state.held)}`;
 }
 
 /**
@@ -70,6 +70,6 @@ function moduleStyle(state) {
     className: all ? "rv-box-keep" : state.count ? "rv-box-mixed" : "rv-box-recompute",
     tint: -1,
     bar: state.share,
-    fact: `${formatPercent(state.share)} of ${formatBytes(state.bytes)} kept`,
+    fact: state.held ? `${formatPercent(state.share)} of ${formatBytes(state.held)} kept` : "holds no memory",
   };
 }

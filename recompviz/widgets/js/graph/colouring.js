@@ -13,6 +13,7 @@ export const COLOURINGS = [
 ];
 export const LEVELS = 5;
 export const HUES = 4;
+const SMALL_SHARE = 0.01; // of the sum of all values
 
 /** The quantity of a box for a colouring; null if the colouring shows no quantity. */
 export function quantityOf(colouring, state) {
@@ -22,12 +23,17 @@ export function quantityOf(colouring, state) {
   return null;
 }
 
-/** Upper ends of five classes of equal ratio between the least (above 0) and the largest of some values. */
+/**
+ * Upper ends of five classes of equal ratio up to the largest of some values. They begin where the values start to matter:
+ * all smaller ones together are at most 1 % of the sum, and belong to the first class.
+ */
 export function classEnds(values) {
-  const positive = values.filter((value) => value > 0);
+  const positive = Float64Array.from(values.filter((value) => value > 0)).sort();
   if (!positive.length) return [0];
-  const high = Math.max(...positive);
-  const low = Math.max(Math.min(...positive), high / 1e5);
+  const sum = positive.reduce((all, value) => all + value, 0);
+  let smaller = 0;
+  const low = positive.find((value) => (smaller += value) > SMALL_SHARE * sum);
+  const high = positive[positive.length - 1];
   if (high / low < 1.001) return [high];
   return Array.from({ length: LEVELS }, (_, i) => (i === LEVELS - 1 ? high : low * (high / low) ** ((i + 1) / LEVELS)));
 }
@@ -39,9 +45,10 @@ export function levelOf(value, ends) {
   return LEVELS - ends.length + (i < 0 ? ends.length : i + 1);
 }
 
-/** A quantity as text. */
-export function quantityText(colouring, value) {
+/** A quantity as text; `timeUnit` is the unit of the costs, which may end with where they come from: "ms (measured)". */
+export function quantityText(colouring, value, timeUnit) {
   if (colouring === "bytes") return formatBytes(value);
-  if (colouring === "density") return `${formatBytes(value)}/unit`;
-  return `${Number(value.toPrecision(3))}`;
+  const unit = timeUnit.replace(/ \(\w+\)$/, "");
+  if (colouring === "density") return `${formatBytes(value)}/${unit}`;
+  return `${Number(value.toPrecision(3))} ${unit}`;
 }

@@ -70,8 +70,8 @@ export function makeGraphBar(parent, graph, hasModules, actions) {
   };
 }
 
-/** The legend of a colouring; `ends` are the upper ends of a quantity's classes. */
-export function drawLegend(legend, id, colouring, ends, hasModules) {
+/** The legend of a colouring; `ends` are the upper ends of a quantity's classes, `timeUnit` the unit of the costs. */
+export function drawLegend(legend, id, colouring, ends, hasModules, timeUnit) {
   legend.replaceChildren();
   const item = (text, draw, width = 26, className = "") => {
     const element = html("span", `rv-legend-item${className}`, legend);
@@ -86,7 +86,7 @@ export function drawLegend(legend, id, colouring, ends, hasModules) {
     item("kept", box("rv-keep"));
     item("recomputed", box("rv-recompute"));
     if (hasModules) {
-      item("share of bytes kept", (key) => {
+      item("share of the bytes held for the backward pass", (key) => {
         box("rv-module-key")(key);
         svg("rect", { x: -9, y: -2, width: 18, height: 4, rx: 2, class: "rv-share-ground" }, key);
         svg("rect", { x: -9, y: -2, width: 11, height: 4, rx: 2, class: "rv-share" }, key);
@@ -99,7 +99,7 @@ export function drawLegend(legend, id, colouring, ends, hasModules) {
     else {
       ends.forEach((end, i) => {
         const level = LEVELS - ends.length + i + 1;
-        item(`${i === ends.length - 1 ? "" : "≤ "}${quantityText(colouring, end)}`, (key) => {
+        item(`${i === ends.length - 1 ? "" : "≤ "}${quantityText(colouring, end, timeUnit)}`, (key) => {
           box(`rv-key-plain rv-level-${level}`)(key);
           svg("rect", { x: -9.5, y: 2, width: (19 * level) / LEVELS, height: 2.2, class: `rv-level-bar rv-on-level-${level}` }, key);
         });

@@ -92,7 +92,7 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
   const painter = makeGraphPainter(graph, tree, picture, layers, colouring, {
     kept: minimap.paint,
     changed: (fresh) => browser.follow(fresh),
-    fresh: (name, ends) => drawLegend(legend, id, name, ends, open !== null),
+    fresh: (name, ends) => drawLegend(legend, id, name, ends, open !== null, graph.timeUnit),
   });
   const browser = makeSequenceBrowser(parent, toggle, graph, near, painter, win.resize);
   const shared = { mark: markBox, leave, toggle: toggleBox };
@@ -301,6 +301,8 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
       }
     },
     resize: win.resize,
+    /** Paint every box again, after `graph.held` is known. */
+    again: () => painter.again(),
     /** Show a message in the corner. */
     setNote(text) {
       waiting = text;

@@ -44,10 +44,15 @@ export function boxesOfNodes(scene, tree, count) {
   return { boxOf, nodes };
 }
 
-/** Sums over the nodes of a box: number and bytes of kept values, time, first and last segment. */
+/**
+ * Sums over the nodes of a box: number and bytes of values, time, first and last segment. `held` and `keptBytes` are the
+ * bytes that memory holds until the backward pass (data/held_bytes.js), or those of the values while they are unknown.
+ */
 export function boxState(nodes, graph, kept, segments) {
   let count = 0;
+  const memory = graph.held ?? graph.memory;
   let bytes = 0;
+  let held = 0;
   let keptBytes = 0;
   let time = 0;
   let first = Infinity;
@@ -55,12 +60,13 @@ export function boxState(nodes, graph, kept, segments) {
   for (const v of nodes) {
     count += kept[v];
     bytes += graph.memory[v];
-    if (kept[v]) keptBytes += graph.memory[v];
+    held += memory[v];
+    if (kept[v]) keptBytes += memory[v];
     time += graph.time[v];
     first = Math.min(first, segments[v]);
     last = Math.max(last, segments[v]);
   }
-  return { count, of: nodes.length, bytes, keptBytes, share: bytes ? keptBytes / bytes : count / nodes.length, time, first, last };
+  return { count, of: nodes.length, bytes, held, keptBytes, share: held ? keptBytes / held : count / nodes.length, time, first, last };
 }
 
 /** The box at a point of the world, −1 for none. */

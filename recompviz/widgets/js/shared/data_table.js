@@ -64,6 +64,8 @@ export function makeDataTable(parent, columns, options) {
   return {
     foot,
     mark,
+    /** Hide or show the whole table. */
+    hide: (away) => (foot.hidden = scroll.hidden = away),
     /** Draw the rows of `next()`, unless they would be made from the same values `from` as the rows shown: scroll position and focus stay. */
     setRows(next, from = [{}]) {
       if (inputs?.length === from.length && from.every((value, i) => value === inputs[i])) return;
