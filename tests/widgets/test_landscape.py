@@ -194,7 +194,8 @@ def test_kept_values_are_counted_as_memory_holds_them_and_never_exceed_the_peak(
     plans = [planner.baseline("keep-all"), *planner.plans("time").plans[::3]]
     held, most = run(
         "data/held_bytes.js",
-        "((j) => [Array.from(m.heldBytes(j, v.count)), v.masks.map((kept) => m.mostKept(j, kept))])(s.readJoint(v.joint))",
+        "((j) => [Array.from(m.heldBytes(j, v.count)), v.masks.map((kept) => m.mostKept(j, kept))])"
+        "(s.readJoint(v.joint))",
         modules={"s": "data/simulated_reply.js"},
         joint=json.loads(json.dumps(joint_message(planner.graph, planner.joint))),
         masks=[plan.keep_mask.astype(int).tolist() for plan in plans],

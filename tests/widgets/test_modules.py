@@ -270,8 +270,9 @@ def test_small_values_do_not_take_the_classes_of_those_that_matter():
 
 @node
 def test_quantities_have_units():
-    calls = "[m.quantityText('bytes', 2048, 'ms'), m.quantityText('time', 0.01724, 'ms (measured)'), m.quantityText('density', 2048, 'ms')]"
-    assert run("graph/colouring.js", calls) == ["2.00 KiB", "0.0172 ms", "2.00 KiB/ms"]
+    quantities = [["bytes", 2048], ["time", 0.01724], ["density", 2048]]
+    texts = run("graph/colouring.js", "v.q.map(([name, x]) => m.quantityText(name, x, 'ms (measured)'))", q=quantities)
+    assert texts == ["2.00 KiB", "0.0172 ms", "2.00 KiB/ms"]
 
 
 @node
