@@ -188,10 +188,26 @@ def any_message(drawn: random.Random, widget: Any) -> tuple[str, Any]:
             "request": selection.request + drawn.choice([-1000, -1, 0, 1, 2, 1000]), "table": drawn.randrange(-1, 6),
             "row": drawn.randrange(-1, 40), "budget": drawn.choice([-1, 0, 1e9, 1e18, selection.budget]),
         }  # fmt: skip
+        if drawn.random() < 0.3:
+            asked["edition"] = drawn.choice([0, 1, 7, any_value(drawn)])
         return "stale and unordered choices", _update({"_asked": asked})
+    if choice < 0.75:
+        return "what was lost", _custom(_since(drawn, widget))
     names = drawn.sample(TRAITS, drawn.choice([1, 1, 2, 5]))
     state = {name: drawn.choice([any_value(drawn), _almost(drawn, widget, name)]) for name in names}
     return "traits", _update(state)
+
+
+def _since(drawn: random.Random, widget: Any) -> dict[str, Any]:
+    """Return a question about lost messages, with numbers and traits that may be of any type."""
+    numbers = {
+        name: drawn.choice([0, 1, 5, 10**9, any_value(drawn)])
+        for name in ("since", "own", "question")
+        if drawn.random() < 0.8
+    }
+    names = drawn.sample(TRAITS, drawn.choice([0, 1, 3]))
+    state: Any = {name: drawn.choice([any_value(drawn), _almost(drawn, widget, name)]) for name in names}
+    return {"type": "since", **numbers, "state": drawn.choice([state, state, state, any_value(drawn)])}
 
 
 def any_value(drawn: random.Random) -> Any:
