@@ -22,23 +22,23 @@ function signed(share) {
 }
 
 /**
- * "step: eager X, plan Y (+Z% of the step, +A% to +B% in N pairs), predicted W (+V%)"; "within noise" for +Z% if the pairs do not
- * show which step takes longer; "" if the steps were not timed.
+ * "step: eager X, plan Y, predicted W · measured +Z% of the step (+A% to +B%, N pairs), predicted +V%"; "within noise"
+ * for +Z% if the pairs do not show which step takes longer; "" if the steps were not timed.
  */
 export function timesText(run) {
   if (!run?.eagerStep) return "";
   const extra = (step) => signed(step / run.eagerStep - 1);
+  const predicted = run.predictedStep !== null;
   const [low, high] = run.spread ?? [NaN, NaN];
-  const median = low <= 0 && high >= 0 ? "within noise" : `${extra(run.plannedStep)} of the step`;
-  const pairs = `${run.pairs} ${run.pairs === 1 ? "pair" : "pairs"}`;
-  const spread = run.spread ? `, ${signed(low)} to ${signed(high)} in ${pairs}` : "";
-  const predicted = run.predictedStep === null ? "" : `, predicted ${formatTime(run.predictedStep)} (${extra(run.predictedStep)})`;
-  return `step: eager ${formatTime(run.eagerStep)}, plan ${formatTime(run.plannedStep)} (${median}${spread})${predicted}`;
+  const measured = low <= 0 && high >= 0 ? "within noise" : `${extra(run.plannedStep)} of the step`;
+  const spread = run.spread ? ` (${signed(low)} to ${signed(high)}, ${run.pairs} ${run.pairs === 1 ? "pair" : "pairs"})` : "";
+  const times = `step: eager ${formatTime(run.eagerStep)}, plan ${formatTime(run.plannedStep)}${predicted ? `, predicted ${formatTime(run.predictedStep)}` : ""}`;
+  return `${times} · measured ${measured}${spread}${predicted ? `, predicted ${extra(run.predictedStep)}` : ""}`;
 }
 
 const TIMES_TITLE =
-  "Medians of pairs of an eager and a planned step, in turn. In brackets: the extra time as a share of the whole step, and its spread over the pairs " +
-  "(the 95% interval of the median; with fewer than six pairs, the smallest and the largest). Within noise: the spread contains 0. " +
+  "Medians of pairs of an eager and a planned step, in turn. Measured: the extra time as a share of the eager step. In brackets: its spread over the pairs, " +
+  "the 95% interval of the median; with fewer than six pairs, the smallest and the largest. Within noise: the spread contains 0. " +
   "Predicted: the eager step and the times of the recomputed values.";
 
 /** The controls in `parent`, the times in `about`, which shows `otherwise` before a run, and the result in `line`; `actions` { run(), cancel(), budget(bytes) }. */

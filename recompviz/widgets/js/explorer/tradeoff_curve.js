@@ -89,9 +89,9 @@ export function makeTradeoffCurve(parent, graph, fixed, domain, forward, id, dev
     svg("circle", { cx: x(domain.most), cy: y(0), r: 4, class: "rv-keepall" }, chart);
     svg("text", { x: x(domain.most) - 7, y: y(0) - 7, class: "rv-tick rv-halo", "text-anchor": "end" }, chart).textContent = "keep all";
     svg("text", { x: right, y: 10, class: "rv-tick", "text-anchor": "end" }, chart).textContent = `extra ${costUnit(graph.timeUnit).time ? "time" : "units"}, % of the forward`;
-    drawDevices(right, bottom);
-    drawCapacity(right, bottom);
     line = svg("line", { y1: PAD.top, y2: CURVE_HEIGHT, class: "rv-budget-line" }, chart);
+    drawDevices(right, bottom); // above the line, which would strike through their names
+    drawCapacity(right, bottom);
     chart.append(amounts);
     cross = svg("path", { class: "rv-now-cross" }, chart);
     points = svg("g", {}, chart);
