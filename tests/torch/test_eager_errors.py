@@ -91,7 +91,15 @@ class _TwoLayers(nn.Module):
         return self.second(self.first(x))  # type: ignore[no-any-return]
 
 
-@pytest.mark.parametrize(("model", "kind"), [(_Raises(), ValueError), (_LacksALayer(), AttributeError)])
+class _GivesTooMuch(_Raises):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layer(x, 3)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(
+    ("model", "kind"),
+    [(_Raises(), ValueError), (_LacksALayer(), AttributeError), (_GivesTooMuch(), TypeError)],
+)
 def test_an_error_of_the_users_model_comes_through(model: nn.Module, kind: type[Exception]) -> None:
     with pytest.raises(kind) as eager:
         model(ROWS)

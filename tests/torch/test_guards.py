@@ -152,6 +152,16 @@ def test_a_loss_that_captures_a_tensor_is_refused_by_name() -> None:
         rv.trace(case.model, *case.inputs, loss=lambda output: F.cross_entropy(output, labels))
 
 
+mean = torch.zeros(1)
+
+
+def test_a_global_tensor_with_the_name_of_an_attribute_is_no_captured_tensor() -> None:
+    traced = rv.trace(nn.Linear(4, 1), torch.ones(2, 4), loss=lambda output: output.mean())
+    assert not traced.returns_outputs
+    with pytest.raises(rv.TraceError, match="'mean'"):
+        rv.trace(nn.Linear(4, 1), torch.ones(2, 4), loss=lambda output: (output * mean).sum())
+
+
 def test_a_model_without_gradients_is_refused() -> None:
     with pytest.raises(rv.TraceError, match="requires_grad"):
         rv.trace(nn.Linear(2, 1).requires_grad_(False), torch.ones(1, 2))

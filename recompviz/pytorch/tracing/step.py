@@ -7,6 +7,7 @@ loss. Its step returns the model's outputs, and the caller of the step computes 
 
 from __future__ import annotations
 
+import dis
 import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -276,7 +277,9 @@ def _captured(function: Any) -> list[tuple[str, Any]]:
     if not inspect.isfunction(function):
         return []
     found = inspect.getclosurevars(function)
-    names = set(function.__code__.co_names) | set(function.__code__.co_freevars)
+    # co_names has the names of attributes, too, and "output.logits" is no use of a global "logits"
+    names = {each.argval for each in dis.get_instructions(function) if each.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
+    names |= set(function.__code__.co_freevars)
     outer = {**found.globals, **found.nonlocals}
     defaults = [
         (p.name, p.default)

@@ -16,8 +16,8 @@ from recompviz.pytorch.internals.aot import EndOfCapture
 from recompviz.pytorch.internals.export import result_on_shapes
 from recompviz.pytorch.internals.node_info import is_library
 
-# in Dynamo's report of an exception that the captured code raises
-_OBSERVED = "Observed exception"
+# in Dynamo's report of an exception that the captured code raises, and of a call with wrong arguments
+_OBSERVED, _UNBOUND = "Observed exception", "failed to bind arguments"
 
 
 def must_come_through(error: BaseException | None) -> BaseException | None:
@@ -55,12 +55,13 @@ def raise_if_it_must_come_through(error: BaseException) -> None:
 def raised_by_user(error: Exception, step: torch.nn.Module, arguments: tuple[Any, ...]) -> BaseException | None:
     """Return the exception that the user's code raised while a step was captured; None if it raised none.
 
-    If Dynamo reports that the captured code raises an exception, the step runs on tensors without memory, where it
-    raises this exception again.
+    If Dynamo reports that the captured code raises an exception, or calls a function with wrong arguments, the step
+    runs on tensors without memory, where it raises this exception again.
     """
     if (found := must_come_through(error)) is not None:
         return found
-    if _OBSERVED not in str(error):
+    unbound = _UNBOUND in str(error)
+    if not unbound and _OBSERVED not in str(error):
         return None
     try:
         result_on_shapes(step, arguments)
@@ -68,6 +69,7 @@ def raised_by_user(error: Exception, step: torch.nn.Module, arguments: tuple[Any
         frames = traceback.extract_tb(raised.__traceback__)
         if must_come_through(raised) is raised or not is_library(frames[-1].filename):
             return raised
-        if repr(raised) in str(error):  # such as the AttributeError of torch.nn.Module for a name that it lacks
+        # such as the AttributeError of torch.nn.Module for a name that it lacks
+        if repr(raised) in str(error) or (unbound and isinstance(raised, TypeError)):
             return raised
     return None
