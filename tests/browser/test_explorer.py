@@ -305,8 +305,11 @@ def test_a_kernel_that_is_gone_is_told_of(page):
     page.locator(".jp-Dialog").wait_for(state="detached")
     slider(page).focus()
     page.keyboard.press("Home")
-    page.get_by_text("the kernel does not answer").wait_for()
-    page.get_by_role("button", name="Run on CPU").click()  # no error in the page
+    alert = page.get_by_role("alert").filter(has_text="The kernel does not answer")
+    alert.wait_for()
+    run = page.get_by_role("button", name="Run on CPU")
+    assert abs(alert.bounding_box()["y"] - run.bounding_box()["y"]) < 60
+    run.click()  # no error in the page
 
 
 def test_it_is_legible_in_the_dark(open_notebook, jupyter):

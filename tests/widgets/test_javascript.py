@@ -430,3 +430,15 @@ def test_gradients_of_swatches_are_the_same_in_a_saved_picture():
     assert [down[name] for name in ("repeats", "y1", "y2")] == [True, pytest.approx(0), pytest.approx(5)]
     assert down["stops"] == [[0, "rgb(1, 2, 3)"], [0.4, "rgb(1, 2, 3)"], [0.4, "red"], [1, "red"]]
     assert others == [None, None]
+
+
+@node
+def test_a_message_without_an_answer_is_told_and_one_with_an_answer_is_not():
+    wait = "await new Promise((done) => setTimeout(done, 40))"
+    told = (
+        "await (async () => { const told = []; const a = m.makeWatch(() => told.push('a'), 10);"
+        " const b = m.makeWatch(() => told.push('b'), 10); const c = m.makeWatch(() => told.push('c'), 10);"
+        f" a.expect(); a.expect(); b.expect(); b.heard(); c.expect(); c.stop(); {wait};"
+        f" const first = [...told]; b.expect(); {wait}; return [first, told]; }})()"
+    )
+    assert run("explorer/kernel_note.js", told) == [["a"], ["a", "b"]]

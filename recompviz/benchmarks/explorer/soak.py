@@ -274,7 +274,7 @@ def differences(kernel: dict[str, Any], view: dict[str, Any]) -> list[str]:
         "settled": (view["settled"], True),
         "layout": (view["layout"] in (None, kernel["layout"]), kernel["layout"]),
         "running": (view["running"] == (kernel["run"] == "running"), kernel["run"]),
-        "note": ("does not answer" not in view["note"], "an answer"),
+        "note": ("no answer" not in view["note"], "an answer"),
         "wrong": (view["wrong"] == 0, "no box with the state of another plan"),
         "slider": (not view["slider"], "the budget"),
         "card": (view["card"] == view["pointed"], view["pointed"]),

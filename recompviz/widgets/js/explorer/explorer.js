@@ -17,6 +17,7 @@ import { makeBudgetView } from "./budget_view.js";
 import { forgetTarget, makeFitView, targetOf } from "./fit_view.js";
 import { markedDevices } from "./fit.js";
 import { mountOpening, scrollIntoViewOnce } from "./opening.js";
+import { makeKernelNote } from "./kernel_note.js";
 import { makeTimelineView } from "./timeline_view.js";
 import { makeRunView } from "./run_view.js";
 import { makeDrawer } from "./drawer.js";
@@ -33,7 +34,7 @@ import { listenToKernel } from "./replies.js";
 
 let mounted = 0;
 const TABS = { alive: "Alive at the peak", compare: "Compare", gap: "Predicted to measured", runs: "Runs", save: "Save and share" };
-const UNANSWERED = "the kernel does not answer: it is busy, or gone; after a restart, run the cell again";
+const ANSWERED = ["run", "solve", "resize"]; // messages that the kernel answers at once
 
 /** The state of a new Explorer: the plan of the kernel's first reply, nothing selected. */
 function initialState(model) {
@@ -73,7 +74,10 @@ export function mount(model, parent, before = null) {
   const state = initialState(model);
   const { request, table, row, budget } = state;
   const views = {};
-  const unanswered = () => views.graph.setNote(UNANSWERED);
+  const unanswered = () => {
+    views.kernel.tell();
+    views.graph.setNote("no answer from the kernel");
+  };
   const explorer = {
     model,
     graph,
@@ -97,9 +101,14 @@ export function mount(model, parent, before = null) {
     send(message) {
       try {
         model.send(message);
+        if (ANSWERED.includes(message.type)) views.kernel.expect();
       } catch {
         unanswered();
       }
+    },
+    /** A message of the kernel came. */
+    heard() {
+      if (views.kernel.heard()) views.graph.setNote(model.get("_waiting"));
     },
   };
   explorer.pacer = makePacer(
@@ -225,6 +234,7 @@ function makeViews(explorer, root, id) {
     binding,
   }, id, markedDevices(targetOf(model)));
   views.timeline = makeTimelineView(below, graph, strata, fixed, all, { hoverStep, hover: hoverBar, step: setStep, select: selectNode, pick, category: setCategory, peak: showPeak }, labelsOf, id);
+  views.kernel = makeKernelNote(views.timeline.root, views.timeline.line);
   views.run = makeRunView(views.timeline.runHead, views.timeline.about, "every value from birth to last use", views.timeline.line, graph.device, {
     run: () => explorer.send({ type: "run" }),
     cancel: () => explorer.send({ type: "cancel" }),

@@ -93,6 +93,7 @@ export function listenToKernel(explorer) {
       if (message?.type === "page" && buffers?.length) views.save.page(buffers[0]);
     },
   };
+  handlers["change:_revision"] = () => explorer.heard(); // every message with traits has one
   for (const [event, handler] of Object.entries(handlers)) model.on(event, handler);
   return () => {
     for (const [event, handler] of Object.entries(handlers)) model.off(event, handler);

@@ -323,6 +323,7 @@ export function makeTimelineView(parent, graph, strata, tables, all, actions, la
   for (const where of [document.body, document.documentElement]) theme.observe(where, { attributes: true, attributeFilter: ["data-jp-theme-light", "class"] });
 
   return {
+    root,
     runHead,
     about,
     line,

@@ -1,0 +1,49 @@
+// The message beside the Run button while the kernel does not answer.
+
+import { html } from "../shared/elements.js";
+
+const UNANSWERED = "The kernel does not answer: it is busy, or gone. After a restart, run the cell again.";
+// ms without an answer after which the reader is told
+const PATIENCE = 4000;
+
+/** Wait for an answer: `expect()` a message, and after a while without one `tell()`; `heard()` an answer. */
+export function makeWatch(tell, patience = PATIENCE) {
+  let timer = 0;
+  return {
+    expect() {
+      timer ||= setTimeout(tell, patience);
+    },
+    heard() {
+      clearTimeout(timer);
+      timer = 0;
+    },
+    stop: () => clearTimeout(timer),
+  };
+}
+
+/** The message in the `line` of a `panel`, in the place of the other texts of that line. */
+export function makeKernelNote(panel, line) {
+  const note = html("span", "rv-kernel-note");
+  note.setAttribute("role", "alert");
+  line.prepend(note);
+  const show = (on) => {
+    panel.classList.toggle("rv-unanswered", on);
+    note.textContent = on ? UNANSWERED : "";
+    note.title = note.textContent;
+  };
+  const watch = makeWatch(() => show(true));
+  return {
+    /** Say at once that no answer came. */
+    tell: () => show(true),
+    /** Say it unless an answer comes soon. */
+    expect: watch.expect,
+    /** An answer came. Returns whether the message was shown. */
+    heard() {
+      watch.heard();
+      const shown = panel.classList.contains("rv-unanswered");
+      if (shown) show(false);
+      return shown;
+    },
+    destroy: watch.stop,
+  };
+}
