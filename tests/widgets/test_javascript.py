@@ -442,3 +442,20 @@ def test_a_message_without_an_answer_is_told_and_one_with_an_answer_is_not():
         f" const first = [...told]; b.expect(); {wait}; return [first, told]; }})()"
     )
     assert run("explorer/kernel_note.js", told) == [["a"], ["a", "b"]]
+
+
+@node
+def test_the_table_of_runs_has_step_times_and_the_names_of_the_page():
+    runs = [{"name": "live", "overhead": 43}, {"name": "chen", "overhead": 9.5}]
+    assert run("explorer/runs_view.js", "v.runs.map((r) => m.runName(r, 100))", runs=runs) == [
+        "best found, +43% of the forward",
+        "chen, +9.5% of the forward",
+    ]
+    steps = [[160, 140], [133, 140], [140.01, 140], [None, 140], [None, None]]
+    assert run("explorer/runs_view.js", "v.steps.map(([a, b]) => m.stepText(a, b))", steps=steps) == [
+        "160 ms (+14%)",
+        "133 ms (−5.0%)",
+        "140 ms (±0%)",
+        "–",
+        "–",
+    ]

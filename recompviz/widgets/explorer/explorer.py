@@ -678,7 +678,7 @@ class Explorer(PageWidget):
 
     def _on_run(self, run: Run, report: RunReport) -> None:
         self.set_trait("runs", (*self.runs, report)[-WHOLE:])
-        message = wire.run_message(report, run.number, run.table, run.row, run.predicted)
+        message = wire.run_message(report, run.number, run.table, run.row, run.budget, run.predicted)
         self._history = self._history.with_run(self.planner, message)
         self._runs = self._history.of(self.planner)
 

@@ -48,6 +48,8 @@ class Run:
         The number of the plan table that contains the plan, and the row of the plan in this table.
     choices : PlanTable
         This table itself. A table that is solved again or removed during the run takes the number.
+    budget : int
+        The budget in total bytes.
     plan : Plan
     predicted : Timeline
         The simulated memory of one training step under this plan.
@@ -57,6 +59,7 @@ class Run:
     table: int
     row: int
     choices: PlanTable
+    budget: int
     plan: Plan
     predicted: Timeline
 
@@ -103,7 +106,7 @@ class Runs:
             if self._job is not None and not self._job.ended:
                 return
             self._count += 1
-            chosen = (selection.table, selection.row, selection.current, selection.plan)
+            chosen = (selection.table, selection.row, selection.current, selection.budget, selection.plan)
             run = Run(self._count, *chosen, selection.timeline)
             self._job = Job(
                 lambda progress: self._runner.run(run.plan, progress), lambda job: self._on_job(run, job), "starting"

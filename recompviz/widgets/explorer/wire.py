@@ -160,7 +160,7 @@ def timeline_message(timeline: Timeline, numbers: LabelNumbers) -> Message:
     }
 
 
-def run_message(report: RunReport, number: int, table: int, row: int, predicted: Timeline) -> Message:
+def run_message(report: RunReport, number: int, table: int, row: int, budget: float, predicted: Timeline) -> Message:
     """Return one entry of the Explorer's trait ``_runs``: the message about one measured run.
 
     Parameters
@@ -170,6 +170,8 @@ def run_message(report: RunReport, number: int, table: int, row: int, predicted:
         The number of the run, from 1.
     table, row : int
         The number of the plan table, and the row of the plan that ran.
+    budget : float
+        The budget for which the plan was chosen, in total bytes.
     predicted : Timeline
         The simulated timeline of the same plan.
     """
@@ -181,6 +183,7 @@ def run_message(report: RunReport, number: int, table: int, row: int, predicted:
         "kept": packed(report.plan.keep_mask).tobytes(),
         "name": report.plan.kind,
         "overhead": report.plan.overhead,
+        "budget": float(budget),
         "measured": (measured.step_peaks + measured.static).astype("<f4").tobytes(),
         "measured_peak": float(measured.peak),
         "predicted_peak": float(predicted.peak),

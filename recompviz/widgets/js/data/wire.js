@@ -136,6 +136,7 @@ export function readRun(message) {
     kept: typed(Uint8Array, message.kept),
     name: message.name,
     overhead: message.overhead,
+    budget: message.budget ?? null, // an older page has none
     gap: message.gap.map(([name, change, total, why, behind]) => ({ name, change, total, why, behind })),
   };
 }

@@ -1,9 +1,10 @@
-// The history of runs: predicted and measured peaks, device, time, certificate.
+// The history of runs: budget, predicted and measured peaks and step times, device, certificate.
 
 import { html, setText } from "../shared/elements.js";
-import { formatBytes, formatPercent } from "../shared/units.js";
-import { badgeText } from "./run_view.js";
+import { formatBytes, formatPercent, formatTime } from "../shared/units.js";
+import { badgeText, timesText } from "./run_view.js";
 import { rowWithMask } from "../data/plan_table.js";
+import { OBJECTIVES } from "./switches.js";
 import { makeDataTable, linkCell } from "../shared/data_table.js";
 
 /** Whether a run executed a plan: its packed keep mask equals the keep mask of the plan. */
@@ -20,6 +21,18 @@ export function rowOfRun(run, tables) {
   return null;
 }
 
+/** The name of the plan of a run: "best found, +43% of the forward". */
+export function runName(run, forward) {
+  return `${OBJECTIVES[run.name]?.[0] ?? run.name}, +${formatPercent(run.overhead / forward)} of the forward`;
+}
+
+/** A time of a run and how much longer it is than the eager step: "160 ms (+14%)"; "–" if the run has none. */
+export function stepText(step, eager) {
+  if (!eager || step === null) return "–";
+  const more = formatPercent(Math.abs(step / eager - 1));
+  return `${formatTime(step)} (${Number.parseFloat(more) ? `${step < eager ? "−" : "+"}${more}` : "±0%"})`;
+}
+
 /** The panel; `actions` has run(number). */
 export function makeRunsView(parent, graph, actions) {
   const forward = graph.time.reduce((sum, t) => sum + t, 0) || 1;
@@ -28,12 +41,16 @@ export function makeRunsView(parent, graph, actions) {
     parent,
     [
       { name: "run", fill: (cell, run) => linkCell(cell, `Run ${run.number}`, () => actions.run(run), `Show run ${run.number}`) },
-      { name: "plan", fill: (cell, run) => cell.append(`${run.name}, +${formatPercent(run.overhead / forward)}`) },
-      { name: "predicted", className: "rv-number-cell", fill: (cell, run) => cell.append(formatBytes(run.predictedPeak)) },
-      { name: "measured", className: "rv-number-cell", fill: (cell, run) => cell.append(formatBytes(run.measuredPeak)) },
+      { name: "plan", fill: (cell, run) => cell.append(runName(run, forward)) },
+      { name: "budget", className: "rv-number-cell", fill: (cell, run) => cell.append(run.budget === null ? "–" : formatBytes(run.budget)) },
+      { name: "peak predicted", className: "rv-number-cell", fill: (cell, run) => cell.append(formatBytes(run.predictedPeak)) },
+      { name: "peak measured", className: "rv-number-cell", fill: (cell, run) => cell.append(formatBytes(run.measuredPeak)) },
       { name: "off", className: "rv-number-cell", fill: (cell, run) => cell.append(`${((Math.abs(run.measuredPeak - run.predictedPeak) / (run.measuredPeak || 1)) * 100).toFixed(2)}%`) },
+      { name: "eager step", className: "rv-number-cell", fill: (cell, run) => cell.append(run.eagerStep ? formatTime(run.eagerStep) : "–") },
+      { name: "step predicted", className: "rv-number-cell", fill: (cell, run) => cell.append(stepText(run.predictedStep, run.eagerStep)) },
+      { name: "step measured", className: "rv-number-cell", fill: (cell, run) => (cell.append(stepText(run.plannedStep, run.eagerStep)), (cell.title = timesText(run))) },
       { name: "device", fill: (cell, run) => cell.append(run.device) },
-      { name: "took", className: "rv-number-cell", fill: (cell, run) => cell.append(`${run.seconds.toFixed(1)} s`) },
+      { name: "whole run", className: "rv-number-cell", fill: (cell, run) => cell.append(`${run.seconds.toFixed(1)} s`) },
       {
         name: "certificate",
         fill: (cell, run) => {
