@@ -220,8 +220,10 @@ def test_scrubbing_by_keyboard_goes_step_by_step_and_escape_leaves(page, exporte
 
 def test_playing_runs_through_the_schedule_until_paused(page):
     page.get_by_role("button", name="Speed 1×").click()
+    place = page.get_by_role("button", name="Play").bounding_box()
     page.get_by_role("button", name="Play").click()
     page.wait_for_function("document.querySelector('.rv-explorer').recompviz.state.step > 5")
+    assert page.get_by_role("button", name="Pause").bounding_box() == place  # no button moves under the pointer
     page.get_by_role("button", name="Pause").click()
     at = page.evaluate("document.querySelector('.rv-explorer').recompviz.state.step")
     page.get_by_role("button", name="Step back").click()

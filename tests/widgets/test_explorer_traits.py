@@ -172,6 +172,9 @@ def test_run_measures_in_the_background_and_is_recorded(lab):
     assert report.deviation(explorer.timeline) == 0
     assert explorer._run["state"] == "done"
     assert explorer._runs[0]["measured_peak"] == explorer.timeline.peak
+    budget = explorer._reply["budget"]
+    explorer.budget = int(lab.time.least_total)
+    assert explorer._runs[0]["budget"] == budget != explorer._reply["budget"]
 
 
 def test_the_history_of_runs_is_bounded(lab):

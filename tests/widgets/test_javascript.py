@@ -459,3 +459,11 @@ def test_the_table_of_runs_has_step_times_and_the_names_of_the_page():
         "–",
         "–",
     ]
+
+
+@node
+def test_the_end_of_a_run_is_told_until_the_reader_chooses_something_else():
+    states = ["cancelled", "failed", "running", "done"]
+    now = "v.states.map((state) => m.statusNow({ state, text: 't', offer: 5 }, '0,1,0', v.at).state)"
+    assert run("explorer/painting.js", now, states=states, at="0,1,0") == states
+    assert run("explorer/painting.js", now, states=states, at="0,2,0") == ["idle", "idle", "running", "done"]

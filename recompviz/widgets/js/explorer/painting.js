@@ -12,6 +12,12 @@ import { simulateReply } from "../data/simulated_reply.js";
 import { isRunOf } from "./runs_view.js";
 import { tableName } from "./switches.js";
 
+/** The status of a run, without its end if the reader has chosen something since: a failure would hide an earlier run. */
+export function statusNow(status, ended, now) {
+  const over = status.state === "failed" || status.state === "cancelled";
+  return over && ended !== now ? { ...status, state: "idle", text: "", offer: null } : status;
+}
+
 /** The text of the live region. */
 export function announcement(table, row, budget, forward) {
   const overhead = forward ? formatPercent(table.overheads[row] / forward) : "0%";
@@ -23,6 +29,7 @@ export function makePainting(explorer) {
   const { model, graph, state, views } = explorer;
   const nameOf = (number) => tableName(explorer.tables, number, explorer.families);
   let frame = 0;
+  let ended = { status: null, choice: "" }; // the status of the run, and what was chosen when it came
   let simulated = null; // the plan whose timeline was simulated last
 
   function schedule() {
@@ -77,7 +84,10 @@ export function makePainting(explorer) {
     const run = state.runs.findLast((each) => isRunOf(each, explorer.kept)) ?? null;
     if (run !== state.run) views.timeline.setRun(run);
     state.run = run;
-    views.run.update(model.get("_run"), run);
+    const status = model.get("_run");
+    const choice = [state.table, state.row, state.pins.request].join();
+    if (status !== ended.status) ended = { status, choice };
+    views.run.update(statusNow(status, ended.choice, choice), run);
   }
 
   /** Update the open tab. A difference of two plans stays on the graph whichever tab is open. */

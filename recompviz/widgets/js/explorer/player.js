@@ -40,6 +40,7 @@ export function makePlayer(head, track, actions, id) {
   button("|‹", "First step", () => go(0));
   button("‹", "Step back", () => go(Math.floor(at) - 1));
   const playButton = button("▶", "Play", toggle);
+  playButton.classList.add("rv-play");
   button("›", "Step forward", () => go(Math.floor(at) + 1));
   const rate = button("1×", "Speed", () => {
     speed = (speed + 1) % SPEEDS.length;
@@ -137,7 +138,7 @@ export function makePlayer(head, track, actions, id) {
       if (Math.floor(at) !== step) at = step;
       scrubber.value = Math.max(Number(scrubber.min), step);
       scrubber.classList.toggle("rv-idle", step < 0);
-      leave.hidden = step < 0;
+      leave.classList.toggle("rv-no-step", step < 0); // it keeps its place, or the other buttons would move under the pointer
       scrubber.setAttribute("aria-valuetext", step < 0 ? "the whole step" : `step ${step + 1} of ${steps}, ${name(step)}`);
     },
     place(left, width) {

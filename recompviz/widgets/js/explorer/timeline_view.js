@@ -225,7 +225,8 @@ export function makeTimelineView(parent, graph, strata, tables, all, actions, la
     const px = x((at + 0.5) / reply.steps);
     if (step >= 0) for (const [name, value] of Object.entries({ x1: px, x2: px, y1: EDGE.top, y2: STRIP_TOP + STRIP, visibility: "visible" })) crosshair.setAttribute(name, value);
     line.classList.add("rv-reading");
-    setText(note, `step ${at + 1}/${reply.steps} · ${PHASES[reply.phases[at]]} · ${nameOf(at)} · ${formatBytes(totals[at])} total bytes${mostOf(at)}`);
+    setText(note, `step ${at + 1}/${reply.steps} · ${PHASES[reply.phases[at]]} · ${formatBytes(totals[at])} total bytes${mostOf(at)} · ${nameOf(at)}`);
+    note.title = note.textContent; // a long name at its end may be cut
   }
 
   /** The largest bands at a step. */
