@@ -70,6 +70,6 @@ def raised_by_user(error: Exception, step: torch.nn.Module, arguments: tuple[Any
         if must_come_through(raised) is raised or not is_library(frames[-1].filename):
             return raised
         # such as the AttributeError of torch.nn.Module for a name that it lacks
-        if repr(raised) in str(error) or (unbound and isinstance(raised, TypeError)):
+        if f"raised exception {type(raised).__name__}(" in str(error) or (unbound and isinstance(raised, TypeError)):
             return raised
     return None
