@@ -323,3 +323,10 @@ def test_the_landscape_reads_colours_of_the_page_by_name(page):
     white = page.evaluate(pixels, "white")
     assert white == page.evaluate(pixels, "#ffffff")
     assert white != page.evaluate(pixels, "black")
+
+
+def test_a_key_that_needs_a_kernel_says_so(page):
+    page.locator(".rv-nodes [data-v]").first.click()
+    page.keyboard.press("k")
+    page.get_by_text("only a notebook can plan with pins").wait_for()
+    assert page.locator(".rv-pin-keep").count() == 0

@@ -76,7 +76,7 @@ export function mount(model, parent, before = null) {
   const views = {};
   const unanswered = () => {
     views.kernel.tell();
-    views.graph.setNote("no answer from the kernel");
+    views.graph.setNote("kernel: no answer");
   };
   const explorer = {
     model,
@@ -142,7 +142,9 @@ export function mount(model, parent, before = null) {
     const direction = { k: 1, r: -1 }[event.key];
     const typing = event.target.closest?.("input:not([type=range]), select");
     const canPin = !model.offline && Object.keys(explorer.families).length > 0;
-    if (!direction || typing || event.ctrlKey || event.metaKey || event.altKey || state.selected < 0 || !canPin) return;
+    if (!direction || typing || event.ctrlKey || event.metaKey || event.altKey || state.selected < 0) return;
+    if (model.offline) views.graph.setNote("only a notebook can plan with pins");
+    if (!canPin) return;
     event.preventDefault();
     event.stopPropagation();
     explorer.pinNode(state.selected, direction);

@@ -2,7 +2,8 @@
 
 import { html } from "../shared/elements.js";
 
-const UNANSWERED = "The kernel does not answer: it is busy, or gone. After a restart, run the cell again.";
+const UNANSWERED = "The kernel does not answer. If it restarted, run the cell again.";
+const WHY = "The kernel is busy with another cell and answers afterwards, or it is gone. After a restart it does not know this Explorer; the cell makes a new one.";
 // ms without an answer after which the reader is told
 const PATIENCE = 4000;
 
@@ -29,7 +30,7 @@ export function makeKernelNote(panel, line) {
   const show = (on) => {
     panel.classList.toggle("rv-unanswered", on);
     note.textContent = on ? UNANSWERED : "";
-    note.title = note.textContent;
+    note.title = on ? WHY : "";
   };
   const watch = makeWatch(() => show(true));
   return {

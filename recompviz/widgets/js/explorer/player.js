@@ -52,6 +52,7 @@ export function makePlayer(head, track, actions, id) {
     pause();
     moveTo(-1);
   });
+  root.prepend(leave); // while it is invisible, its place is at the empty end
 
   function moveTo(step) {
     at = step;

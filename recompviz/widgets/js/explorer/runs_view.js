@@ -50,12 +50,11 @@ export function makeRunsView(parent, graph, actions) {
       { name: "step predicted", className: "rv-number-cell", fill: (cell, run) => cell.append(stepText(run.predictedStep, run.eagerStep)) },
       { name: "step measured", className: "rv-number-cell", fill: (cell, run) => (cell.append(stepText(run.plannedStep, run.eagerStep)), (cell.title = timesText(run))) },
       { name: "device", fill: (cell, run) => cell.append(run.device) },
-      { name: "whole run", className: "rv-number-cell", fill: (cell, run) => cell.append(`${run.seconds.toFixed(1)} s`) },
       {
         name: "certificate",
         fill: (cell, run) => {
           const badge = html("span", `rv-badge ${run.certified ? "rv-badge-ok" : "rv-badge-bad"}`, cell, badgeText(run));
-          badge.title = run.certificate;
+          badge.title = `${run.certificate}\nthe whole run, with all its measurements, took ${run.seconds.toFixed(1)} s`;
         },
       },
       { name: "notes", className: "rv-why", fill: (cell, run) => cell.append(run.notes.join("; ")) },

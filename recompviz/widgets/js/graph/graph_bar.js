@@ -51,8 +51,8 @@ export function makeGraphBar(parent, graph, hasModules, actions) {
     theory(on) {
       for (const option of select.options) {
         const [value, text, plain] = COLOURINGS.find(([name]) => name === option.value);
-        option.hidden = option.disabled = value === "segment" && !on;
-        option.textContent = on ? text : (plain ?? text);
+        option.disabled = value === "segment" && !on;
+        option.textContent = option.disabled ? "segment (in Paper's view)" : on ? text : (plain ?? text);
       }
     },
     colour: colourOf,

@@ -3,6 +3,7 @@
 import { html, listeners, setText } from "./elements.js";
 
 export const SHOWN_ROWS = 50;
+const FEW_MORE = 10; // rows; so few more are shown at once
 
 // the action of each button made by linkCell; the table that holds the button calls it
 const actionOf = new WeakMap();
@@ -35,7 +36,7 @@ export function makeDataTable(parent, columns, options) {
   let inputs = null; // what the rows were made from
 
   function draw() {
-    const shown = rows.slice(0, most);
+    const shown = rows.length <= most + FEW_MORE ? rows : rows.slice(0, most);
     setText(count, countText(shown.length, rows.length, options.noun, options.one));
     all.hidden = shown.length === rows.length;
     body.replaceChildren(
