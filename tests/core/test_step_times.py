@@ -30,6 +30,11 @@ def test_a_spread_around_zero_is_within_noise_and_another_is_not() -> None:
     assert _times([0.01, 0.02, -0.5, 0.01, 0.04, 0.02, 0.03, 0.02, 0.05]).spread == pytest.approx((0.01, 0.04))
 
 
+def test_the_text_says_the_extra_time_only_if_the_pairs_show_it() -> None:
+    assert "extra within noise" in str(_times([-0.01, 0.02, 0.03, 0.01, 0.04, 0.02]))
+    assert "extra +2.0% (+1.0% to +4.0%, 6 pairs)" in str(_times([0.01, 0.02, 0.03, 0.01, 0.04, 0.02]))
+
+
 def test_load_that_slows_both_steps_of_a_pair_is_not_in_the_spread() -> None:
     load = [1.0, 3.0, 2.0, 1.5, 5.0, 1.0, 2.5]
     times = StepTimes(tuple(100 * x for x in load), tuple(110 * x for x in load))

@@ -91,6 +91,7 @@ def test_the_explorer_shows_the_optimizers_step_and_measures_it() -> None:
     assert times is not None
     assert len(times.eager) == len(times.planned) >= 1
     assert min(times.eager + times.planned) > 0
+    assert str(times) in repr(report)
     assert times.predicted_extra == pytest.approx(explorer.plan.overhead)
 
 

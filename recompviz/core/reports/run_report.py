@@ -63,6 +63,6 @@ class RunReport:
 
     def __repr__(self) -> str:
         badge = "certified" if self.certified else "NOT certified"
-        return (
-            f"RunReport({format_bytes(self.measured.peak)} total bytes on {self.device}, {badge}, {self.seconds:.1f} s)"
-        )
+        times = "" if self.times is None else f"; {self.times}"
+        figures = f"{format_bytes(self.measured.peak)} total bytes on {self.device}, {badge}, {self.seconds:.1f} s"
+        return f"RunReport({figures}{times})"

@@ -34,6 +34,8 @@ class StepTimes:
     (11.0, 13.2, 0.2, 12.5)
     >>> [round(share, 3) for share in times.spread], times.within_noise
     ([0.2, 0.2], False)
+    >>> print(times)
+    step 13.2 ms, eager 11 ms, predicted 12.5 ms; extra +20.0% (+20.0% to +20.0%, 3 pairs)
     """
 
     eager: tuple[float, ...]
@@ -67,6 +69,16 @@ class StepTimes:
     def pairs(self) -> int:
         """The number of pairs."""
         return len(self.eager)
+
+    def __str__(self) -> str:
+        low, high = self.spread
+        predicted = self.predicted_step
+        extra = "within noise" if self.within_noise else f"{self.extra:+.1%}"
+        return (
+            f"step {self.planned_step:.3g} ms, eager {self.eager_step:.3g} ms"
+            + (f", predicted {predicted:.3g} ms" if predicted is not None else "")
+            + f"; extra {extra} ({low:+.1%} to {high:+.1%}, {self.pairs} pair{'s' * (self.pairs != 1)})"
+        )
 
     @property
     def _shares(self) -> list[float]:

@@ -31,7 +31,8 @@ export function timesText(run) {
   const predicted = run.predictedStep !== null;
   const [low, high] = run.spread ?? [NaN, NaN];
   const measured = low <= 0 && high >= 0 ? "within noise" : `${extra(run.plannedStep)} of the step`;
-  const spread = run.spread ? ` (${signed(low)} to ${signed(high)}, ${run.pairs} ${run.pairs === 1 ? "pair" : "pairs"})` : "";
+  const range = run.pairs > 1 ? `${signed(low)} to ${signed(high)}, ${run.pairs} pairs` : "1 pair"; // one pair has no spread
+  const spread = run.spread ? ` (${range})` : "";
   const times = `step: eager ${formatTime(run.eagerStep)}, plan ${formatTime(run.plannedStep)}${predicted ? `, predicted ${formatTime(run.predictedStep)}` : ""}`;
   return `${times} · measured ${measured}${spread}${predicted ? `, predicted ${extra(run.predictedStep)}` : ""}`;
 }
