@@ -58,7 +58,7 @@ export function makeTradeoffCurve(parent, graph, fixed, domain, forward, id, dev
     svg("rect", { x: PAD.left, y: PAD.top, width: Math.max(0, edge - PAD.left), height: bottom - PAD.top, fill: `url(#${id}-infeasible)` }, chart);
     svg("line", { x1: edge, x2: edge, y1: PAD.top, y2: bottom, class: "rv-infeasible-edge" }, chart);
     const word = svg("text", { x: (PAD.left + edge) / 2, y: (PAD.top + bottom) / 2 + 4, class: "rv-tick rv-halo", "text-anchor": "middle" }, chart);
-    if (edge - PAD.left > 52) word.textContent = searching ? "no plan yet" : "infeasible";
+    if (edge - PAD.left > (searching ? 66 : 52)) word.textContent = searching ? "no plan yet" : "infeasible";
     for (const fraction of overheadTicks(most / forward)) {
       svg("line", { x1: PAD.left, x2: right, y1: y(fraction * forward), y2: y(fraction * forward), class: "rv-grid" }, chart);
       svg("text", { x: PAD.left - 5, y: y(fraction * forward) + 3.5, class: "rv-tick", "text-anchor": "end" }, chart).textContent = `${Math.round(fraction * 100)}%`;
