@@ -88,6 +88,13 @@ def test_on_a_laptop_slider_curve_landscape_and_fit_are_seen_without_scrolling(p
 
 def test_a_bar_of_the_landscape_says_what_it_is_and_a_click_selects_its_value(page):
     _, _, point = landscape(page)
+    pixel = """([x, y]) => {
+        const canvas = document.querySelector("canvas.rv-landscape");
+        const box = canvas.getBoundingClientRect();
+        const at = [(x - box.x) * canvas.width / box.width, (y - box.y) * canvas.height / box.height];
+        return Array.from(canvas.getContext("2d").getImageData(...at.map(Math.round), 1, 1).data);
+    }"""
+    colour, before = page.evaluate(pixel, point), picture(page)
     page.mouse.move(*point)
     tip = page.locator(".rv-tip")
     tip.wait_for()
@@ -95,6 +102,8 @@ def test_a_bar_of_the_landscape_says_what_it_is_and_a_click_selects_its_value(pa
     name = tip.locator(".rv-tip-title").inner_text()
     page.mouse.click(*point)
     page.get_by_role("region", name="Selected value").get_by_text(name).wait_for()
+    assert page.evaluate(pixel, point) == colour  # the bar keeps its colour in its outline
+    assert picture(page) != before
     assert page.locator("tr.rv-picked-row", has_text=name).count() >= 1
 
 
@@ -246,6 +255,19 @@ def test_two_plans_are_compared_in_a_table(page, exported):
     there = next(p for p in exported[1]._selection.tables.table(2).plans if p.kind == "chen").keep_mask
     panel.get_by_text(f"{(here != there).sum()} values differ").wait_for()
     assert page.locator(".rv-rival").get_attribute("d").startswith("M")
+    page.locator(".rv-legend").get_by_text("compared with chen").wait_for()
+    here, there = re.search(
+        r"kept values, at most at once ([\d.]+) MiB, the other ([\d.]+) MiB", panel.inner_text()
+    ).groups()
+    assert 0 < float(there) < float(here) < 1024
+    assert "formula" not in panel.inner_text()
+    table = panel.get_by_role("table")
+    assert table.is_visible()
+    page.get_by_label("Compare the plan shown with").select_option(label="nothing")
+    table.wait_for(state="hidden")
+    offered = page.get_by_label("Compare the plan shown with").locator("option").all_inner_texts()
+    assert offered.count("keep-all") == 1
+    assert "keep all" not in offered
 
 
 def test_a_plan_is_saved_and_loaded_back(page, exported, tmp_path):
