@@ -21,14 +21,14 @@ from recompviz.pytorch.tracing.traced_step import Trace
 
 PAIRS = 15
 # No further pair starts after this time. One pair always runs.
-SECONDS = 4.0
+SECONDS = 8.0
 
 
 def time_pairs(trace: Trace, planned: PlannedModule, progress: Callable[[int, int], None] | None = None) -> StepTimes:
     """Run pairs of one eager and one planned training step, and return their wall-clock times.
 
     The order alternates. Before the first pair, each kind of step runs once to warm up. At most 15 pairs run, and
-    fewer if they take over four seconds together. The state that the steps change is restored.
+    fewer if they take over eight seconds together. The state that the steps change is restored.
 
     Parameters
     ----------
