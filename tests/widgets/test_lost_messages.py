@@ -4,10 +4,9 @@ import contextlib
 import random
 import threading
 
-import comm
 import pytest
 import traitlets
-from ipywidgets.widgets.widget import _put_buffers
+from ipywidgets.widgets.widget import _put_buffers, comm
 
 from recompviz.widgets.base.page_widget import PageWidget, whole_number
 from tests.widgets.test_javascript import node, run
