@@ -3,6 +3,7 @@
 import contextlib
 import random
 import threading
+import uuid
 
 import pytest
 import traitlets
@@ -13,14 +14,23 @@ from tests.widgets.test_javascript import node, run
 from tests.widgets.test_page_messages import asked, custom, update
 
 
-class Wire(comm.base_comm.BaseComm):
-    """A connection whose messages go to a page."""
+class Wire:
+    """A connection whose messages go to pages."""
 
-    def publish_msg(self, _kind, data=None, _metadata=None, buffers=None, **_keys):
-        if (data or {}).get("method") in ("update", "echo_update"):
+    def __init__(self, comm_id=None, **_opened):
+        self.comm_id = comm_id or uuid.uuid4().hex
+
+    def on_msg(self, callback):
+        self.callback = callback
+
+    def send(self, data, buffers=None):
+        if data["method"] in ("update", "echo_update"):
             _put_buffers(data["state"], data["buffer_paths"], buffers)
             for page in [page for page in pages if page.widget.model_id == self.comm_id]:
                 page.receive(data["state"])
+
+    def close(self):
+        pages[:] = [page for page in pages if page.widget.model_id != self.comm_id]
 
 
 pages: list["Page"] = []
@@ -139,7 +149,7 @@ def test_an_interrupt_while_a_message_is_sent_loses_nothing(monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(Wire, "publish_msg", interrupted)
+        patch.setattr(Wire, "send", interrupted)
         with pytest.raises(KeyboardInterrupt):
             widget._a = [3]
     widget._b = 1
