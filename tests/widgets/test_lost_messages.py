@@ -47,6 +47,13 @@ class Page:
         self.missing = False
         pages.append(self)
 
+    @contextlib.contextmanager
+    def away(self):
+        """In a ``with`` block, the page misses all messages."""
+        self.connected = False
+        yield
+        self.connected = True
+
     def receive(self, state):
         if self.connected:
             self.state.update(state)
@@ -98,9 +105,8 @@ def wires(monkeypatch):
 def test_a_gap_is_seen_at_the_next_message_and_closed_by_one_question():
     widget = Small()
     page = Page(widget)
-    page.connected = False
-    widget._a = [1]
-    page.connected = True
+    with page.away():
+        widget._a = [1]
     widget._b = 5
     assert page.missing
     assert page.differences()
@@ -112,9 +118,8 @@ def test_a_gap_is_seen_at_the_next_message_and_closed_by_one_question():
 def test_the_last_message_can_be_lost_too():
     widget = Small()
     page = Page(widget)
-    page.connected = False
-    widget._a = [1]
-    page.connected = True
+    with page.away():
+        widget._a = [1]
     assert not page.missing
     page.ask()
     assert not page.differences()
@@ -124,9 +129,8 @@ def test_an_answer_has_only_what_is_missing():
     widget = Small()
     page = Page(widget)
     widget._b = 5
-    page.connected = False
-    widget._a = [1]
-    page.connected = True
+    with page.away():
+        widget._a = [1]
     received = []
     page.receive = lambda state: received.append(set(state))
     custom(widget, {"type": "since", "since": page.known, "question": 1, "state": {}})
@@ -183,9 +187,8 @@ def test_an_older_choice_and_one_that_is_not_valid_are_not_taken():
 def test_what_the_kernel_changed_since_is_not_overwritten_by_a_page_that_missed_it():
     widget = Small()
     page = Page(widget)
-    page.connected = False
-    widget._plain = 4
-    page.connected = True
+    with page.away():
+        widget._plain = 4
     page.ask()
     assert widget._plain == page.state["_plain"] == 4
 
@@ -194,9 +197,8 @@ def test_what_the_kernel_changed_since_is_not_overwritten_by_a_page_that_missed_
 def test_a_damaged_question_is_answered(content):
     widget = Small()
     page = Page(widget)
-    page.connected = False
-    widget._a = [1]
-    page.connected = True
+    with page.away():
+        widget._a = [1]
     custom(widget, {"type": "since", **content})
     page.ask()
     assert not page.differences()
@@ -263,9 +265,8 @@ def test_a_page_that_missed_a_choice_of_another_page_takes_it_and_does_not_undo_
     monkeypatch.setattr("ipywidgets.widgets.widget.JUPYTER_WIDGETS_ECHO", echo)
     widget = Small()
     one, other = Page(widget), Page(widget)
-    one.connected = False
-    other.choose(_plain=9, _choice={"request": 1, "row": 5})
-    one.connected = True
+    with one.away():
+        other.choose(_plain=9, _choice={"request": 1, "row": 5})
     for page in (one, other, one, other):
         assert page.ask() == 0
         assert widget._plain == page.state["_plain"] == 9
@@ -298,9 +299,8 @@ def test_an_answer_does_not_repeat_what_the_page_has_set():
 def test_a_question_is_answered_although_an_observer_raises():
     widget = Small()
     page = Page(widget)
-    page.connected = False
-    widget._a = [4]
-    page.connected = True
+    with page.away():
+        widget._a = [4]
     page.state["_plain"] = 5
 
     def broken(_change):

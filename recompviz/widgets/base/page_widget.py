@@ -38,7 +38,7 @@ class PageWidget(anywidget.AnyWidget):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._sending = threading.RLock()  # messages are sent in the order of their numbers
         self._sent = SentState()
-        self._revision_now = [0, 0, 0, 0, 0]
+        self._revision_now = [0, 0, 0, 0]  # without the count of what pages have set
         super().__init__(*args, **kwargs)
 
     def from_page(self, name: str, value: Any, state: Mapping[str, Any]) -> Any:
@@ -99,7 +99,7 @@ class PageWidget(anywidget.AnyWidget):
         with self._sending:
             state = super().get_state(key, drop_defaults)
             if "_revision" in state:
-                state["_revision"] = [*self._revision_now[:4], self._sent.own]
+                state["_revision"] = [*self._revision_now, self._sent.own]
             return state
 
     def send_state(self, key: Any = None) -> None:
@@ -119,11 +119,11 @@ class PageWidget(anywidget.AnyWidget):
         """Send a message that has everything that changed after the message ``since``."""
         values = {name: getattr(self, name) for name in names if name != "_revision"}
         number = self._sent.next_number()
-        self._revision_now = [since, number, question, lost, 0]
+        self._revision_now = [since, number, question, lost]
         try:
             super().send_state([*values, "_revision"])
         finally:
-            self._revision_now = [0, number, 0, 0, 0]  # for a whole state, which a page asks for when it is loaded
+            self._revision_now = [0, number, 0, 0]  # for a whole state, which a page asks for when it is loaded
         self._sent.record(values, number)
 
     def _synchronised(self) -> dict[str, Any]:

@@ -1,14 +1,13 @@
 // The message beside the Run button while the kernel does not answer.
 
 import { html } from "../shared/elements.js";
+import { SILENCE } from "./pacing.js";
 
 const UNANSWERED = "The kernel does not answer. If it restarted, run the cell again.";
 const WHY = "The kernel is busy with another cell and answers afterwards, or it is gone. After a restart it does not know this Explorer; the cell makes a new one.";
-// ms without an answer after which the reader is told
-const PATIENCE = 4000;
 
 /** Wait for an answer: `expect()` a message, and after a while without one `tell()`; `heard()` an answer. */
-export function makeWatch(tell, patience = PATIENCE) {
+export function makeWatch(tell, patience = SILENCE) {
   let timer = 0;
   return {
     expect() {

@@ -7,8 +7,8 @@ const ASK_SHARE = 3;
 // ms; an answer that takes longer has waited for a running cell, so its time does not count
 const LONGEST_ANSWER = 200;
 
-// ms without an answer after which the reader is told
-const SILENCE = 4000;
+// If the kernel has not answered after this time, in ms, the page says so.
+export const SILENCE = 4000;
 
 /** Calls `send(choice)` at these times. `first` is the request number that is already answered; `silent()` is called if no answer comes. */
 export function makePacer(send, first, silent) {
