@@ -218,7 +218,7 @@ def test_keys_that_mean_nothing_here_do_not_reach_the_notebook(page):
     page.get_by_role("application", name=re.compile("^Graph of")).focus()
     for key in ("r", "x", "d", "d", "y", "Delete", "Backspace"):  # commands of JupyterLab on the cell
         page.keyboard.press(key)
-    page.get_by_role("button", name="Fit the whole graph").focus()
+    page.get_by_role("button", name="Fit the graph").focus()
     page.keyboard.press("r")
     assert page.get_by_role("group", name="Explorer of Residual net").is_visible()
     assert in_kernel(page, "'the notebook goes on'") == "the notebook goes on"
@@ -241,7 +241,7 @@ def test_zoom_buttons_fit_and_the_minimap(page):
     page.get_by_role("button", name="Zoom in").click()
     assert world.get_attribute("transform") != fitted
     page.wait_for_selector(".rv-minimap.rv-there")
-    page.get_by_role("button", name="Fit the whole graph").click()
+    page.get_by_role("button", name="Fit the graph").click()
     assert world.get_attribute("transform") == fitted
 
 

@@ -332,6 +332,33 @@ def test_opening_a_module_moves_the_boxes_unless_the_reader_wants_no_motion(chro
     context.close()
 
 
+def letters(page):
+    """The heights of all letters of the graph on the screen, in pixels."""
+    return page.evaluate("""() => [...document.querySelectorAll(".rv-graph text")]
+        .filter((text) => text.textContent && text.getBoundingClientRect().width)
+        .map((text) => parseFloat(getComputedStyle(text).fontSize) * text.getScreenCTM().a)""")
+
+
+def test_letters_of_the_graph_are_legible_or_left_out_with_a_hint(page):
+    page.set_viewport_size({"width": 1140, "height": 720})
+    graph = page.get_by_role("toolbar", name="Graph")
+    hint = page.get_by_text("too small for names: zoom in")
+    for name in ("Expand all modules", "Fit the graph", "Collapse all modules", "Top down", "Fit the graph"):
+        graph.get_by_role("button", name=name).click()
+        page.wait_for_function("document.getAnimations().length === 0")
+        assert min(letters(page), default=11) >= 10.99
+        labels = page.locator(".rv-nodes [data-v] text").evaluate_all(
+            "all => all.map((t) => getComputedStyle(t).display)"
+        )
+        assert hint.count() == ("none" in labels)
+    for _ in range(12):
+        graph.get_by_role("button", name="Zoom out").click()
+        assert min(letters(page), default=11) >= 10.99
+        border = page.locator(".rv-nodes .rv-recompute").first.evaluate("box => getComputedStyle(box).stroke")
+        assert (border == "none") == (page.locator(".rv-canvas.rv-plain").count() == 1)
+    assert letters(page) == []
+
+
 def test_the_landscape_reads_colours_of_the_page_by_name(page):
     pixels = """async ground => {
         const root = document.documentElement;

@@ -183,3 +183,32 @@ def test_the_shape_of_each_value_is_written_once_where_its_line_begins():
     # every closed box but the last has a line that leaves it; the last value of a box is the one on it
     last = sorted({u for u, v in graph.edges.tolist() if graph.info[u].module != graph.info[v].module})
     assert sorted(each["text"] for each in texts) == sorted("×".join(map(str, graph.info[u].shape)) for u in last)
+
+
+@node
+@pytest.mark.parametrize("deep", [0, 3])
+def test_the_opened_experts_of_a_mixture_lie_in_one_column_and_in_the_width_of_the_window(deep):
+    outside = ".".join(["layer"] * deep)
+    graph = mixture(8)
+    if deep:
+        paths = [f"{outside}.{one.module}".rstrip(".") for one in graph.info]
+        graph = dataclasses.replace(
+            graph, info=tuple(dataclasses.replace(one, module=p) for one, p in zip(graph.info, paths, strict=True))
+        )
+    tree = module_tree(graph)
+    experts = [len(graph) + m for m, path in enumerate(tree.paths) if path.split(".")[-1] in map(str, range(8))]
+    assert len(experts) == 8
+    scene = scenes_of(graph, [[m for m in range(len(tree)) if len(graph) + m not in experts]])[0]
+    places = [scene["items"].index(item) for item in experts]
+    assert len({scene["x"][b] for b in places}) == 1
+    assert [scene["y"][b] for b in places] == sorted(scene["y"][b] for b in places)
+    assert 0.88 * scene["width"] <= 1060
+
+
+@node
+def test_the_minimap_moves_to_a_corner_where_it_covers_no_box():
+    corner = "m.freeCorner(v.scene, {scale: 1, x: 0, y: 0}, {width: 800, height: 400}, v.now)"
+    at = {name: [size] for name, size in {"w": 40, "h": 20, "x": 700, "y": 360}.items()}
+    assert run("graph/minimap.js", corner, scene={"items": [0], **at}, now=0) == 1
+    assert run("graph/minimap.js", corner, scene={"items": [0], **at}, now=3) == 3
+    assert run("graph/minimap.js", corner, scene={"items": [0], **at | {"x": [300]}}, now=0) == 0

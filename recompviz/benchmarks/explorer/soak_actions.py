@@ -218,7 +218,7 @@ class Soak(Session):
         if self.random.random() < 0.5:
             self._click(
                 self.random.choice(
-                    ("[aria-label='Zoom in']", "[aria-label='Zoom out']", "[aria-label='Fit the whole graph']")
+                    ("[aria-label='Zoom in']", "[aria-label='Zoom out']", "[aria-label='Fit the graph']")
                 ),
                 view,
             )

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 MOST_DUMMIES = 5_000  # per box; the first picture waits for all boxes
 # the wanted number of items in a rank divided by the number of ranks; closed boxes are wider than high
 BOX_SHAPE = 1.2
-LEAST_LIMIT = 6  # a rank with fewer items is never split
+LEAST_LIMIT = 8  # a rank with fewer items is never split
 IN, OUT = -1, -2  # the ports as ends of a line
 
 

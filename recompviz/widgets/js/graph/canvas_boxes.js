@@ -5,10 +5,10 @@ import { svg } from "../shared/elements.js";
 import { FLAG } from "./overlay.js";
 import { SHAPE_FONT } from "./edge_shapes.js";
 import { HUES, LEVELS } from "./colouring.js";
+import { LEGIBLE } from "./graph_window.js";
 
-// scales below which boxes have no border and no hatch, and no text
+// the scale below which boxes have no border and no hatch
 const BORDERS = 0.25;
-const TEXTS = 0.5;
 const MARKED = FLAG.boundary | FLAG.picked | FLAG.step | FLAG.alive | FLAG.onlyFirst | FLAG.onlySecond | FLAG.segment | FLAG.hit | FLAG.pinKeep | FLAG.pinRecompute | FLAG.cached;
 const COLOUR_NAMES = ["keep", "keep-line", "on-keep", "recompute", "recompute-ground", "recompute-hatch", "on-recompute", "edge", "text", "muted", "accent", "good", "second", "surface", "on-hue", "band-0", "band-1"];
 
@@ -136,15 +136,15 @@ export function makeCanvasBoxes(canvas, layer, graph) {
     }
     pen.globalAlpha = 1;
     for (const b of seen) if (flags[b] & MARKED) drawMarks(b);
-    if (camera.scale >= TEXTS && scene.shapes) {
+    if (camera.scale >= LEGIBLE && scene.shapes) {
       pen.textAlign = "left";
       pen.font = SHAPE_FONT;
       pen.fillStyle = colours.muted;
       for (const { x, y, text } of scene.shapes) if (x + 130 >= left && x <= right && y + 12 >= top && y <= bottom) pen.fillText(text, x, y);
     }
-    if (camera.scale >= TEXTS) {
+    if (camera.scale >= LEGIBLE) {
       pen.textAlign = "center";
-      pen.font = "560 11px system-ui, sans-serif";
+      pen.font = "560 12.5px system-ui, sans-serif";
       for (const b of seen) {
         const style = styles[b];
         if (!style) continue;

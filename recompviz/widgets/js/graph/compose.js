@@ -31,7 +31,7 @@ export function compose(tree, open, mode, sizeOf, { view = VIEW, breaks = new Ma
   for (let i = 0; i < tree.lines.length / 3; i++) linesOf[tree.lines[3 * i]].push(i);
   const skipsOf = Array.from({ length: tree.boxes }, () => []);
   for (const i of tree.skips ?? []) skipsOf[tree.lines[3 * i]].push(i);
-  const whole = placeBox(0, { tree, open, mode, size, linesOf, skipsOf, view, breaks, room });
+  const whole = placeBox(0, { tree, open, mode, size, linesOf, skipsOf, view, breaks, room }, view.width);
   const scene = { mode, engine: "modules", items: [], x: [], y: [], w: [], h: [], frames: [], points: [], offsets: [0], lineEdges: [], lineFrom: [] };
   const put = (along, across) => (down ? [across, along] : [along, across]);
   const walk = (box, along, across) => {
@@ -61,8 +61,10 @@ export function compose(tree, open, mode, sizeOf, { view = VIEW, breaks = new Ma
   return scene;
 }
 
-function placeBox(m, given) {
-  const { tree, open, mode, size, linesOf, skipsOf, view, room } = given;
+/** The coordinates within a box; `width` is that of the window less the margins of the frames around the box. */
+function placeBox(m, given, width) {
+  const { tree, open, mode, size, linesOf, skipsOf, room } = given;
+  const view = { width, height: given.view.height };
   const down = mode === "down";
   const inset = m === 0 ? { along: BOX_PAD, across: BOX_PAD } : down ? { along: BOX_PAD + FRAME_HEAD, across: BOX_PAD } : { along: BOX_PAD, across: BOX_PAD + FRAME_HEAD };
   const things = new Map(); // item (−1 and −2 for the ports) → its element
@@ -74,7 +76,7 @@ function placeBox(m, given) {
   };
   for (const item of tree.children[m]) {
     const box = item - tree.count;
-    const inner = box >= 0 && open.has(box) ? placeBox(box, given) : null;
+    const inner = box >= 0 && open.has(box) ? placeBox(box, given, width - 2 * (BOX_PAD + SIDE)) : null;
     const [length, breadth] = inner ? [inner.length, inner.breadth] : size(item);
     const port = inner ? [inner.portIn, inner.portOut] : [breadth / 2, breadth / 2];
     add(item, tree.rank[item], tree.across[item], { item, inner, length, breadth, into: port[0], out: port[1], box: box >= 0 });

@@ -1,7 +1,7 @@
 // The shapes of the values, written on the lines that carry them: once for each box, on the first line that leaves it.
 
-const SHAPE_SIZE = 11; // px
-const SHAPE_CHARACTER = 6.3; // px, the mean width
+const SHAPE_SIZE = 12.5; // px
+const SHAPE_CHARACTER = 7; // px, the mean width
 const SHAPE_PAD = 10;
 const SHAPE_MOST = 20; // characters
 

@@ -43,7 +43,7 @@ export function makeGraphBar(parent, graph, hasModules, actions) {
   html("span", "rv-small-gap", bar);
   button("+", "Zoom in", () => actions.zoom(1.4));
   button("−", "Zoom out", () => actions.zoom(1 / 1.4));
-  button("Fit", "Fit the whole graph", actions.fit);
+  button("Fit", "Fit the graph", actions.fit).title = "Fit the graph, where names are legible; again: all of it";
   return {
     note,
     focusSearch: search.focus,

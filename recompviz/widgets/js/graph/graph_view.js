@@ -11,7 +11,7 @@ import { makeSvgBoxes } from "./svg_boxes.js";
 import { makeCanvasBoxes } from "./canvas_boxes.js";
 import { makeGraphBar, drawLegend } from "./graph_bar.js";
 import { makeGraphLayers } from "./graph_layers.js";
-import { makeGraphWindow } from "./graph_window.js";
+import { makeGraphWindow, LEGIBLE } from "./graph_window.js";
 import { makeGraphPainter } from "./graph_painter.js";
 import { makeGraphPointer } from "./graph_pointer.js";
 import { makeGraphKeys, graphTitle } from "./graph_keys.js";
@@ -21,9 +21,10 @@ import { shapeTexts, roomOf } from "./edge_shapes.js";
 
 // above this many boxes, boxes and lines are drawn on a canvas, because as many elements take longer than a frame
 const LARGE = 400;
-// the least scale at which shapes are legible
-const LEGIBLE = 0.95;
+// below this scale boxes have neither borders nor hatching
+const PLAIN = 0.25;
 const HINT = "click: select, open · drag: pan · arrows: walk · /: search";
+const HINT_FAR = "too small for names: zoom in (+, or click and turn the wheel)";
 
 // parent element → what its view showed, so that a view that is drawn again there continues with it
 const lastViews = new WeakMap();
@@ -53,7 +54,7 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
     mode: setMode,
     shapes: setShapes,
     zoom: (factor) => win.zoomMiddle(factor),
-    fit: () => win.refit(),
+    fit: refit,
   });
   const frame = html("div", "rv-graph", html("div", "rv-graph-row", parent));
   const canvas = html("canvas", "rv-graph-canvas", frame);
@@ -105,9 +106,20 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
   const theme = new MutationObserver(() => picture.large && canvasBoxes.recolour());
   for (const where of [document.body, document.documentElement]) theme.observe(where, { attributes: true, attributeFilter: ["data-jp-theme-light", "class"] });
 
-  function cameraChanged(camera, view, far) {
+  function cameraChanged(camera, view) {
+    const far = camera.scale < LEGIBLE;
     layers.world.setAttribute("transform", `translate(${camera.x.toFixed(2)} ${camera.y.toFixed(2)}) scale(${camera.scale.toFixed(4)})`);
-    root.classList.toggle("rv-far", far);
+    if (root.classList.toggle("rv-far", far) !== hint.classList.contains("rv-hint-far")) {
+      hint.classList.toggle("rv-hint-far", far);
+      hint.title = far ? HINT_FAR : HINT;
+      setText(hint, hint.title);
+    }
+    root.classList.toggle("rv-plain", camera.scale < PLAIN);
+    const scale = Math.min(1, camera.scale).toFixed(3);
+    if (root.style.getPropertyValue("--rv-scale") !== scale) {
+      root.style.setProperty("--rv-scale", scale); // letters do not become smaller with the boxes
+      if (!picture.large) svgBoxes.fitNames(camera.scale);
+    }
     minimap.setCamera(camera, view);
     if (!picture.large) return;
     canvasBoxes.setCamera(camera, view);
@@ -160,7 +172,16 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
     breaks = new Map();
     bar.shapes(on);
     show(true);
-    win.refit(on ? LEGIBLE : 0);
+    win.refit();
+  }
+
+  /** Fit the scene again, with new lines. */
+  function refit() {
+    if (open && mode === "wrapped" && breaks.size && win.moved) {
+      breaks = new Map();
+      show(true);
+    }
+    win.fit();
   }
 
   function openness() {
@@ -189,7 +210,12 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
     const opened = open ?? (shapes ? new Set(tree.names.keys()) : null); // the layout from Python has no room for shapes
     const sizes = (item) => itemSize(tree, item, item >= graph.count ? boxName(tree, item - graph.count) : "");
     const room = shapes ? (item) => (opened.has(item - graph.count) ? 0 : roomOf(item, graph, tree)) : undefined;
-    const scene = opened ? compose(tree, opened, mode, sizes, { view: win.shape(), breaks, room }) : flatScene(flat, graph);
+    const composed = () => (opened ? compose(tree, opened, mode, sizes, { view: win.shape(), breaks, room }) : flatScene(flat, graph));
+    let scene = composed();
+    if (opened && mode === "wrapped" && breaks.size && !win.moved && win.tooWide(scene)) {
+      breaks = new Map(); // lines chosen before are too long now
+      scene = composed();
+    }
     if (shapes) scene.shapes = shapeTexts(scene, graph);
     const large = scene.items.length > LARGE;
     picture.drawing = true;
@@ -199,6 +225,7 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
     Object.assign(picture, { scene, of: boxesOfNodes(scene, tree, graph.count), large, renderer: large ? canvasBoxes : svgBoxes, drawing: false });
     frame.classList.toggle("rv-large", large);
     picture.renderer.draw(scene, scene.items.map(textOf));
+    if (!large) svgBoxes.fitNames(win.camera.scale);
     frame.dataset.engine = scene.engine;
     frame.dataset.shown = openness();
     root.setAttribute("aria-label", graphTitle(graph.count, open ? scene.items.length : null));

@@ -2,15 +2,14 @@
 
 import { fit, zoomAt, pan, centreOn, panInto } from "./camera.js";
 
-// below this scale labels are too small to read and are not drawn
-const READABLE = 0.5;
-// a scene is shown whole after a module was opened if its scale is at least this
-const LEAST_OPENED = 0.7;
-// a scene whose fit is smaller than this is shown from its start, at a readable scale
+// at this scale labels are 11 px high; at a smaller one they are not drawn
+export const LEGIBLE = 0.88;
+// a scene in one line whose fit is smaller than this is shown from its start, at a readable scale
 const THREAD = 0.3;
-// the pane is as tall as the fitted scene, within these bounds
+// the pane is as tall as the fitted scene, within these bounds; it is taller only for a scene that is then legible
 const LEAST_HEIGHT = 160;
 const MOST_HEIGHT = 420;
+const MOST_LEGIBLE_HEIGHT = 560;
 const FIT_PAD = 14;
 const MOST_FIT = 1.25;
 
@@ -18,47 +17,61 @@ const MOST_FIT = 1.25;
  * The window.
  * @param frame the element that shows the scene
  * @param picture { scene }, the current scene
- * @param changed(camera, view, far) is called after each change of the camera
+ * @param changed(camera, view) is called after each change of the camera
  */
 export function makeGraphWindow(frame, picture, changed) {
   let camera = { scale: 1, x: 0, y: 0 };
   let moved = false; // by the user; otherwise a change of the size fits the scene again
+  let startOnly = false; // whether the last fit showed only the start of the scene
 
   const view = () => ({ width: frame.clientWidth || 960, height: frame.clientHeight || 400 });
 
   function setCamera(next, byHand) {
     camera = next;
     moved = moved || byHand;
-    changed(camera, view(), camera.scale < READABLE);
+    changed(camera, view());
   }
+
+  /** The scale at which a scene is as wide as the window. */
+  const widthScale = (scene) => Math.min((view().width - 2 * FIT_PAD) / scene.width, MOST_FIT);
 
   /** Make the pane as tall as the scene needs at the width of the pane. */
   function fitHeight() {
     const { scene } = picture;
-    const scale = Math.min((view().width - 2 * FIT_PAD) / scene.width, MOST_FIT);
+    const scale = widthScale(scene);
     const needed = scene.height * (scale < THREAD && scene.mode === "right" ? 0.9 : scale) + 2 * FIT_PAD;
-    frame.style.minHeight = `${Math.round(Math.min(MOST_HEIGHT, Math.max(LEAST_HEIGHT, needed)))}px`;
+    const most = scale >= LEGIBLE ? MOST_LEGIBLE_HEIGHT : MOST_HEIGHT;
+    frame.style.minHeight = `${Math.round(Math.min(most, Math.max(LEAST_HEIGHT, needed)))}px`;
   }
 
-  /** Show the whole scene; if its scale is then smaller than `least`, its start at that scale. */
-  function refit(least = 0) {
+  /**
+   * Show the scene: all of it if it is then legible, else its start at a legible scale if it then fits the window across,
+   * else all of it without labels. `whole` asks for all of it. The minimap shows the rest.
+   */
+  function refit(whole = false) {
     const { scene } = picture;
     fitHeight();
     const { width, height } = view();
-    const whole = fit(scene, view(), FIT_PAD, MOST_FIT);
+    const all = fit(scene, view(), FIT_PAD, MOST_FIT);
+    const right = scene.mode === "right";
+    const across = Math.min(1, right ? (height - 2 * FIT_PAD) / scene.height : widthScale(scene));
+    const start = (scale) => (right ? { scale, x: 20, y: (height - scale * scene.height) / 2 } : { scale, x: (width - scale * scene.width) / 2, y: FIT_PAD });
     moved = false;
-    if (whole.scale < least) return setCamera({ scale: least, x: FIT_PAD, y: FIT_PAD }, true);
-    // one long line would be too thin: show its start at a readable scale; the minimap shows the rest
-    if (whole.scale < THREAD && scene.mode === "right") setCamera({ scale: 0.9, x: 20, y: height / 2 - 0.45 * scene.height }, false);
-    else if (whole.scale < THREAD && scene.mode === "down") setCamera({ scale: 0.9, x: width / 2 - 0.45 * scene.width, y: 20 }, false);
-    else setCamera(whole, false);
-    return undefined;
+    startOnly = !whole && all.scale < LEGIBLE && across >= LEGIBLE;
+    if (startOnly) setCamera(start(across), false);
+    // one long line would be too thin
+    else if (!whole && all.scale < THREAD && scene.mode !== "wrapped") setCamera(start(0.9), false);
+    else setCamera(all, false);
   }
 
   return {
     setCamera,
     refit,
+    /** Fit the scene; if its start is shown already, show all of it. */
+    fit: () => refit(startOnly && !moved),
     fitHeight,
+    /** Whether a scene is wider than the window at a legible scale. */
+    tooWide: (scene) => widthScale(scene) < LEGIBLE,
     /** Call after another element took a part of the width: fit the scene again, or, if the user moved it, shift the camera by the least distance that shows a box. */
     settle(b) {
       if (!moved) return refit();
@@ -86,17 +99,24 @@ export function makeGraphWindow(frame, picture, changed) {
     },
     /**
      * Shift the camera so that a point of the world lies at a point of the screen. Unless the user moved the camera, and
-     * if the whole scene is legible, show all of it (`whole`); the point then keeps its place as nearly as possible.
+     * if it is then legible, show the whole scene, or all of its width (`whole`); the point then keeps its place as nearly
+     * as possible.
      */
     hold([x, y], [sx, sy], whole) {
-      const all = fit(picture.scene, view(), FIT_PAD, MOST_FIT);
-      const fits = whole && !moved && all.scale >= LEAST_OPENED;
-      const { scale } = fits ? all : camera;
+      const { scene } = picture;
+      const all = fit(scene, view(), FIT_PAD, MOST_FIT).scale;
+      const fitted = all >= LEGIBLE ? all : Math.min(1, widthScale(scene));
+      const fits = whole && !moved && fitted >= LEGIBLE;
+      const scale = fits ? fitted : camera.scale;
       const next = { scale, x: sx - scale * x, y: sy - scale * y };
       if (!fits) return setCamera(next, true);
-      const within = (shift, size, length) => Math.max(FIT_PAD, Math.min(shift, length - FIT_PAD - scale * size));
+      const within = (shift, size, length) => {
+        const ends = [FIT_PAD, length - FIT_PAD - scale * size].sort((a, b) => a - b);
+        return Math.max(ends[0], Math.min(shift, ends[1]));
+      };
       const { width, height } = view();
-      return setCamera({ scale, x: within(next.x, picture.scene.width, width), y: within(next.y, picture.scene.height, height) }, false);
+      startOnly = all < LEGIBLE;
+      return setCamera({ scale, x: within(next.x, scene.width, width), y: within(next.y, scene.height, height) }, false);
     },
     /** The size of the window that a scene should fill. */
     shape: () => ({ width: view().width - 2 * FIT_PAD, height: MOST_HEIGHT - 90 }),

@@ -4,10 +4,27 @@ import { html, svg, listeners } from "../shared/elements.js";
 
 const MAP_WIDTH = 150;
 const MAP_HEIGHT = 64;
+const MAP_EDGE = 12; // px from the edges of the pane
+// where the minimap may lie: [class, at the right, at the bottom]
+const CORNERS = [["", true, true], ["rv-left", false, true], ["rv-up", true, false], ["rv-left rv-up", false, false]];
 
 /** The part of the world that the window shows. */
 export function visibleWorld(camera, view) {
   return { x: -camera.x / camera.scale, y: -camera.y / camera.scale, width: view.width / camera.scale, height: view.height / camera.scale };
+}
+
+/** The first corner of CORNERS in which the minimap covers the fewest boxes; `now`, if no other is better. */
+export function freeCorner(scene, camera, view, now) {
+  const covered = CORNERS.map(([, right, low]) => {
+    const left = right ? view.width - MAP_EDGE - MAP_WIDTH : MAP_EDGE;
+    const top = low ? view.height - MAP_EDGE - MAP_HEIGHT : MAP_EDGE;
+    const beside = (at, size, shift, from, length) => Math.abs(camera.scale * at + shift - from - length / 2) >= (camera.scale * size + length) / 2;
+    let count = 0;
+    for (let b = 0; b < scene.items.length; b++) if (!beside(scene.x[b], scene.w[b], camera.x, left, MAP_WIDTH) && !beside(scene.y[b], scene.h[b], camera.y, top, MAP_HEIGHT)) count += 1;
+    return count;
+  });
+  const least = Math.min(...covered);
+  return covered[now] === least ? now : covered.indexOf(least);
 }
 
 /** The minimap; `go(x, y)` is called with a point of the world when it is clicked or dragged. */
@@ -21,6 +38,7 @@ export function makeMinimap(parent, go) {
   let kept = null;
   let nodes = []; // the nodes of each box
   let scale = { x: 1, y: 1 };
+  let corner = 0;
 
   function setLayout(next, nodesOf) {
     layout = next;
@@ -60,6 +78,9 @@ export function makeMinimap(parent, go) {
     const before = box.classList.contains("rv-there");
     box.classList.toggle("rv-there", !all);
     if (!all && !before && kept) paint(kept);
+    if (all) return;
+    corner = freeCorner(layout, camera, view, corner);
+    box.className = `rv-minimap rv-there ${CORNERS[corner][0]}`;
     window_.setAttribute("x", seen.x * scale.x);
     window_.setAttribute("y", seen.y * scale.y);
     window_.setAttribute("width", Math.max(2, seen.width * scale.x));

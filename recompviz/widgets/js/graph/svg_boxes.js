@@ -2,19 +2,23 @@
 
 import { svg } from "../shared/elements.js";
 import { flagClasses, cornerSigns } from "./overlay.js";
+import { LEGIBLE } from "./graph_window.js";
 
-const LABEL = 12.5;
-const LEAST_LABEL = 11;
+const LABEL = 12.5; // px
+const NARROWEST = 0.85; // of the natural width of a label
+const LEAST_NAME = 11; // px on the screen
+const LEAST_NAME_SCALE = 0.4; // the box is lower than its name at a smaller scale
 let ruler = null;
 
-/** The label that fits a width and its font size, from LEAST_LABEL to LABEL: [text, size]. `measure(text)` is the width at LABEL. */
+/** The label that fits a width, and the width to which it is narrowed, or 0: [text, narrowed]. `measure(text)` is its natural width. */
 export function fittedLabel(text, width, measure) {
-  const size = Math.min(LABEL, (LABEL * width) / Math.max(1, measure(text)));
-  if (size >= LEAST_LABEL) return [text, size];
-  const most = (width * LABEL) / LEAST_LABEL;
+  const natural = measure(text);
+  if (natural <= width) return [text, 0];
+  if (NARROWEST * natural <= width) return [text, width];
+  const shortened = (length) => `${text.slice(0, length)}…`;
   let length = text.length - 1;
-  while (length > 1 && measure(`${text.slice(0, length)}…`) > most) length--;
-  return [`${text.slice(0, length)}…`, LEAST_LABEL];
+  while (length > 1 && NARROWEST * measure(shortened(length)) > width) length--;
+  return [shortened(length), Math.min(width, measure(shortened(length)))];
 }
 
 function widthOf(text) {
@@ -27,9 +31,11 @@ function widthOf(text) {
 export function makeSvgBoxes(layer, graph, light) {
   let scene = null;
   let groups = [];
+  let names = []; // of each closed module: { text, title, width } at LABEL
   return {
     draw(next, texts) {
       scene = next;
+      names = [];
       layer.replaceChildren();
       groups = scene.items.map((item, b) => {
         const module = item >= graph.count;
@@ -42,7 +48,9 @@ export function makeSvgBoxes(layer, graph, light) {
           group.setAttribute("aria-expanded", "false");
           svg("rect", { class: "rv-share-ground", x: -w / 2 + 6, y: h / 2 - 8, width: w - 12, height: 4.5, rx: 2 }, group);
           svg("rect", { class: "rv-share", x: -w / 2 + 6, y: h / 2 - 8, width: 0, height: 4.5, rx: 2 }, group);
-          svg("text", { class: "rv-box-name", x: -w / 2 + 7, y: -h / 2 + 13 }, group).textContent = texts[b].name;
+          const title = svg("text", { class: "rv-box-name", x: -w / 2 + 7, y: -h / 2 + 13 }, group);
+          title.textContent = texts[b].name;
+          names.push({ title, w, width: widthOf(`${texts[b].name}${texts[b].times ?? ""}`) + (texts[b].times ? 8 : 0) });
           if (texts[b].times) {
             svg("text", { class: "rv-box-times", x: w / 2 - 7, y: -h / 2 + 13 }, group).textContent = texts[b].times;
             svg("path", { class: "rv-stack", d: [3, 6].map((d) => `M${-w / 2 + d + 2} ${h / 2 + d}H${w / 2 + d - 3}q3 0 3 -3V${-h / 2 + d + 2}`).join("") }, group);
@@ -50,12 +58,19 @@ export function makeSvgBoxes(layer, graph, light) {
           svg("text", { class: "rv-box-fact", x: -w / 2 + 7, y: -h / 2 + 25.5 }, group);
         } else {
           group.dataset.v = item;
-          const [label, size] = fittedLabel(texts[b].name, w - 3, widthOf);
-          svg("text", { y: 4.2, style: `font-size: ${size.toFixed(1)}px` }, group).textContent = label;
+          const [label, narrowed] = fittedLabel(texts[b].name, w - 3, widthOf);
+          svg("text", { y: 4.2, ...(narrowed && { textLength: narrowed.toFixed(1), lengthAdjust: "spacingAndGlyphs" }) }, group).textContent = label;
         }
         group.setAttribute("class", module ? "rv-node rv-module" : "rv-node");
         return group;
       });
+    },
+    /** Hide the names of closed modules that have no room at this scale, where letters do not become smaller. */
+    fitNames(scale) {
+      for (const { title, w, width } of names) {
+        const fits = scale >= LEAST_NAME_SCALE && (w - 14) * scale >= (width * LEAST_NAME) / LABEL;
+        title.classList.toggle("rv-nameless", !fits && scale < LEGIBLE);
+      }
     },
     /** Paint one box: its class, and for a closed module its share and its second line. */
     setStyle(b, style) {
