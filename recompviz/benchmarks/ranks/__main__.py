@@ -7,9 +7,7 @@
 steps, and *most* the largest. *most* is larger if the profiler missed a free by one of gloo's threads. *tracker* is
 PyTorch's ``FSDPMemTracker``, which counts in a real step; it does not know plans. A plan of 20 % is for a budget at
 20 % of the way from the least total to the total without recomputation. *equal*: whether losses, gradients and
-parameters of ten steps are bitwise those of the run without a plan. After the first step, DDP orders its buckets as the
-gradients have arrived. With more than two ranks, the sums are then rounded in another order, and of the rows of DDP
-only "ddp, first buckets", which keeps the first order, is equal.
+parameters of ten steps are bitwise those of the run without a plan.
 """
 
 from __future__ import annotations
@@ -34,7 +32,7 @@ def rows_of(model: str, world: int) -> list[dict[str, Any]]:
     if model == "gpt2":  # Llama's tables of rotations would stay in single precision
         fsdp.append("fsdp2, bfloat16")
     rows: list[dict[str, Any]] = []
-    for strategy in [*fsdp, "ddp", "ddp, bucket views", *(["ddp, first buckets"] if world > 2 else [])]:
+    for strategy in [*fsdp, "ddp", "ddp, bucket views"]:
         rows.append({"model": model, "strategy": strategy, "tracker": True})
         rows.append({"model": model, "strategy": strategy, "share": SHARE, "steps": STEPS})
     return rows

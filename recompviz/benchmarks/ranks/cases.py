@@ -15,7 +15,6 @@ from recompviz.networks._losses import classification, next_token
 STRATEGIES: dict[str, Callable[[int], tuple[int, int]]] = {
     "ddp": lambda world: (1, world),
     "ddp, bucket views": lambda world: (1, world),
-    "ddp, first buckets": lambda world: (1, world),
     "fsdp2": lambda world: (world, 1),
     "fsdp2, no resharding": lambda world: (world, 1),
     "fsdp2, last half gathered": lambda world: (world, 1),

@@ -181,11 +181,7 @@ class Rank:
 def wrapped(model: Any, units: str, strategy: str) -> Any:
     """Return a model wrapped as a strategy says."""
     if strategy.startswith("ddp"):
-        # DDP orders its buckets anew after the first step, as gradients arrived, unless it looks for unused parameters
-        first = "first buckets" in strategy
-        return torch.nn.parallel.DistributedDataParallel(
-            model, gradient_as_bucket_view="views" in strategy, find_unused_parameters=first
-        )
+        return torch.nn.parallel.DistributedDataParallel(model, gradient_as_bucket_view="views" in strategy)
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 

@@ -36,6 +36,7 @@ from recompviz.pytorch.internals.export import (
     quiet_capture,
 )
 from recompviz.pytorch.internals.fake_tensors import FakeTensor
+from recompviz.pytorch.internals.gradient_order import GradientOrder, replicated
 from recompviz.pytorch.internals.memory_window import compiled_call
 from recompviz.pytorch.internals.operators import operators_kept_whole
 from recompviz.pytorch.internals.tensors import has_lazy_parameters
@@ -95,6 +96,7 @@ def compile_joint(
     def split(
         joint: GraphModule, _inputs: Sequence[Any], *, num_fwd_outputs: int, **_options: Any
     ) -> tuple[GraphModule, GraphModule]:
+        orders.append(GradientOrder(joint, num_fwd_outputs))
         checked, unchecked = partition(joint, num_fwd_outputs)
         gradients = next(iter(reversed(joint.graph.nodes))).args[0][num_fwd_outputs:]
         no_gradient.extend(i for i, gradient in enumerate(gradients) if gradient is None)
@@ -102,9 +104,11 @@ def compile_joint(
 
     def compile_forward(_graph: GraphModule, _inputs: Sequence[Any]) -> Any:
         no_gradient[:] = _used_only_inside(no_gradient, len(inputs))
+        orders[-1].keep(_used_only_inside(range(len(inputs)), len(inputs)))
         return _boxed(forward())
 
-    no_gradient: list[int] = []
+    no_gradient: list[int] = []  # positions of inputs
+    orders: list[GradientOrder] = []  # one if the graph has a backward pass
     settings: dict[str, Any] = {"donated_buffer": False, "functionalize_rng_ops": False}
     if hasattr(functorch_config, "backward_pass_autocast"):
         settings["backward_pass_autocast"] = "off"  # as for a loss.backward() outside the autocast block
@@ -120,7 +124,7 @@ def compile_joint(
         operators_kept_whole(),
         module_methods_put_back(),
     ):
-        return _AsEager(compiler(graph, inputs), tuple(no_gradient))
+        return _AsEager(compiler(graph, inputs), tuple(no_gradient), *orders[-1:])
 
 
 def _used_only_inside(positions: Sequence[int], count: int) -> list[int]:
@@ -148,7 +152,7 @@ class _AsEager:
     """Calls a compiled graph so that autograd behaves as in eager PyTorch.
 
     An input that gets no gradient in the graph is detached if it has hooks. AOTAutograd would call the hooks with None,
-    and eager PyTorch does not call them.
+    and eager PyTorch does not call them. Inside DistributedDataParallel, gradients arrive in eager's order.
 
     The autograd function of AOTAutograd is changed in three ways. A second derivative raises :class:`DoubleBackward`,
     whose message says what to do; AOTAutograd's own error does not. Gradients of outputs keep their strides.
@@ -156,14 +160,18 @@ class _AsEager:
     autograd function can only be reached from an output.
     """
 
-    def __init__(self, compiled: Callable[..., Any], no_gradient: tuple[int, ...] = ()) -> None:
-        self.compiled = compiled
+    def __init__(
+        self, compiled: Callable[..., Any], no_gradient: tuple[int, ...] = (), order: GradientOrder | None = None
+    ) -> None:
+        self.compiled, self.order = compiled, order
         self.no_gradient = no_gradient  # positions of inputs
         self.seen = False
 
     def __call__(self, *arguments: Any) -> Any:
         if self.no_gradient:
             arguments = self._without_unused_hooks(arguments)
+        if replicated() and self.order is not None:
+            arguments = self.order.applied(arguments)
         with compiled_call():
             outputs = self.compiled(*arguments)
         if not self.seen:

@@ -24,6 +24,7 @@ from recompviz.core.base.errors import RecompvizError
 from recompviz.core.steps.schedule import Schedule, make_schedule
 from recompviz.pytorch.internals.autograd import autocast_off, below_autograd
 from recompviz.pytorch.internals.devices.runtimes import device_of
+from recompviz.pytorch.internals.gradient_order import parameters_of_aliases, replicated
 from recompviz.pytorch.internals.tensors import storage_key
 from recompviz.pytorch.internals.undone import undone
 from recompviz.pytorch.running.live_outputs import note_outputs
@@ -312,7 +313,7 @@ class Region:
         list
             The outputs, the saved tensors (slots) and the dynamic sizes.
         """
-        given = list(arguments)
+        given = parameters_of_aliases(arguments, self.parameter_positions) if replicated() else list(arguments)
         arguments.clear()
         run = Run(self, given)
         run.mask = self.chooser.choose(run)
