@@ -212,3 +212,24 @@ def test_the_minimap_moves_to_a_corner_where_it_covers_no_box():
     assert run("graph/minimap.js", corner, scene={"items": [0], **at}, now=0) == 1
     assert run("graph/minimap.js", corner, scene={"items": [0], **at}, now=3) == 3
     assert run("graph/minimap.js", corner, scene={"items": [0], **at | {"x": [300]}}, now=0) == 0
+
+
+@node
+def test_lines_with_shapes_are_legible_in_the_window_and_no_shape_is_cut_off():
+    graph, _ = u_net()
+    scene = run(
+        "graph/compose.js",
+        """(await (async () => {
+          const { makeModuleTree } = await import(DIR + "/graph/module_tree.js");
+          const tree = makeModuleTree(v.g, v.m);
+          const open = new Set(tree.names.keys());
+          const room = (item) => (open.has(item - v.g.count) ? 0 : 90);
+          const view = { width: 950, height: 330, least: 0.88 };
+          return m.compose(tree, open, "wrapped", () => [38, 22], { view, room });
+        })())""".replace("DIR", json.dumps(JS.as_uri())),
+        **plain(graph),
+    )
+    assert 0.88 * scene["width"] <= 1060
+    values = set(scene["items"])  # a line from a frame has no shape
+    begins = [scene["points"][2 * p] for p, v in zip(scene["offsets"], scene["lineFrom"], strict=False) if v in values]
+    assert max(begins) + 90 <= scene["width"]

@@ -95,6 +95,17 @@ def test_a_deep_network_is_wrapped_and_a_shallow_one_is_not():
     assert default_mode(dense(8)) == "right"
 
 
+@pytest.mark.parametrize("blocks", [(3, 4, 6, 3), (3, 8, 12, 3)])
+def test_labels_of_a_deep_network_are_legible_in_the_width_of_a_notebook_and_a_huge_one_fills_the_window(blocks):
+    narrow = 820  # px, beside a file browser
+    drawn = lay_out(residual_step(blocks)[0], "wrapped")
+    assert 0.8 * narrow / 0.88 < drawn.width <= narrow / 0.88
+    huge = lay_out(residual_step((8, 12, 13, 9))[0], "wrapped")
+    width, height = layout.VIEW
+    assert min(width / huge.width, height / huge.height) < 0.88
+    assert 0.4 < (huge.width / huge.height) / (width / height) < 2.5
+
+
 def test_the_crossing_of_two_edges_is_undone():
     arrangement = arrange([0, 0, 1, 1], [(0, 3), (1, 2)])
     a = arrangement.across

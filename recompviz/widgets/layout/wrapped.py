@@ -2,8 +2,9 @@
 
 A real network has hundreds of ranks with a few nodes each, so one line would be too thin to read. The ranks are
 therefore broken into lines, at places that few edges cross. The number of lines is chosen so that the graph fills the
-window. Each line has a layered layout. An edge to a later line runs through the gaps between the lines. An edge that
-skips lines also runs along the left margin.
+window. If labels are then not legible, the lines are as long as they can be in a narrow window, and the picture is
+higher than the window, unless it is much higher. Each line has a layered layout. An edge to a later line runs through
+the gaps between the lines. An edge that skips lines also runs along the left margin.
 
 A graph with nested skip connections (:mod:`recompviz.widgets.layout.nested_skips`) is drawn as a U if it then fills the
 window about as well. In a U, two lines share a row: a part of the way down, and the part of the way up that the skip
@@ -36,6 +37,12 @@ ROWS_SHARE = 0.7  # the same for a U with more rows than the largest U
 U_GAP, U_INDENT = 2.0, 0.7
 MOST_SCALE = 1.25  # a page does not draw a picture larger
 LANE = 6.0  # between skip connections above a row
+# at a smaller scale labels are not legible
+LEGIBLE = 0.88
+# a narrow window, of a notebook beside a file browser; a picture of this width divided by LEGIBLE is legible there
+NARROW = 820.0
+# a legible picture may be this many times as high as the window
+MOST_HEIGHTS = 4.0
 
 
 @dataclass(frozen=True)
@@ -122,11 +129,14 @@ def wrap(
         width, height = _extent(lines, node)
         return min(view[0] / width, view[1] / height, MOST_SCALE), lines
 
+    def broken(columns: int) -> tuple[Part, ...]:
+        starts = _breaks(rank, edges, count, columns)
+        stops = [*starts[1:], count]
+        return tuple(Part(a, b - 1, i) for i, (a, b) in enumerate(zip(starts, stops, strict=True)))
+
     # heights depend on where the lines break, so several widths are tried; the one that fills the window best is used
     for stretch in STRETCHES if len(graph) <= TRY_OUT else STRETCHES[:2]:
-        starts = _breaks(rank, edges, count, max(8, round(guess * stretch)))
-        stops = [*starts[1:], count]
-        parts = tuple(Part(a, b - 1, i) for i, (a, b) in enumerate(zip(starts, stops, strict=True)))
+        parts = broken(max(8, round(guess * stretch)))
         if parts not in tried:
             tried.add(parts)
             best = max(best, laid(list(parts)), key=lambda one: one[0])
@@ -137,6 +147,12 @@ def wrap(
     most = next((u for u in reversed(us) if u[0] >= ROWS_SHARE * largest), None)
     if most and most[0] >= U_SHARE * best[0]:
         best = most
+    elif best[0] < LEGIBLE:
+        columns = int((NARROW / LEGIBLE - 2 * MARGIN - node[0]) / PITCH) + 1
+        if count / columns * (node[1] + GAP) <= MOST_HEIGHTS * view[1]:
+            lines = _set_lines(rank, edges, broken(columns), node)
+            if _extent(lines, node)[1] <= MOST_HEIGHTS * view[1]:
+                best = 1.0, lines
     return _place(rank, edges, best[1], node)
 
 

@@ -64,7 +64,7 @@ export function compose(tree, open, mode, sizeOf, { view = VIEW, breaks = new Ma
 /** The coordinates within a box; `width` is that of the window less the margins of the frames around the box. */
 function placeBox(m, given, width) {
   const { tree, open, mode, size, linesOf, skipsOf, room } = given;
-  const view = { width, height: given.view.height };
+  const view = { ...given.view, width };
   const down = mode === "down";
   const inset = m === 0 ? { along: BOX_PAD, across: BOX_PAD } : down ? { along: BOX_PAD + FRAME_HEAD, across: BOX_PAD } : { along: BOX_PAD, across: BOX_PAD + FRAME_HEAD };
   const things = new Map(); // item (−1 and −2 for the ports) → its element
@@ -91,7 +91,8 @@ function placeBox(m, given, width) {
 
   // along: column by column, broken into lines where wrapped
   const widths = columns.map((column) => column.reduce((most, element) => Math.max(most, element.length), 0));
-  const gapAfter = columns.map((column, r) => (column.some((e) => e.box) || columns[r + 1]?.some((e) => e.box) ? BOX_GAP : COLUMN_GAP) + Math.max(0, ...column.map((e) => (e.port || down ? 0 : room(e.item)))));
+  const rooms = columns.map((column) => Math.max(0, ...column.map((e) => (e.port || down ? 0 : room(e.item)))));
+  const gapAfter = columns.map((column, r) => (column.some((e) => e.box) || columns[r + 1]?.some((e) => e.box) ? BOX_GAP : COLUMN_GAP) + rooms[r]);
   const breadths = columns.map((column) => column.reduce((sum, e) => sum + e.breadth + 8, 0));
   let parts = [{ first: 0, last: columns.length - 1, row: 0, shift: 0 }];
   if (mode === "wrapped") {
@@ -109,7 +110,7 @@ function placeBox(m, given, width) {
     for (let r = part.first; r <= part.last; r++) {
       lineOf.push(line);
       start.push(at);
-      length = Math.max(length, at + widths[r]);
+      length = Math.max(length, at + widths[r] + Math.max(0, rooms[r] - side));
       at += widths[r] + gapAfter[r];
     }
   });

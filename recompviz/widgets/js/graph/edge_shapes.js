@@ -4,6 +4,8 @@ const SHAPE_SIZE = 12.5; // px
 const SHAPE_CHARACTER = 7; // px, the mean width
 const SHAPE_PAD = 10;
 const SHAPE_MOST = 20; // characters
+/** The length of the text of most shapes. */
+export const SHAPE_ROOM = 110;
 
 /** The text for the values with these numbers. */
 function shapeOf(values, graph) {

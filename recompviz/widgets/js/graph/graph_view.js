@@ -17,7 +17,7 @@ import { makeGraphPointer } from "./graph_pointer.js";
 import { makeGraphKeys, graphTitle } from "./graph_keys.js";
 import { makeSequenceBrowser } from "./sequence_browser.js";
 import { scenePlaces, moveFrom } from "./scene_motion.js";
-import { shapeTexts, roomOf } from "./edge_shapes.js";
+import { shapeTexts, roomOf, SHAPE_ROOM } from "./edge_shapes.js";
 
 // above this many boxes, boxes and lines are drawn on a canvas, because as many elements take longer than a frame
 const LARGE = 400;
@@ -210,7 +210,7 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
     const opened = open ?? (shapes ? new Set(tree.names.keys()) : null); // the layout from Python has no room for shapes
     const sizes = (item) => itemSize(tree, item, item >= graph.count ? boxName(tree, item - graph.count) : "");
     const room = shapes ? (item) => (opened.has(item - graph.count) ? 0 : roomOf(item, graph, tree)) : undefined;
-    const composed = () => (opened ? compose(tree, opened, mode, sizes, { view: win.shape(), breaks, room }) : flatScene(flat, graph));
+    const composed = () => (opened ? compose(tree, opened, mode, sizes, { view: shapes ? { ...win.shape(SHAPE_ROOM), least: LEGIBLE } : win.shape(), breaks, room }) : flatScene(flat, graph));
     let scene = composed();
     if (opened && mode === "wrapped" && breaks.size && !win.moved && win.tooWide(scene)) {
       breaks = new Map(); // lines chosen before are too long now
@@ -245,7 +245,7 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
   }
 
   function setNote() {
-    const boxes = open ? `showing ${picture.scene.items.length} boxes for ${graph.count.toLocaleString("en")} values` : "";
+    const boxes = open ? `${picture.scene.items.length} boxes for ${graph.count.toLocaleString("en")} values` : "";
     setText(note, [boxes, waiting].filter(Boolean).join(" · "));
   }
 

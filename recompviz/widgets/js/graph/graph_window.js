@@ -118,8 +118,8 @@ export function makeGraphWindow(frame, picture, changed) {
       startOnly = all < LEGIBLE;
       return setCamera({ scale, x: within(next.x, scene.width, width), y: within(next.y, scene.height, height) }, false);
     },
-    /** The size of the window that a scene should fill. */
-    shape: () => ({ width: view().width - 2 * FIT_PAD, height: MOST_HEIGHT - 90 }),
+    /** The size of the window that a scene should fill, less some width. */
+    shape: (less = 0) => ({ width: view().width - 2 * FIT_PAD - less, height: MOST_HEIGHT - 90 }),
     onScreen: ([x, y]) => [camera.x + camera.scale * x, camera.y + camera.scale * y],
     outside([x, y]) {
       const { width, height } = view();

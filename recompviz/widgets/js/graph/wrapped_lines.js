@@ -22,7 +22,7 @@ const STICKY = 1.5;
 /**
  * The lines of a box.
  * @param box { widths, gapAfter, breadths } of every rank, { spans } the ranks of the ends of its lines, { chain } those of its skip connections
- * @param view { width, height } of the window
+ * @param view { width, height } of the window, and { least } the least scale of a U
  * @param before the breaks chosen before, or undefined
  * @returns { parts, breaks }; `breaks` is the choice in a form that stays valid when the widths change
  */
@@ -36,7 +36,7 @@ export function wrappedLines(box, view, before) {
   const us = box.chain.slice(1).map((_, i) => laid({ chain: spread(box.chain, i + 2) }));
   const largest = Math.max(0, ...us.map((u) => u.scale));
   const most = us.findLast((u) => u.scale >= ROWS_SHARE * largest);
-  if (most && most.scale >= U_SHARE * best.scale) best = most;
+  if (most && most.scale >= Math.max(view.least ?? 0, U_SHARE * best.scale)) best = most;
   const kept = before && laid(before);
   if (kept && kept.scale * STICKY * (before.chain ? 1 / U_SHARE : 1) >= best.scale) return kept;
   return best;
