@@ -6,9 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from recompviz.core.graphs.graph import NodeInfo
 from recompviz.core.planning.planner import Planner
+from recompviz.core.plans.plan_table import outline
 from recompviz.core.steps.examples import chain_step, residual_step, u_step
-from recompviz.core.steps.joint import Category
+from recompviz.core.steps.joint import Call, Category
+from recompviz.core.steps.places import at_places, places_of, shared_steps
 from recompviz.core.steps.schedule import make_schedule
 from recompviz.core.steps.simulation import simulate_schedule
 from recompviz.widgets.explorer.joint_wire import joint_message
@@ -171,7 +174,8 @@ def test_keys_choose_steps_and_the_values_alive_there():
       const seen = [];
       let [chosen, selected] = [-1, -1];
       const press = m.makeLandscapeKeys({{
-        steps: () => 4, chosen: () => chosen, step: (at) => (chosen = at), deselect() {{}}, bars: () => ({BARS}),
+        places: () => 4, place: () => chosen, chosen: () => chosen, go: (at) => (chosen = at), deselect() {{}},
+        bars: () => ({BARS}),
         selected: () => selected,
         nodeOf: (k) => k - 1, choose: (k) => (selected = k - 1), zoom: (f) => seen.push(f),
         whole: () => seen.push("whole"),
@@ -207,3 +211,57 @@ def test_kept_values_are_counted_as_memory_holds_them_and_never_exceed_the_peak(
         assert bytes_ <= timeline.peak
     assert most[0] <= sum(held) <= planner.graph.memory.sum()
     assert most[0] > most[-1] > 0
+
+
+@node
+def test_updates_of_buffers_share_a_place_on_the_axis_in_the_page_as_in_python():
+    """Some forward calls allocate nothing: the page, the tables and the static picture merge the same steps."""
+    merged = 0
+    for seed in range(12):
+        graph, joint = random_joint(seed)
+        rng = np.random.default_rng(seed)
+        idle = {c for c in range(joint.forward_count) if not joint.calls[c].random and rng.random() < 0.7}
+        storages = tuple(replace(s, size=0) if s.maker in idle else s for s in joint.storages)
+        joint = replace(joint, storages=storages, workspace=())
+        masks = [random_mask(seed + 10 * i, len(graph)) for i in range(3)]
+        found = run(
+            "data/simulated_reply.js",
+            "v.masks.map((kept) => { const reply = w.readReply(m.simulateReply(m.readJoint(v.joint), kept));"
+            " const totals = t.totalsOf(reply); const places = p.stepPlaces(reply, totals);"
+            " return [Array.from(places.of), Array.from(p.atPlaces(totals, places)), Array.from(places.top),"
+            " Array.from(totals)]; })",
+            modules={"w": "data/wire.js", "p": "data/places.js", "t": "explorer/timeline_shapes.js"},
+            joint=json.loads(json.dumps(joint_message(graph, joint))),
+            masks=[mask.astype(int).tolist() for mask in masks],
+        )
+        shared = shared_steps(joint)
+        merged += int(shared.sum())
+        for mask, (of, most, top, totals) in zip(masks, found, strict=True):
+            timeline = simulate_schedule(make_schedule(joint, mask.tolist()))
+            assert of[:-1] == places_of(timeline).tolist()
+            assert of[-1] == len(most) == len(top)
+            assert most == at_places(timeline.profile, shared).tolist() == [totals[s] for s in top]
+            assert max(most) == timeline.peak
+    assert merged > 10
+
+
+def test_the_updates_of_batch_norms_take_one_place_of_the_outlines():
+    """A copy of the steps of many buffers before the loss gradient: the outline is that of the step without them."""
+    graph, joint = residual_step((1, 1))
+    forward = joint.forward_count
+    copies = tuple(Call(NodeInfo(key=f"copy_#{i}"), False, -1, (), (), pinned=True) for i in range(50))
+    calls = joint.calls[: forward - 1] + copies + joint.calls[forward - 1 :]
+    moved = tuple(replace(s, maker=s.maker + 50 if s.maker >= forward - 1 else s.maker) for s in joint.storages)
+    more = replace(joint, calls=calls, storages=moved, workspace=())
+    plain, padded = (Planner(graph, one).plans("time") for one in (replace(joint, workspace=()), more))
+    assert plain.total_peaks.tolist() == padded.total_peaks.tolist()
+    assert int(shared_steps(more).sum()) == 49
+    for row in range(len(plain)):
+        without = Planner(graph, joint).profile_function()(plain.plans[row])
+        place = forward - 1
+        with_one = np.insert(
+            without,
+            place,
+            at_places(Planner(graph, more).profile_function()(padded.plans[row]), shared_steps(more))[place],
+        )
+        assert padded.outlines[row].tolist() == outline(with_one).tolist()

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 SEGMENT_COUNTS = (2, 3, 4, 6, 8, 12, 16, 32, 64, 128)
 
 
-def first_plans(graph: Graph, profile: Callable[[Plan], NDArray[np.int64]]) -> PlanTable:
+def first_plans(
+    graph: Graph, profile: Callable[[Plan], NDArray[np.int64]], shared: NDArray[np.bool_] | None = None
+) -> PlanTable:
     """Return the table of the plans that need no search.
 
     One plan keeps every value. The next ones are those of the baselines in ``SEED_METHODS``
@@ -40,6 +42,8 @@ def first_plans(graph: Graph, profile: Callable[[Plan], NDArray[np.int64]]) -> P
     profile : callable (Plan) → numpy.ndarray of int64
         Returns for each step of the plan's schedule (one step per operator call) the most bytes alive, parameters
         included.
+    shared : numpy.ndarray of bool, optional
+        As for :meth:`PlanTable.of`.
 
     Returns
     -------
@@ -58,7 +62,7 @@ def first_plans(graph: Graph, profile: Callable[[Plan], NDArray[np.int64]]) -> P
     (True, True)
     """
     if not len(graph):
-        return PlanTable.of(graph, "time", [], profile)
+        return PlanTable.of(graph, "time", [], profile, shared=shared)
     prefixes = _prefixes(graph)
     sizes = [graph.memory_of(mask) for mask in prefixes]
     whole = graph.memory_of(graph.everything)
@@ -67,7 +71,7 @@ def first_plans(graph: Graph, profile: Callable[[Plan], NDArray[np.int64]]) -> P
         ends = sorted({bisect_left(sizes, whole * i / count) for i in range(1, count)} - {len(sizes)})
         plans.append(Plan.from_masks(graph, [*(prefixes[i] for i in ends), graph.everything]))
     plans += existing_baselines(SEED_METHODS, partial(baseline, graph))
-    return PlanTable.of(graph, "time", plans, profile)
+    return PlanTable.of(graph, "time", plans, profile, shared=shared)
 
 
 def _prefixes(graph: Graph) -> list[int]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
 from itertools import chain, count
 from typing import TYPE_CHECKING, TypeVar
 
@@ -33,6 +33,7 @@ from recompviz.core.plans.plan import Plan, expect_plan
 from recompviz.core.plans.plan_table import PlanObjective, PlanTable, TableObjective
 from recompviz.core.steps.joint import JointGraph
 from recompviz.core.steps.paper_model import paper_step
+from recompviz.core.steps.places import shared_steps
 from recompviz.core.steps.schedule import Schedule, make_schedule
 from recompviz.core.steps.simulation import simulate_schedule
 from recompviz.core.steps.timeline import Timeline
@@ -209,6 +210,10 @@ class Planner:
         """
         return simulate_schedule(self.schedule(plan), self.device)
 
+    @cached_property
+    def _shared(self) -> NDArray[np.bool_]:
+        return shared_steps(self.joint)
+
     def profile_function(self) -> Callable[[Plan], NDArray[np.int64]]:
         """Return a fast function from a plan to the most bytes alive within each step of its schedule.
 
@@ -364,7 +369,9 @@ class Planner:
         model has any. Each of the others divides the graph into up to 128 consecutive segments with about equal bytes,
         and keeps only the values that later segments read.
         """
-        return self._cached("first plans", lambda: self._with_bounds(first_plans(self.graph, self.profile_function())))
+        return self._cached(
+            "first plans", lambda: self._with_bounds(first_plans(self.graph, self.profile_function(), self._shared))
+        )
 
     def table(
         self,
@@ -394,7 +401,9 @@ class Planner:
                 progress(min(next(simulated), len(plans)), len(plans))
             return profile(plan)
 
-        return self._with_bounds(PlanTable.of(self.graph, objective, plans, counted, with_keep_all=with_keep_all))
+        return self._with_bounds(
+            PlanTable.of(self.graph, objective, plans, counted, with_keep_all=with_keep_all, shared=self._shared)
+        )
 
     def what_if(
         self,

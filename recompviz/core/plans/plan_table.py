@@ -16,6 +16,7 @@ from recompviz.core.base.errors import InfeasibleBudget
 from recompviz.core.base.units import parse_bytes
 from recompviz.core.graphs.graph import Graph
 from recompviz.core.plans.plan import Plan
+from recompviz.core.steps.places import at_places
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -69,6 +70,7 @@ class PlanTable:
         profile: Callable[[Plan], NDArray[np.int64]],
         *,
         with_keep_all: bool = True,
+        shared: NDArray[np.bool_] | None = None,
     ) -> PlanTable:
         """Simulate plans and return their table. If several plans keep the same values, the table has the first.
 
@@ -82,7 +84,11 @@ class PlanTable:
             included.
         with_keep_all : bool
             Whether to add the plan that keeps every value.
+        shared : numpy.ndarray of bool, optional
+            For each step of the forward pass, whether it shares the place of the step before in ``outlines``; see
+            :mod:`recompviz.core.steps.places`. If None, each step has its own place.
         """
+        alone = np.zeros(0, np.bool_) if shared is None else shared
         first = [Plan.keep_all(graph)] if with_keep_all else []
         distinct = {plan.keep_mask.tobytes(): plan for plan in reversed([*first, *plans])}
         rows = sorted(distinct.values(), key=lambda plan: (plan.overhead, -plan.peak))
@@ -93,7 +99,7 @@ class PlanTable:
             tuple(rows),
             np.array([plan.peak for plan in rows], np.int64),
             np.array([peaks.max() for peaks in profiles], np.int64),
-            np.stack([outline(peaks) for peaks in profiles]),
+            np.stack([outline(at_places(peaks, alone)) for peaks in profiles]),
         )
 
     def __len__(self) -> int:

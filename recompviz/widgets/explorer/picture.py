@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
-from itertools import count
+from itertools import count, pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,9 +22,13 @@ from recompviz.core.plans.plan import Plan
 from recompviz.core.plans.plan_table import PlanTable
 from recompviz.core.reports.figures import COLOURS
 from recompviz.core.steps.joint import Category
+from recompviz.core.steps.places import places_of
 from recompviz.core.steps.timeline import Timeline
 from recompviz.widgets.explorer.labels import short_label
 from recompviz.widgets.layout.layout import NODE, Layout
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 WIDTH = 1000.0
 KEEP, RECOMPUTE, ACCENT = LIGHT["keep"], LIGHT["recompute"], LIGHT["accent"]
@@ -249,7 +254,7 @@ def _has(timeline: Timeline, category: Category) -> bool:
 def _category_areas(timeline: Timeline, shown: Sequence[Category]) -> list[str]:
     """Draw the stacked areas of the categories, in columns of equal width."""
     bands = timeline.bands
-    columns = _columns(bands.sum(1), min(len(bands), COLUMNS))
+    columns = _columns(bands.sum(1), places_of(timeline))
     edges = TIMELINE.left + np.arange(len(columns) + 1) * (TIMELINE.right - TIMELINE.left) / len(columns)
     tallest = timeline.peak * 1.08
     low = np.zeros(len(columns))
@@ -266,7 +271,8 @@ def _category_areas(timeline: Timeline, shown: Sequence[Category]) -> list[str]:
 
 def _peak_mark(timeline: Timeline) -> list[str]:
     """Draw a mark and a label at the peak."""
-    share = (timeline.peak_step + 0.5) / len(timeline.bands)
+    places = places_of(timeline)
+    share = (int(places[timeline.peak_step]) + 0.5) / (int(places[-1]) + 1)
     x, y = TIMELINE.x(share), TIMELINE.y(1 / 1.08)
     anchor, offset = ("end", -8) if share > 0.5 else ("start", 8)
     return [
@@ -289,11 +295,9 @@ def _legend(shown: Sequence[Category]) -> list[str]:
     return parts
 
 
-def _columns(totals: Sequence[int] | np.ndarray[tuple[int], np.dtype[np.int64]], columns: int) -> list[int]:
-    """Split the schedule into ``columns`` equal parts, and return the step with the most bytes of each part."""
-    n = len(totals)
-    return [
-        a + int(np.argmax(totals[a : max(a + 1, (c + 1) * n // columns)]))
-        for c in range(columns)
-        for a in (c * n // columns,)
-    ]
+def _columns(totals: NDArray[np.int64], places: NDArray[np.int64]) -> list[int]:
+    """Split the places of the steps into equal parts, and return the step with the most bytes of each part."""
+    count = int(places[-1]) + 1
+    columns = min(count, COLUMNS)
+    ends = np.searchsorted(places, [c * count // columns for c in range(columns + 1)])
+    return [int(a) + int(np.argmax(totals[a:b])) for a, b in pairwise(ends)]

@@ -11,13 +11,13 @@ export function barsAt(bars, step) {
 
 /**
  * The function for a key event; returns whether the key has a meaning.
- * @param chart { steps(), chosen(), step(at), bars(), selected(), nodeOf(bar), choose(bar), zoom(factor), whole(), deselect() }
+ * @param chart { places(), place(), go(place), chosen() the step, bars(), selected(), nodeOf(bar), choose(bar), zoom(factor), whole(), deselect() }
  */
 export function makeLandscapeKeys(chart) {
   const go = (by) => {
-    const steps = chart.steps();
-    const at = chart.chosen() < 0 ? (by > 0 ? 0 : steps - 1) : chart.chosen() + by;
-    chart.step(Math.max(0, Math.min(steps - 1, at)));
+    const count = chart.places();
+    const at = chart.place() < 0 ? (by > 0 ? 0 : count - 1) : chart.place() + by;
+    chart.go(Math.max(0, Math.min(count - 1, at)));
   };
 
   /** Select the next bar above (1) or below (−1) the selected one at the chosen step. */
@@ -31,14 +31,14 @@ export function makeLandscapeKeys(chart) {
   }
 
   return (event) => {
-    const far = Math.max(1, Math.round(chart.steps() / FAR));
+    const far = Math.max(1, Math.round(chart.places() / FAR));
     const act = {
       ArrowLeft: () => go(event.shiftKey ? -far : -1),
       ArrowRight: () => go(event.shiftKey ? far : 1),
       PageUp: () => go(-far),
       PageDown: () => go(far),
-      Home: () => chart.step(0),
-      End: () => chart.step(chart.steps() - 1),
+      Home: () => chart.go(0),
+      End: () => chart.go(chart.places() - 1),
       ArrowUp: () => climb(1),
       ArrowDown: () => climb(-1),
       "+": () => chart.zoom(2),
@@ -47,11 +47,11 @@ export function makeLandscapeKeys(chart) {
       0: chart.whole,
       Escape: () => {
         chart.whole();
-        chart.step(-1);
+        chart.go(-1);
         chart.deselect();
       },
     }[event.key];
-    if (!act || !chart.steps()) return false;
+    if (!act || !chart.places()) return false;
     act();
     return true;
   };

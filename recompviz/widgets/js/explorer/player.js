@@ -124,7 +124,7 @@ export function makePlayer(head, track, actions, id) {
   listen(scrubber, "keydown", keys);
 
   return {
-    /** Set the number of steps of another schedule. If it is shorter, the position moves to its end. */
+    /** Set the number of steps of another schedule, and the text for each. If it is shorter, the position moves to its end. */
     setSteps(count, naming) {
       steps = count;
       name = naming;
@@ -140,7 +140,7 @@ export function makePlayer(head, track, actions, id) {
       scrubber.value = Math.max(Number(scrubber.min), step);
       scrubber.classList.toggle("rv-idle", step < 0);
       leave.classList.toggle("rv-no-step", step < 0); // it keeps its place, or the other buttons would move under the pointer
-      scrubber.setAttribute("aria-valuetext", step < 0 ? "the whole step" : `step ${step + 1} of ${steps}, ${name(step)}`);
+      scrubber.setAttribute("aria-valuetext", step < 0 ? "the whole step" : name(step));
     },
     place(left, width) {
       scrubber.style.marginLeft = `${left - 9}px`;

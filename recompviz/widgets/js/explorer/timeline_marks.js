@@ -48,16 +48,16 @@ export function makeNodeMarks(chart, top, height) {
   const ticks = svg("path", { class: "rv-node-ticks" }, chart);
   const lives = svg("g", { class: "rv-lives" }, chart);
 
-  /** Draw the marks of node v (−1: none); `x` maps fractions of the steps to pixels. */
-  function draw(reply, v, x) {
+  /** Draw the marks of node v (−1: none); `start` and `middle` give the x of a step in pixels. */
+  function draw(reply, v, start, middle) {
     let path = "";
     lives.replaceChildren();
     if (v >= 0) {
       for (let s = 0; s < reply.steps; s++) {
-        if (reply.stepNodes[s] === v) path += `M${x((s + 0.5) / reply.steps).toFixed(1)} ${top}v${height}`;
+        if (reply.stepNodes[s] === v) path += `M${middle(s).toFixed(1)} ${top}v${height}`;
       }
       for (const [category, first, stop] of livesOf(reply, v)) {
-        svg("rect", { x: x(first / reply.steps), y: top + height + 3, width: Math.max(2, x(stop / reply.steps) - x(first / reply.steps)), height: 5, rx: 1.5, class: `rv-life rv-category-${category}` }, lives);
+        svg("rect", { x: start(first), y: top + height + 3, width: Math.max(2, start(stop) - start(first)), height: 5, rx: 1.5, class: `rv-life rv-category-${category}` }, lives);
       }
     }
     ticks.setAttribute("d", path);

@@ -16,6 +16,7 @@ import { makeLandscapeKeys } from "./landscape_keys.js";
 import { makeLandscapeTip, textsOf } from "./landscape_tip.js";
 import { WHOLE_STEP, between, cut, including, stepsOf, zoomed } from "./stretch.js";
 import { nodeOfBlock } from "../data/blocks.js";
+import { atPlaces, stepPlaces } from "../data/places.js";
 
 const HEIGHT = 252;
 const STRIP = 15;
@@ -25,7 +26,7 @@ const STRIP_TOP = BASE + 5;
 const STRIP_NAMES = { 0: "forward", 2: "backward" };
 const LETTER_WIDTH = 6.5;
 
-/** The step at a position of the chart, among the steps [from, to) that it shows; −1 outside. */
+/** The place at a position of the chart, among the places [from, to) that it shows; −1 outside. */
 export function hitTest(px, width, from, to) {
   const at = (px - EDGE.left) / (width - EDGE.left - EDGE.right);
   return at < 0 || at >= 1 || to <= from ? -1 : from + Math.floor(at * (to - from));
@@ -64,7 +65,7 @@ export function makeTimelineView(parent, graph, strata, tables, all, actions, la
   const back = html("button", "rv-button rv-whole", plot, "Whole step");
   back.title = "Show the whole step (double click, or 0)";
   back.hidden = true;
-  const player = makePlayer(playerHead, root, { step: actions.step }, id);
+  const player = makePlayer(playerHead, root, { step: (place) => actions.step(place < 0 ? -1 : places.top[place]) }, id);
   const legend = makeTimelineLegend(root, actions.category);
   const grid = svg("g", {}, chart);
   const clip = svg("clipPath", { id: `${id}-stretch` }, chart);
@@ -90,6 +91,8 @@ export function makeTimelineView(parent, graph, strata, tables, all, actions, la
   let width = 0;
   let reply = null;
   let totals = new Float64Array(0);
+  let places = { count: 1, of: [0, 1], first: [0, 1], top: [0] }; // of stepPlaces; every x is a place
+  let placeTotals = totals;
   let state = { table: 0, row: 0, budget: 0 };
   let run = null;
   let top = 1;
@@ -100,13 +103,20 @@ export function makeTimelineView(parent, graph, strata, tables, all, actions, la
   let againstName = "";
   let filter = null;
   let stretch = WHOLE_STEP;
-  let view = WHOLE_STEP; // the stretch in whole steps of the reply
+  let view = WHOLE_STEP; // the stretch in whole places of the reply
 
   const inner = () => width - EDGE.left - EDGE.right;
   const x = (fraction) => EDGE.left + ((fraction - view.from) / (view.to - view.from)) * inner();
   const y = (bytes) => BASE - (bytes / top) * (BASE - EDGE.top);
   const nameOf = (s) => labels(reply)[reply.stepLabels[s]] ?? graph.nodes[reply.stepNodes[s]]?.key ?? "";
-  const shown = () => stepsOf(stretch, reply?.steps ?? 1);
+  const shown = () => stepsOf(stretch, places.count);
+  const start = (s) => x(places.of[s] / places.count);
+  const middleOf = (s) => (places.of[s] + 0.5) / places.count;
+  const middle = (s) => x(middleOf(s));
+  const stepAt = (px) => {
+    const place = hitTest(px, width, ...shown());
+    return place < 0 ? -1 : places.top[place];
+  };
 
   function setTop() {
     top = 1.08 * Math.max(...tables.map(keepAllTotal), run?.measuredPeak ?? 0, 1);
@@ -123,12 +133,15 @@ export function makeTimelineView(parent, graph, strata, tables, all, actions, la
       svg("line", { x1: EDGE.left, x2: width - EDGE.right, y1: y(bytes), y2: y(bytes), class: bytes ? "rv-grid" : "rv-axis" }, grid);
       svg("text", { x: EDGE.left - 5, y: y(bytes) + 3.5, class: "rv-tick", "text-anchor": "end" }, grid).textContent = formatBytes(bytes);
     }
+    const axis = svg("text", { x: EDGE.left - 5, y: STRIP_TOP + 11.5, class: "rv-tick", "text-anchor": "end" }, grid);
+    axis.textContent = "calls →";
+    svg("title", {}, axis).textContent = "operator calls in their order; each has the same width, and updates of buffers that follow each other share one";
     drawLandscape();
     drawOutline();
     drawRun();
   }
 
-  /** The path of values over the whole step, in the visible stretch. */
+  /** The path of values over all places, in the visible stretch. */
   function pathOf(values) {
     const [part, from, to] = cut(values, view);
     return stepPath(columnValues(part, inner()), (at) => x(from + at * (to - from)), y);
@@ -136,7 +149,7 @@ export function makeTimelineView(parent, graph, strata, tables, all, actions, la
 
   function drawOutline() {
     ghost.setAttribute("d", pathOf(outlineOf(tables[0], 0)));
-    outline.setAttribute("d", pathOf(reply && !root.classList.contains("rv-waiting") ? totals : outlineOf(all()[state.table], state.row)));
+    outline.setAttribute("d", pathOf(reply && !root.classList.contains("rv-waiting") ? placeTotals : outlineOf(all()[state.table], state.row)));
     const other = against && all()[against.table];
     rival.setAttribute("d", other && against.row < other.rows ? pathOf(outlineOf(other, against.row)) : "");
     const at = y(state.budget);
@@ -149,37 +162,35 @@ export function makeTimelineView(parent, graph, strata, tables, all, actions, la
   /** The step of each column of pixels, in the visible stretch. */
   function columnsShown() {
     const [from, to] = shown();
-    const part = totals.subarray(from, to);
-    return columnSteps(part, Math.round(inner() * Math.min(2, window.devicePixelRatio || 1))).map((s) => s + from);
+    const part = placeTotals.subarray(from, to);
+    return columnSteps(part, Math.round(inner() * Math.min(2, window.devicePixelRatio || 1))).map((place) => places.top[place + from]);
   }
 
   function drawLandscape() {
     if (!reply || !width) return;
-    const { steps } = reply;
     const [from, to] = shown();
-    view = { from: from / steps, to: to / steps };
+    view = { from: from / places.count, to: to / places.count };
     player.setRange(from, to - 1);
-    back.hidden = from === 0 && to === steps;
+    back.hidden = from === 0 && to === places.count;
     const size = { width: inner(), height: BASE - EDGE.top };
     const columns = columnsShown();
     const bars = landscape.bars();
     landscape.draw(size, columns, top, filter);
     names(bars, columns, size, top, EDGE.left, y);
     drawStrip();
-    peakMark.draw(reply, x((reply.peakStep + 0.5) / steps), y(reply.peak), EDGE.top - 3, (width + EDGE.left) / 2);
+    peakMark.draw(reply, middle(Math.max(0, reply.peakStep)), y(reply.peak), EDGE.top - 3, (width + EDGE.left) / 2);
     drawLegend();
     drawMarks();
     drawHead();
   }
 
   function drawStrip() {
-    const { steps } = reply;
     strip.replaceChildren();
     const byPhase = new Map();
     const longest = new Map();
     for (const [phase, from, to] of phaseRuns(reply.phases)) {
-      byPhase.set(phase, `${byPhase.get(phase) ?? ""}M${x(from / steps).toFixed(1)} ${STRIP_TOP}H${x(to / steps).toFixed(1)}V${STRIP_TOP + STRIP}H${x(from / steps).toFixed(1)}Z`);
-      const piece = [Math.max(EDGE.left, x(from / steps)), Math.min(width - EDGE.right, x(to / steps))];
+      byPhase.set(phase, `${byPhase.get(phase) ?? ""}M${start(from).toFixed(1)} ${STRIP_TOP}H${start(to).toFixed(1)}V${STRIP_TOP + STRIP}H${start(from).toFixed(1)}Z`);
+      const piece = [Math.max(EDGE.left, start(from)), Math.min(width - EDGE.right, start(to))];
       const known = longest.get(phase);
       if (!known || piece[1] - piece[0] > known[1] - known[0]) longest.set(phase, piece);
     }
@@ -194,13 +205,13 @@ export function makeTimelineView(parent, graph, strata, tables, all, actions, la
   function drawMarks() {
     if (!reply || !width) return;
     landscape.show(barsOfNode(landscape.bars(), reply, marked));
-    nodeMarks.draw(reply, marked, x);
+    nodeMarks.draw(reply, marked, start, middle);
   }
 
   function drawHead() {
     playhead.setAttribute("visibility", chosen >= 0 && reply ? "visible" : "hidden");
     if (chosen < 0 || !reply || !width) return;
-    const px = x((Math.min(chosen, reply.steps - 1) + 0.5) / reply.steps);
+    const px = middle(Math.min(chosen, reply.steps - 1));
     for (const [name, at] of Object.entries({ x1: px, x2: px, y1: EDGE.top - 6, y2: STRIP_TOP + STRIP })) playline.setAttribute(name, at);
   }
 
@@ -209,7 +220,7 @@ export function makeTimelineView(parent, graph, strata, tables, all, actions, la
   }
 
   function drawRun() {
-    const path = run?.measured.length && width ? pathOf(run.measured) : ""; // an old run has only its figures
+    const path = run?.measured.length && width ? pathOf(reply ? atPlaces(run.measured, places) : run.measured) : ""; // an old run has only its figures
     casing.setAttribute("d", path);
     measuredLine.setAttribute("d", path);
     if (reply) drawLegend();
@@ -222,10 +233,13 @@ export function makeTimelineView(parent, graph, strata, tables, all, actions, la
       line.classList.remove("rv-reading");
       return;
     }
-    const px = x((at + 0.5) / reply.steps);
+    const px = middle(at);
     if (step >= 0) for (const [name, value] of Object.entries({ x1: px, x2: px, y1: EDGE.top, y2: STRIP_TOP + STRIP, visibility: "visible" })) crosshair.setAttribute(name, value);
     line.classList.add("rv-reading");
-    setText(note, `step ${at + 1}/${reply.steps} · ${PHASES[reply.phases[at]]} · ${formatBytes(totals[at])} total bytes${mostOf(at)} · ${nameOf(at)}`);
+    const [from, to] = [places.first[places.of[at]], places.first[places.of[at] + 1]];
+    const number = to - from > 1 ? `steps ${from + 1}–${to}` : `step ${at + 1}`;
+    const name = to - from > 1 ? `${to - from} updates of buffers` : nameOf(at);
+    setText(note, `${number}/${reply.steps} · ${PHASES[reply.phases[at]]} · ${formatBytes(totals[at])}${mostOf(at)} · ${name}`);
     note.title = note.textContent; // a long name at its end may be cut
   }
 
@@ -257,7 +271,7 @@ export function makeTimelineView(parent, graph, strata, tables, all, actions, la
   const share = (px) => (px - EDGE.left) / inner();
   const pointer = makeLandscapePointer(chart, {
     hover(px, py) {
-      actions.hoverStep(hitTest(px, width, ...shown()));
+      actions.hoverStep(stepAt(px));
       const k = reply ? landscape.at(px - EDGE.left, py - EDGE.top) : -1;
       if (k < 0) {
         tip.hide();
@@ -274,7 +288,7 @@ export function makeTimelineView(parent, graph, strata, tables, all, actions, la
       actions.hover(-1);
     },
     click(px, py) {
-      const at = hitTest(px, width, ...shown());
+      const at = stepAt(px);
       if (at >= 0) choose(landscape.at(px - EDGE.left, py - EDGE.top), at);
     },
     brush(from, to) {
@@ -285,18 +299,19 @@ export function makeTimelineView(parent, graph, strata, tables, all, actions, la
       brush.setAttribute("x", limits[0]);
       brush.setAttribute("width", limits[1] - limits[0]);
     },
-    zoomTo: (from, to) => show(between(view, share(from), share(to), reply.steps)),
-    zoom: (factor, px) => show(zoomed(view, factor, share(px), reply.steps)),
+    zoomTo: (from, to) => show(between(view, share(from), share(to), places.count)),
+    zoom: (factor, px) => show(zoomed(view, factor, share(px), places.count)),
     whole: () => show(WHOLE_STEP),
     key: makeLandscapeKeys({
-      steps: () => reply?.steps ?? 0,
+      places: () => (reply ? places.count : 0),
+      place: () => (chosen < 0 ? -1 : places.of[chosen]),
+      go: (place) => actions.step(place < 0 ? -1 : places.top[place]),
       chosen: () => chosen,
-      step: actions.step,
       bars: () => landscape.bars(),
       selected: () => marked,
       choose: (k) => choose(k, chosen),
       nodeOf: (k) => (landscape.bars().blocks[k] < 0 ? -1 : nodeOfBlock(reply, landscape.bars().blocks[k])),
-      zoom: (factor) => show(zoomed(view, factor, chosen < 0 ? 0.5 : ((chosen + 0.5) / reply.steps - view.from) / (view.to - view.from), reply.steps)),
+      zoom: (factor) => show(zoomed(view, factor, chosen < 0 ? 0.5 : (middleOf(chosen) - view.from) / (view.to - view.from), places.count)),
       whole: () => show(WHOLE_STEP),
       deselect: () => actions.select(-1),
     }),
@@ -337,9 +352,14 @@ export function makeTimelineView(parent, graph, strata, tables, all, actions, la
     setReply(next) {
       reply = next;
       totals = totalsOf(reply);
+      places = stepPlaces(reply, totals);
+      placeTotals = atPlaces(totals, places);
       landscape.setReply(reply);
       chart.setAttribute("aria-label", `Memory over ${reply.steps} steps, peak ${formatBytes(reply.peak)} total bytes at step ${reply.peakStep + 1}`);
-      player.setSteps(reply.steps, (at) => `${PHASES[reply.phases[at]]} ${nameOf(at)}, ${formatBytes(totals[at])} total bytes`);
+      player.setSteps(places.count, (place) => {
+        const at = places.top[place];
+        return `step ${at + 1} of ${reply.steps}, ${PHASES[reply.phases[at]]} ${nameOf(at)}, ${formatBytes(totals[at])} total bytes`;
+      });
       if (!reply.simulated) describe();
       drawLandscape();
       readout();
@@ -355,8 +375,8 @@ export function makeTimelineView(parent, graph, strata, tables, all, actions, la
     /** The chosen step; −1 for the whole step. */
     setStep(next) {
       chosen = next;
-      player.setStep(next);
-      const moved = next < 0 || !reply ? stretch : including(stretch, (next + 0.5) / reply.steps);
+      player.setStep(next < 0 || !reply ? next : places.of[next]);
+      const moved = next < 0 || !reply ? stretch : including(stretch, middleOf(next));
       if (moved.from !== stretch.from) show(moved);
       drawHead();
       readout();
