@@ -229,7 +229,7 @@ def test_the_timeline_reads_out_a_step_and_a_click_selects_its_node(page):
     chart = page.get_by_role("group", name=re.compile("^Memory over"))
     box = chart.bounding_box()
     page.mouse.move(box["x"] + 200, box["y"] + 100)
-    page.get_by_text(re.compile(r"step \d+/\d+ · forward · .* total bytes")).wait_for()
+    page.get_by_text(re.compile(r"^step \d+/\d+ · forward · [\d.]+ [KMG]iB · .*[\d.]+ [KMG]iB · ")).wait_for()
     page.mouse.click(box["x"] + 200, box["y"] + 100)
     page.get_by_text("selected: click it again").wait_for()
 

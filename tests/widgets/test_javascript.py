@@ -467,3 +467,23 @@ def test_the_end_of_a_run_is_told_until_the_reader_chooses_something_else():
     now = "v.states.map((state) => m.statusNow({ state, text: 't', offer: 5 }, '0,1,0', v.at).state)"
     assert run("explorer/painting.js", now, states=states, at="0,1,0") == states
     assert run("explorer/painting.js", now, states=states, at="0,2,0") == ["idle", "idle", "running", "done"]
+
+
+@node
+def test_the_reading_of_a_step_fits_beside_the_player():
+    parts = {"number": "step 57/190", "phase": "forward", "bytes": "44.9 MiB", "name": "layers.0.moe.experts.2.0/mm#1"}
+    parts["most"] = ["kept 33.8 MiB", "transient 8.01 MiB"]
+    read = lambda room: run("explorer/timeline_view.js", "m.readingOf(v.p, v.room)", p=parts, room=room)  # noqa: E731
+    assert read(200) == "step 57/190 · forward · 44.9 MiB · kept 33.8 MiB · transient 8.01 MiB · " + parts["name"]
+    assert read(90) == "step 57/190 · forward · 44.9 MiB · kept 33.8 MiB · " + parts["name"]
+    assert read(70) == "step 57/190 · forward · 44.9 MiB · " + parts["name"]
+    assert read(50) == "step 57/190 · forward · 44.9 MiB · …erts.2.0/mm#1"
+    assert len(read(50)) <= 50
+
+
+@node
+def test_the_selected_box_the_running_one_and_those_alive_have_borders_of_their_own():
+    sheet = assets.css()
+    borders = re.findall(r"\.rv-node\.rv-(alive|picked|step) > rect:first-child \{([^}]*)\}", sheet)
+    strokes = {name: re.search(r"stroke: ([^;]+);", rule)[1] for name, rule in borders}
+    assert strokes == {"picked": "var(--rv-text)", "step": "var(--rv-accent)"}  # alive: the others are faded

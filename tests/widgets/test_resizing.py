@@ -278,11 +278,26 @@ def test_a_typed_size_is_marked_with_its_label_until_another_target_is_chosen():
 
 @pytest.mark.node
 def test_the_copied_lines_say_the_size_and_that_an_optimizer_is_not_counted():
-    lines = "m.trainingLines(v.target, 'this step fits', v.optimizer)"
-    written = run("explorer/fit.js", lines, target={"bytes": 58592288.5, "label": "55.9 MiB"}, optimizer=True)
-    assert "model = rv.compile(model, total=58_592_288)  # 55.9 MiB" in written.splitlines()
+    lines = "m.trainingLines(v.target, 5e7, 'this step fits', v.optimizer)"
+    written = run("explorer/fit.js", lines, target={"bytes": 58615398.5, "label": "55.9 MiB"}, optimizer=True)
+    assert 'model = rv.compile(model, total="55.9 MiB")' in written.splitlines()
     assert "optimizer" not in written
     assert "state of an optimizer is not counted" in run("explorer/fit.js", lines, target=DEVICE, optimizer=False)
+
+
+@pytest.mark.node
+def test_a_copied_budget_is_a_short_text_in_which_the_plan_fits_and_that_fits_into_the_budget():
+    rng = np.random.default_rng(0)
+    budgets = np.exp(rng.uniform(np.log(3e3), np.log(3e12), 300)).tolist()
+    peaks = [budget * (1 - share) for budget, share in zip(budgets, 10 ** rng.uniform(-7, -0.5, 300), strict=True)]
+    peaks[:20] = budgets[:20]
+    texts = run("explorer/fit.js", "v.b.map((bytes, i) => m.budgetText(bytes, v.p[i]))", b=budgets, p=peaks)
+    for text, budget, peak in zip(texts, budgets, peaks, strict=True):
+        size = parse_bytes(text)
+        assert peak - 1 <= size <= budget * (1 + 1e-5)
+        assert size <= budget or peak > 0.9999 * budget  # rounded up only if there is hardly any room
+        assert len(text) <= 12
+    assert run("explorer/fit.js", "m.budgetText(58615398, 58e6)") == "55.9 MiB"
 
 
 DEVICE = {"bytes": 24e9, "label": "24 GB", "device": True}
@@ -294,7 +309,7 @@ BUDGET = {"bytes": 5e7 + 0.5, "label": "47.7 MiB", "device": False}
 @pytest.mark.parametrize("target", [DEVICE, BUDGET])
 def test_the_copied_lines_run_and_train_like_the_model(target):
     torch = pytest.importorskip("torch")
-    lines = run("explorer/fit.js", "m.trainingLines(v.target, 'batch 64 fits')", target=target)
+    lines = run("explorer/fit.js", "m.trainingLines(v.target, 4e7, 'batch 64 fits')", target=target)
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.ReLU(), torch.nn.Linear(8, 1))
     x = torch.ones(4, 8)

@@ -1,7 +1,7 @@
 // The card of a node: its operator, module and source, its size and cost, its state in the plan, and its pin. It floats
 // beside a node under the pointer, and is docked beside the graph while a node is selected.
 
-import { html, listeners } from "../shared/elements.js";
+import { html, listeners, setName } from "../shared/elements.js";
 import { costUnit } from "./header.js";
 import { formatBytes, formatCost, subscript } from "../shared/units.js";
 
@@ -55,11 +55,12 @@ export function makeCard(frame, graph, actions) {
       what.replaceChildren();
       const head = html("div", "rv-card-head", what);
       html("span", state.kept ? "rv-chip rv-chip-keep" : "rv-chip rv-chip-recompute", head, state.kept ? "kept" : "recomputed");
-      html("strong", "", head, graph.nodes[v].key);
+      setName(html("strong", "", head), graph.nodes[v].key);
       const list = html("dl", "", what);
       for (const [name, value] of cardRows(graph, v, state, lower, boundary)) {
         html("dt", "", list, name);
-        const detail = html("dd", name === "source" ? "rv-source" : "", list, value);
+        const detail = html("dd", name === "source" ? "rv-source" : "", list);
+        setName(detail, value);
         if (name === "source" && selected) {
           html("button", "rv-link", detail, " all values of this line");
         }

@@ -103,13 +103,23 @@ export function leftOut(hasOptimizer) {
 }
 
 /**
- * The lines that train within the target. The size of a device keeps its name. A budget is written in bytes, because a
- * rounded one might not fit the plan; a remark says its size.
+ * A budget as a short text: three significant figures, rounded down, or more if a plan that needs `peak` bytes would not
+ * fit; if the sixth is needed too, it is rounded up.
  */
-export function trainingLines(target, remark, hasOptimizer = true) {
-  const bytes = String(Math.floor(target.bytes)).replace(/\B(?=(\d{3})+$)/g, "_");
-  const total = target.device ? `"${target.label}"` : bytes;
+export function budgetText(bytes, peak) {
+  const units = ["KiB", "MiB", "GiB", "TiB"];
+  const power = units.findLastIndex((_, i) => bytes >= 1024 ** (i + 1));
+  if (power < 0) return `${Math.floor(bytes)} B`;
+  const size = bytes / 1024 ** (power + 1);
+  const rounded = (digits, round) => round(size * 10 ** digits) / 10 ** digits;
+  const few = size < 10 ? 2 : size < 100 ? 1 : 0;
+  const down = [0, 1, 2].map((more) => rounded(few + more, Math.floor)).find((number) => number * 1024 ** (power + 1) >= peak);
+  return `${down ?? rounded(few + 3, Math.ceil)} ${units[power]}`;
+}
+
+/** The lines that train within the target, for a plan that needs `peak` bytes. The size of a device keeps its name. */
+export function trainingLines(target, peak, remark, hasOptimizer = true) {
+  const total = target.device ? target.label : budgetText(target.bytes, Math.min(peak, target.bytes));
   const missing = hasOptimizer ? [] : [`# ${leftOut(false)} there; in training it takes a part of this total`];
-  const size = target.device ? "" : `  # ${target.label}`;
-  return ["import recompviz as rv", "", `# ${remark}`, ...missing, `model = rv.compile(model, total=${total})${size}`, "# the training loop stays as it is", ""].join("\n");
+  return ["import recompviz as rv", "", `# ${remark}`, ...missing, `model = rv.compile(model, total="${total}")`, "# the training loop stays as it is", ""].join("\n");
 }

@@ -117,7 +117,7 @@ export function makeFitView(parent, model, graph, all, forward, actions, id) {
   const copied = html("code", "rv-muted rv-fit-code", line);
   copied.setAttribute("role", "status");
   listen(code, "click", async () => {
-    const lines = trainingLines(target_(), words(), hasOptimizer);
+    const lines = trainingLines(target_(), all()[state.table].totalPeaks[state.row], words(), hasOptimizer);
     await copy(lines, root);
     setText(copied, `copied: ${lines.split("\n").find((one) => one.startsWith("model ="))}`);
   });
@@ -157,7 +157,7 @@ export function makeFitView(parent, model, graph, all, forward, actions, id) {
       const target = target_();
       for (const { bytes, button } of buttons) {
         const mark = fitMark(table, bytes, forward);
-        setText(button, `${formatDecimal(bytes).replace(" GB", bytes === DEVICES[0] ? " GB" : "")} ${mark}`);
+        setText(button, `${formatDecimal(bytes)} ${mark}`);
         button.dataset.fits = mark === "✗" ? "no" : "yes";
         const name = `${formatDecimal(bytes)}: ${mark === "✗" ? "no plan fits" : mark === "✓" ? "everything can be kept" : `fits for ${mark} of the forward`}`;
         if (button.title !== name) {

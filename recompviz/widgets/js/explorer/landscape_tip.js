@@ -1,6 +1,6 @@
 // What is at the pointer on the memory landscape: name, bytes, birth and last use of a value.
 
-import { html, setText } from "../shared/elements.js";
+import { html, setName, setText } from "../shared/elements.js";
 import { formatBytes } from "../shared/units.js";
 import { nodeOfBlock, whyAlive } from "../data/blocks.js";
 
@@ -28,7 +28,7 @@ export function makeLandscapeTip(parent) {
     /** @param texts of textsOf; @param x, y the pointer; @param width of the chart */
     show(texts, x, y, width) {
       root.hidden = false;
-      texts.forEach((text, i) => setText(lines[i], text));
+      texts.forEach((text, i) => (i ? setText : setName)(lines[i], text));
       const left = x > width / 2;
       root.style.left = left ? "" : `${x + 14}px`;
       root.style.right = left ? `${width - x + 14}px` : "";

@@ -90,7 +90,7 @@ export function makeSelection(explorer) {
   }
 
   function light() {
-    views.graph.setAlive?.(litNodes(graph, explorer.reply, state));
+    views.graph.setAlive?.(litNodes(graph, explorer.reply, state), state.line === null ? "step" : "line");
   }
 
   function showPeak() {

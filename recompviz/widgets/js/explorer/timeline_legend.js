@@ -4,7 +4,8 @@ import { html, listeners } from "../shared/elements.js";
 import { formatBytes } from "../shared/units.js";
 
 export const PHASES = ["forward", "recompute", "backward", "accumulate", "optimizer"];
-const SHORT = { "kept values": "kept", "transient values": "transient", "recomputed values": "recomputed", "gradients in flight": "gradients", "parameter gradients": "param. gradients" };
+/** Short names of categories. */
+export const SHORT = { "kept values": "kept", "transient values": "transient", "recomputed values": "recomputed", "gradients in flight": "gradients", "parameter gradients": "param. gradients" };
 const SMALL = 0.01; // share of the peak; categories that stay below it are one item
 
 /** The categories that are worth an item, and the others: two lists. */

@@ -7,7 +7,7 @@ import { outlineOf } from "../data/plan_table.js";
 import { keepAllTotal } from "./header.js";
 import { makePlayer } from "./player.js";
 import { makeNodeMarks, makePeakMark } from "./timeline_marks.js";
-import { makeTimelineLegend, PHASES } from "./timeline_legend.js";
+import { makeTimelineLegend, PHASES, SHORT } from "./timeline_legend.js";
 import { columnSteps, columnValues, totalsOf, stepPath, phaseRuns } from "./timeline_shapes.js";
 import { makeLandscape } from "./landscape.js";
 import { makeLandscapeLabels } from "./landscape_labels.js";
@@ -25,11 +25,26 @@ const BASE = HEIGHT - EDGE.bottom;
 const STRIP_TOP = BASE + 5;
 const STRIP_NAMES = { 0: "forward", 2: "backward" };
 const LETTER_WIDTH = 6.5;
+const READING_LETTER = 6.2; // pixels, the mean width
 
 /** The place at a position of the chart, among the places [from, to) that it shows; −1 outside. */
 export function hitTest(px, width, from, to) {
   const at = (px - EDGE.left) / (width - EDGE.left - EDGE.right);
   return at < 0 || at >= 1 || to <= from ? -1 : from + Math.floor(at * (to - from));
+}
+
+/**
+ * The reading of a step, as long as the room allows: without the bands, the smallest first, then with the end of the name.
+ * @param parts { number, phase, bytes, most: [band, …], name }; @param room characters
+ */
+export function readingOf({ number, phase, bytes, most, name }, room) {
+  for (let bands = most.length; bands >= 0; bands--) {
+    const text = [number, phase, bytes, ...most.slice(0, bands), name].join(" · ");
+    if (text.length <= room) return text;
+  }
+  const head = [number, phase, bytes].join(" · ");
+  const left = Math.max(4, Math.floor(room) - head.length - 4);
+  return `${head} · …${name.slice(-left)}`;
 }
 
 /** The bars of a node: its value, kept or recomputed, and its gradients. */
@@ -239,15 +254,16 @@ export function makeTimelineView(parent, graph, strata, tables, all, actions, la
     const [from, to] = [places.first[places.of[at]], places.first[places.of[at] + 1]];
     const number = to - from > 1 ? `steps ${from + 1}–${to}` : `step ${at + 1}`;
     const name = to - from > 1 ? `${to - from} updates of buffers` : nameOf(at);
-    setText(note, `${number}/${reply.steps} · ${PHASES[reply.phases[at]]} · ${formatBytes(totals[at])}${mostOf(at)} · ${name}`);
-    note.title = note.textContent; // a long name at its end may be cut
+    const parts = { number: `${number}/${reply.steps}`, phase: PHASES[reply.phases[at]], bytes: formatBytes(totals[at]), most: mostOf(at), name };
+    setText(note, readingOf(parts, (line.clientWidth - playerHead.offsetWidth - 12) / READING_LETTER));
+    note.title = readingOf(parts, Infinity);
   }
 
   /** The largest bands at a step. */
   function mostOf(at) {
     const shares = reply.categories.map((category, c) => [reply.bands[c * reply.steps + at], category.label]);
     shares.sort((a, b) => b[0] - a[0]);
-    return shares.slice(0, 2).map(([bytes, label]) => ` · ${label} ${formatBytes(bytes)}`).join("");
+    return shares.slice(0, 2).map(([bytes, label]) => `${SHORT[label] ?? label} ${formatBytes(bytes)}`);
   }
 
   const label = (block) => labels(reply)[reply.blocks.labels[block]] ?? "";

@@ -9,7 +9,7 @@ import { LEGIBLE } from "./graph_window.js";
 
 // the scale below which boxes have no border and no hatch
 const BORDERS = 0.25;
-const MARKED = FLAG.boundary | FLAG.picked | FLAG.step | FLAG.alive | FLAG.onlyFirst | FLAG.onlySecond | FLAG.segment | FLAG.hit | FLAG.pinKeep | FLAG.pinRecompute | FLAG.cached;
+const MARKED = FLAG.boundary | FLAG.picked | FLAG.step | FLAG.onlyFirst | FLAG.onlySecond | FLAG.segment | FLAG.hit | FLAG.pinKeep | FLAG.pinRecompute | FLAG.cached;
 const COLOUR_NAMES = ["keep", "keep-line", "on-keep", "recompute", "recompute-ground", "recompute-hatch", "on-recompute", "edge", "text", "muted", "accent", "good", "second", "surface", "on-hue", "band-0", "band-1"];
 
 /** The renderer of the canvas, which lies under the SVG. The focused box has an element in `layer`. */
@@ -163,9 +163,9 @@ export function makeCanvasBoxes(canvas, layer, graph) {
     const f = flags[b];
     const wide = Math.max(3, 2 / camera.scale);
     pen.lineWidth = wide;
-    pen.strokeStyle = f & (FLAG.picked | FLAG.step | FLAG.alive) ? colours.text : f & (FLAG.boundary | FLAG.hit) ? colours.accent : f & FLAG.onlyFirst ? colours.good : f & FLAG.onlySecond ? colours.second : colours.text;
+    pen.strokeStyle = f & FLAG.picked ? colours.text : f & (FLAG.step | FLAG.boundary | FLAG.hit) ? colours.accent : f & FLAG.onlyFirst ? colours.good : f & FLAG.onlySecond ? colours.second : colours.text;
     pen.setLineDash(f & FLAG.onlySecond ? [2, 2.5] : f & FLAG.hit ? [5, 3] : []);
-    if (f & ~(FLAG.pinKeep | FLAG.pinRecompute | FLAG.cached | FLAG.segment | FLAG.outside | FLAG.notAlive)) pen.strokeRect(scene.x[b] - scene.w[b] / 2, scene.y[b] - scene.h[b] / 2, scene.w[b], scene.h[b]);
+    if (f & ~(FLAG.pinKeep | FLAG.pinRecompute | FLAG.cached | FLAG.segment | FLAG.outside | FLAG.alive | FLAG.notAlive)) pen.strokeRect(scene.x[b] - scene.w[b] / 2, scene.y[b] - scene.h[b] / 2, scene.w[b], scene.h[b]);
     pen.setLineDash([]);
     const sign = f & FLAG.pinKeep ? "▼" : f & FLAG.pinRecompute ? "↻" : f & FLAG.cached ? "●" : "";
     if (sign) {

@@ -106,6 +106,10 @@ export function drawLegend(legend, id, colouring, ends, hasModules, timeUnit) {
       });
     }
   }
+  item("faded: not in memory at this step", box("rv-key-faded"), 26, " rv-when-step");
+  item("runs at this step", box("rv-key-step"), 26, " rv-when-step");
+  item("faded: not of this source line", box("rv-key-faded"), 26, " rv-when-line");
+  item("selected", box("rv-key-picked"), 26, " rv-when-picked");
   item("boundary ∂", box("rv-key-boundary"), 26, " rv-theory-only");
   if (colouring !== "segment") {
     item("segments V₁, V₂, …", (key) => {

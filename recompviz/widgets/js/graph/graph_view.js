@@ -300,8 +300,12 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
     paint: painter.paint,
     mark,
     reveal,
-    /** Emphasise the nodes that are alive at the chosen step and fade the others; null for all alike. */
-    setAlive: (alive) => painter.lay({ alive }),
+    /** Fade all nodes but some, which are alive at the chosen step (`why` "step") or of a source line ("line"); null for none. */
+    setAlive(alive, why) {
+      foot.classList.toggle("rv-at-step", alive !== null && why === "step");
+      foot.classList.toggle("rv-of-line", alive !== null && why === "line");
+      painter.lay({ alive });
+    },
     /** Show pins: 1 for a node forced to be kept, −1 forced to be recomputed, 0 for neither; null for no pins. */
     setPins: (pins) => painter.lay({ pins }),
     /** Show a difference: 1 for a node that only the first plan keeps, −1 only the second, 0 for no difference; null for none. */
@@ -312,6 +316,7 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
       if (v === docked) return;
       docked = v;
       frame.parentNode.classList.toggle("rv-docked", v >= 0);
+      foot.classList.toggle("rv-some-picked", v >= 0);
       if (v >= 0) win.settle(picture.of.boxOf[v]);
       else win.resize();
     },

@@ -38,6 +38,13 @@ export function keepBareKeys(root, listen) {
   });
 }
 
+/** Set a name whose lines break only after a dot or a slash. */
+export function setName(element, name) {
+  if (element.textContent === name) return;
+  const parts = name.split(/(?<=[./])/);
+  element.replaceChildren(...parts.flatMap((part, i) => (i ? [document.createElement("wbr"), part] : [part])));
+}
+
 /** Set a text only if it differs: the browser does not lay out unchanged elements. */
 export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
