@@ -288,7 +288,7 @@ def test_the_copied_lines_say_the_size_and_that_an_optimizer_is_not_counted():
 @pytest.mark.node
 def test_a_copied_budget_is_a_short_text_in_which_the_plan_fits_and_that_fits_into_the_budget():
     rng = np.random.default_rng(0)
-    budgets = np.exp(rng.uniform(np.log(3e3), np.log(3e12), 300)).tolist()
+    budgets = np.round(np.exp(rng.uniform(np.log(3e4), np.log(3e12), 300))).tolist()
     peaks = [budget * (1 - share) for budget, share in zip(budgets, 10 ** rng.uniform(-7, -0.5, 300), strict=True)]
     peaks[:20] = budgets[:20]
     texts = run("explorer/fit.js", "v.b.map((bytes, i) => m.budgetText(bytes, v.p[i]))", b=budgets, p=peaks)
