@@ -34,8 +34,8 @@ import recompviz as rv
 from recompviz import networks
 from recompviz.benchmarks.side_by_side import device_name
 from recompviz.core.base.units import parse_bytes
-from recompviz.pytorch.running import step_budget
 from recompviz.pytorch.running.planned import PlannedModule
+from recompviz.pytorch.running.recorded_models import RecordedModels
 
 COLUMNS = ("compile", "apply", "fit_in", "aot_eager")
 TOTAL = "1 TiB"
@@ -141,7 +141,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--real", action="store_true", help="only the networks of published depth")
     parser.add_argument("--columns", nargs="*", default=list(COLUMNS), choices=COLUMNS)
     options = parser.parse_args(arguments)
-    step_budget.SEARCH_SECONDS = 0.0
+    RecordedModels.search_seconds = 0.0
     print(f"{device_name('cpu')}, torch {torch.__version__}: processor time over eager, median (quartiles)")
     for small in (False, True):
         if (options.small and not small) or (options.real and small):

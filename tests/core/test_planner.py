@@ -265,6 +265,13 @@ def test_two_threads_that_ask_for_one_key_compute_it_once() -> None:
     assert first[0] is second[0]
 
 
+def test_a_replaced_value_is_dropped_from_the_cache() -> None:
+    cache = Cache()
+    assert [cache.replace("of ", f"of {name}", lambda name=name: name) for name in "aab"] == ["a", "a", "b"]
+    cache.get("other", lambda: 1)
+    assert (cache.with_prefix("of "), cache.peek("other")) == ({"of b": "b"}, 1)
+
+
 def test_an_empty_graph_has_one_empty_plan_for_every_objective() -> None:
     planner = rv.Planner(rv.Graph.from_edges([], []))
     assert len(planner.first_plans()) == 1

@@ -11,13 +11,13 @@ from torch import nn
 
 import recompviz as rv
 from recompviz.benchmarks.loops.changes import random_changes
-from recompviz.pytorch.running import step_budget
+from recompviz.pytorch.running.recorded_models import RecordedModels
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(100, 103))
 def test_no_answer_is_stale(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(step_budget, "SEARCH_SECONDS", 0.02)
+    monkeypatch.setattr(RecordedModels, "search_seconds", 0.02)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         outcome = random_changes(seed, changes=15)

@@ -23,17 +23,18 @@ from recompviz.core.steps.simulation import simulate_schedule
 from recompviz.pytorch.internals.aot import DoubleBackward
 from recompviz.pytorch.internals.memory_window import memory_window
 from recompviz.pytorch.internals.profiler import allocation_events
-from recompviz.pytorch.running import step_budget
 from recompviz.pytorch.running.backend import UnplannedGraph
 from recompviz.pytorch.running.compiled import budget_of
+from recompviz.pytorch.running.recorded_models import RecordedModels
 from recompviz.pytorch.running.recorded_report import StepNotRecorded
+from recompviz.pytorch.running.recording_attempts import UnplannedStep
 
 QUICK = ("accumulation, clipping and a scheduler", "two backward passes of one graph (retain_graph)")
 
 
 @pytest.fixture(autouse=True)
 def _short_search(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(step_budget, "SEARCH_SECONDS", 0.05)
+    monkeypatch.setattr(RecordedModels, "search_seconds", 0.05)
     torch._dynamo.reset()
     yield
     torch._dynamo.reset()
@@ -141,7 +142,7 @@ def test_a_model_that_trains_without_a_captured_graph_is_reported_once() -> None
             for _ in range(5):
                 called(torch.randn(4, 8)).sum().backward()
                 optimizer.step()
-        return [str(warning.message) for warning in caught if issubclass(warning.category, step_budget.UnplannedStep)]
+        return [str(warning.message) for warning in caught if issubclass(warning.category, UnplannedStep)]
 
     options = {"total": "1 MiB"}
     routed, layer = Routed(), nn.Linear(8, 8)

@@ -9,7 +9,7 @@ import torch
 
 from recompviz.benchmarks.loops.cases import CASES
 from recompviz.benchmarks.loops.comparison import compare
-from recompviz.pytorch.running import step_budget
+from recompviz.pytorch.running.recorded_models import RecordedModels
 
 QUICK = ("views returned", "dataclass input")
 
@@ -21,7 +21,7 @@ def case_of(name: str) -> object:
 
 @pytest.mark.parametrize("name", [case_of(name) for name in CASES])
 def test_a_model_trains_under_a_total(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(step_budget, "SEARCH_SECONDS", 0.05)
+    monkeypatch.setattr(RecordedModels, "search_seconds", 0.05)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         row = compare(name)

@@ -15,15 +15,17 @@ import recompviz as rv
 from recompviz.pytorch.internals import memory_window as windows
 from recompviz.pytorch.internals.devices.cpu import CpuRuntime
 from recompviz.pytorch.internals.memory_window import in_compiled_call, memory_window
-from recompviz.pytorch.running import backend, step_budget
+from recompviz.pytorch.running import backend
 from recompviz.pytorch.running.backend import UnplannedGraph
 from recompviz.pytorch.running.compiled import budget_of
-from recompviz.pytorch.running.step_budget import StepBudget, UnplannedStep
+from recompviz.pytorch.running.recorded_models import RecordedModels
+from recompviz.pytorch.running.recording_attempts import UnplannedStep
+from recompviz.pytorch.running.step_budget import StepBudget
 
 
 @pytest.fixture(autouse=True)
 def _short_search(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(step_budget, "SEARCH_SECONDS", 0.02)
+    monkeypatch.setattr(RecordedModels, "search_seconds", 0.02)
     torch._dynamo.reset()
     yield
     torch._dynamo.reset()
@@ -131,7 +133,7 @@ def test_a_profiler_in_planned_steps_is_no_failure() -> None:
             compiled(torch.randn(200 * (number + 1), 8)).square().mean().backward()
     budget = budget_of(compiled)
     assert budget.planned is not None
-    assert budget.flaw is None
+    assert budget.attempts.flaw is None
 
 
 def test_a_function_that_is_compiled_in_each_step_is_named_with_the_cause() -> None:

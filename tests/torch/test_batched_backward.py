@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 import recompviz as rv
-from recompviz.pytorch.running import step_budget
+from recompviz.pytorch.running.recorded_models import RecordedModels
+from recompviz.pytorch.running.recording_attempts import UnplannedStep
 
 
 def net() -> nn.Module:
@@ -34,11 +35,11 @@ def train(called: nn.Module, seed: int) -> torch.Tensor:
 
 @pytest.mark.slow
 def test_steps_of_batched_backward_passes_equal_eager_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(step_budget, "SEARCH_SECONDS", 0.05)
+    monkeypatch.setattr(RecordedModels, "search_seconds", 0.05)
     eager = net()
     compiled = rv.compile(net(), total="1 MiB")
     expected = [jacobian(eager, seed) for seed in range(5)]
-    with pytest.warns(step_budget.UnplannedStep, match="several backward passes run at once"):
+    with pytest.warns(UnplannedStep, match="several backward passes run at once"):
         found = [jacobian(compiled, seed) for seed in range(5)]
     assert all(torch.equal(a, b) for a, b in zip(expected, found, strict=True))
     # afterwards, steps of one backward pass are planned

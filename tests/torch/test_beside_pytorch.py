@@ -12,12 +12,12 @@ from torch import nn
 from recompviz.benchmarks.beside_pytorch import __main__ as beside_pytorch
 from recompviz.benchmarks.beside_pytorch.operator_times import OperatorTimes
 from recompviz.pytorch.internals.memory_budget import Partition, compiled_in_memory_budget
-from recompviz.pytorch.running import step_budget
+from recompviz.pytorch.running.recorded_models import RecordedModels
 
 
 @pytest.mark.slow
 def test_our_steps_are_within_their_budgets_and_as_predicted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(step_budget, "SEARCH_SECONDS", 0.2)
+    monkeypatch.setattr(RecordedModels, "search_seconds", 0.2)
     path = tmp_path / "rows.json"
     small = ["--layers", "1", "--length", "96", "--budgets", "2", "--engines", "operators"]
     beside_pytorch.main(["llama", *small, "--json", str(path)])

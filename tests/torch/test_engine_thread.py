@@ -76,7 +76,7 @@ def test_a_step_is_recorded_and_planned(threads: set[int]) -> None:
         model.zero_grad()
     assert threads
     assert threading.get_ident() not in threads
-    assert budget.flaw is None
+    assert budget.attempts.flaw is None
     assert budget.failed_recordings == 0
     assert budget.planned is not None
 

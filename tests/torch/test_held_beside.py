@@ -17,8 +17,9 @@ from recompviz.pytorch.internals.devices.cpu import CpuRuntime
 from recompviz.pytorch.internals.memory_window import memory_window
 from recompviz.pytorch.internals.profiler import allocation_events
 from recompviz.pytorch.internals.tensors import storage_key
-from recompviz.pytorch.running import step_budget
 from recompviz.pytorch.running.compiled import budget_of
+from recompviz.pytorch.running.recorded_models import RecordedModels
+from recompviz.pytorch.running.recording_attempts import UnplannedStep
 
 WIDTH, BATCH = 64, 256
 
@@ -87,7 +88,7 @@ def test_teacher_average_and_targets_fit_into_the_total() -> None:
         assert _Setup(total, True).train().peak() <= total
     total = (least + most) // 2
     assert _Setup(total, False).train().peak() > total  # without the names a step takes more
-    with pytest.warns(step_budget.UnplannedStep, match="1 B more than the total"), pytest.raises(rv.InfeasibleBudget):
+    with pytest.warns(UnplannedStep, match="1 B more than the total"), pytest.raises(rv.InfeasibleBudget):
         _Setup(least - 1, True).train()
 
 
@@ -165,7 +166,7 @@ def test_where_the_allocator_counts_nothing_has_to_be_named(monkeypatch: pytest.
 def test_values_that_another_compiled_model_saves_count_until_its_backward_pass(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(step_budget, "SEARCH_SECONDS", 0.0)
+    monkeypatch.setattr(RecordedModels, "search_seconds", 0.0)
     torch.manual_seed(0)
     generator, critic, x = _model(), _model(), torch.randn(BATCH, WIDTH)
     make, judge = rv.compile(generator, total="1 GiB"), rv.compile(critic, total="1 GiB", holds=generator)

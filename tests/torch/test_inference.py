@@ -17,9 +17,9 @@ import recompviz as rv
 from recompviz.core.base.units import format_bytes
 from recompviz.pytorch.internals.memory_window import memory_window
 from recompviz.pytorch.internals.profiler import allocation_events
-from recompviz.pytorch.running import step_budget
 from recompviz.pytorch.running.compiled import budget_of, forget_budgets
-from recompviz.pytorch.running.step_budget import UnplannedStep
+from recompviz.pytorch.running.recorded_models import RecordedModels
+from recompviz.pytorch.running.recording_attempts import UnplannedStep
 
 WIDTH, BATCH = 48, 256
 pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # Dynamo reads it of an input
@@ -29,7 +29,7 @@ Step = Callable[[], Tensor]
 
 @pytest.fixture(autouse=True)
 def _quick_search(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(step_budget, "SEARCH_SECONDS", 0.0)
+    monkeypatch.setattr(RecordedModels, "search_seconds", 0.0)
     gc.collect()  # outputs of earlier tests
 
 
@@ -145,7 +145,7 @@ def _trained(make: Callable[[Compiled, list[Tensor]], Step], compiled: Compiled)
         (_teacher_of_shared_layers_every_third_step, False),
     ],
 )
-@pytest.mark.filterwarnings("ignore::recompviz.pytorch.running.step_budget.UnplannedStep")
+@pytest.mark.filterwarnings("ignore::recompviz.pytorch.running.recording_attempts.UnplannedStep")
 def test_a_step_with_a_compiled_teacher_stays_within_the_total(make: Any, by_name: bool) -> None:
     def compiled(total: int) -> Compiled:
         if by_name:

@@ -17,8 +17,8 @@ import recompviz as rv
 from recompviz.core.steps.allocations import read_allocations
 from recompviz.pytorch.internals.memory_window import memory_window
 from recompviz.pytorch.internals.profiler import allocation_events
-from recompviz.pytorch.running import step_budget
-from recompviz.pytorch.running.step_budget import UnplannedStep
+from recompviz.pytorch.running.recorded_models import RecordedModels
+from recompviz.pytorch.running.recording_attempts import UnplannedStep
 
 BATCH, WIDTH = 256, 128
 PARAMETERS = 4 * (3 * (WIDTH * WIDTH + WIDTH) + WIDTH * 8 + 8)
@@ -26,7 +26,7 @@ PARAMETERS = 4 * (3 * (WIDTH * WIDTH + WIDTH) + WIDTH * 8 + 8)
 
 @pytest.fixture(autouse=True)
 def _quick_search(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(step_budget, "SEARCH_SECONDS", 0.1)
+    monkeypatch.setattr(RecordedModels, "search_seconds", 0.1)
 
 
 class Loop:

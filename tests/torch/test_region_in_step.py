@@ -17,9 +17,9 @@ from recompviz.core.planning.region_in_step import region_in_step
 from recompviz.core.steps.schedule import make_schedule
 from recompviz.core.steps.simulation import simulate_schedule
 from recompviz.pytorch.internals.devices.cpu import CpuRuntime
-from recompviz.pytorch.running import step_budget
 from recompviz.pytorch.running.compiled import budget_of
 from recompviz.pytorch.running.operator_figures import equal_calls_alike
+from recompviz.pytorch.running.recorded_models import RecordedModels
 from recompviz.pytorch.running.resized_steps import SizedPlans
 from recompviz.pytorch.running.step_budget import StepBudget
 from recompviz.pytorch.tracing.call_list import ARRIVE
@@ -64,7 +64,7 @@ def trained(every: bool, hold: bool, total: int | str = "1 GiB") -> StepBudget:
 def test_the_simulated_peak_of_a_region_in_its_step_is_the_planned_peak(
     every: bool, hold: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(step_budget, "SEARCH_SECONDS", 0.1)
+    monkeypatch.setattr(RecordedModels, "search_seconds", 0.1)
     budget = trained(every, hold)
     assert budget.planned is not None
     model = budget.planned.model
@@ -85,7 +85,7 @@ def test_the_simulated_peak_of_a_region_in_its_step_is_the_planned_peak(
 
 
 def test_the_least_total_is_not_refused_before_a_step_was_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(step_budget, "SEARCH_SECONDS", 0.1)
+    monkeypatch.setattr(RecordedModels, "search_seconds", 0.1)
     least, _ = trained(False, False).range_of_totals
     planned = trained(False, False, least).planned
     assert planned is not None
@@ -98,7 +98,7 @@ def test_the_least_total_is_not_refused_before_a_step_was_recorded(monkeypatch: 
 def test_the_time_of_a_call_includes_the_work_that_the_device_does_after_the_launch(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(step_budget, "SEARCH_SECONDS", 0.05)
+    monkeypatch.setattr(RecordedModels, "search_seconds", 0.05)
     monkeypatch.setattr(CpuRuntime, "synchronize", lambda _runtime: time.sleep(0.001))
     (known,) = trained(False, False).regions.values()
     assert known.joint is not None
@@ -107,7 +107,7 @@ def test_the_time_of_a_call_includes_the_work_that_the_device_does_after_the_lau
 
 
 def test_calls_of_the_same_operator_and_shapes_have_the_same_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(step_budget, "SEARCH_SECONDS", 0.05)
+    monkeypatch.setattr(RecordedModels, "search_seconds", 0.05)
     (region,) = trained(False, False).regions
     nodes = region.folded.call_node
     tanh = [i for i, node in enumerate(nodes) if node.target is torch.ops.aten.tanh.default]

@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 import recompviz as rv
-from recompviz.pytorch.running import step_budget
+from recompviz.pytorch.running.recorded_models import RecordedModels
+from recompviz.pytorch.running.recording_attempts import UnplannedStep
 from recompviz.pytorch.running.region import SavedTensorsChanged
 
 Pack = Callable[[torch.Tensor], torch.Tensor]
@@ -51,7 +52,7 @@ def train(called: nn.Module, model: nn.Module, contexts: list[Any]) -> list[torc
 def test_steps_whose_saved_tensors_are_copied_are_those_of_eager(
     pack: Pack, before: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(step_budget, "SEARCH_SECONDS", 0.05)
+    monkeypatch.setattr(RecordedModels, "search_seconds", 0.05)
     hooks = [torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor) for _ in range(5)]
     contexts = [*(contextlib.nullcontext() for _ in range(before)), *hooks]
     eager, mine = net(), net()
@@ -60,7 +61,7 @@ def test_steps_whose_saved_tensors_are_copied_are_those_of_eager(
     if before:
         found = train(compiled, mine, contexts)
     else:
-        with pytest.warns(step_budget.UnplannedStep, match="saved_tensors_hooks copy what the model saves"):
+        with pytest.warns(UnplannedStep, match="saved_tensors_hooks copy what the model saves"):
             found = train(compiled, mine, contexts)
         with pytest.raises(ValueError, match="saved_tensors_hooks copy"):
             rv.step_report(compiled)

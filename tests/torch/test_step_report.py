@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy
 
 import recompviz as rv
 from recompviz.core.reports.training_step import StepReport
-from recompviz.pytorch.running import step_budget
+from recompviz.pytorch.running.recorded_models import RecordedModels
 from recompviz.pytorch.running.recorded_report import StepNotRecorded
 
 WIDTH = 8
@@ -104,7 +104,7 @@ def train(model: Any, steps: int) -> None:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(step_budget, "SEARCH_SECONDS", 0.05)
+    monkeypatch.setattr(RecordedModels, "search_seconds", 0.05)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

@@ -17,8 +17,8 @@ import recompviz as rv
 from recompviz.pytorch.internals.memory_window import memory_window
 from recompviz.pytorch.internals.profiler import allocation_events, named_range, older_reads
 from recompviz.pytorch.internals.tensors import address_of, living_addresses
-from recompviz.pytorch.running import step_budget
 from recompviz.pytorch.running.compiled import budget_of
+from recompviz.pytorch.running.recorded_models import RecordedModels
 
 WIDTH, BATCH = 48, 256
 VALUES = BATCH * WIDTH * 4
@@ -27,7 +27,7 @@ Loop = Callable[[Any, Tensor, Tensor], Any]
 
 @pytest.fixture(autouse=True)
 def _quick_search(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(step_budget, "SEARCH_SECONDS", 0.0)
+    monkeypatch.setattr(RecordedModels, "search_seconds", 0.0)
     gc.collect()
 
 
@@ -135,7 +135,7 @@ def test_what_is_named_or_known_counts_once() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::recompviz.pytorch.running.step_budget.UnplannedStep")
+@pytest.mark.filterwarnings("ignore::recompviz.pytorch.running.recording_attempts.UnplannedStep")
 def test_a_loop_with_targets_an_eager_teacher_and_a_kept_loss_stays_within_the_total() -> None:
     def trained(total: int | str | None) -> tuple[list[float], int]:
         torch.manual_seed(0)

@@ -56,7 +56,7 @@ def compiled_rows(setting: Setting, case: Case) -> Iterator[Row]:
     measured.warm_up(STEPS)
     budget = budget_of(module)
     if budget.planned is None:
-        yield {"total": UNLIMITED, "planned": False, "flaw": str(budget.flaw), "ok": False}
+        yield {"total": UNLIMITED, "planned": False, "flaw": str(budget.attempts.flaw), "ok": False}
         return
     least, most = budget.range_of_totals
     for total in (most, (least + most) // 2, least):

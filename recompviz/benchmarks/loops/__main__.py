@@ -33,7 +33,7 @@ from recompviz.benchmarks.loops.comparison import compare
 from recompviz.benchmarks.loops.library_loops import LIBRARIES
 from recompviz.benchmarks.loops.plain_loops import LOOPS
 from recompviz.core.base.units import format_bytes
-from recompviz.pytorch.running import step_budget
+from recompviz.pytorch.running.recorded_models import RecordedModels
 
 TABLES = ("loops", "libraries", "distributed", "models", "lengths", "changes")
 CHANGES_OF_ONE_MODEL = 25
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if unknown := sorted(set(options.tables) - set(TABLES)):
         parser.error(f"unknown table {unknown[0]!r}; expected some of {', '.join(TABLES)}")
-    step_budget.SEARCH_SECONDS = options.seconds
+    RecordedModels.search_seconds = options.seconds
     print(f"torch {torch.__version__}, Python {platform.python_version()}")
     printers: dict[str, Callable[[], None]] = {
         "loops": _loops, "libraries": _libraries, "distributed": _distributed, "models": _models,

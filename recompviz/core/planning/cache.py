@@ -10,6 +10,8 @@ T = TypeVar("T")
 
 # Seconds between two calls of ``waiting``.
 PAUSE = 0.05
+# stands for a result that is not in a cache; None may be a result
+MISSING: Any = object()
 
 
 class Cache:
@@ -49,9 +51,9 @@ class Cache:
             if waiting is not None:
                 waiting()
         try:
-            if key not in self._values:
-                self._values[key] = compute()
-            value: T = self._values[key]
+            value: T = self._values.get(key, MISSING)
+            if value is MISSING:
+                value = self._values[key] = compute()
             return value
         finally:
             lock.release()
@@ -63,6 +65,14 @@ class Cache:
     def with_prefix(self, prefix: str) -> dict[str, Any]:
         """Return the cached values whose keys start with ``prefix``, by key."""
         return {key: value for key, value in list(self._values.items()) if key.startswith(prefix)}
+
+    def replace(self, prefix: str, key: str, compute: Callable[[], T]) -> T:
+        """Return the cached value of a key as :meth:`get` does, and drop the other keys that start with ``prefix``."""
+        value = self.get(key, compute)
+        for other in self.with_prefix(prefix):
+            if other != key:
+                self._values.pop(other, None)
+        return value
 
     def copy_of(self, prefix: str) -> Cache:
         """Return a new cache with all values whose keys start with ``prefix``."""

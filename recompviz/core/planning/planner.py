@@ -56,6 +56,8 @@ SEEDING = 0.2
 BASELINE = "baseline "
 # The keys of plans that were found under pins, and are better than those found before, start with this.
 PINNED = "pinned "
+# The key of the table "live" with plans that were found later starts with this. The names of these plans follow.
+BETTER = "plans live and "
 
 # Makes a baseline plan from the text after the baseline's name, for example from "0.5" of "min-cut 0.5".
 MakeBaseline = Callable[[str], Plan]
@@ -559,7 +561,7 @@ class Planner:
             better = table.improved_by(self.table([*later, *chain.from_iterable(pinned.values())], "live"))
             return self.table([*table.plans, *better], "live", with_keep_all=False) if better else table
 
-        return self._cache.get(f"plans live and {', '.join(sorted([*baselines, *pinned]))}", compute)
+        return self._cache.replace(BETTER, f"{BETTER}{', '.join(sorted([*baselines, *pinned]))}", compute)
 
     def _remember_better(self, found: PlanTable) -> None:
         """Remember those plans found under pins that are better than all plans of the objective ``"live"``."""

@@ -114,7 +114,7 @@ class PlannedBudget(StepBudget):
         known = self.regions[region]
         known.joint, known.time = joint, self.graph.time
         known.masks = [mask for mask in self.plans or [self.mask] if region.fits(mask)]
-        self.models[region] = model_of_region(known)
+        self.models.use(model_of_region(known))
 
     def _consequence(self, region: Region) -> str:
         """The part of the warning that says how a graph that was not traced runs."""

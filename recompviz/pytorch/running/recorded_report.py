@@ -139,8 +139,10 @@ def _recorded(budget: StepBudget) -> StepModel:
         return budget.planned.model
     if budget.models and budget.room_left:
         return list(budget.models.values())[-1]
-    if budget.flaw is not None:
-        raise StepNotRecorded(f"no step was recorded, because {budget.flaw.reason}", budget.flaw.advice)
+    if budget.attempts.flaw is not None:
+        raise StepNotRecorded(
+            f"no step was recorded, because {budget.attempts.flaw.reason}", budget.attempts.flaw.advice
+        )
     if budget.failed_recordings:
         raise StepNotRecorded(
             f"{budget.failed_recordings} recorded steps were dropped, because no backward pass ran",

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections import Counter
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
@@ -29,29 +28,13 @@ from recompviz.pytorch.running.optional_regions import OptionalRegions
 from recompviz.pytorch.running.other_models import OtherModels, saved_by_all
 from recompviz.pytorch.running.plan_chooser import PlanChooser
 from recompviz.pytorch.running.planned_region import PlannedRegion, peak_of
-from recompviz.pytorch.running.predicted_sizes import PredictedSizes
+from recompviz.pytorch.running.recorded_models import RecordedModels
+from recompviz.pytorch.running.recording_attempts import RecordingAttempts, UnplannedStep
 from recompviz.pytorch.running.region import Region, Run
 from recompviz.pytorch.running.resident_memory import ResidentMemory
 from recompviz.pytorch.running.resized_steps import at_sizes
-from recompviz.pytorch.running.step_model import (
-    PlannedStep,
-    StepModel,
-    growth_of,
-    merged,
-    model_of_step,
-    resized,
-    searched_at,
-    with_size,
-)
-from recompviz.pytorch.running.step_recorder import (
-    BUSY,
-    DROPPED,
-    IN_BACKWARD,
-    IN_THREAD,
-    IN_TRANSFORM,
-    Flaw,
-    StepRecorder,
-)
+from recompviz.pytorch.running.step_model import PlannedStep, StepModel, growth_of, model_of_step
+from recompviz.pytorch.running.step_recorder import BUSY, DROPPED, IN_BACKWARD, IN_THREAD, Flaw, StepRecorder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -59,27 +42,8 @@ if TYPE_CHECKING:
 
     from recompviz.core.steps.joint import JointGraph
 
-# Training steps before the recorded one; while Dynamo compiles, it allocates memory of its own.
-UNRECORDED_STEPS = 1
-# After this many failed recordings, some steps run before the next one: 2, 4, 8 and so on.
-MOST_FAILED_RECORDINGS = 3
-# The most times that a recording is put off because a step of another model is being recorded. Then the other recording
-# is stopped, because its step may never end.
-MOST_DEFERRED = 3
-# The most steps between two failed recordings.
-LONGEST_WAIT = 64
-# Processor time for the search of one region's plans, seconds.
-SEARCH_SECONDS = 20.0
-# A step is recorded again, and plans are searched again, if its size differs by more than this factor from all before.
-RECORDED_RANGE = 2.0
 # Before a step is refused, plans are searched for a size that differs by no more than this factor.
 REFUSED_RANGE = 1.25
-# The most sizes for which plans are cached.
-MOST_SIZES = 512
-
-
-class UnplannedStep(UserWarning):
-    """Training steps cannot be recorded and run under plans of least peak, or a step took more than the total."""
 
 
 class StepBudget:
@@ -113,16 +77,14 @@ class StepBudget:
         What is known of other compiled models.
     recording : StepRecorder or None
         Records the current step, if it is recorded.
-    models : dict of Region to StepModel
+    models : RecordedModels
         The models of the recorded steps, by the first region of the step.
+    attempts : RecordingAttempts
+        Decides which steps are recorded.
     runs : int
         The number of runs of regions.
     steps : int
         The number of training steps that started; 0 without a total.
-    flaw : Flaw or None
-        The reason why the last recording of an unplanned step failed. None if it did not fail, or if it failed because
-        the step had no backward pass.
-
     Raises
     ------
     ValueError
@@ -146,23 +108,13 @@ class StepBudget:
         self._old_gradients = OldGradients(self.memory)
         self.recording: StepRecorder | None = None
         self.runs = self.steps = 0
-        # by the region that a step starts with
-        self.models: dict[Region, StepModel] = {}
-        self._warm_ups: Counter[Region] = Counter()
-        self._failed: Counter[Region] = Counter()
-        self._deferred: Counter[Region] = Counter()
+        self.models = RecordedModels(self.regions)
+        self.attempts = RecordingAttempts()
         self._order: list[Region] = []
         self._step: PlanChooser | None = None
-        self._predicted: dict[Region, PredictedSizes] = {}
-        # for a recorded step and sizes, its plans for these sizes
-        self._resized: dict[tuple[StepModel, tuple[tuple[Any, ...], ...], bool], StepModel] = {}
-        self._record_again: Counter[Region] = Counter()
         self._optional = OptionalRegions(self.memory)
         self._reserves: dict[StepModel, tuple[int, int]] = {}  # the number of regions that were known, and the bytes
         self._room = 0
-        self.flaw: Flaw | None = None
-        self._next_try: dict[Region, int] = {}  # the number of unplanned steps before the next recording
-        self._warned_of: set[Flaw] = set()
         self._free = 0  # bytes for the next run of a step that is not planned
         self._resident_before = 0  # the memory in use before the recorded step
         self._recorded_number = 0
@@ -186,15 +138,10 @@ class StepBudget:
         if region not in self.regions:
             return
         del self.regions[region]
-        for first in [first for first, model in self.models.items() if first is region or region in model.regions]:
-            del self.models[first]
-            self._predicted.pop(first, None)
-        self._resized.clear()
+        self.models.forget(region)
         self._reserves.clear()
         self._optional.forget(region)
-        for counts in (self._warm_ups, self._failed, self._deferred, self._record_again):
-            counts.pop(region, None)
-        self._next_try.pop(region, None)
+        self.attempts.forget(region)
         self._old_gradients.forget(region)
         self._order = [other for other in self._order if other is not region]
         if self._step is not None and region in self._step.model.regions:
@@ -213,11 +160,8 @@ class StepBudget:
 
     def warn_of_transform(self) -> None:
         """Warn once, if there is a total, that the model is called inside a transform of ``torch.func``."""
-        if self.total is not None and IN_TRANSFORM not in self._warned_of:
-            self._warned_of.add(IN_TRANSFORM)
-            warn_user(
-                f"training steps cannot be planned, because {IN_TRANSFORM.reason}; {IN_TRANSFORM.advice}", UnplannedStep
-            )
+        if self.total is not None:
+            self.attempts.warn_of_transform()
 
     def choose(self, run: Run) -> NDArray[np.bool_] | None:
         """Return for each node whether its value is kept in a run that starts now; None without a total.
@@ -315,7 +259,7 @@ class StepBudget:
         if self.recording is not None:
             self._finish_recording(run)
         if self._step is not None and self._step.unknown:
-            self._record_again[self._step.model.regions[0]] = MOST_FAILED_RECORDINGS
+            self.attempts.record_again(self._step.model.regions[0])
         self._order, self._step = [], None
         self.steps += 1
         assert self.total is not None
@@ -330,17 +274,15 @@ class StepBudget:
             if model.freed_gradients and self.memory.old_gradients:
                 self._old_gradients.watch(first)
             self._step = self._planned_step(run, model)
-            if self._shows_more(model, self._step.growth):
+            if self.attempts.is_due_again(first) or self.models.is_new_size(model, self._step.growth):
                 self._start_recording(run)
                 if self.recording is not None:
-                    self._record_again[first] -= 1
+                    self.attempts.note_again(first)
             return
         self._check_least(run)
-        started = self._warm_ups[first]
-        waits = started < self._next_try.get(first, 0) and (self.flaw is not None or not trained)
-        if started >= UNRECORDED_STEPS and not waits:
+        if self.attempts.is_due(first, trained):
             self._start_recording(run)
-        self._warm_ups[first] += 1
+        self.attempts.note_step(first)
 
     def _check_old_gradients(self) -> None:
         """Warn once if the step before did not free gradients that the recorded step has freed."""
@@ -364,18 +306,18 @@ class StepBudget:
         predicted, sizes = None, None
         now = model
         if model.symbolic:
-            predicted = self._predicted[run.region]
+            predicted = self.models.predicted(run.region)
             sizes = predicted.of(run.sizes)
             self._room -= int(model.older_inputs * max(0.0, growth_of(model.sized, sizes) - 1))
-            model = self._searched(model, sizes, RECORDED_RANGE)
-            now = self._at(model, sizes)
+            model = self.models.searched(model, sizes)
+            now = self.models.at(model, sizes)
         point = now.plans.fitting(self._room)
         if point is None and predicted is not None and sizes is not None:
-            model = self._searched(model, sizes, REFUSED_RANGE)
-            now = self._at(model, sizes, exact=True)
+            model = self.models.searched(model, sizes, REFUSED_RANGE)
+            now = self.models.at(model, sizes, exact=True)
             point = now.plans.fitting(self._room)
             if point is None and not predicted.certain:
-                smallest = self._at(model, predicted.of(run.sizes, fewest=True), exact=True)
+                smallest = self.models.at(model, predicted.of(run.sizes, fewest=True), exact=True)
                 if smallest.plans.fitting(self._room) is not None:  # this step may be one of the smaller ones
                     point = len(now.plans.peak) - 1
         reserve = self._reserve(model) + self._aside
@@ -391,44 +333,12 @@ class StepBudget:
             step.reserve(reserve)
         return step
 
-    def _searched(self, model: StepModel, sizes: tuple[tuple[Any, ...], ...], ratio: float) -> StepModel:
-        """The model with plans that were searched for a step of about this size.
-
-        The two sizes differ at most by the factor ``ratio``. Plans that were searched for other sizes may recompute far
-        more than needed.
-        """
-        growth = growth_of(model.sized, sizes)
-        if any(size / ratio <= growth <= size * ratio for size in model.searched):
-            return model
-        model = searched_at(model, self.regions, sizes, SEARCH_SECONDS / 4)
-        self.models[model.regions[0]] = model
-        return model
-
     def _reserve(self, model: StepModel) -> int:
         """Bytes to reserve for regions that may run in a step, though the recorded steps left them out; cached."""
         known = self._reserves.get(model)
         if known is None or known[0] != self._optional.count:
             known = self._reserves[model] = self._optional.count, self._optional.reserve(model.regions, self.regions)
         return known[1]
-
-    def _at(self, model: StepModel, sizes: tuple[tuple[Any, ...], ...], exact: bool = False) -> StepModel:
-        """The :class:`StepModel` with its plans at other input sizes; cached."""
-        key = model, sizes, exact
-        if key not in self._resized:
-            if len(self._resized) >= MOST_SIZES:
-                self._resized.clear()
-            self._resized[key] = resized(model, sizes, exact)
-        return self._resized[key]
-
-    def _shows_more(self, model: StepModel, growth: float) -> bool:
-        """Return whether to record this step: the step before it ran an unknown region, or this one has a new size."""
-        first = model.regions[0]
-        if self._record_again[first] > 0:
-            return True
-        if not model.symbolic:
-            return False
-        sizes = [size for size, _ in model.recorded]
-        return growth > sizes[-1] * RECORDED_RANGE or growth < sizes[0] / RECORDED_RANGE
 
     def room(self, run: Run) -> int:
         """Return the bytes of the total that are free before the training step that ``run`` starts."""
@@ -481,7 +391,7 @@ class StepBudget:
         joint = at_sizes(run.region, run.region.folded.joint, run.sizes)
         if self.strict and run.sizes not in known.searched and peak_of(unmeasured_region(joint), known.lean()) > room:
             known.searched.add(run.sizes)
-            known.lean(run.sizes, SEARCH_SECONDS)
+            known.lean(run.sizes, self.models.search_seconds)
         least = peak_of(unmeasured_region(joint, outside=0), known.lean())
         if self.strict and least > room:
             self._refuse_unrecorded(run, joint, self._room)
@@ -511,10 +421,9 @@ class StepBudget:
         if closes_wait():  # the window of an earlier step is closed after this call
             return
         # another model is recorded, for example the generator of a GAN: two at a time would stop each other
-        if step_is_recorded() and self._deferred[first] < MOST_DEFERRED:
-            self._deferred[first] += 1
+        if step_is_recorded() and self.attempts.put_off(first):
             return
-        self._deferred[first] = 0
+        self.attempts.note_begin(first)
         self.recording = StepRecorder.start(
             first.device,
             self.memory.outputs,
@@ -527,23 +436,9 @@ class StepBudget:
             self._note_failure(first, BUSY)
 
     def _note_failure(self, first: Region, flaw: Flaw | None) -> None:
-        """Plan the next recording, and warn if several failed.
-
-        Steps without a backward pass need no warning, and neither do steps that are planned already.
-        """
-        if first in self.models:
-            return
-        self.flaw = flaw
-        self._failed[first] += 1
-        wait = 2 ** (self._failed[first] + 1 - MOST_FAILED_RECORDINGS)
-        self._next_try[first] = self._warm_ups[first] + (min(wait, LONGEST_WAIT) if wait > 1 else 0)
-        if flaw is not None and self._failed[first] >= MOST_FAILED_RECORDINGS and flaw not in self._warned_of:
-            self._warned_of.add(flaw)
-            warn_user(
-                f"training steps cannot be recorded, because {flaw.reason}; until one is, they run under plans of "
-                f"least peak; {flaw.advice}",
-                UnplannedStep,
-            )
+        """Plan the next recording, unless the steps are planned already."""
+        if first not in self.models:
+            self.attempts.note_failure(first, flaw)
 
     def _finish_recording(self, run: Run) -> None:
         """Read the recorded step and make, extend or merge the model of steps with the same first region.
@@ -564,7 +459,7 @@ class StepBudget:
         if flaw is not None or not any(recorded.ran_backward for recorded in passes):
             self._note_failure(first, flaw)
             return
-        self.flaw = None
+        self.attempts.flaw = None
         self.others.note_recorded(recording.others)
         self._old_gradients.note_recorded(first, recording.gradients_freed)
         found = {
@@ -584,23 +479,13 @@ class StepBudget:
             passes,
             recording.runs,
             self.memory.outside_gradients,
-            SEARCH_SECONDS,
+            self.models.search_seconds,
             recording.freed_outputs,
             recording.freed_gradients,
             recording.forwards,
             older,
         )
-        sizes = [record.sizes for record in recording.runs]
-        model = self.models.get(first)
-        if model is None:
-            self.models[first], self._predicted[first] = recorded, PredictedSizes(sizes)
-        elif model.regions == recorded.regions:
-            self.models[first] = with_size(model, recorded)
-        else:
-            self.models[first], positions = merged(model, recorded)
-            by_position = dict(zip(positions[0], self._predicted[first].of(sizes[0]), strict=True))
-            by_position |= zip(positions[1], sizes, strict=True)
-            self._predicted[first] = PredictedSizes([by_position[k] for k in sorted(by_position)])
+        self.models.add(recorded, [record.sizes for record in recording.runs])
 
     def _check_recorded(self, peak: int) -> None:
         """Warn once if a recorded step took more than the total."""
@@ -637,10 +522,10 @@ class StepBudget:
     def failed_recordings(self) -> int:
         """The number of training steps that could not be recorded.
 
-        A recording fails for the reason in :attr:`flaw`, or because the step has no backward pass. A failure does not
-        count if the step was already planned from an earlier recording, or if its first region was removed.
+        A recording fails for the reason in ``attempts.flaw``, or because the step has no backward pass. A failure does
+        not count if the step was already planned from an earlier recording, or if its first region was removed.
         """
-        return sum(self._failed.values())
+        return self.attempts.failed
 
     @property
     def range_of_totals(self) -> tuple[int, int]:
