@@ -3,7 +3,7 @@
 # ruff: noqa: E501 - lines of programs in texts
 from __future__ import annotations
 
-from recompviz.benchmarks.causes.planted import CONVS, LAYERS
+from recompviz.benchmarks.causes.programs.parts import CONVS, LAYERS
 from recompviz.benchmarks.causes.scripts import Script
 
 _SOURCES = {

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from recompviz.benchmarks.causes.planted import ACROSS, CAT, LAYERS, UNTOUCHED
+from recompviz.benchmarks.causes.programs.named_causes import ACROSS, CAT, UNTOUCHED
+from recompviz.benchmarks.causes.programs.parts import LAYERS
 from recompviz.benchmarks.causes.scripts import Script
 
 FROZEN_STATE = "optimizer state of frozen parameters"
