@@ -14,7 +14,7 @@ from torch import nn
 
 import recompviz as rv
 from recompviz.benchmarks.causes.healthy import HEALTHY
-from recompviz.benchmarks.causes.programs import PLANTED, REPORTED
+from recompviz.benchmarks.causes.programs.all_programs import PLANTED, REPORTED
 from recompviz.benchmarks.causes.trial import run, tried
 from recompviz.benchmarks.causes.unseen import UNSEEN
 from recompviz.core.reports.source_line import SourceLine

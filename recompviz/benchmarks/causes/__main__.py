@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from recompviz.benchmarks.causes.healthy import HEALTHY
-from recompviz.benchmarks.causes.programs import PLANTED, REPORTED
+from recompviz.benchmarks.causes.programs.all_programs import PLANTED, REPORTED
 from recompviz.benchmarks.causes.trial import reports_of, tried
 from recompviz.benchmarks.causes.unseen import UNSEEN
 from recompviz.core.base.units import format_bytes
