@@ -115,8 +115,54 @@ def test_a_step_with_other_operators_at_another_size_is_refused():
 
 def test_a_size_outside_the_range_is_refused():
     resized = ResizedTraces(trace(Attention(), tokens(3, 32)))
-    with pytest.raises(ValueError, match="length is 64"):
-        resized.at({"length": 64})
+    with pytest.raises(ValueError, match="length is 2049, expected 1 to 2048"):
+        resized.at({"length": 64 * 32 + 1})
+
+
+class LearnedPositions(nn.Module):
+    """Positions from a table: rows of an arange, of a buffer, or counted from the tokens that are no padding."""
+
+    def __init__(self, kind):
+        super().__init__()
+        self.kind = kind
+        self.embedding, self.table, self.head = nn.Embedding(50, 8), nn.Embedding(48, 8), nn.Linear(8, 50)
+        self.register_buffer("ids", torch.arange(500))
+
+    def forward(self, tokens):
+        length = tokens.shape[1]
+        rows = {
+            "arange": lambda: torch.arange(length, device=tokens.device),
+            "buffer": lambda: self.ids[:length],
+            "counted": lambda: (tokens >= 0).long().cumsum(1) - 1,
+        }[self.kind]()
+        return self.head(self.embedding(tokens) + self.table(rows)).transpose(1, 2)
+
+
+def test_bytes_at_a_longer_length_are_those_of_a_trace_there():
+    model = Attention()
+    resized = ResizedTraces(trace(model, tokens(3, 16)))
+    equal_to_trace(resized, {"batch": 5, "length": 48}, trace(model, tokens(5, 48)))
+    equal_to_trace(resized, {"batch": 2, "length": 12}, trace(model, tokens(2, 12)))  # and shorter ones as before
+
+
+def test_a_length_above_the_models_longest_is_refused_with_the_reason():
+    resized = ResizedTraces(trace(Attention(), tokens(3, 32)))  # a table of 64 rows that is cut
+    resized.at({"length": 64})
+    with pytest.raises(TraceError, match=r"no length 96: .*(96|64)"):
+        resized.at({"length": 96})
+
+
+@pytest.mark.parametrize("kind", ["arange", "buffer", "counted"])
+def test_a_length_above_the_rows_of_a_table_of_positions_is_refused_with_their_number(kind):
+    model = LearnedPositions(kind)
+    resized = ResizedTraces(trace(model, tokens(3, 16)))
+    equal_to_trace(resized, {"batch": 3, "length": 48}, trace(model, tokens(3, 48)))
+    with pytest.raises(
+        TraceError, match=r"no length 49: a table has 48 rows \(table.weight\), and row 49 is looked up"
+    ):
+        resized.at({"length": 49})
+    with pytest.raises(IndexError):  # eager PyTorch agrees
+        model(tokens(3, 49)[0][0])
 
 
 def test_an_explorer_keeps_the_plans_of_the_traced_size_and_of_those_asked_for_last():

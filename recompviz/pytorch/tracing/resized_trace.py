@@ -3,7 +3,7 @@
 The operators of a step do not depend on these sizes. The bytes of each storage are a polynomial of them: of degree 1 in
 the batch size, and of degree 2 in the length, because attention makes matrices of length × length. Traces at one other
 batch size and at two shorter lengths give the coefficients. Each further size then takes milliseconds instead of a new
-trace.
+trace. A length above that of the trace is traced, because a model may have a longest length.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from recompviz.core.graphs.graph import Graph
 from recompviz.core.steps.joint import JointGraph
 from recompviz.pytorch.tracing.costs import LEAST_PARTS, PARTS_PER_NODE, estimated_times, node_times
 from recompviz.pytorch.tracing.step import TraceError
+from recompviz.pytorch.tracing.tables_of_positions import short_table
 from recompviz.pytorch.tracing.traced_step import Trace
 from recompviz.pytorch.tracing.tracer import trace_again
 
@@ -34,6 +35,7 @@ Sizes = Mapping[str, int]
 # A length is traced at these parts of itself, and a shorter length cannot be changed.
 PARTS_OF_LENGTH = (2, 4)
 SHORTEST_LENGTH = 8
+MOST_BATCHES, MOST_LENGTHS = 1024, 64  # times the traced size
 
 
 @dataclass(frozen=True)
@@ -46,8 +48,7 @@ class Axis:
     size : int
         The size in the traced step.
     most : int
-        The largest size. A sequence cannot be longer than the traced one, because a longer one may exceed the model's
-        table of positions, which shapes do not show.
+        The largest size that can be asked for. A model may have a smaller longest length.
     """
 
     name: str
@@ -83,14 +84,14 @@ def axes_of(arguments: Any) -> tuple[Axis, ...]:
     length = int(integers[0].shape[1]) if integers and len(integers) == len(tokens) else 0
     if batch < 1 or any(t.shape[0] not in (batch, batch * length) for t in tensors):
         return ()
-    axes = (Axis("batch", batch, 1024 * batch),)
+    axes = (Axis("batch", batch, MOST_BATCHES * batch),)
     if length < SHORTEST_LENGTH or length == batch:
         return axes
-    return (*axes, Axis("length", length, length))
+    return (*axes, Axis("length", length, MOST_LENGTHS * length))
 
 
 def resized_arguments(arguments: Any, axes: tuple[Axis, ...], sizes: Sizes) -> Any:
-    """Return the arguments of a step at other sizes: examples are repeated or left out, sequences are cut.
+    """Return the arguments of a step at other sizes: examples are repeated or left out, sequences repeated or cut.
 
     Parameters
     ----------
@@ -193,13 +194,29 @@ class ResizedTraces:
             if progress is not None:
                 progress(done, len(wanted))
             if (name, size) not in self._figures:
-                figures = _Figures.of(self.trace_at({name: size}))
-                if figures.structure != self._base.structure:
-                    raise TraceError(
-                        f"the training step has other operators at {name} {size}; trace the model with a batch of the "
-                        "size that you want to see"
-                    )
-                self._figures[name, size] = figures
+                self._figures[name, size] = self._figures_of(self.trace_at({name: size}), name, size)
+
+    def _figures_of(self, there: Trace, name: str, size: int) -> _Figures:
+        figures = _Figures.of(there)
+        if figures.structure != self._base.structure:
+            raise TraceError(
+                f"the training step has other operators at {name} {size}; trace the model with a batch of the "
+                "size that you want to see"
+            )
+        return figures
+
+    def _learn_longer(self, length: int) -> None:
+        """Trace the step at a longer length. Raise TraceError with the reason if the model cannot run there."""
+        if ("length", length) in self._figures:
+            return
+        try:
+            there = self.trace_at({"length": length})
+        except Exception as error:  # of the tracer, or of the model's own code
+            reason = str(error).strip().split("\n")[0] or type(error).__name__
+            raise TraceError(f"the model has no length {length:,}: {reason}") from error
+        if short := short_table(there):
+            raise TraceError(f"the model has no length {length:,}: {short}")
+        self._figures["length", length] = self._figures_of(there, "length", length)
 
     def at(self, sizes: Sizes) -> tuple[Graph, JointGraph]:
         """Return the graph and the joint graph of the step at other sizes. The first call traces; see :meth:`learn`.
@@ -215,7 +232,7 @@ class ResizedTraces:
         Raises
         ------
         TraceError
-            As for :meth:`learn`.
+            As for :meth:`learn`, and if the step cannot run at a longer length.
         ValueError
             If a size is outside the range of its axis.
         """
@@ -223,6 +240,9 @@ class ResizedTraces:
             if not 1 <= sizes.get(axis.name, axis.size) <= axis.most:
                 raise ValueError(f"{axis.name} is {sizes[axis.name]}, expected 1 to {axis.most}")
         self.learn()
+        for axis in self.axes:
+            if axis.name == "length" and (size := sizes.get("length", axis.size)) > axis.size:
+                self._learn_longer(size)
         trace, base = self.trace, self._base
         grown = {name: self._polynomial(name, sizes) for name in ("storages", "nodes", "clones", "tangent")}
         graph, joint = trace.graph, trace.joint
@@ -253,11 +273,16 @@ class ResizedTraces:
         growth = np.ones_like(values)
         for axis in self.axes:
             size = sizes.get(axis.name, axis.size)
-            points = [(axis.size, values)]
-            points += [
-                (at, getattr(figures, name)) for (which, at), figures in self._figures.items() if which == axis.name
-            ]
-            there = _lagrange(points, size)
+            if axis.name == "length" and size > axis.size:
+                there = getattr(self._figures["length", size], name)
+            else:
+                points = [(axis.size, values)]
+                points += [
+                    (at, getattr(figures, name))
+                    for (which, at), figures in self._figures.items()
+                    if which == axis.name and (which == "batch" or at < axis.size)
+                ]
+                there = _lagrange(points, size)
             growth *= np.divide(there, values, out=np.ones_like(values), where=values != 0)
         return values * growth if name == "times" else np.rint(values * growth)
 
