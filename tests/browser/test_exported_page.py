@@ -305,6 +305,11 @@ def test_pictures_of_the_view_are_saved(page, tmp_path):
     for text in [*legend, page.locator(".rv-tile-total .rv-tile-value").inner_text(), "Will it fit?", "Fit"]:
         assert f">{text}</text>" in drawing
     assert drawing.count("<linearGradient") >= 2  # the swatches of kept and of recomputed values
+    track = re.search(
+        r'<linearGradient id="([^"]+)"[^>]*>((?:<stop[^>]*>(?:</stop>)?)+)</linearGradient><rect[^>]*height="5"',
+        drawing,
+    )
+    assert len(set(re.findall(r'stop-color="(#\w+)"', track[2]))) >= 3  # outside, infeasible and feasible budgets
 
 
 @pytest.mark.parametrize("motion", ["no-preference", "reduce"])

@@ -12,9 +12,16 @@ function outerParts(text) {
   return parts.map((part) => part.trim());
 }
 
+/** A place such as "20%", "9px" or "calc(100% - 9px)", in pixels. */
+function pixelsOf(place, length) {
+  const [, share, sign, pixels] = /^calc\((-?[\d.]+)% ([-+]) (-?[\d.]+)px\)$/.exec(place) ?? [];
+  if (share !== undefined) return (share / 100) * length + (sign === "-" ? -1 : 1) * pixels;
+  return place.endsWith("%") ? (parseFloat(place) / 100) * length : parseFloat(place);
+}
+
 /** The places of the stops, in pixels; stops without one are spread evenly between their neighbours. */
 function stopPlaces(stops, length) {
-  const at = stops.map(({ place }) => (place === null ? null : place.endsWith("%") ? (parseFloat(place) / 100) * length : parseFloat(place)));
+  const at = stops.map(({ place }) => (place === null ? null : pixelsOf(place, length)));
   at[0] ??= 0;
   at[at.length - 1] ??= length;
   for (let i = 1; i < at.length; i++) {
@@ -37,8 +44,8 @@ export function gradientOf(text, width, height) {
   const side = /^to (right|left|top|bottom)$/.exec(parts[0]);
   const degrees = turn ? Number(turn[1]) : side ? { top: 0, right: 90, bottom: 180, left: 270 }[side[1]] : 180;
   const stops = (turn || side ? parts.slice(1) : parts).flatMap((part) => {
-    const [, colour, places] = /^(.*?)((?:\s+-?[\d.]+(?:px|%)){0,2})$/.exec(part);
-    const each = places.trim() ? places.trim().split(/\s+/) : [null];
+    const [, colour, places] = /^(.*?)((?:\s+(?:-?[\d.]+(?:px|%)|calc\([^()]*\))){0,2})$/.exec(part);
+    const each = places.match(/-?[\d.]+(?:px|%)(?![^(]*\))|calc\([^()]*\)/g) ?? [null];
     return each.map((place) => ({ colour, place }));
   });
   const angle = (degrees * Math.PI) / 180;

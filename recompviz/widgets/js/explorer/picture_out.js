@@ -49,7 +49,7 @@ function drawElement(into, element, clip, origin) {
   }
   if (inside) drawGround(group, element, style, place, `rv-picture-${++gradients}`);
   if (["input", "select"].includes(element.localName)) {
-    if (inside) drawControl(group, element, style, box, origin);
+    if (inside) drawControl(group, element, style, box, origin, `rv-picture-${++gradients}`);
     return;
   }
   const cuts = style.overflow !== "visible" && style.display !== "contents";

@@ -1,9 +1,10 @@
 // HTML elements as SVG shapes: grounds, borders, lines of text, values of inputs, sliders, canvases.
 
-import { svg } from "../shared/elements.js";
+import { html, svg } from "../shared/elements.js";
 import { gradientOf } from "./picture_gradient.js";
 
 const DRAWN_THUMB = 6.5; // pixels; its radius
+const TRACK_HEIGHT = 5; // pixels
 const TRACK_INSET = 9; // pixels; a track begins and ends half a thumb inside its slider
 const BORDER_SIDES = ["Top", "Right", "Bottom", "Left"];
 const plainColours = new Map();
@@ -32,18 +33,31 @@ export function within(box, clip) {
   return both.right - both.left > 0.5 && both.bottom - both.top > 0.5 ? both : null;
 }
 
+/** Define a gradient of CSS on a box under a name; returns whether it is one. */
+function drawGradient(into, text, { x, y, width, height }, name) {
+  const gradient = gradientOf(text, width, height);
+  if (!gradient) return false;
+  const { repeats, x1, y1, x2, y2, stops } = gradient;
+  const made = svg("linearGradient", { id: name, gradientUnits: "userSpaceOnUse", x1: x + x1, y1: y + y1, x2: x + x2, y2: y + y2, ...(repeats ? { spreadMethod: "repeat" } : {}) }, into);
+  for (const [offset, colour] of stops) svg("stop", { offset, ...painted("stop-color", colour) }, made);
+  return true;
+}
+
+/** The computed gradient of the track of a slider. */
+function trackOf(element) {
+  const probe = html("span", "", element.parentNode);
+  probe.style.backgroundImage = getComputedStyle(element).getPropertyValue("--rv-track");
+  const text = getComputedStyle(probe).backgroundImage;
+  probe.remove();
+  return text;
+}
+
 /** The ground and the borders of an element with a box at x, y. */
 export function drawGround(into, element, style, { x, y, width, height }, name) {
   const radius = Math.min(parseFloat(style.borderTopLeftRadius) || 0, width / 2, height / 2);
   const rectangle = (inset, attributes) => svg("rect", { x: x + inset, y: y + inset, width: Math.max(0, width - 2 * inset), height: Math.max(0, height - 2 * inset), rx: Math.max(0, radius - inset), ...attributes }, into);
   if (plainColour(style.backgroundColor)[1]) rectangle(0, painted("fill", style.backgroundColor));
-  const gradient = gradientOf(style.backgroundImage, width, height);
-  if (gradient) {
-    const { repeats, x1, y1, x2, y2, stops } = gradient;
-    const made = svg("linearGradient", { id: name, gradientUnits: "userSpaceOnUse", x1: x + x1, y1: y + y1, x2: x + x2, y2: y + y2, ...(repeats ? { spreadMethod: "repeat" } : {}) }, into);
-    for (const [offset, colour] of stops) svg("stop", { offset, ...painted("stop-color", colour) }, made);
-    rectangle(0, { fill: `url(#${name})` });
-  }
+  if (drawGradient(into, style.backgroundImage, { x, y, width, height }, name)) rectangle(0, { fill: `url(#${name})` });
   const borders = BORDER_SIDES.map((side) => [parseFloat(style[`border${side}Width`]), style[`border${side}Color`], style[`border${side}Style`]]);
   const dashes = (kind, wide) => (kind === "dotted" ? { "stroke-dasharray": `${wide} ${wide}` } : kind === "dashed" ? { "stroke-dasharray": `${2 * wide} ${wide}` } : {});
   if (borders.every(([wide, colour]) => wide === borders[0][0] && colour === borders[0][1])) {
@@ -108,13 +122,14 @@ export function drawText(into, node, style, clip, origin) {
 }
 
 /** The value of an input or select: its text, or track and thumb of a slider. */
-export function drawControl(into, element, style, box, origin) {
+export function drawControl(into, element, style, box, origin, name) {
   const [left, middle] = [box.left - origin.left, (box.top + box.bottom) / 2 - origin.top];
   if (element.type === "range") {
     const part = (element.value - element.min) / (element.max - element.min || 1);
     const length = box.right - box.left - 2 * TRACK_INSET;
-    const line = { x1: left + TRACK_INSET, x2: left + TRACK_INSET + length, y1: middle, y2: middle, "stroke-width": 5, "stroke-linecap": "round" };
-    svg("line", { ...line, ...painted("stroke", style.getPropertyValue("--rv-muted").trim()) }, into);
+    const track = { x: left, y: middle - TRACK_HEIGHT / 2, width: box.right - box.left, height: TRACK_HEIGHT };
+    const fill = drawGradient(into, trackOf(element), track, name) ? { fill: `url(#${name})` } : painted("fill", style.getPropertyValue("--rv-muted").trim());
+    svg("rect", { ...track, rx: TRACK_HEIGHT / 2, ...fill }, into);
     const idle = element.classList.contains("rv-idle");
     const thumb = style.getPropertyValue(idle ? "--rv-muted" : "--rv-thumb").trim();
     svg("circle", { cx: left + TRACK_INSET + part * length, cy: middle, r: DRAWN_THUMB, "stroke-width": 2, ...painted("fill", thumb), ...painted("stroke", style.getPropertyValue("--rv-raised").trim()) }, into);
