@@ -169,6 +169,7 @@ def test_a_budget_is_typed_in_bytes_or_in_per_cent_of_keep_all(page, exported):
     entry.fill(f"{total + 1} B")
     entry.press("Enter")
     assert shown(page) == [0, exported[0].time.row(total + 1)]
+    assert state(page, "budget") == total + 1  # not the total of the plan
     entry.fill("much")
     entry.press("Enter")
     assert entry.get_attribute("aria-invalid") == "true"

@@ -13,7 +13,7 @@ const THUMB = 9;
 /**
  * Typed value, curve and slider.
  * @param fixed the tables of the objectives; `all()` gives every table
- * @param actions { budget(bytes), row(row), choose(table, row), objective(table), solver(family), binding() }
+ * @param actions { budget(bytes), typed(bytes, row), row(row), choose(table, row), objective(table), solver(family), binding() }
  * @param devices of markedDevices in fit.js, which are marked on the axis
  */
 export function makeBudgetView(parent, graph, fixed, all, families, actions, id, devices = []) {
@@ -102,15 +102,19 @@ export function makeBudgetView(parent, graph, fixed, all, families, actions, id,
     setText(leastText, why || `${interim() ? "least so far" : "least feasible"} ${formatBytes(leastTotal(table))} · keep-all ${formatBytes(domain.most)}`);
   }
 
-  /** Choose a budget in bytes. One that is out of range is refused with a reason, and the nearest one is chosen. */
-  function choose(bytes) {
+  /**
+   * Choose a budget in bytes. One that is out of range is refused with a reason, and the nearest one is chosen. A budget
+   * that was typed stays; otherwise it becomes the total of its plan.
+   */
+  function choose(bytes, typed = false) {
     const table = now();
     const least = leastTotal(table);
     if (bytes < least) refuse(`${formatBytes(bytes)} is below ${interim() ? "the least so far" : "the least feasible budget"}, ${formatBytes(least)}`);
     else if (bytes > domain.high) refuse(`${formatBytes(bytes)} is more than any plan needs; keep-all needs ${formatBytes(domain.most)}`);
     else refuse("");
     const budget = Math.min(domain.high, Math.max(least, bytes));
-    actions.row(rowFor(table, budget));
+    if (typed) actions.typed(Math.ceil(budget), rowFor(table, budget));
+    else actions.row(rowFor(table, budget));
   }
   listen(value, "focus", () => value.select());
   listen(value, "keydown", (event) => {
@@ -121,7 +125,7 @@ export function makeBudgetView(parent, graph, fixed, all, families, actions, id,
     value.setAttribute("aria-invalid", String(bytes === null));
     if (bytes === null) return refuse(`“${value.value}” is not a size: write 500 MiB, or 60% of keep-all`);
     slider.focus({ preventScroll: true });
-    choose(bytes);
+    choose(Math.floor(bytes), true);
   });
   listen(value, "blur", () => {
     value.setAttribute("aria-invalid", "false");

@@ -16,6 +16,11 @@ export function makeChoices(explorer) {
     ask({ budget, row, settled: false });
   }
 
+  /** Choose a budget that stays as it is, and the plan for it. */
+  function setTyped(budget, row) {
+    ask({ budget, row, settled: true });
+  }
+
   function setRow(row) {
     choose(state.table, row);
   }
@@ -95,5 +100,5 @@ export function makeChoices(explorer) {
     if (at >= 0 && !shown.includes(at)) objective(shown[0]);
   }
 
-  return { setTheory, setBudget, setRow, choose, objective, solver, binding, setPins, pinNode, setAgainst, showRunOf };
+  return { setTheory, setBudget, setTyped, setRow, choose, objective, solver, binding, setPins, pinNode, setAgainst, showRunOf };
 }

@@ -229,6 +229,7 @@ function makeViews(explorer, root, id) {
   views.budget = makeBudgetView(below, graph, fixed, all, families, {
     // a budget that the user chooses takes the place of a device
     budget: (bytes, at) => (forgetTarget(model), setBudget(bytes, at)),
+    typed: (bytes, at) => (forgetTarget(model), explorer.setTyped(bytes, at)),
     row: (at) => (forgetTarget(model), setRow(at)),
     choose: (number, at) => (forgetTarget(model), choose(number, at)),
     objective,
