@@ -486,7 +486,7 @@ def test_the_reading_of_a_step_fits_beside_the_player():
     assert read(200) == "step 57/190 · forward · 44.9 MiB · kept 33.8 MiB · transient 8.01 MiB · " + parts["name"]
     assert read(90) == "step 57/190 · forward · 44.9 MiB · kept 33.8 MiB · " + parts["name"]
     assert read(70) == "step 57/190 · forward · 44.9 MiB · " + parts["name"]
-    assert read(50) == "step 57/190 · forward · 44.9 MiB · …erts.2.0/mm#1"
+    assert read(50) == "step 57/190 · forward · 44.9 MiB · …perts.2.0/mm#1"
     assert len(read(50)) <= 50
 
 
