@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import warnings
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 import recompviz as rv
 from recompviz.benchmarks.loops.changes import random_changes
+from recompviz.pytorch.running.compiled import budget_of
 from recompviz.pytorch.running.recorded_models import RecordedModels
 
 
@@ -72,6 +76,86 @@ def test_methods_that_are_replaced_in_their_class_and_new_environment_variables_
         patch.setenv(VARIABLE, "0.5")
         assert agrees()
     assert agrees()
+    torch._dynamo.reset()
+
+
+class Noisy(nn.Module):
+    """Draws numbers from NumPy's generator."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(4, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.linear(x) * np.random.randn()  # noqa: NPY002
+        places = np.random.randint(4)  # noqa: NPY002
+        shift = torch.from_numpy(np.random.rand(4))  # noqa: NPY002
+        return x.roll(places, 1) + shift.float()
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute")  # Dynamo asks any input for it
+def test_random_numbers_of_numpy_are_those_of_eager() -> None:
+    torch._dynamo.reset()
+    model, x = Noisy(), torch.randn(2, 4)
+    compiled = rv.compile(model, total="1 MiB")
+    outputs = []
+    for called in (compiled, model):
+        np.random.seed(0)  # noqa: NPY002
+        outputs.append([called(x) for _ in range(4)])
+    assert all(map(torch.equal, *outputs))
+    torch._dynamo.reset()
+
+
+@pytest.mark.filterwarnings("ignore:Using `torch.compile")  # such hooks are also called for the compiled model
+def test_hooks_of_all_modules_are_called_when_they_are_added_and_not_when_they_are_gone() -> None:
+    torch._dynamo.reset()
+    model, x = nn.Sequential(nn.Linear(4, 4), nn.Tanh()), torch.randn(2, 4)
+    compiled = rv.compile(model, total="1 MiB")
+    plain = model(x)
+
+    def doubled(module: nn.Module, _inputs: object, output: torch.Tensor) -> torch.Tensor | None:
+        return output * 2 if isinstance(module, nn.Tanh) else None
+
+    assert torch.equal(compiled(x), plain)
+    for _ in range(2):
+        hook = nn.modules.module.register_module_forward_hook(doubled)
+        assert torch.equal(compiled(x), plain * 2)
+        hook.remove()
+        assert torch.equal(compiled(x), plain)
+    torch._dynamo.reset()
+
+
+class Attends(nn.Module):
+    """Attention in two parts, with code between them that Dynamo cannot capture; the second part chooses a kernel."""
+
+    def forward(self, q: torch.Tensor) -> torch.Tensor:
+        q = nn.functional.scaled_dot_product_attention(q, q, q)
+        torch._dynamo.graph_break()
+        with sdpa_kernel(SDPBackend.MATH):
+            q = nn.functional.scaled_dot_product_attention(q, q, q)
+            torch._dynamo.graph_break()
+            return nn.functional.scaled_dot_product_attention(q, q, q)
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute")  # Dynamo asks any input for it
+def test_a_switch_of_the_kernels_of_attention_is_noticed_and_needs_one_more_capture() -> None:
+    torch._dynamo.reset()
+    torch.manual_seed(0)
+    model, values = Attends(), torch.randn(2, 4, 40, 16)
+    compiled = rv.compile(model, total="8 MiB")
+    results = []
+    for step in range(6):
+        with sdpa_kernel(SDPBackend.MATH) if step % 2 else contextlib.nullcontext():
+            mine, theirs = (values.clone().requires_grad_() for _ in range(2))
+            output = compiled(mine)
+            wanted = model(theirs)
+        output.square().sum().backward()
+        wanted.square().sum().backward()
+        assert torch.equal(output, wanted)
+        assert torch.equal(mine.grad, theirs.grad)
+        results.append(output)
+    assert not torch.equal(results[0], results[1])  # the kernels round differently
+    assert len(budget_of(compiled).regions) <= 6  # three parts of the model, each with at most two choices of kernels
     torch._dynamo.reset()
 
 

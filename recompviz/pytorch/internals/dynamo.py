@@ -1,12 +1,13 @@
 """Access to Dynamo: settings for captures, additional guards, and the data that Dynamo keeps of earlier captures.
 
-Private PyTorch used here: ``torch._guards.Source``, ``torch._dynamo`` (``config``, ``_torchdynamo_orig_backend``,
-``exc``, ``guards``, ``source``, ``symbolic_convert.tls`` with the side effects of its ``output``, ``variables.base``,
+Private PyTorch used here: ``Guard`` and ``Source`` of ``torch._guards``, switches of kernels in ``torch._C``, the hooks
+of all modules in ``torch.nn.modules.module``, ``torch._dynamo`` (``config``, ``_torchdynamo_orig_backend``, ``exc``,
+``guards``, ``source``, ``symbolic_convert.tls`` with the side effects of its ``output``, ``variables.base``,
 ``utils.counters``, ``utils.get_metrics_context``, ``utils.get_compilation_metrics``,
 ``utils.set_compilation_metrics_limit``, ``reset``, ``reset_code``, ``register_backend``), ``dynamo_ctx`` of compiled
-modules, ``compiler_fn`` of ``torch._TorchCompileWrapper``, ``Module._call_impl`` and
-``Module._compiled_call_impl``. For guards: ``CheckFunctionManager`` and ``install_guard`` of ``torch._dynamo.guards``
-and ``_debug_get_cache_entry_list`` of ``torch._C._dynamo.eval_frame``. Tried on torch 2.13.0 and 2.14.1, on the CPU.
+modules, ``compiler_fn`` of ``torch._TorchCompileWrapper``, ``Module._call_impl`` and ``Module._compiled_call_impl``.
+For guards: ``CheckFunctionManager`` and ``install_guard`` of ``torch._dynamo.guards`` and
+``_debug_get_cache_entry_list`` of ``torch._C._dynamo.eval_frame``. Tried on torch 2.13.0 and 2.14.1, on the CPU.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from torch._dynamo.source import AttrSource, GlobalSource
 from torch._dynamo.symbolic_convert import tls as dynamo_tls
 from torch._dynamo.utils import counters, get_metrics_context
 from torch._dynamo.variables.base import ValueMutationExisting
-from torch._guards import Source
+from torch._guards import Guard, Source
 
 __all__ = [
     "DynamoError",
@@ -56,6 +57,29 @@ GRAPHS_OF_ONE_FUNCTION = 32
 # How many compilations Dynamo remembers, with the reasons of those that failed; its own limit is 64.
 REMEMBERED_COMPILATIONS = 4096
 
+# What PyTorch asks when it divides a call into operators: attention and recurrent layers have several kernels.
+_KERNEL_SWITCHES: tuple[Callable[[], Any], ...] = tuple(
+    getattr(torch._C, name)
+    for name in (
+        "_get_flash_sdp_enabled",
+        "_get_mem_efficient_sdp_enabled",
+        "_get_math_sdp_enabled",
+        "_get_cudnn_sdp_enabled",
+        "_get_overrideable_sdp_enabled",
+        "_get_sdp_priority_order",
+        "_get_mkldnn_enabled",
+        "_get_cudnn_enabled",
+    )
+    if hasattr(torch._C, name)
+)
+
+# What PyTorch looks at in each call of a module.
+_GLOBAL_HOOKS: tuple[dict[int, Any], ...] = tuple(
+    hooks
+    for name in ("forward", "forward_pre", "backward", "backward_pre")
+    if isinstance(hooks := vars(torch.nn.modules.module).get(f"_global_{name}_hooks"), dict)
+)
+
 # the fields of Dynamo's metrics that have the text of all settings
 _SETTINGS = ("dynamo_config", "functorch_config", "inductor_config")
 
@@ -70,14 +94,16 @@ def allow_more_captures() -> None:
     """Let Dynamo capture recurrent layers and gradients taken inside a model, and notice hooks that are added later.
 
     The settings hold for the whole process. By default, Dynamo runs such layers and gradients eagerly, so that they
-    cannot be planned, and does not notice hooks added after a capture. Dynamo's limits on the graphs of one function,
-    and on the compilations that it remembers, are also raised.
+    cannot be planned, does not notice hooks added after a capture, and draws numbers of PyTorch's generator for
+    ``numpy.random``. Dynamo's limits on the graphs of one function, and on the compilations that it remembers, are also
+    raised.
     """
     wanted = {
         "allow_rnn": True,
         "trace_autograd_ops": True,
         "allow_unspec_int_on_nn_module": True,  # an int that a layer counts with is an input, not a constant
         "skip_nnmodule_hook_guards": False,
+        "use_numpy_random_stream": True,  # otherwise PyTorch's numbers take the place of NumPy's
     }
     for name, value in wanted.items():
         if hasattr(dynamo_config, name):
@@ -89,10 +115,13 @@ def allow_more_captures() -> None:
 
 
 def guard_process_state() -> None:
-    """Add guards for two changes that Dynamo does not notice.
+    """Add guards for changes that Dynamo does not notice.
 
-    One is the replacement of a method in its class. The other is a change of the number of environment variables.
-    Dynamo itself notices a method that is replaced in an object, and a new value of an existing environment variable.
+    One is the replacement of a method in its class, another a change of the number of environment variables. Dynamo
+    itself notices a method that is replaced in an object, and a new value of an existing environment variable. Then
+    there are switches that decide which kernel a call becomes in a graph, as in
+    ``with torch.nn.attention.sdpa_kernel(…):`` around a call of the compiled model, and the hooks of all modules
+    (``torch.nn.modules.module.register_module_forward_hook``).
     Call this function in the backend, because Dynamo builds the guards of a graph after the backend has returned.
     """
     translator = getattr(dynamo_tls, "current_tx", None)
@@ -112,6 +141,25 @@ def guard_process_state() -> None:
     if look_up in traced:
         environment = AttrSource(AttrSource(source_of(os), "environ"), "_data")
         install_guard(environment.make_guard(GuardBuilder.SEQUENCE_LENGTH))
+    install_guard(Guard(source_of(_process_state), cast(Any, _guard_state)))
+
+
+def _process_state() -> tuple[Any, ...]:
+    """The switches of :data:`_KERNEL_SWITCHES`, and the hooks that PyTorch calls for every module."""
+    return *[read() for read in _KERNEL_SWITCHES], *map(tuple, _GLOBAL_HOOKS)
+
+
+def _guard_state(builder: GuardBuilder, guard: Guard) -> None:
+    """Let Dynamo capture again when this state has changed.
+
+    Dynamo calls this when it builds the guards. By then it has put back what the captured function itself switched.
+    """
+    captured = _process_state()
+    builder.guard_manager.root.add_lambda_guard(
+        lambda _: _process_state() == captured,
+        ["the switches of kernels and the hooks of all modules are those of the capture"],
+        guard.user_stack,
+    )
 
 
 def captured_code() -> CodeType | None:

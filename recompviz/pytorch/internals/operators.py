@@ -29,6 +29,7 @@ __all__ = [
     "is_random",
     "lstm_for_training",
     "lstm_in_single_operators",
+    "may_be_random",
     "operator_name",
     "operators_kept_whole",
     "takes_number_as_tensor",
@@ -36,6 +37,26 @@ __all__ = [
 
 # operators that AOTAutograd's dispatcher decomposes by its own Python kernels
 _DECOMPOSED = ("upsample_", "_upsample_", "lstm", "gru", "rnn_tanh", "rnn_relu")
+
+# Namespaces of PyTorch's own operators. Their tags say whether they draw random numbers.
+_OF_PYTORCH = frozenset(
+    (
+        "_c10d_functional",
+        "_c10d_functional_autograd",
+        "aten",
+        "c10d",
+        "fsdp",
+        "inductor",
+        "mkl",
+        "mkldnn",
+        "onednn",
+        "prim",
+        "prims",
+        "quantized",
+        "quantized_decomposed",
+        "symm_mem",
+    )
+)
 
 
 def operator_name(target: Any) -> str:
@@ -85,12 +106,23 @@ def is_pointwise(target: Any) -> bool:
 
 
 def is_random(target: Any) -> bool:
-    """Return whether an operator can draw from a random generator."""
+    """Return whether an operator says that it draws from a random generator."""
     return isinstance(target, torch._ops.OpOverload) and torch.Tag.nondeterministic_seeded in target.tags
 
 
+def may_be_random(target: Any) -> bool:
+    """Return whether an operator can draw from a random generator.
+
+    Operators of other packages can, although few say so: a tag is easily forgotten. Operators that call a part of a
+    graph (``torch.cond``) can, because the part can.
+    """
+    if isinstance(target, torch._ops.OpOverload):
+        return is_random(target) or target.namespace not in _OF_PYTORCH
+    return isinstance(target, torch._ops.HigherOrderOperator)
+
+
 def draws_random_numbers(target: Any, args: tuple[Any, ...]) -> bool:
-    """Return whether a call draws from a random generator. Attention with a dropout probability of 0 does not.
+    """Return whether a call can draw from a random generator. Attention with a dropout probability of 0 does not.
 
     Parameters
     ----------
@@ -99,8 +131,10 @@ def draws_random_numbers(target: Any, args: tuple[Any, ...]) -> bool:
     args : tuple
         The positional arguments of the call.
     """
-    if not is_random(target):
+    if not may_be_random(target):
         return False
+    if not isinstance(target, torch._ops.OpOverload):
+        return True
     arguments = dict(zip((argument.name for argument in target._schema.arguments), args, strict=False))
     return bool(arguments.get("dropout_p", True))
 

@@ -28,6 +28,7 @@ from torch.utils._ordered_set import OrderedSet
 from torch.utils.checkpoint import CheckpointPolicy
 
 from recompviz.pytorch.internals.export import is_forward_output
+from recompviz.pytorch.internals.operators import may_be_random
 from recompviz.pytorch.internals.tensors import storage_key
 
 __all__ = [
@@ -111,14 +112,14 @@ def is_plain_joint(joint: GraphModule) -> bool:
 
 
 def must_run_once(node: Node) -> bool:
-    """Return whether a call must not run again in the backward pass, because it draws random numbers or communicates.
+    """Return whether a call must not run again in the backward pass, because it communicates or may be random.
 
     Inductor's own random operators may run again, because they compute their numbers from a saved seed.
     """
     if not isinstance(node.target, torch._ops.OpOverload):
         return False
     collective = node.target.namespace == "_c10d_functional"
-    return collective or torch.Tag.nondeterministic_seeded in node.target.tags
+    return collective or may_be_random(node.target)
 
 
 def gets_gradient(joint: GraphModule) -> set[str]:

@@ -15,7 +15,7 @@ from torch.utils import _pytree as pytree
 from recompviz.core.graphs.node_info import NodeInfo
 from recompviz.core.steps.joint import Call, Category, JointGraph
 from recompviz.pytorch.internals.node_info import InfoMaker
-from recompviz.pytorch.internals.operators import is_random
+from recompviz.pytorch.internals.operators import may_be_random
 from recompviz.pytorch.tracing.prepared import is_mutation, reads_overwritten
 from recompviz.pytorch.tracing.step import TraceError
 from recompviz.pytorch.tracing.storage_table import StorageTable
@@ -88,7 +88,7 @@ class CallList:
         if not isinstance(value, torch.Tensor):
             table.storage_of.pop(node, None)  # a tuple looks at several storages; its getitems at one each
         pinned = not backward and reads_overwritten(node, self._mutated)
-        random = is_random(node.target)
+        random = may_be_random(node.target)
         self._append(node, Call(info, backward, -1, tuple(reads), tuple(makes), pinned=pinned, random=random))
 
     def add_arrival(self, tangents: Sequence[Node], fallback: Node) -> None:

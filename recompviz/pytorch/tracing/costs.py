@@ -26,6 +26,7 @@ from torch.utils.flop_counter import flop_registry
 from recompviz.core.base.arguments import shown
 from recompviz.core.graphs.costs import rounded_times
 from recompviz.pytorch.internals.devices.runtimes import runtime
+from recompviz.pytorch.internals.operators import is_random
 from recompviz.pytorch.tracing.device_speeds import speed_of
 from recompviz.pytorch.tracing.folding import Folded
 
@@ -213,10 +214,10 @@ def estimated_times(folded: Folded, device: torch.device) -> list[float]:
     speed = speed_of(device)
     roofline = documented_roofline(device, _main_dtype(nodes))
     times = []
-    for call, node in zip(folded.joint.calls, nodes, strict=False):
+    for node in nodes:
         made = sum(t.numel() for t in _tensors(node.meta.get("val"))[:1])
         seconds = roofline.seconds(flops(node), bytes_moved(node))
-        times.append(1000 * (seconds + speed.draw * made * call.random))
+        times.append(1000 * (seconds + speed.draw * made * is_random(node.target)))
     return times
 
 
