@@ -17,6 +17,8 @@ from recompviz.benchmarks.loops.changes import random_changes
 from recompviz.pytorch.running.compiled import budget_of
 from recompviz.pytorch.running.recorded_models import RecordedModels
 
+pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute")  # Dynamo asks any input for it
+
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(100, 103))
@@ -93,7 +95,6 @@ class Noisy(nn.Module):
         return x.roll(places, 1) + shift.float()
 
 
-@pytest.mark.filterwarnings("ignore:The .grad attribute")  # Dynamo asks any input for it
 def test_random_numbers_of_numpy_are_those_of_eager() -> None:
     torch._dynamo.reset()
     model, x = Noisy(), torch.randn(2, 4)
@@ -137,7 +138,6 @@ class Attends(nn.Module):
             return nn.functional.scaled_dot_product_attention(q, q, q)
 
 
-@pytest.mark.filterwarnings("ignore:The .grad attribute")  # Dynamo asks any input for it
 def test_a_switch_of_the_kernels_of_attention_is_noticed_and_needs_one_more_capture() -> None:
     torch._dynamo.reset()
     torch.manual_seed(0)
@@ -170,7 +170,6 @@ class PartlyUsed(nn.Module):
         return self.body(x) * (self.scale * value).detach(), self.shown[:4]
 
 
-@pytest.mark.filterwarnings("ignore:The .grad attribute")  # Dynamo asks any input for it
 @pytest.mark.parametrize("compiled", [True, False])
 def test_hooks_of_tensors_without_gradient_are_not_called(compiled: bool) -> None:
     torch.manual_seed(0)
