@@ -13,7 +13,7 @@ from recompviz.benchmarks.ranks import faults, large
 from recompviz.benchmarks.ranks.cases import case
 from recompviz.benchmarks.ranks.pipeline import compared
 from recompviz.benchmarks.ranks.processes import run_ranks
-from recompviz.benchmarks.ranks.resharding import GATHER, fixed_points
+from recompviz.benchmarks.ranks.resharding import GATHER, beside, fixed_points
 from recompviz.benchmarks.ranks.stages import stage_of
 
 WORKER = "recompviz.benchmarks.ranks.worker"
@@ -159,7 +159,7 @@ def test_the_last_blocks_should_stay_gathered() -> None:
     trace = rv.trace(made.model, *made.inputs, targets=made.targets, loss=made.loss)
     step = rv.shard_step(trace, 4, [made.units])
     points = fixed_points(step)
-    always, second, half, never = points.values()
+    always, never, second, half = points.values()
     assert half.time == second.time
     assert half.peak < second.peak
     assert always.peak <= half.peak < never.peak
@@ -168,6 +168,9 @@ def test_the_last_blocks_should_stay_gathered() -> None:
     for point in points.values():  # no common choice is better than the curve
         assert any(best.time <= point.time and best.peak <= point.peak for best in curve)
     assert [point.time for point in curve] == sorted(point.time for point in curve)
+    assert beside(never, curve) == "a point of it"
+    assert beside(always, curve).endswith("+0 bytes")  # keeping the last blocks gathered costs no memory
+    assert beside(second, curve).startswith("3 gathered: -")
     with pytest.raises(rv.GraphError, match="nothing is gathered"):
         rv.replicate_step(trace).reshard_curve(0.1, 1e6)
 

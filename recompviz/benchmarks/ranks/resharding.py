@@ -3,9 +3,10 @@
     python -m recompviz.benchmarks.ranks.resharding            # 12 blocks, 8 shards; under a minute
     python -m recompviz.benchmarks.ranks.resharding --measure  # also measures some points in two processes
 
-The rows are: reshard always, keep every second block gathered, keep the last half of the blocks gathered, reshard
-never, and the points of the curve, which also recompute. *time* is the time of the second all-gathers and of
-recomputation, in milliseconds, as if nothing overlapped.
+The rows are both ends (reshard always and never), two common choices between them (keep every second block gathered,
+keep the last half of the blocks gathered), and the points of the curve, which also recompute. *time* is the time of the
+second all-gathers and of recomputation, in milliseconds, as if nothing overlapped. *beside the curve* names, for an end
+or a common choice, the fastest point of the curve that needs no more memory.
 """
 
 from __future__ import annotations
@@ -33,15 +34,25 @@ def fixed_points(step: RankStep, gather: GatherTime = GATHER) -> dict[str, Resha
     names = [unit.name for unit in step.sharding.units[1:]]
     choices = {
         "reshard always": [],
+        "reshard never": names,
         "every second gathered": names[1::2],
         "last half gathered": names[len(names) - len(names) // 2 :],
-        "reshard never": names,
     }
     keep_all = Plan.keep_all(step.graph)
     return {
         text: reshard_point(step.graph, step.alone, step.sharding, kept, keep_all, gather)
         for text, kept in choices.items()
     }
+
+
+def beside(point: ReshardPoint, curve: Sequence[ReshardPoint]) -> str:
+    """Return whether a point lies on the curve, or which point of the curve is better: no more memory, less time."""
+    best = min((other for other in curve if other.peak <= point.peak), key=lambda other: other.time, default=None)
+    if best is None or best.time > point.time:
+        return "better than the curve"
+    if (best.time, best.peak) == (point.time, point.peak):
+        return "a point of it"
+    return f"{len(best.kept)} gathered: {best.time - point.time:+.3f} ms, {best.peak - point.peak:+,} bytes"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -59,13 +70,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     made = case(options.model, options.layers)
     trace = rv.trace(made.model, *made.inputs, targets=made.targets, loss=made.loss)
     step = rv.shard_step(trace, options.shards, [made.units])
-    print("| choice | gathered | second all-gathers | recomputation | time | peak |")
-    print("|---|---|---|---|---|---|")
+    print("| choice | gathered | second all-gathers | recomputation | time | peak | beside the curve |")
+    print("|---|---|---|---|---|---|---|")
     curve = step.reshard_curve(GATHER.latency, GATHER.bandwidth)
     points = [*fixed_points(step).items(), *(("on the curve", point) for point in curve)]
     for text, point in points:
         cells = [text, len(point.kept), f"{point.gathering:.3f}", f"{point.overhead:.3f}", f"{point.time:.3f}"]
-        print(f"| {' | '.join(map(str, cells))} | {point.peak:,} |")
+        place = "" if point in curve else beside(point, curve)
+        print(f"| {' | '.join(map(str, cells))} | {point.peak:,} | {place} |")
     if options.measure:
         cases = [{"model": options.model, "layers": options.layers, "strategy": name} for name in MEASURED]
         print("\n| strategy, two processes | rank | predicted | measured |\n|---|---|---|---|")

@@ -20,8 +20,9 @@ from recompviz.benchmarks.ranks.cases import STRATEGIES, RankCase, case, reshard
 from recompviz.core.ranks.unit_plan import UnitPlan, from_text, to_text
 from recompviz.core.steps.timeline import Timeline
 from recompviz.pytorch.internals.fsdp_tracker import tracked_peak
+from recompviz.pytorch.internals.sharded_parameters import local_part
 from recompviz.pytorch.internals.tensors import same_bits
-from recompviz.pytorch.ranks.measured_rank import local_part, measure_rank
+from recompviz.pytorch.ranks.measured_rank import measure_rank
 
 WARM_UP = 2
 # The measured step is repeated. A buffer that one of gloo's threads frees is not seen to be freed, so a run may show

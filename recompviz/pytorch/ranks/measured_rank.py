@@ -14,6 +14,7 @@ from recompviz.core.steps.timeline import Timeline
 from recompviz.pytorch.internals.devices.runtimes import runtime
 from recompviz.pytorch.internals.memory_window import memory_window
 from recompviz.pytorch.internals.profiler import allocation_events
+from recompviz.pytorch.internals.sharded_parameters import local_part
 from recompviz.pytorch.internals.tensors import storage_key
 from recompviz.pytorch.measuring.measured_timeline import measured_timeline
 from recompviz.pytorch.measuring.measurement_run import Reading
@@ -71,13 +72,6 @@ def measure_rank(
     events = [event for event in allocation_events(window.profiled, place.type, _SCOPES) if event.size]
     del result
     return measured_timeline(Reading(events, window.seconds, window.reserved), None, static, device)
-
-
-def local_part(tensor: torch.Tensor) -> torch.Tensor:
-    """Return this rank's part of a sharded tensor; any other tensor itself."""
-    given: Any = tensor
-    local: torch.Tensor = given.to_local() if hasattr(given, "to_local") else given
-    return local
 
 
 def _bytes(values: Any, device: torch.device) -> int:

@@ -16,6 +16,7 @@ from torch import nn
 from recompviz.core.steps.joint import Category
 from recompviz.pytorch.internals.devices.runtimes import runtime
 from recompviz.pytorch.internals.optimizers import closure_bytes, state_tensors
+from recompviz.pytorch.internals.sharded_parameters import local_part, sharded_of
 from recompviz.pytorch.internals.tensors import address_of, has_lazy_parameters, storage_key
 from recompviz.pytorch.running.held_objects import HeldObjects
 from recompviz.pytorch.running.live_outputs import LiveOutput, live_outputs
@@ -114,6 +115,8 @@ class ResidentMemory:
                 for value, (_, (role, _which)) in zip(arguments, run.region.folded.placeholders, strict=False)
                 if role in ("parameter", "buffer") and isinstance(value, torch.Tensor)
             ]
+            gathered = [arguments[i] for i in run.region.parameter_positions]
+            known.tensors += [(weakref.ref(part), Category.PARAMETER) for part in sharded_of(gathered)]
 
     def tensors_of(self, region: Region) -> list[torch.Tensor]:
         """Return the parameters and buffers of a region that are still alive."""
@@ -285,7 +288,7 @@ class ResidentMemory:
             found += [reference() for reference in memory._inputs]
         for other in others:
             found += [*other._lasting_tensors(), *other._gradients()]
-        living = {address_of(value) for value in found if isinstance(value, torch.Tensor)}
+        living = {address_of(local_part(value)) for value in found if isinstance(value, torch.Tensor)}
         return living | {live.address for live in live_outputs(run.region.device.type)}
 
     def counted(self, key: int) -> bool:
@@ -359,6 +362,7 @@ class _Counter:
             return
         if tensor.device.type != self.device:
             return
+        tensor = local_part(tensor)
         key = storage_key(tensor)
         if key not in self.sizes and key not in self._before:
             size = self.sizes[key] = self.rounded(tensor.untyped_storage().nbytes())
@@ -384,7 +388,8 @@ def _addresses(tensors: Sequence[torch.Tensor | None]) -> list[int]:
     try:
         return list(map(torch.Tensor.data_ptr, tensors))  # type: ignore[arg-type]
     except (RuntimeError, TypeError):  # some have no storage, or are gone
-        return [storage_key(t) if t is not None and t.layout is torch.strided else 0 for t in tensors]
+        given = [t if t is None else local_part(t) for t in tensors]
+        return [storage_key(t) if t is not None and t.layout is torch.strided else 0 for t in given]
 
 
 # -------------------------------------------------------------------- optimizers
