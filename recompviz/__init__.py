@@ -55,6 +55,7 @@ _MODULES = {
     "Tradeoff": "recompviz.core.plans.curve",
     "apply": "recompviz.pytorch.running.planned",
     "checkpoint_policy": "recompviz.pytorch.running.selective",
+    "memory_policy": "recompviz.pytorch.running.graph_tags",
     "compile": "recompviz.pytorch.running.compiled",
     "compare_traces": "recompviz.widgets.explorer.compared_traces",
     "compare_runs": "recompviz.core.reports.run_comparison",
@@ -159,6 +160,7 @@ if TYPE_CHECKING:
     from recompviz.pytorch.ranks.rank_step import replicate_step as replicate_step
     from recompviz.pytorch.ranks.rank_step import shard_step as shard_step
     from recompviz.pytorch.running.compiled import compile as compile
+    from recompviz.pytorch.running.graph_tags import memory_policy as memory_policy
     from recompviz.pytorch.running.inductor import Partitioner as Partitioner
     from recompviz.pytorch.running.planned import PlannedModule as PlannedModule
     from recompviz.pytorch.running.planned import apply as apply

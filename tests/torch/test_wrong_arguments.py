@@ -169,7 +169,7 @@ def test_what_is_no_trace_or_no_plan(trace: rv.Trace) -> None:
     for call in of_plan:
         with pytest.raises(rv.PlanMismatch, match="plan again for this trace"):
             call(other)
-    for call in [*of_plan, rv.checkpoint_policy, lambda p: rv.compare(keep, p)]:
+    for call in [*of_plan, rv.checkpoint_policy, rv.memory_policy, lambda p: rv.compare(keep, p)]:
         for wrong in (None, "x", trace, trace.model):
             with pytest.raises(TypeError, match=r"plan is .*, expected a Plan; make one with"):
                 call(wrong)

@@ -45,7 +45,7 @@ MEASURED = 4
 POSITION = 0.4
 UNLIMITED = 1 << 40
 WORLD = 2
-SECONDS = 150
+SECONDS = 400
 
 
 class Block(nn.Module):
@@ -367,7 +367,7 @@ def run(name: str) -> list[dict[str, Any]]:
         "-m", "recompviz.benchmarks.ranks.engines", "--worker", name,
     ]  # fmt: skip
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=SECONDS, check=False)
-    rows = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    rows = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"rank"')]
     if done.returncode or len(rows) != WORLD:
         raise RuntimeError(f"{name}: torchrun ended with {done.returncode}\n{done.stderr[-4000:]}")
     return sorted(rows, key=lambda row: row["rank"])
