@@ -129,8 +129,8 @@ RETRY = ("certify", "Run of the Explorer")
 # faults of each function relative to the others: functions that run steps get the most, slow functions the least
 WEIGHTS = {
     "measure": 1.5, "certify": 1.5, "trace": 0.8, "debug": 0.4, "debug with advice": 0.15, "fit_in": 0.4,
-    "explore": 0.4, "step_report": 0.5, "explain_gap": 0.5, "simulate": 0.3, "checkpoint_policy": 0.3, "memory_policy": 0.3,
-    "apply": 0.5,
+    "explore": 0.4, "step_report": 0.5, "explain_gap": 0.5, "simulate": 0.3, "checkpoint_policy": 0.3,
+    "memory_policy": 0.3, "apply": 0.5,
 }  # fmt: skip
 
 
