@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import gc
 import importlib.util
 import json
@@ -218,6 +219,7 @@ def _accelerated(accelerator: Any, total: int | None, observed: Observed) -> nn.
         optimizer.zero_grad()
         observed.end(loss)
     trained: nn.Module = accelerator.unwrap_model(prepared)
+    accelerator.free_memory()
     return trained
 
 
@@ -232,16 +234,18 @@ def accelerate_ddp(total: int | None, observed: Observed) -> nn.Module:
 @engine("accelerate, FSDP2", "accelerate")
 def accelerate_fsdp2(total: int | None, observed: Observed) -> nn.Module:
     """accelerate with FSDP2. accelerate ignores the plugin on the CPU, so it is told that the devices are GPUs."""
-    import accelerate
-    from accelerate.state import AcceleratorState, PartialState
+    return _accelerated(_sharding_accelerator(), total, observed)
 
-    AcceleratorState._reset_state()
-    PartialState(cpu=True)
-    PartialState._shared_state["distributed_type"] = accelerate.DistributedType.MULTI_GPU
+
+@functools.cache
+def _sharding_accelerator() -> Any:
+    import accelerate
+
+    accelerate.PartialState(cpu=True).distributed_type = accelerate.DistributedType.MULTI_GPU
     plugin = accelerate.FullyShardedDataParallelPlugin(
         fsdp_version=2, auto_wrap_policy="transformer_based_wrap", transformer_cls_names_to_wrap=["Block"]
     )
-    return _accelerated(accelerate.Accelerator(cpu=True, fsdp_plugin=plugin), total, observed)
+    return accelerate.Accelerator(cpu=True, fsdp_plugin=plugin)
 
 
 def _lightning(strategy: Any, total: int | None, observed: Observed, sharded: bool) -> nn.Module:
