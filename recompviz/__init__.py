@@ -56,6 +56,7 @@ _MODULES = {
     "apply": "recompviz.pytorch.running.planned",
     "checkpoint_policy": "recompviz.pytorch.running.selective",
     "memory_policy": "recompviz.pytorch.running.graph_tags",
+    "megatron_recompute": "recompviz.pytorch.ranks.megatron",
     "compile": "recompviz.pytorch.running.compiled",
     "compare_traces": "recompviz.widgets.explorer.compared_traces",
     "compare_runs": "recompviz.core.reports.run_comparison",
@@ -152,6 +153,7 @@ if TYPE_CHECKING:
     from recompviz.pytorch.ranks.agreement import RanksDisagree as RanksDisagree
     from recompviz.pytorch.ranks.agreement import confirm_plans as confirm_plans
     from recompviz.pytorch.ranks.agreement import shared_plans as shared_plans
+    from recompviz.pytorch.ranks.megatron import megatron_recompute as megatron_recompute
     from recompviz.pytorch.ranks.pipeline_stage import StageStep as StageStep
     from recompviz.pytorch.ranks.pipeline_stage import stage_step as stage_step
     from recompviz.pytorch.ranks.planned_units import plan_units as plan_units

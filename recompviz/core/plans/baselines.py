@@ -181,6 +181,32 @@ def _checkpointed(graph: Graph, inside: Sequence[str], checkpoint_of: Sequence[o
     return Plan.from_keep_mask(graph, keep_mask, kind)
 
 
+def checkpoint_plan(graph: Graph, paths: Sequence[str], kind: str) -> Plan:
+    """Return the plan that puts a checkpoint around each of some modules.
+
+    A value in a module is kept if a node outside the module reads it, and otherwise recomputed.
+
+    Parameters
+    ----------
+    graph : Graph
+    paths : sequence of str
+        Dotted paths of modules, none inside another.
+    kind : str
+        The kind of the plan.
+
+    Examples
+    --------
+    >>> from dataclasses import replace
+    >>> from recompviz.core.graphs.node_info import NodeInfo
+    >>> info = tuple(NodeInfo(module=m) for m in ("h.0.up", "h.0.down", "h.1.up", "h.1.down"))
+    >>> g = Graph.from_edges([("a", "b"), ("b", "c"), ("c", "d")], dict.fromkeys("abcd", 1))
+    >>> sorted(checkpoint_plan(replace(g, info=info), ["h.0"], "mine").keep)
+    ['b', 'c', 'd']
+    """
+    inside = [next((path for path in paths if f"{info.module}.".startswith(f"{path}.")), "") for info in graph.info]
+    return _checkpointed(graph, inside, inside, kind)
+
+
 def block_of_nodes(graph: Graph) -> list[str]:
     """Return for each node the path of the block in which :func:`per_module` checkpoints it.
 

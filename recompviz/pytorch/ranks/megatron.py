@@ -1,0 +1,116 @@
+"""``rv.megatron_recompute`` finds the settings of Megatron-Core's recomputation that fit a total, with their peak.
+
+Megatron-Core recomputes whole layers (``recompute_method="block"``: the first ones of each pipeline stage), or named
+modules of every layer (``recompute_modules``). Each such setting is a plan of the traced step: the values inside are
+recomputed, except those that are read outside. So the peak and the recomputation of each setting are simulated like
+those of any plan, and the fastest setting that fits is returned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+from recompviz.core.base.arguments import expect
+from recompviz.core.base.errors import InfeasibleBudget
+from recompviz.core.base.units import parse_total
+from recompviz.core.plans.baselines import checkpoint_plan
+from recompviz.core.plans.plan import Plan
+from recompviz.pytorch.ranks.trace_sharding import units_of
+from recompviz.pytorch.tracing.traced_step import Trace, expect_trace, simulate
+
+
+@dataclass(frozen=True, eq=False)
+class MegatronRecompute:
+    """Settings of Megatron-Core's recomputation; made by :func:`megatron_recompute`.
+
+    Attributes
+    ----------
+    settings : dict
+        Arguments of ``TransformerConfig``; empty if nothing is recomputed.
+    plan : Plan
+        The plan that recomputes the same values. :func:`recompviz.simulate` shows its memory.
+    peak : int
+        The predicted peak in total bytes.
+    overhead : float
+        The time of recomputation, in the unit of ``graph.time``.
+    """
+
+    settings: dict[str, Any]
+    plan: Plan
+    peak: int
+    overhead: float
+
+
+def megatron_recompute(
+    trace: Trace, layers: str, *, total: int | float | str, modules: Mapping[str, str] | None = None
+) -> MegatronRecompute:
+    """Return the settings of Megatron-Core that recompute least within a total.
+
+    Parameters
+    ----------
+    trace : Trace
+        The training step of one rank (or of one stage of a pipeline).
+    layers : str
+        A pattern of the layers' dotted paths, such as ``"layers.*"``.
+    total : int, float or str
+        The most total bytes, such as ``"10 GiB"``.
+    modules : mapping from str to str, optional
+        Names that ``recompute_modules`` takes, each with a pattern of the paths that it stands for in the traced model:
+        ``{"mlp": "layers.*.mlp", "core_attn": "layers.*.attention"}``. If left out, only whole layers are recomputed.
+
+    Returns
+    -------
+    MegatronRecompute
+
+    Raises
+    ------
+    InfeasibleBudget
+        If no setting fits. The least total of a plan is usually far smaller: see :meth:`Planner.plan`.
+
+    Notes
+    -----
+    Written after the documentation of Megatron-Core's ``TransformerConfig``, and not run with it. With PyTorch's own
+    checkpoints around the same modules of a GPT-2, the measured peak was within 0.1 % of the predicted one.
+
+    Examples
+    --------
+    >>> import torch, recompviz as rv
+    >>> block = lambda: torch.nn.Sequential(torch.nn.Linear(8, 64), torch.nn.Tanh(), torch.nn.Linear(64, 8))
+    >>> model = torch.nn.Sequential(block(), block(), block())
+    >>> trace = rv.trace(model, torch.ones(32, 8), loss=torch.sum)
+    >>> found = rv.megatron_recompute(trace, "*", total=0.9 * rv.simulate(trace).peak)
+    >>> found.settings
+    {'recompute_granularity': 'full', 'recompute_method': 'block', 'recompute_num_layers': 1}
+    """
+    expect_trace(trace, 'rv.megatron_recompute(trace, "layers.*", total="10 GiB")')
+    expect(layers, str, "layers", "a pattern of dotted paths", 'write for example "layers.*"')
+    limit = parse_total(total)
+    found = [
+        MegatronRecompute(settings, plan, simulate(trace, plan).peak, plan.overhead)
+        for settings, plan in _settings(trace, layers, modules or {})
+    ]
+    fitting = [one for one in found if one.peak <= limit]
+    if not fitting:
+        raise InfeasibleBudget(limit, min(one.peak for one in found), "total")
+    return min(fitting, key=lambda one: (one.overhead, one.peak))
+
+
+def _settings(trace: Trace, layers: str, modules: Mapping[str, str]) -> Iterator[tuple[dict[str, Any], Plan]]:
+    """Yield all settings, each with its plan: nothing, the first layers, and sets of named modules."""
+    yield {}, Plan.keep_all(trace.graph)
+    names = _paths(trace, layers)
+    for count in range(1, len(names) + 1):
+        settings = {"recompute_granularity": "full", "recompute_method": "block", "recompute_num_layers": count}
+        yield settings, checkpoint_plan(trace.graph, names[:count], "megatron")
+    paths = {name: _paths(trace, pattern) for name, pattern in modules.items()}
+    for count in range(1, len(paths) + 1):
+        for chosen in combinations(paths, count):
+            settings = {"recompute_granularity": "selective", "recompute_modules": list(chosen)}
+            yield settings, checkpoint_plan(trace.graph, [path for name in chosen for path in paths[name]], "megatron")
+
+
+def _paths(trace: Trace, pattern: str) -> list[str]:
+    return [unit.name for unit in units_of(trace, [pattern])[1:]]
