@@ -33,7 +33,7 @@ from typing import Any
 from recompviz.benchmarks.explorer import probes, soak
 from recompviz.benchmarks.explorer.page import Lab, answer, chromium, heap, opened
 
-GRAPHS = ("resnet152", "residual3000", "unet3000")
+GRAPHS = ("resnet152", "residual900", "residual3000", "unet3000")
 
 # The last position of a drag, as a share of the way.
 LAST = 0.3

@@ -25,6 +25,7 @@ Step = tuple[Graph, JointGraph]
 
 STEPS: dict[str, Callable[[], Step]] = {
     "resnet152": lambda: residual_step((3, 8, 36, 3)),
+    "residual900": lambda: residual_step((8, 24, 36, 22)),
     "residual3000": lambda: residual_step((30, 80, 100, 90)),
     "unet3000": lambda: u_step(3000),
     "one block": lambda: residual_step((1,)),
