@@ -30,7 +30,7 @@ _SHORT = {
     "bmm": "mm",
     "matmul": "mm",
     "baddbmm": "mm",
-    "embedding": "embed",
+    "embedding": "emb",
     "log_softmax": "lsoft",
     "softmax": "soft",
     "native_dropout": "drop",
