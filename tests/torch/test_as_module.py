@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch.fx.experimental.proxy_tensor import make_fx
 
 import recompviz as rv
 from recompviz.pytorch.running.compiled import budget_of
@@ -122,3 +123,14 @@ def test_eval_reaches_the_model(make: Make) -> None:
     module.eval()
     assert not model[2].training
     assert torch.equal(module(X), copy.deepcopy(model)(X))
+
+
+def test_the_model_that_was_compiled_can_still_be_traced_by_other_tools() -> None:
+    model = _net().eval()
+    wanted = model(X)
+    compiled = _compiled(model)
+    assert torch.equal(compiled(X), wanted)
+    assert torch.equal(make_fx(model)(X)(X), wanted)
+    assert torch.equal(torch.export.export(model, (X,)).module()(X), wanted)
+    torch._dynamo.reset()
+    assert torch.equal(make_fx(model)(X)(X), wanted)

@@ -62,6 +62,7 @@ def compile_joint(
     forward: Callable[[], Callable[[list[Any]], list[Any]]],
     backward: Callable[[], Callable[[list[Any]], list[Any]]],
     inference: Callable[[GraphModule], Callable[[list[Any]], Any] | None] = lambda _graph: None,
+    before_backward: Callable[[], None] = lambda: None,
 ) -> Callable[..., Any]:
     """Compile a graph that Dynamo captured, with given functions for its forward and backward pass.
 
@@ -83,6 +84,8 @@ def compile_joint(
     inference : callable (graph) → callable or None
         Called instead if the graph has no backward pass. Returns the function that runs the graph: it takes one list,
         empties it, and returns the outputs. With None, the operators of the graph are called one by one.
+    before_backward : callable () → None
+        Called when a backward pass starts, before AOTAutograd disables autocast.
 
     Returns
     -------
@@ -124,7 +127,7 @@ def compile_joint(
         operators_kept_whole(),
         module_methods_put_back(),
     ):
-        return _AsEager(compiler(graph, inputs), tuple(no_gradient), *orders[-1:])
+        return _AsEager(compiler(graph, inputs), before_backward, tuple(no_gradient), *orders[-1:])
 
 
 def _used_only_inside(positions: Sequence[int], count: int) -> list[int]:
@@ -154,16 +157,20 @@ class _AsEager:
     An input that gets no gradient in the graph is detached if it has hooks. AOTAutograd would call the hooks with None,
     and eager PyTorch does not call them. Inside DistributedDataParallel, gradients arrive in eager's order.
 
-    The autograd function of AOTAutograd is changed in three ways. A second derivative raises :class:`DoubleBackward`,
-    whose message says what to do; AOTAutograd's own error does not. Gradients of outputs keep their strides.
-    ``backward(retain_graph=True)`` is allowed in every step. The changes are made after the first call, because the
-    autograd function can only be reached from an output.
+    The autograd function of AOTAutograd is changed in four ways. It calls ``before_backward`` first. A second
+    derivative raises :class:`DoubleBackward`, whose message says what to do; AOTAutograd's own error does not.
+    Gradients of outputs keep their strides. ``backward(retain_graph=True)`` is allowed in every step. The changes are
+    made after the first call, because the autograd function can only be reached from an output.
     """
 
     def __init__(
-        self, compiled: Callable[..., Any], no_gradient: tuple[int, ...] = (), order: GradientOrder | None = None
+        self,
+        compiled: Callable[..., Any],
+        before_backward: Callable[[], None],
+        no_gradient: tuple[int, ...] = (),
+        order: GradientOrder | None = None,
     ) -> None:
-        self.compiled, self.order = compiled, order
+        self.compiled, self.before_backward, self.order = compiled, before_backward, order
         self.no_gradient = no_gradient  # positions of inputs
         self.seen = False
 
@@ -198,10 +205,21 @@ class _AsEager:
                 function._double_backward = staticmethod(_refused)
                 _keep_strides(function)
                 _donate_nothing(function)
+                function.backward = staticmethod(_after(self.before_backward, function.backward))
                 self.seen = True
                 return
             if function is None:  # a view of an output
                 nodes += [previous for previous, _ in node.next_functions if previous is not None]
+
+
+def _after(first: Callable[[], None], function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that calls ``first``, then the other one."""
+
+    def both(*arguments: Any) -> Any:
+        first()
+        return function(*arguments)
+
+    return both
 
 
 def _keep_strides(function: Any) -> None:

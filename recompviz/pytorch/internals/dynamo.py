@@ -4,10 +4,11 @@ Private PyTorch used here: ``Guard`` and ``Source`` of ``torch._guards``, switch
 of all modules in ``torch.nn.modules.module``, ``torch._dynamo`` (``config``, ``_torchdynamo_orig_backend``, ``exc``,
 ``guards``, ``source``, ``symbolic_convert.tls`` with the side effects of its ``output``, ``variables.base``,
 ``utils.counters``, ``utils.get_metrics_context``, ``utils.get_compilation_metrics``,
-``utils.set_compilation_metrics_limit``, ``reset``, ``reset_code``, ``register_backend``), ``dynamo_ctx`` of compiled
-modules, ``compiler_fn`` of ``torch._TorchCompileWrapper``, ``Module._call_impl`` and ``Module._compiled_call_impl``.
-For guards: ``CheckFunctionManager`` and ``install_guard`` of ``torch._dynamo.guards`` and
-``_debug_get_cache_entry_list`` of ``torch._C._dynamo.eval_frame``. Tried on torch 2.13.0 and 2.14.1, on the CPU.
+``utils.set_compilation_metrics_limit``, ``reset``, ``reset_code``, ``register_backend``, ``eval_frame.skip_code``),
+``dynamo_ctx`` of compiled modules, ``compiler_fn`` of ``torch._TorchCompileWrapper``, ``Module._call_impl`` and
+``Module._compiled_call_impl``, ``is_fx_symbolic_tracing`` of ``torch.fx._symbolic_trace``. For guards:
+``CheckFunctionManager`` and ``install_guard`` of ``torch._dynamo.guards`` and ``_debug_get_cache_entry_list`` of
+``torch._C._dynamo.eval_frame``. Tried on torch 2.13.0 and 2.14.1, on the CPU.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from torch import nn
 from torch._C._dynamo import eval_frame
 from torch._dynamo import config as dynamo_config
 from torch._dynamo import utils as dynamo_utils
+from torch._dynamo.eval_frame import skip_code
 from torch._dynamo.exc import TorchDynamoException as DynamoError
 from torch._dynamo.guards import CheckFunctionManager, GuardBuilder, install_guard
 from torch._dynamo.source import AttrSource, GlobalSource
@@ -33,6 +35,7 @@ from torch._dynamo.symbolic_convert import tls as dynamo_tls
 from torch._dynamo.utils import counters, get_metrics_context
 from torch._dynamo.variables.base import ValueMutationExisting
 from torch._guards import Guard, Source
+from torch.fx._symbolic_trace import is_fx_symbolic_tracing
 
 __all__ = [
     "DynamoError",
@@ -260,7 +263,8 @@ def compile_layers(model: nn.Module, backend: Callable[..., Any], dynamic: bool 
         if module is model or not from_torch or isinstance(module, nn.ModuleList | nn.ModuleDict):
             continue
         if module._compiled_call_impl is None:
-            module._compiled_call_impl = torch.compile(_caller(module), backend=backend, dynamic=dynamic)
+            call = _caller(module)
+            module._compiled_call_impl = _unless_traced(call, torch.compile(call, backend=backend, dynamic=dynamic))
 
 
 def _caller(module: nn.Module) -> Callable[..., Any]:
@@ -277,10 +281,26 @@ def _caller(module: nn.Module) -> Callable[..., Any]:
     return call
 
 
+def _unless_traced(call: Callable[..., Any], compiled: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that calls the compiled layer, but the layer itself while ``torch.jit.trace`` or fx records.
+
+    Such tools refuse compiled functions. They are given the user's model, which must not show that it was compiled.
+    """
+
+    def layer(*arguments: Any, **named: Any) -> Any:
+        traced = torch._C._get_tracing_state() is not None or is_fx_symbolic_tracing()
+        return (call if traced else compiled)(*arguments, **named)
+
+    layer._recompviz_compiled = compiled  # type: ignore[attr-defined]
+    skip_code(layer.__code__)  # otherwise Dynamo would capture this function in place of the layer
+    return layer
+
+
 def backend_of(module: nn.Module) -> Callable[..., Any] | None:
     """Return the backend with which ``torch.compile`` or ``Module.compile`` compiled a module; None if neither did."""
     context = vars(module).get("dynamo_ctx")
     called = vars(module).get("_compiled_call_impl")
+    called = getattr(called, "_recompviz_compiled", called)
     callback = getattr(context, "callback", None)
     if callback is None and called is not None:
         callback = inspect.getclosurevars(called).nonlocals.get("callback")

@@ -25,6 +25,7 @@ __all__ = [
     "allocating_call",
     "draws_random_numbers",
     "is_in_place",
+    "is_matrix_product",
     "is_pointwise",
     "is_random",
     "lstm_for_training",
@@ -37,6 +38,8 @@ __all__ = [
 
 # operators that AOTAutograd's dispatcher decomposes by its own Python kernels
 _DECOMPOSED = ("upsample_", "_upsample_", "lstm", "gru", "rnn_tanh", "rnn_relu")
+
+_PRODUCTS = frozenset(getattr(torch.ops.aten, name) for name in ("mm", "bmm", "addmm", "addbmm", "baddbmm", "matmul"))
 
 # Namespaces of PyTorch's own operators. Their tags say whether they draw random numbers.
 _OF_PYTORCH = frozenset(
@@ -98,6 +101,11 @@ def allocating_call(node: Node) -> tuple[Any, tuple[Any, ...], dict[str, Any]] |
 def is_in_place(target: Any) -> bool:
     """Return whether an operator overwrites one of its arguments."""
     return isinstance(target, torch._ops.OpOverload) and bool(target._schema.is_mutable)
+
+
+def is_matrix_product(target: Any) -> bool:
+    """Return whether an operator multiplies matrices and autocast lowers the precision of its operands."""
+    return isinstance(target, torch._ops.OpOverload) and target.overloadpacket in _PRODUCTS
 
 
 def is_pointwise(target: Any) -> bool:

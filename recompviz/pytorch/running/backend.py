@@ -27,6 +27,7 @@ from recompviz.pytorch.internals.dynamo import (
 from recompviz.pytorch.internals.fake_tensors import example_sizes
 from recompviz.pytorch.internals.user_lines import warn_user
 from recompviz.pytorch.running.active_budget import ActiveBudget, active_of
+from recompviz.pytorch.running.autocast_backward import check_autocast
 from recompviz.pytorch.running.inference_region import InferenceRegion
 from recompviz.pytorch.running.region import Chooser, Region
 from recompviz.pytorch.tracing.folding import Folded, fold
@@ -133,6 +134,7 @@ def compile_region(
             forward=lambda: regions[-1].forward,
             backward=lambda: regions[-1].backward,
             inference=infer,
+            before_backward=lambda: check_autocast(regions[-1]),
         )
     except (InfeasibleBudget, DynamoError):  # Dynamo's own: it captures again, or reports the user's error
         raise

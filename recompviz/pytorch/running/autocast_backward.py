@@ -1,0 +1,63 @@
+"""Say so when a backward pass runs inside ``torch.autocast`` and eager PyTorch would compute other gradients there.
+
+A region (a captured graph) computes its backward pass as outside of an autocast block, where PyTorch advises to call
+``loss.backward()``. Inside the block, eager PyTorch casts the operands of matrix products again. For most models the
+operands have the lower precision already, and the gradients are equal. They differ where the model itself computes a
+part in full precision, as in ``with torch.autocast(…, enabled=False):``.
+"""
+
+from __future__ import annotations
+
+import weakref
+from typing import TYPE_CHECKING
+
+import torch
+
+from recompviz.pytorch.internals.operators import is_matrix_product, operator_name
+from recompviz.pytorch.internals.user_lines import warn_user
+
+if TYPE_CHECKING:
+    from torch.fx import Node
+
+    from recompviz.pytorch.running.region import Region
+
+_checked: weakref.WeakSet[Region] = weakref.WeakSet()
+
+
+class BackwardInAutocast(UserWarning):
+    """A backward pass runs inside ``torch.autocast``, and its gradients are those of a backward pass outside."""
+
+
+def check_autocast(region: Region) -> None:
+    """Warn once for each region whose backward pass starts now and would be computed in other types in eager PyTorch.
+
+    Warns
+    -----
+    BackwardInAutocast
+    """
+    kind = region.device.type
+    if not torch.is_autocast_enabled(kind) or region in _checked:
+        return
+    _checked.add(region)
+    folded = region.folded
+    lower = torch.get_autocast_dtype(kind)
+    products = [
+        node
+        for call, node in zip(folded.joint.calls, folded.call_node, strict=True)
+        if call.backward and is_matrix_product(node.target) and _is_cast(node, lower)
+    ]
+    if products:
+        warn_user(
+            f"a backward pass runs inside torch.autocast, where eager PyTorch computes {len(products)} of its matrix "
+            f"products in {lower} (the first is {operator_name(products[0].target)}). Here they are computed in the "
+            "type of the forward pass, as in a backward pass outside, so the gradients differ in rounding; end the "
+            "autocast block before loss.backward(), as PyTorch advises",
+            BackwardInAutocast,
+        )
+
+
+def _is_cast(node: Node, lower: torch.dtype) -> bool:
+    """Return whether autocast casts an operand of a call. It leaves double precision alone."""
+    values = [source.meta.get("val") for source in node.all_input_nodes]
+    types = {value.dtype for value in values if isinstance(value, torch.Tensor)}
+    return any(one.is_floating_point and one not in (lower, torch.float64) for one in types)
