@@ -220,12 +220,19 @@ def test_scrubbing_by_keyboard_goes_step_by_step_and_escape_leaves(page, exporte
     scrubber.focus()
     page.keyboard.press("Home")
     assert scrubber.get_attribute("aria-valuetext").startswith(f"step 1 of {steps}, forward")
+    faded = page.get_by_text("faded: not in memory at this step")
+    assert faded.is_visible()
+    assert not page.get_by_text("selected", exact=True).is_visible()
     page.keyboard.press("ArrowRight")
     page.get_by_role("tab", name="Alive at step 2").wait_for()
     page.keyboard.press("End")
     page.get_by_role("tab", name=f"Alive at step {steps}").wait_for()
     page.keyboard.press("Escape")
     page.get_by_role("tab", name="Alive at the peak").wait_for()
+    assert not faded.is_visible()
+    page.locator(".rv-nodes [data-v]").first.click()
+    page.get_by_text("selected", exact=True).wait_for()
+    assert page.locator(".rv-card strong wbr").count() > 0  # a long name is broken at its parts only
 
 
 def test_playing_runs_through_the_schedule_until_paused(page):
