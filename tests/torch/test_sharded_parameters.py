@@ -79,3 +79,4 @@ def test_the_sharded_parameters_of_gathered_ones_are_found() -> None:
     linear.reshard()
     assert list(map(id, sharded_of(gathered))) == list(map(id, linear.parameters()))
     assert sharded_of(plain) == []
+    assert list(map(id, sharded_of([*plain, *gathered]))) == list(map(id, linear.parameters()))

@@ -6,8 +6,8 @@ arrive, and with more than two ranks the place in a bucket decides in which orde
 DistributedDataParallel, each parameter therefore enters the graph through an alias. Autograd runs the backward passes
 of the newest aliases first, so the aliases are made in the reverse of eager's order.
 
-Private PyTorch used here: ``DistributedDataParallel._active_ddp_module`` and ``Tensor._base``. Tried on torch 2.11.0,
-2.13.0 and 2.14.1, on the CPU.
+Private PyTorch used here: ``DistributedDataParallel._active_ddp_module`` and ``Tensor._base``. Tried on torch 2.13.0
+and 2.14.1, on the CPU.
 """
 
 from __future__ import annotations

@@ -11,10 +11,12 @@ its parameters. Tried on torch 2.13.0 and 2.14.1, on the CPU.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+import weakref
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
+from torch.utils.weak import WeakTensorKeyDictionary
 
 __all__ = ["local_part", "sharded_of"]
 
@@ -26,18 +28,41 @@ def local_part(tensor: torch.Tensor) -> torch.Tensor:
     return local
 
 
-def sharded_of(parameters: Iterable[torch.Tensor]) -> list[torch.Tensor]:
+# gathered parameter → reference to the sharded one, or None for a parameter that was not gathered
+_known = WeakTensorKeyDictionary()
+
+
+def sharded_of(parameters: Sequence[torch.Tensor]) -> list[torch.Tensor]:
     """Return the sharded parameters from which FSDP2 gathered some of these; the others are left out."""
     composable: Any = sys.modules.get("torch.distributed._composable_state")
     if composable is None or not composable._module_state_mapping:
         return []
-    gathered = {id(parameter) for parameter in parameters}
-    found = []
+    if not all(map(_is_known, parameters)):
+        for gathered, sharded in _pairs(composable):
+            _known[gathered] = weakref.ref(sharded)
+        for parameter in parameters:
+            if not _is_known(parameter):
+                _known[parameter] = None
+    found = [reference() for parameter in parameters if (reference := _known[parameter]) is not None]
+    return [sharded for sharded in found if sharded is not None]
+
+
+def _is_known(parameter: torch.Tensor) -> bool:
+    reference = _known.get(parameter, _gone)  # type: ignore[no-untyped-call]
+    return reference is None or reference() is not None
+
+
+def _gone() -> None:
+    """Stands for a reference to a parameter that does not exist."""
+
+
+def _pairs(composable: Any) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Yield each gathered parameter of this process with the sharded one."""
     for reference in list(composable._module_state_mapping.values()):
         state = reference()
         groups = getattr(state, "_fsdp_param_groups", None) or [getattr(state, "_fsdp_param_group", None)]
         for group in groups:
             for parameter in getattr(group, "fsdp_params", ()):
-                if id(getattr(parameter, "_unsharded_param", None)) in gathered:
-                    found.append(parameter.sharded_param)
-    return found
+                gathered = getattr(parameter, "_unsharded_param", None)
+                if gathered is not None:
+                    yield gathered, parameter.sharded_param
