@@ -16,6 +16,7 @@ The second table has the time from a traced graph to the first picture in the pa
     python -m recompviz.benchmarks.explorer                  # a few minutes; needs recompviz[test] and Chromium
     python -m recompviz.benchmarks.explorer --graphs resnet152 --events 100
     python -m recompviz.benchmarks.explorer soak --minutes 120 --out DIR     # random use; see soak.py
+    python -m recompviz.benchmarks.explorer hosts            # JupyterLab, Notebook, Voilà, marimo; see hosts.py
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from recompviz.benchmarks.explorer import probes, soak
+from recompviz.benchmarks.explorer import hosts, probes, soak
 from recompviz.benchmarks.explorer.page import Lab, answer, chromium, heap, opened
 
 GRAPHS = ("resnet152", "residual900", "residual3000", "unet3000")
@@ -46,6 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     arguments = sys.argv[1:] if arguments is None else arguments
     if arguments and arguments[0] == "soak":
         return soak.run_soak(arguments[1:])
+    if arguments and arguments[0] == "hosts":
+        return hosts.run_hosts(arguments[1:])
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--graphs", nargs="*", default=["resnet152", "residual3000"], choices=GRAPHS)
     parser.add_argument("--events", type=int, default=300, help="number of slider positions of a drag")

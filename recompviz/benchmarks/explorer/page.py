@@ -75,13 +75,7 @@ class Lab:
 
     def notebook(self, name: str, *cells: str) -> None:
         """Write a notebook of code cells into the folder."""
-        made: list[dict[str, Any]] = [
-            {"id": f"c{i}", "cell_type": "code", "metadata": {}, "source": x, "execution_count": None, "outputs": []}
-            for i, x in enumerate(cells)
-        ]
-        spec = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
-        content = {"cells": made, "metadata": spec, "nbformat": 4, "nbformat_minor": 5}
-        (self.folder / name).write_text(json.dumps(content))
+        write_notebook(self.folder / name, *cells)
 
     def stop(self) -> None:
         """End the server and its kernels."""
@@ -91,6 +85,16 @@ class Lab:
         except subprocess.TimeoutExpired:
             self.process.kill()
         self.log.close()
+
+
+def write_notebook(path: Path, *cells: str) -> None:
+    """Write a notebook of code cells to a file."""
+    made: list[dict[str, Any]] = [
+        {"id": f"c{i}", "cell_type": "code", "metadata": {}, "source": x, "execution_count": None, "outputs": []}
+        for i, x in enumerate(cells)
+    ]
+    spec = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
+    path.write_text(json.dumps({"cells": made, "metadata": spec, "nbformat": 4, "nbformat_minor": 5}))
 
 
 def chromium(playwright: Any) -> Any:
