@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import recompviz as rv
+from recompviz.pytorch.measuring import calibration
 from tests.torch.steps import CASES, make
 
 
@@ -47,3 +48,13 @@ def test_the_model_is_as_before_and_the_graph_is_the_same() -> None:
     assert all(p.grad is None for p in case.model.parameters())
     assert calibrated.graph.fingerprint == trace.graph.fingerprint
     assert trace.joint.workspace == ()
+
+
+@pytest.mark.parametrize(("seconds", "timed"), [(0.0, 1), (float("inf"), calibration.TIMED_STEPS)])
+def test_long_steps_are_timed_less_often(monkeypatch: pytest.MonkeyPatch, seconds: float, timed: int) -> None:
+    monkeypatch.setattr(calibration, "TIMED_SECONDS", seconds)
+    started: list[int] = []
+    trace = rv.calibrate(make("batch norm").trace(), fresh=True, progress=lambda done, _total: started.append(done))
+    assert started == list(range(3 + timed))  # two steps to warm up, and one that is recorded
+    assert trace.joint.seconds is not None
+    assert sum(trace.joint.seconds) > 0

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import gc
 import statistics
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, suppress
 from types import TracebackType
@@ -42,17 +43,19 @@ from recompviz.pytorch.tracing.traced_step import Trace, expect_trace
 
 # number of timed steps; the median counts
 TIMED_STEPS = 3
+# No further timed step begins after this many seconds: noise matters less in long steps.
+TIMED_SECONDS = 2.0
 
 
 def calibrate(trace: Trace, *, fresh: bool = False, progress: Progress | None = None) -> Trace:
     """Measure the workspace and time of each operator call, and return a trace that includes them.
 
-    The training step runs six times, under the time-centric plan with the least simulated peak. If the device has
-    no memory for this plan, it runs under the plan with the least simulated peak that a search finds. The step does
-    not run if the figures of all its operators are in the cache. The forward pass also runs once in eager PyTorch,
-    to compare the bytes that it saves with those of the captured step. If the second step was traced (see
-    :attr:`Trace.after_first`), the training step runs seven times and the forward pass twice. The state of the model
-    and of the batch is restored.
+    The training step runs six times, under the time-centric plan with the least simulated peak; it runs only four or
+    five times if it takes a second or more. If the device has no memory for this plan, it runs under the plan with the
+    least simulated peak that a search finds. The step does not run if the figures of all its operators are in the
+    cache. The forward pass also runs once in eager PyTorch, to compare the bytes that it saves with those of the
+    captured step. If the second step was traced (see :attr:`Trace.after_first`), the training step runs once more, and
+    the forward pass twice. The state of the model and of the batch is restored.
 
     Parameters
     ----------
@@ -155,9 +158,12 @@ def _measured_under(trace: Trace, objective: PlanObjective, progress: Progress) 
         progress(warm_up, total)
         reading = measurement.recorded_step(planned.marked(profiler_mark, *inputs, *targets, **kwargs), counts)
         timed = planned.marked(clock.mark, *inputs, *targets, **kwargs)
+        begin = time.perf_counter()
         for done in range(TIMED_STEPS):
             progress(warm_up + 1 + done, total)
             measurement.one_step(timed)
+            if time.perf_counter() - begin > TIMED_SECONDS:
+                break
     return list(_figures(schedule, reading, clock.seconds()))
 
 
