@@ -12,6 +12,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 import recompviz as rv
 from recompviz.core.steps.allocations import AllocationEvent
@@ -211,6 +212,24 @@ def test_a_first_step_above_the_total_is_reported_once_with_its_number() -> None
     with pytest.warns(UnplannedStep, match=r"training step 2 took .* more than the total of") as caught:
         _train_until_refused(compiled, x)
     assert len(caught) == 1
+
+
+@pytest.mark.filterwarnings("ignore:Using `torch.compile")  # the mode adds hooks to all modules
+def test_a_model_that_is_called_inside_a_dispatch_mode_is_planned_after_it() -> None:
+    model, x = _layers(), torch.randn(4, WIDTH)
+    compiled = rv.compile(model, total="1 MiB")
+    with FlopCounterMode(display=False) as first, pytest.warns(UnplannedStep, match="inside a dispatch mode"):
+        compiled(x).sum().backward()
+    budget = budget_of(compiled)
+    assert budget.runs == 0
+    for _ in range(4):
+        compiled(x).sum().backward()
+    assert budget.planned is not None
+    with FlopCounterMode(display=False) as later:
+        compiled(x).sum().backward()
+    assert later.get_total_flops() == first.get_total_flops() > 0
+    compiled(x).sum().backward()
+    assert budget.runs == 5
 
 
 def test_a_model_that_is_called_inside_a_transform_says_that_it_is_not_planned() -> None:

@@ -6,7 +6,8 @@ of all modules in ``torch.nn.modules.module``, ``torch._dynamo`` (``config``, ``
 ``utils.counters``, ``utils.get_metrics_context``, ``utils.get_compilation_metrics``,
 ``utils.set_compilation_metrics_limit``, ``reset``, ``reset_code``, ``register_backend``, ``eval_frame.skip_code``),
 ``dynamo_ctx`` of compiled modules, ``compiler_fn`` of ``torch._TorchCompileWrapper``, ``Module._call_impl`` and
-``Module._compiled_call_impl``, ``is_fx_symbolic_tracing`` of ``torch.fx._symbolic_trace``. For guards:
+``Module._compiled_call_impl``, ``is_fx_symbolic_tracing`` of ``torch.fx._symbolic_trace``,
+``is_in_any_mode_without_ignore_compile_internals`` of ``torch.utils._python_dispatch``. For guards:
 ``CheckFunctionManager`` and ``install_guard`` of ``torch._dynamo.guards`` and ``_debug_get_cache_entry_list`` of
 ``torch._C._dynamo.eval_frame``. Tried on torch 2.13.0 and 2.14.1, on the CPU.
 """
@@ -36,6 +37,7 @@ from torch._dynamo.utils import counters, get_metrics_context
 from torch._dynamo.variables.base import ValueMutationExisting
 from torch._guards import Guard, Source
 from torch.fx._symbolic_trace import is_fx_symbolic_tracing
+from torch.utils._python_dispatch import is_in_any_mode_without_ignore_compile_internals
 
 __all__ = [
     "DynamoError",
@@ -49,6 +51,7 @@ __all__ = [
     "frequent_recompilation",
     "graph_breaks",
     "guard_process_state",
+    "in_dispatch_mode",
     "mark_dynamic",
     "register_name",
     "trim_metrics",
@@ -163,6 +166,14 @@ def _guard_state(builder: GuardBuilder, guard: Guard) -> None:
         ["the switches of kernels and the hooks of all modules are those of the capture"],
         guard.user_stack,
     )
+
+
+def in_dispatch_mode() -> bool:
+    """Return whether a mode such as ``FlopCounterMode`` sees every operator, so that Dynamo runs everything eagerly.
+
+    PyTorch 2.13 never again captures, or runs the graphs of, a compiled function that was called in such a mode.
+    """
+    return is_in_any_mode_without_ignore_compile_internals()
 
 
 def captured_code() -> CodeType | None:
@@ -285,11 +296,14 @@ def _unless_traced(call: Callable[..., Any], compiled: Callable[..., Any]) -> Ca
     """Return a function that calls the compiled layer, but the layer itself while ``torch.jit.trace`` or fx records.
 
     Such tools refuse compiled functions. They are given the user's model, which must not show that it was compiled.
+    The layer itself is also called inside a dispatch mode; see :func:`in_dispatch_mode`.
     """
 
     def layer(*arguments: Any, **named: Any) -> Any:
         traced = torch._C._get_tracing_state() is not None or is_fx_symbolic_tracing()
-        return (call if traced else compiled)(*arguments, **named)
+        if traced or in_dispatch_mode():
+            return call(*arguments, **named)
+        return compiled(*arguments, **named)
 
     layer._recompviz_compiled = compiled  # type: ignore[attr-defined]
     skip_code(layer.__code__)  # otherwise Dynamo would capture this function in place of the layer

@@ -24,7 +24,7 @@ from recompviz.core.base.arguments import expect, expect_flag, shown
 from recompviz.core.base.units import parse_total
 from recompviz.pytorch.internals.aot import make_lazy_parameters
 from recompviz.pytorch.internals.autograd import in_function_transform
-from recompviz.pytorch.internals.dynamo import DynamoError, allow_more_captures, compile_layers
+from recompviz.pytorch.internals.dynamo import DynamoError, allow_more_captures, compile_layers, in_dispatch_mode
 from recompviz.pytorch.internals.export import capture_settings, quiet_capture
 from recompviz.pytorch.internals.tensors import has_lazy_parameters
 from recompviz.pytorch.running.active_budget import active
@@ -32,6 +32,7 @@ from recompviz.pytorch.running.backend import active_backend, compile_region
 from recompviz.pytorch.running.compiled_module import copy_with, keep_names
 from recompviz.pytorch.running.resident_memory import watch_optimizers
 from recompviz.pytorch.running.step_budget import StepBudget
+from recompviz.pytorch.running.step_recorder import IN_DISPATCH_MODE, IN_TRANSFORM
 from recompviz.pytorch.running.uncaptured import note_unplanned
 from recompviz.pytorch.tracing.optimizer_state import state_bytes
 from recompviz.pytorch.tracing.step import TraceError, expect_optimizer, refuse_foreign
@@ -163,8 +164,9 @@ def compile(
         A model, or a function that runs a training step.
     total : int, float or str, optional
         The most bytes that a training step may take, or a string such as ``"10 GiB"``. If left out, every value is
-        kept. The total includes parameters, gradients, optimizer state, inputs, and everything that is allocated after
-        the model's forward pass starts. On CUDA it also includes everything else that is allocated when the forward
+        kept. The total includes parameters, gradients, optimizer state, inputs, and everything that is allocated from
+        the start of the model's forward pass to the end of the backward pass. Scratch memory of ``optimizer.step()`` is
+        not known, and comes after it. On CUDA it also includes everything else that is allocated when the forward
         pass starts. On the CPU, it includes from the first planned step on what the code between the forward pass and
         the end of the backward pass reads, such as targets, and what a step leaves for the next one, such as the loss.
         Name anything else with ``holds``, for example a model that is not compiled and runs before the forward pass.
@@ -264,14 +266,14 @@ def compile_within(model: M, budget: StepBudget, dynamic: bool | None = None, fu
     allow_more_captures()
     compiled: Any = torch.compile(model, backend=active_backend, dynamic=dynamic, fullgraph=fullgraph)
     if not isinstance(model, nn.Module):
-        compiled = _planned_by(budget, compiled)
+        compiled = _planned_by(budget, compiled, model)
         compiled._recompviz_budget, compiled._recompviz_original = budget, model
         return cast(M, compiled)
     budget.note_model(model)
     if has_lazy_parameters([*model.parameters(), *model.buffers()]):
         compiled.forward = _after_lazy_layers(weakref.ref(model), compiled.forward)
     compile_layers(model, active_backend, dynamic)
-    compiled.forward = _planned_by(budget, compiled.forward)
+    compiled.forward = _planned_by(budget, compiled.forward, model)
     object.__setattr__(compiled, "_recompviz_budget", budget)
     object.__setattr__(compiled, "_recompviz_original", model)
     keep_names(compiled)
@@ -291,15 +293,21 @@ def _compiled_again(model: nn.Module, total: int | None, dynamic: bool | None, f
     return compile(model, total=total, dynamic=dynamic, fullgraph=fullgraph)
 
 
-def _planned_by(budget: StepBudget, compiled: Callable[..., Any]) -> Callable[..., Any]:
-    """Wrap a compiled function so that a budget chooses the plans of its regions."""
+def _planned_by(budget: StepBudget, compiled: Callable[..., Any], original: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap a compiled function so that a budget chooses the plans of its regions.
+
+    Inside a dispatch mode, the function that was compiled runs in its place.
+    """
 
     @functools.wraps(compiled)
     def planned(*arguments: Any, **named: Any) -> Any:
         if torch.compiler.is_compiling():  # inside another compiled function
             return compiled(*arguments, **named)
         if in_function_transform():
-            budget.warn_of_transform()
+            budget.warn_of_mode(IN_TRANSFORM)
+        if in_dispatch_mode():
+            budget.warn_of_mode(IN_DISPATCH_MODE)
+            return original(*arguments, **named)
         budget.note_inputs(pytree.tree_leaves((arguments, named)))
         with active(budget):
             return compiled(*arguments, **named)

@@ -11,7 +11,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from recompviz.pytorch.internals.user_lines import warn_user
-from recompviz.pytorch.running.step_recorder import IN_TRANSFORM, Flaw
+from recompviz.pytorch.running.step_recorder import Flaw
 
 if TYPE_CHECKING:
     from recompviz.pytorch.running.region import Region
@@ -124,11 +124,9 @@ class RecordingAttempts:
                 f"least peak; {flaw.advice}",
             )
 
-    def warn_of_transform(self) -> None:
-        """Warn once that the model is called inside a transform of ``torch.func``."""
-        self._warn(
-            IN_TRANSFORM, f"training steps cannot be planned, because {IN_TRANSFORM.reason}; {IN_TRANSFORM.advice}"
-        )
+    def warn_of_mode(self, flaw: Flaw) -> None:
+        """Warn once that the model is called where it runs eagerly, for example in a transform of ``torch.func``."""
+        self._warn(flaw, f"training steps cannot be planned, because {flaw.reason}; {flaw.advice}")
 
     def _warn(self, flaw: Flaw, message: str) -> None:
         if flaw not in self._warned_of:

@@ -158,10 +158,10 @@ class StepBudget:
         """
         self.memory.note_inputs(values)
 
-    def warn_of_transform(self) -> None:
-        """Warn once, if there is a total, that the model is called inside a transform of ``torch.func``."""
+    def warn_of_mode(self, flaw: Flaw) -> None:
+        """Warn once, if there is a total, that the model is called where it runs eagerly; the flaw says where."""
         if self.total is not None:
-            self.attempts.warn_of_transform()
+            self.attempts.warn_of_mode(flaw)
 
     def choose(self, run: Run) -> NDArray[np.bool_] | None:
         """Return for each node whether its value is kept in a run that starts now; None without a total.

@@ -78,6 +78,11 @@ IN_TRANSFORM = Flaw(
     "keeps every value",
     "the total does not limit these steps; transform fewer samples at a time, for example with vmap(..., chunk_size=8)",
 )
+IN_DISPATCH_MODE = Flaw(
+    "the compiled model is called inside a dispatch mode (such as FlopCounterMode), where it runs eagerly and keeps "
+    "every value",
+    "the total does not limit these steps; use the mode on a small batch, or on the model that is not compiled",
+)
 IN_THREAD = Flaw("they do not run in the main thread", "train three steps in the main thread")
 BUSY = Flaw("another profiler is running", "train three steps without it")
 
