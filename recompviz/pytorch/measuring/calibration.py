@@ -50,8 +50,8 @@ TIMED_SECONDS = 2.0
 def calibrate(trace: Trace, *, fresh: bool = False, progress: Progress | None = None) -> Trace:
     """Measure the workspace and time of each operator call, and return a trace that includes them.
 
-    The training step runs six times, under the time-centric plan with the least simulated peak; it runs only four or
-    five times if it takes a second or more. If the device has no memory for this plan, it runs under the plan with the
+    The training step runs five times, under the time-centric plan with the least simulated peak; it runs only three or
+    four times if it takes a second or more. If the device has no memory for this plan, it runs under the plan with the
     least simulated peak that a search finds. The step does not run if the figures of all its operators are in the
     cache. The forward pass also runs once in eager PyTorch, to compare the bytes that it saves with those of the
     captured step. If the second step was traced (see :attr:`Trace.after_first`), the training step runs once more, and
@@ -150,20 +150,20 @@ def _measured_under(trace: Trace, objective: PlanObjective, progress: Progress) 
     schedule = trace.schedule(plan)
     clock = _StepClock(device, len(schedule))
     with state_restored(modules_of(planned), trace.arguments, overwritten=overwritten_parameters(trace)):
-        warm_up = warm_up_steps(planned)
-        total = warm_up + 1 + TIMED_STEPS
+        warm_up = warm_up_steps(planned) - 1  # the first timed step warms up, too
+        total = warm_up + TIMED_STEPS + 1
         for done in range(warm_up):
             progress(done, total)
-            counts = measurement.one_step(lambda: planned(*inputs, *targets, **kwargs))
-        progress(warm_up, total)
-        reading = measurement.recorded_step(planned.marked(profiler_mark, *inputs, *targets, **kwargs), counts)
+            measurement.one_step(lambda: planned(*inputs, *targets, **kwargs))
         timed = planned.marked(clock.mark, *inputs, *targets, **kwargs)
         begin = time.perf_counter()
-        for done in range(TIMED_STEPS):
-            progress(warm_up + 1 + done, total)
-            measurement.one_step(timed)
+        for done in range(warm_up, warm_up + TIMED_STEPS):
+            progress(done, total)
+            counts = measurement.one_step(timed)
             if time.perf_counter() - begin > TIMED_SECONDS:
                 break
+        progress(total - 1, total)
+        reading = measurement.recorded_step(planned.marked(profiler_mark, *inputs, *targets, **kwargs), counts)
     return list(_figures(schedule, reading, clock.seconds()))
 
 
