@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import warnings
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.overrides import TorchFunctionMode
 
 import recompviz as rv
 from recompviz.benchmarks.loops.changes import random_changes
@@ -123,6 +125,32 @@ def test_hooks_of_all_modules_are_called_when_they_are_added_and_not_when_they_a
         assert torch.equal(compiled(x), plain * 2)
         hook.remove()
         assert torch.equal(compiled(x), plain)
+    torch._dynamo.reset()
+
+
+class Doubling(TorchFunctionMode):
+    """Doubles each result of GELU."""
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = function(*args, **(kwargs or {}))
+        return result * 2 if function is nn.functional.gelu else result
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_mode_that_changes_calls_changes_them_once(training: bool) -> None:
+    torch._dynamo.reset()
+    model, plain = (nn.Sequential(nn.Linear(4, 4), nn.GELU()) for _ in range(2))
+    plain.load_state_dict(model.state_dict())
+    compiled, x = rv.compile(model, total="1 MiB"), torch.randn(2, 4)
+    for step in range(6):
+        with torch.set_grad_enabled(training), Doubling() if step % 2 else contextlib.nullcontext():
+            output, wanted = compiled(x), plain(x)
+            assert torch.equal(output, wanted)
+            if training:
+                output.sum().backward()
+                wanted.sum().backward()
+    if training:
+        assert all(torch.equal(p.grad, q.grad) for p, q in zip(model.parameters(), plain.parameters(), strict=True))
     torch._dynamo.reset()
 
 

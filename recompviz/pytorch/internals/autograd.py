@@ -29,6 +29,7 @@ __all__ = [
     "below_autograd",
     "dispatch_modes_off",
     "forward_only",
+    "function_modes_off",
     "has_storage",
     "in_function_transform",
     "keeps_graph",
@@ -219,6 +220,20 @@ def below_autograd() -> contextlib.AbstractContextManager[None]:
     """
     guard: contextlib.AbstractContextManager[None] = torch._C._AutoDispatchBelowAutograd()
     return guard
+
+
+def function_modes_off() -> contextlib.AbstractContextManager[None]:
+    """Hide the operators that are called in a ``with`` block from modes such as ``TorchFunctionMode``.
+
+    A captured graph contains what such a mode has made of the user's calls. The mode would change them once more.
+    """
+    if not torch._C._len_torch_function_stack():
+        return _NOTHING
+    guard: contextlib.AbstractContextManager[None] = torch._C.DisableTorchFunction()
+    return guard
+
+
+_NOTHING = contextlib.nullcontext()
 
 
 def dispatch_modes_off() -> contextlib.AbstractContextManager[None]:

@@ -24,6 +24,7 @@ from recompviz.pytorch.internals.undone import undone
 __all__ = [
     "allocating_call",
     "draws_random_numbers",
+    "is_foreign",
     "is_in_place",
     "is_matrix_product",
     "is_pointwise",
@@ -124,8 +125,13 @@ def may_be_random(target: Any) -> bool:
     Operators of other packages can, although few say so: a tag is easily forgotten. Operators that call a part of a
     graph (``torch.cond``) can, because the part can.
     """
+    return is_random(target) or is_foreign(target)
+
+
+def is_foreign(target: Any) -> bool:
+    """Return whether an operator belongs to another package, or calls a part of a graph, in which anything can be."""
     if isinstance(target, torch._ops.OpOverload):
-        return is_random(target) or target.namespace not in _OF_PYTORCH
+        return target.namespace not in _OF_PYTORCH
     return isinstance(target, torch._ops.HigherOrderOperator)
 
 

@@ -51,7 +51,7 @@ class InferenceRegion(Region):
         run = Run(self, given)
         self.chooser.note_inference(run, self.peak(run.sizes))
         run.arguments = None
-        with autocast_off(), below_autograd():
+        with autocast_off(), below_autograd(), self._modes_off():
             outputs, _ = self.program().program.forward(given)
         self.note_outputs(outputs)
         return outputs

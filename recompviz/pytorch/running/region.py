@@ -22,9 +22,10 @@ import torch
 
 from recompviz.core.base.errors import RecompvizError
 from recompviz.core.steps.schedule import Schedule, make_schedule
-from recompviz.pytorch.internals.autograd import autocast_off, below_autograd
+from recompviz.pytorch.internals.autograd import autocast_off, below_autograd, function_modes_off
 from recompviz.pytorch.internals.devices.runtimes import device_of
 from recompviz.pytorch.internals.gradient_order import parameters_of_aliases, replicated
+from recompviz.pytorch.internals.operators import is_foreign
 from recompviz.pytorch.internals.tensors import storage_key
 from recompviz.pytorch.internals.undone import undone
 from recompviz.pytorch.running.live_outputs import note_outputs
@@ -240,6 +241,7 @@ class Region:
         self._run_count = 0
         self._runs: dict[int, Run] = {}  # those whose graphs exist
         self._observer: RunObserver | None = None
+        self._has_foreign = any(is_foreign(node.target) for node in folded.call_node)
 
     def fits(self, mask: NDArray[np.bool_]) -> bool:
         """Return whether the values that a plan saves fit into the tensors that the compiled forward pass can save."""
@@ -330,7 +332,7 @@ class Region:
         # a tensor of its own on the same storage: its version counter is not that of the buffer
         unchecked = [given[i].data for i in chosen.unchecked]
         sizes = [given[i] for i in self.symbols]
-        with autocast_off(), below_autograd():
+        with autocast_off(), below_autograd(), self._modes_off():
             if run.observer is None:
                 outputs, saved = chosen.program.forward(given)
             else:
@@ -377,7 +379,7 @@ class Region:
         read = [arguments[place] for place in chosen.read]
         arguments.clear()
         gradients: list[torch.Tensor | None]
-        with autocast_off(), below_autograd():
+        with autocast_off(), below_autograd(), self._modes_off():
             if observer is None:
                 gradients = program.backward(read, saved, tangents)
             else:
@@ -385,6 +387,10 @@ class Region:
                 with self._observing(observer, "b"):
                     gradients = program.backward(read, saved, tangents)
         return gradients
+
+    def _modes_off(self) -> contextlib.AbstractContextManager[None]:
+        """Hide the operators from modes, except where the code of another package may need a default device."""
+        return contextlib.nullcontext() if self._has_foreign else function_modes_off()
 
     def saved_values(self, output: torch.Tensor) -> list[torch.Tensor] | None:
         """Return the saved values that autograd holds for the run that made an output.
