@@ -306,9 +306,12 @@ def test_names_of_points_cover_neither_points_nor_each_other():
     marks = [[64, 21], [78, 30], [80, 140], [290, 60]]
     calls = "v.marks.map(([x, y], i) => place(x, y, v.names[i]))"
     names = ["per-module", "chen", "per-module", "per-module"]
-    code = f"(() => {{ const place = m.makeNames(v.marks, v.edges); return {calls}; }})()"
-    places = run("explorer/points.js", code, marks=marks, edges=edges, names=names)
+    device = {"x": 300, "y": 48, "anchor": "end"}
+    make = "m.makeNames(v.marks, v.edges, [m.textBox('16 GB →', v.device)])"
+    code = f"(() => {{ const place = {make}; return {calls}; }})()"
+    places = run("explorer/points.js", code, marks=marks, edges=edges, names=names, device=device)
     boxes = [[x - 6, x + 6, y - 6, y + 6] for x, y in marks]
+    boxes.append([300 - 6.2 * len("16 GB →"), 300, 39, 50])
     for place, name in zip(places, names, strict=True):
         wide = 6.2 * len(name)
         left = place["x"] - {"start": 0, "middle": wide / 2, "end": wide}[place["anchor"]]

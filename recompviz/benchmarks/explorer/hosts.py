@@ -7,7 +7,7 @@ Columns:
 
   shown       seconds until the Explorer's final numbers are shown, with the start of a kernel
   height      height of the Explorer, and of the part of it that the program shows without a scroll bar of its own, px
-  errors      number of JavaScript errors of the page; they follow below
+  errors      number of JavaScript errors of the page, which follow below; Notebook 7.6 has one without any widget
   run         what the Explorer says of the run: predicted and measured peak
 
     pip install voila marimo                               # they are no dependencies of recompviz

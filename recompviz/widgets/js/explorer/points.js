@@ -11,9 +11,9 @@ export function remember(earlier, choice) {
   return [choice, ...others].slice(0, EARLIER);
 }
 
-/** Draw the points; pointer and keyboard can choose each. `listen` adds the listeners. */
+/** Draw the points; pointer and keyboard can choose each. `listen` adds the listeners. `scales.standing`: boxes of texts that are there. */
 export function drawPoints(layer, tables, state, scales, choose, listen) {
-  const { x, y, left, right, forward, top } = scales;
+  const { x, y, left, right, forward, top, standing } = scales;
   const focused = document.activeElement?.dataset?.point ?? layer.getRootNode().activeElement?.dataset?.point;
   layer.replaceChildren();
   const place = (table, row) => [x(table.totalPeaks[row]), Math.max(top, y(table.overheads[row]))];
@@ -43,7 +43,7 @@ export function drawPoints(layer, tables, state, scales, choose, listen) {
   });
   const given = tables.flatMap((table, number) => (table?.objective === "given" ? Array.from({ length: table.rows }, (_, row) => [number, row]) : []))
     .filter(([number, row]) => tables[number].overheads[row] !== 0); // keep-all already has a point
-  const nameAt = makeNames(given.map(([number, row]) => place(tables[number], row)), { left, right, top });
+  const nameAt = makeNames(given.map(([number, row]) => place(tables[number], row)), { left, right, top }, standing);
   for (const [number, row] of given) {
     const name = tables[number].names[row];
     point(number, row, `baseline ${name}`, (group, px, py) => {
@@ -57,13 +57,12 @@ export function drawPoints(layer, tables, state, scales, choose, listen) {
 /**
  * Places for names: above the point, below it or beside it, where neither a point nor another name stands.
  * @param marks the points as [x, y]; @param edges { left, right, top } of the picture
+ * @param standing boxes of texts that are there, of textBox
  * @returns (x, y, name) → { x, y, anchor } of the text; each call takes the place that it returns
  */
-export function makeNames(marks, { left, right, top }) {
-  const taken = marks.map(([x, y]) => [x - 6, x + 6, y - 6, y + 6]);
+export function makeNames(marks, { left, right, top }, standing = []) {
+  const taken = [...standing, ...marks.map(([x, y]) => [x - 6, x + 6, y - 6, y + 6])];
   return (px, py, name) => {
-    const width = 6.2 * name.length; // of 11 px
-    const from = { middle: (x) => x - width / 2, start: (x) => x, end: (x) => x - width };
     const candidates = [
       { x: px, y: py - 9, anchor: "middle" },
       { x: px, y: py + 17, anchor: "middle" },
@@ -75,10 +74,17 @@ export function makeNames(marks, { left, right, top }) {
       { x: px - 7, y: py + 30, anchor: "start" },
       { x: px + 7, y: py + 30, anchor: "end" },
     ];
-    const box = ({ x, y, anchor }) => [from[anchor](x), from[anchor](x) + width, y - 9, y + 2];
+    const box = (one) => textBox(name, one);
     const free = ([a, b, c, d]) => a >= left && b <= right && c >= top - 8 && !taken.some(([p, q, r, s]) => a < q && p < b && c < s && r < d);
     const found = candidates.find((one) => free(box(one))) ?? candidates[1];
     taken.push(box(found));
     return found;
   };
+}
+
+/** The box of a text of 11 px, as [left, right, top, bottom]. */
+export function textBox(text, { x, y, anchor }) {
+  const width = 6.2 * text.length;
+  const start = x - { start: 0, middle: width / 2, end: width }[anchor];
+  return [start, start + width, y - 9, y + 2];
 }

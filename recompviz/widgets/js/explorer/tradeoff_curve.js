@@ -4,7 +4,7 @@ import { svg, listeners } from "../shared/elements.js";
 import { formatBytes, byteTicks } from "../shared/units.js";
 import { reachableRows, leastTotal } from "../data/plan_table.js";
 import { staircase, percentTicks, overheadTicks } from "./budget_axis.js";
-import { drawPoints } from "./points.js";
+import { drawPoints, textBox } from "./points.js";
 import { costUnit } from "./header.js";
 
 const CURVE_HEIGHT = 236;
@@ -27,6 +27,7 @@ export function makeTradeoffCurve(parent, graph, fixed, domain, forward, id, dev
   let cross = null;
   let points = null;
   let ofPoints = listeners();
+  let names = []; // boxes of the names of devices
   let bound = null; // of each row of the first table
 
   /**
@@ -90,6 +91,7 @@ export function makeTradeoffCurve(parent, graph, fixed, domain, forward, id, dev
     svg("text", { x: x(domain.most) - 7, y: y(0) - 7, class: "rv-tick rv-halo", "text-anchor": "end" }, chart).textContent = "keep all";
     svg("text", { x: right, y: 10, class: "rv-tick", "text-anchor": "end" }, chart).textContent = `extra ${costUnit(graph.timeUnit).time ? "time" : "units"}, % of the forward`;
     line = svg("line", { y1: PAD.top, y2: CURVE_HEIGHT, class: "rv-budget-line" }, chart);
+    names = [];
     drawDevices(right, bottom); // above the line, which would strike through their names
     drawCapacity(right, bottom);
     chart.append(amounts);
@@ -108,8 +110,7 @@ export function makeTradeoffCurve(parent, graph, fixed, domain, forward, id, dev
       const group = svg("g", { class: "rv-ghost", "data-device": bytes }, chart);
       if (!outside) svg("line", { x1: px, x2: px, y1: PAD.top, y2: bottom }, group);
       const leftwards = px > (PAD.left + right) / 2;
-      const text = svg("text", { x: outside ? right : px + (leftwards ? -4 : 4), y: outside ? PAD.top + 46 : bottom - 24, class: "rv-tick rv-halo", "text-anchor": leftwards ? "end" : "start" }, group);
-      text.textContent = `${label}${outside ? " →" : ""}`;
+      write(group, `${label}${outside ? " →" : ""}`, outside ? right : px + (leftwards ? -4 : 4), outside ? PAD.top + 46 : bottom - 24, leftwards ? "end" : "start");
     }
   }
 
@@ -122,8 +123,13 @@ export function makeTradeoffCurve(parent, graph, fixed, domain, forward, id, dev
     const leftwards = beyond || px > (PAD.left + right) / 2;
     const group = svg("g", { class: "rv-capacity", role: "img", "aria-label": words }, chart);
     if (!beyond && px >= PAD.left) svg("line", { x1: px, x2: px, y1: PAD.top, y2: bottom }, group);
-    const text = svg("text", { x: beyond ? right : Math.max(PAD.left, px) + (leftwards ? -5 : 5), y: PAD.top + 17, class: "rv-tick rv-halo", "text-anchor": leftwards ? "end" : "start" }, group);
-    text.textContent = beyond ? `${words} →` : words;
+    write(group, beyond ? `${words} →` : words, beyond ? right : Math.max(PAD.left, px) + (leftwards ? -5 : 5), PAD.top + 17, leftwards ? "end" : "start");
+  }
+
+  /** Write the name of a device; names of points will leave its place free. */
+  function write(group, words, px, py, anchor) {
+    svg("text", { x: px, y: py, class: "rv-tick rv-halo", "text-anchor": anchor }, group).textContent = words;
+    names.push(textBox(words, { x: px, y: py, anchor }));
   }
 
   /** Mark the chosen plan and the budget. */
@@ -149,7 +155,7 @@ export function makeTradeoffCurve(parent, graph, fixed, domain, forward, id, dev
     markPoints(all, state, choose) {
       ofPoints.release();
       ofPoints = listeners();
-      drawPoints(points, all, state, { x, y, left: PAD.left, right: width - PAD.right, forward, top: PAD.top }, choose, ofPoints.listen);
+      drawPoints(points, all, state, { x, y, left: PAD.left, right: width - PAD.right, forward, top: PAD.top, standing: names }, choose, ofPoints.listen);
     },
     /** The budget at a position of the pointer. */
     budgetAt(event) {
