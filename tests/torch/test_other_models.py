@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 import pytest
@@ -230,6 +230,25 @@ def test_a_model_that_is_called_inside_a_dispatch_mode_is_planned_after_it() -> 
     assert later.get_total_flops() == first.get_total_flops() > 0
     compiled(x).sum().backward()
     assert budget.runs == 5
+
+
+def test_a_model_that_returns_a_generator_says_that_it_is_not_planned() -> None:
+    class Yields(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = _layers()
+
+        def forward(self, x: Tensor) -> Iterator[Tensor]:
+            for layer in self.layers:
+                x = layer(x)
+                yield x
+
+    model, x = Yields(), torch.randn(4, WIDTH)
+    compiled = rv.compile(model, total="1 MiB")
+    with pytest.warns(UnplannedStep, match=r"returns a generator.*let the model return a list") as caught:
+        pairs = [pair for _ in range(3) for pair in zip(compiled(x), model(x), strict=True)]
+    assert all(torch.equal(one, other) for one, other in pairs)
+    assert len(caught) == 1
 
 
 def test_a_model_that_is_called_inside_a_transform_says_that_it_is_not_planned() -> None:

@@ -11,7 +11,7 @@ import copy
 import functools
 import os
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
 import torch
@@ -32,7 +32,7 @@ from recompviz.pytorch.running.backend import active_backend, compile_region
 from recompviz.pytorch.running.compiled_module import copy_with, keep_names
 from recompviz.pytorch.running.resident_memory import watch_optimizers
 from recompviz.pytorch.running.step_budget import StepBudget
-from recompviz.pytorch.running.step_recorder import IN_DISPATCH_MODE, IN_TRANSFORM
+from recompviz.pytorch.running.step_recorder import IN_DISPATCH_MODE, IN_GENERATOR, IN_TRANSFORM
 from recompviz.pytorch.running.uncaptured import note_unplanned
 from recompviz.pytorch.tracing.optimizer_state import state_bytes
 from recompviz.pytorch.tracing.step import TraceError, expect_optimizer, refuse_foreign
@@ -310,7 +310,10 @@ def _planned_by(budget: StepBudget, compiled: Callable[..., Any], original: Call
             return original(*arguments, **named)
         budget.note_inputs(pytree.tree_leaves((arguments, named)))
         with active(budget):
-            return compiled(*arguments, **named)
+            result = compiled(*arguments, **named)
+        if isinstance(result, Generator):
+            budget.warn_of_mode(IN_GENERATOR)
+        return result
 
     return planned
 

@@ -83,6 +83,10 @@ IN_DISPATCH_MODE = Flaw(
     "every value",
     "the total does not limit these steps; use the mode on a small batch, or on the model that is not compiled",
 )
+IN_GENERATOR = Flaw(
+    "the compiled model returns a generator, whose code runs after the call, eagerly or with every value kept",
+    "the total does not limit these steps; let the model return a list",
+)
 IN_THREAD = Flaw("they do not run in the main thread", "train three steps in the main thread")
 BUSY = Flaw("another profiler is running", "train three steps without it")
 
