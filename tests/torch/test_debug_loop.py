@@ -211,7 +211,7 @@ def test_the_recipes_of_the_page_are_programs_and_the_first_one_runs() -> None:
     page = Path(rv.__file__).parent.parent / "docs" / "loops.md"
     blocks = [block.partition("```")[0] for block in page.read_text(encoding="utf-8").split("```python\n")[1:]]
     programs = [block for block in blocks if "%" not in block]
-    assert len(programs) == 3
+    assert len(programs) >= 8  # the loops of debugging, and one for each engine
     for program in programs:
         compile(program, str(page), "exec")
     net = layers()
