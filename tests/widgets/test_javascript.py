@@ -323,6 +323,13 @@ def test_names_of_points_cover_neither_points_nor_each_other():
 
 
 @node
+def test_names_of_devices_cover_no_points():
+    code = "[[], [[290, 46]], [[290, 46], [290, 60]], [[250, 46]]]"
+    code += ".map((marks) => m.freeHeight('16 GB →', {x: 300, anchor: 'end'}, [48, 64, 32, 80], marks))"
+    assert run("explorer/points.js", code) == [48, 64, 32, 48]
+
+
+@node
 def test_long_tables_say_how_many_rows_they_show():
     assert run(
         "shared/data_table.js",

@@ -41,9 +41,8 @@ export function drawPoints(layer, tables, state, scales, choose, listen) {
     if (!tables[table] || row >= tables[table].rows || tables[table].objective === "given") return;
     point(table, row, `earlier choice ${i + 1}`, (group, px, py) => svg("circle", { cx: px, cy: py, r: 3.8, class: "rv-earlier", opacity: Math.max(0.35, 1 - i / EARLIER) }, group));
   });
-  const given = tables.flatMap((table, number) => (table?.objective === "given" ? Array.from({ length: table.rows }, (_, row) => [number, row]) : []))
-    .filter(([number, row]) => tables[number].overheads[row] !== 0); // keep-all already has a point
-  const nameAt = makeNames(given.map(([number, row]) => place(tables[number], row)), { left, right, top }, standing);
+  const given = givenRows(tables);
+  const nameAt = makeNames(givenMarks(tables, scales), { left, right, top }, standing);
   for (const [number, row] of given) {
     const name = tables[number].names[row];
     point(number, row, `baseline ${name}`, (group, px, py) => {
@@ -52,6 +51,26 @@ export function drawPoints(layer, tables, state, scales, choose, listen) {
       svg("text", { x: at, y: base, class: "rv-tick rv-halo", "text-anchor": anchor }, group).textContent = name;
     });
   }
+}
+
+/** The rows of baselines and loaded plans, as [number of the table, row]. Keep-all has a point of its own. */
+function givenRows(tables) {
+  return tables.flatMap((table, number) => (table?.objective === "given" ? Array.from({ length: table.rows }, (_, row) => [number, row]) : []))
+    .filter(([number, row]) => tables[number].overheads[row] !== 0);
+}
+
+/** Where baselines and loaded plans are drawn, as [x, y]. @param scales as for drawPoints */
+export function givenMarks(tables, { x, y, top }) {
+  return givenRows(tables).map(([number, row]) => [x(tables[number].totalPeaks[row]), Math.max(top, y(tables[number].overheads[row]))]);
+}
+
+/** The first of some heights at which a text covers no point; the first one if all do. @param marks of givenMarks */
+export function freeHeight(text, at, heights, marks) {
+  const free = (y) => {
+    const [left, right, top, bottom] = textBox(text, { ...at, y });
+    return !marks.some(([px, py]) => left < px + 6 && px - 6 < right && top < py + 6 && py - 6 < bottom);
+  };
+  return heights.find(free) ?? heights[0];
 }
 
 /**

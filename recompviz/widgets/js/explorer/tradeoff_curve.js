@@ -4,7 +4,7 @@ import { svg, listeners } from "../shared/elements.js";
 import { formatBytes, byteTicks } from "../shared/units.js";
 import { reachableRows, leastTotal } from "../data/plan_table.js";
 import { staircase, percentTicks, overheadTicks } from "./budget_axis.js";
-import { drawPoints, textBox } from "./points.js";
+import { drawPoints, freeHeight, givenMarks, textBox } from "./points.js";
 import { costUnit } from "./header.js";
 
 const CURVE_HEIGHT = 236;
@@ -27,7 +27,7 @@ export function makeTradeoffCurve(parent, graph, fixed, domain, forward, id, dev
   let cross = null;
   let points = null;
   let ofPoints = listeners();
-  let names = []; // boxes of the names of devices
+  let names = []; // of devices: { text, words, x, y, anchor }
   let bound = null; // of each row of the first table
 
   /**
@@ -128,8 +128,18 @@ export function makeTradeoffCurve(parent, graph, fixed, domain, forward, id, dev
 
   /** Write the name of a device; names of points will leave its place free. */
   function write(group, words, px, py, anchor) {
-    svg("text", { x: px, y: py, class: "rv-tick rv-halo", "text-anchor": anchor }, group).textContent = words;
-    names.push(textBox(words, { x: px, y: py, anchor }));
+    const text = svg("text", { x: px, y: py, class: "rv-tick rv-halo", "text-anchor": anchor }, group);
+    text.textContent = words;
+    names.push({ text, words, x: px, y: py, anchor });
+  }
+
+  /** Move the names of devices off the points, and return their boxes. */
+  function moveNames(marks) {
+    return names.map(({ text, words, x: px, y: py, anchor }) => {
+      const height = freeHeight(words, { x: px, anchor }, [py, py + 16, py - 16, py + 32], marks);
+      text.setAttribute("y", height);
+      return textBox(words, { x: px, y: height, anchor });
+    });
   }
 
   /** Mark the chosen plan and the budget. */
@@ -155,7 +165,8 @@ export function makeTradeoffCurve(parent, graph, fixed, domain, forward, id, dev
     markPoints(all, state, choose) {
       ofPoints.release();
       ofPoints = listeners();
-      drawPoints(points, all, state, { x, y, left: PAD.left, right: width - PAD.right, forward, top: PAD.top, standing: names }, choose, ofPoints.listen);
+      const scales = { x, y, left: PAD.left, right: width - PAD.right, forward, top: PAD.top };
+      drawPoints(points, all, state, { ...scales, standing: moveNames(givenMarks(all, scales)) }, choose, ofPoints.listen);
     },
     /** The budget at a position of the pointer. */
     budgetAt(event) {
