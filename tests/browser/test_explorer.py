@@ -310,6 +310,39 @@ def test_a_kernel_that_is_gone_is_told_of(page):
     run = page.get_by_role("button", name="Run on CPU")
     assert abs(alert.bounding_box()["y"] - run.bounding_box()["y"]) < 60
     run.click()  # no error in the page
+    page.get_by_text("| Idle").wait_for()  # the new kernel can be ended
+
+
+SLOW_SIZES = "lambda *_: (_[2](1, 2, 'tracing at another batch'), residual.time.sleep(60))"
+
+
+@pytest.mark.parametrize("end", ["shut down", "killed"])
+def test_the_end_of_the_kernel_is_told_at_once_and_ends_the_progress_bars(page, end):
+    in_kernel(page, f"(setattr(residual.Resizer, 'at', {SLOW_SIZES}), setattr(residual.runner, 'steps', 10**4))")
+    page.get_by_role("button", name="Run on CPU").click()
+    batch = page.get_by_role("group", name="Will it fit?").get_by_label("batch", exact=True)
+    batch.focus()
+    page.keyboard.press("ArrowRight")
+    bars = page.locator(".rv-explorer progress:visible")
+    page.wait_for_function("document.querySelectorAll('.rv-explorer progress:not([hidden])').length === 2")
+    if end == "killed":
+        page.keyboard.press("Escape")
+        page.get_by_role("button", name="Insert a cell below").first.click()
+        page.locator(".jp-Notebook-cell").last.locator(".cm-content").click()
+        page.keyboard.insert_text("import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
+        page.keyboard.press("Shift+Enter")
+    else:
+        page.locator(".lm-MenuBar-item", has_text="Kernel").click()
+        page.get_by_role("menuitem", name="Shut Down Kernel", exact=True).click()
+    # nobody asks the kernel anything from here on
+    page.get_by_role("alert").filter(has_text="The kernel does not answer").wait_for(timeout=20_000)
+    bars.first.wait_for(state="hidden")
+    assert bars.count() == 0
+    sentence = page.locator(".rv-fit-sentence")
+    assert sentence.inner_text().startswith("The kernel does not answer")
+    if end == "killed":  # JupyterLab's own message about the kernel
+        page.locator(".jp-Dialog .jp-mod-accept").click(timeout=20_000)
+        page.get_by_text("| Idle").wait_for()
 
 
 def test_it_is_legible_in_the_dark(open_notebook, jupyter):

@@ -464,6 +464,21 @@ def test_a_message_without_an_answer_is_told_and_one_with_an_answer_is_not():
 
 
 @node
+def test_the_end_of_a_kernel_is_told_until_the_page_stops_listening_and_a_busy_kernel_is_not():
+    signal = "(() => { const all = new Set(); return { connect: (f) => all.add(f), disconnect: (f) => all.delete(f),"
+    signal += " emit: (...given) => all.forEach((f) => f(null, ...given)) }; })()"
+    told = (
+        f"(() => {{ let told = 0; const kernel = {{ statusChanged: {signal}, disposed: {signal} }};"
+        " const counts = []; const stop = m.whenKernelEnds({ widget_manager: { kernel } }, () => told++);"
+        " const status = (s) => { kernel.statusChanged.emit(s); counts.push(told); };"
+        " for (const s of ['busy', 'idle', 'unknown', 'autorestarting', 'dead']) status(s);"
+        " kernel.disposed.emit(); counts.push(told); stop(); status('dead'); kernel.disposed.emit();"
+        " m.whenKernelEnds({}, () => told++)(); return [...counts, told]; })()"
+    )
+    assert run("explorer/kernel_note.js", told) == [0, 0, 0, 1, 2, 3, 3, 3]
+
+
+@node
 def test_the_table_of_runs_has_step_times_and_the_names_of_the_page():
     runs = [{"name": "live", "overhead": 43}, {"name": "chen", "overhead": 9.5}]
     assert run("explorer/runs_view.js", "v.runs.map((r) => m.runName(r, 100))", runs=runs) == [

@@ -17,7 +17,7 @@ import { makeBudgetView } from "./budget_view.js";
 import { forgetTarget, makeFitView, targetOf } from "./fit_view.js";
 import { markedDevices } from "./fit.js";
 import { mountOpening, scrollIntoViewOnce } from "./opening.js";
-import { makeKernelNote } from "./kernel_note.js";
+import { makeKernelNote, whenKernelEnds } from "./kernel_note.js";
 import { makeTimelineView } from "./timeline_view.js";
 import { makeRunView } from "./run_view.js";
 import { makeDrawer } from "./drawer.js";
@@ -156,6 +156,7 @@ export function mount(model, parent, before = null) {
     explorer.schedule();
   };
   const stopListening = listenToKernel(explorer);
+  const stopWaiting = whenKernelEnds(model, unanswered);
   if (!explorer.joint) {
     unpackJoint(model.get("_joint")).then((joint) => {
       explorer.joint = joint;
@@ -202,6 +203,7 @@ export function mount(model, parent, before = null) {
     explorer.pacer.stop();
     resized.disconnect();
     stopListening();
+    stopWaiting();
     for (const view of Object.values(views)) view.destroy?.();
     release();
     root.remove();
@@ -237,7 +239,7 @@ function makeViews(explorer, root, id) {
     binding,
   }, id, markedDevices(targetOf(model)));
   views.timeline = makeTimelineView(below, graph, strata, fixed, all, { hoverStep, hover: hoverBar, step: setStep, select: selectNode, pick, category: setCategory, peak: showPeak }, labelsOf, id);
-  views.kernel = makeKernelNote(views.timeline.root, views.timeline.line);
+  views.kernel = makeKernelNote(views.timeline.root, views.timeline.line, () => explorer.schedule());
   views.run = makeRunView(views.timeline.runHead, views.timeline.about, "every value from birth to last use", views.timeline.line, graph.device, {
     run: () => explorer.send({ type: "run" }),
     cancel: () => explorer.send({ type: "cancel" }),

@@ -4,6 +4,7 @@ import { html, listeners, setText } from "../shared/elements.js";
 import { formatBytes } from "../shared/units.js";
 import { CATEGORY } from "../data/categories.js";
 import { leastTotal, rowFor } from "../data/plan_table.js";
+import { UNANSWERED } from "./kernel_note.js";
 import { DEVICES, fitMark, fitSentence, formatDecimal, leftOut, sizesText, trainingLines, typedTarget } from "./fit.js";
 
 // ms from the last key on a slider of sizes until the step is resized
@@ -148,8 +149,8 @@ export function makeFitView(parent, model, graph, all, forward, actions, id) {
   }
 
   return {
-    /** Show the state of the Explorer and of a resizing. @param categories of the reply shown */
-    update(next, categories) {
+    /** Show the state of the Explorer and of a resizing. @param categories of the reply shown; @param silent whether the kernel does not answer */
+    update(next, categories, silent) {
       state = next;
       const has = (category) => categories.some(({ number }) => number === category);
       hasOptimizer = has(CATEGORY.optimizer) || !has(CATEGORY.parameter);
@@ -171,11 +172,13 @@ export function makeFitView(parent, model, graph, all, forward, actions, id) {
       setText(sentence, `${words()}${missing && `; ${missing}`}`);
       root.classList.toggle("rv-fit-not", rowFor(table, target.bytes) < 0);
       const sizes = model.get("_sizes");
-      const working = sizes.state === "working";
+      const asked = sizes.state === "working";
+      const working = asked && !silent;
       bar.hidden = stop.hidden = !working;
       bar.value = sizes.fraction;
       root.classList.toggle("rv-fit-working", working);
       if (working) setText(sentence, `${sizesText(sizes.axes, sliders.map((one) => one.value()))}: ${sizes.text} …`);
+      else if (asked) setText(sentence, UNANSWERED);
       else if (sizes.state === "failed") setText(sentence, sizes.text);
     },
     /** Put the sliders back on the sizes shown, after a resizing failed or was cancelled. */

@@ -1,12 +1,14 @@
 // What a cell shows until its training step is traced: the phase, its progress, a button to cancel; or why it failed.
 
 import { html, listeners, setText } from "../shared/elements.js";
+import { makeWatch, UNANSWERED, whenKernelEnds } from "./kernel_note.js";
 
 // s; a view that was made longer ago is one of a notebook that was opened again, where the reader chose the place
 const RECENT = 30;
 
-/** "tracing the training step · 3 s", or the end of it. */
-export function openingText({ state, text }, seconds) {
+/** "tracing the training step · 3 s", or the end of it. @param silent whether the kernel does not answer */
+export function openingText({ state, text }, seconds, silent = false) {
+  if (silent && state === "working") return UNANSWERED;
   if (state === "failed") return text;
   if (state === "cancelled") return "cancelled; run the cell again to trace the training step";
   return `${text} · ${Math.round(seconds)} s`;
@@ -27,10 +29,29 @@ export function mountOpening(model, parent) {
   bar.max = 1;
   bar.setAttribute("aria-label", "Progress of the opening");
   const cancel = html("button", "rv-button", line, "Cancel");
-  listen(cancel, "click", () => model.send({ type: "stop" }));
+  listen(cancel, "click", () => {
+    try {
+      model.send({ type: "stop" });
+      watch.expect();
+    } catch {
+      tell();
+    }
+  });
   for (const part of ["Budget", "Memory over the step"]) html("div", "rv-opening-panel", html("div", "rv-opening-panels", root), part);
   const shown = performance.now();
   let phase = "";
+  let silent = false;
+  const tell = () => {
+    silent = true;
+    update();
+  };
+  const watch = makeWatch(tell);
+  const stopWaiting = whenKernelEnds(model, tell);
+  const heard = () => {
+    silent = false;
+    watch.heard();
+    update();
+  };
 
   function update() {
     const opening = model.get("_opening");
@@ -38,18 +59,20 @@ export function mountOpening(model, parent) {
     root.setAttribute("aria-label", `Opening ${opening.title}`);
     const working = opening.state === "working";
     root.dataset.state = opening.state;
-    bar.hidden = cancel.hidden = !working;
+    bar.hidden = cancel.hidden = !working || silent;
     bar.value = opening.fraction ?? 0;
     const seconds = (performance.now() - shown) / 1000;
-    phase = openingText(opening, seconds);
+    phase = openingText(opening, seconds, silent);
     setText(text, phase);
   }
   update();
   const timer = setInterval(update, 1000);
-  model.on("change:_opening", update);
+  model.on("change:_opening", heard);
   return () => {
     clearInterval(timer);
-    model.off("change:_opening", update);
+    model.off("change:_opening", heard);
+    watch.stop();
+    stopWaiting();
     release();
     root.remove();
   };

@@ -47,7 +47,7 @@ export function makePainting(explorer) {
     views.header.update(table, state.row, explorer.kept, state.searching);
     state.bound = boundText(table);
     views.budget.update(state, state.settled);
-    views.fit.update(state, explorer.reply.categories);
+    views.fit.update(state, explorer.reply.categories, views.kernel.shown);
     simulate();
     views.timeline.update(state, state.confirmed || explorer.joint !== null);
     showRun();
@@ -57,7 +57,7 @@ export function makePainting(explorer) {
     if (!state.settled) return;
     views.graph.setPins?.(pinArray(state.pins, graph.count));
     const pinnedTable = explorer.tables.find((other) => other?.base >= 0);
-    views.pins.update(state.pins, model.get("_solving"), pinnedTable && explorer.tables[pinnedTable.base], pinnedTable, state.budget);
+    views.pins.update(state.pins, model.get("_solving"), views.kernel.shown, pinnedTable && explorer.tables[pinnedTable.base], pinnedTable, state.budget);
     showDrawer();
     setText(explorer.live, announcement(table, state.row, state.budget, explorer.forward));
   }
@@ -84,9 +84,10 @@ export function makePainting(explorer) {
     const run = state.runs.findLast((each) => isRunOf(each, explorer.kept)) ?? null;
     if (run !== state.run) views.timeline.setRun(run);
     state.run = run;
-    const status = model.get("_run");
+    const told = model.get("_run");
+    const status = views.kernel.shown && told.state === "running" ? { ...told, state: "idle" } : told;
     const choice = [state.table, state.row, state.pins.request].join();
-    if (status !== ended.status) ended = { status, choice };
+    if (told !== ended.status) ended = { status: told, choice };
     views.run.update(statusNow(status, ended.choice, choice), run);
   }
 

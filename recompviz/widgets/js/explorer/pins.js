@@ -3,6 +3,7 @@
 import { html, listeners, setText } from "../shared/elements.js";
 import { formatBytes, formatPercent } from "../shared/units.js";
 import { leastTotal, rowFor } from "../data/plan_table.js";
+import { UNANSWERED } from "./kernel_note.js";
 
 /** The pins after node v is pinned (1 to keep, −1 to recompute). Pinning it again in the same direction removes the pin. */
 export function togglePin(pins, v, direction) {
@@ -78,17 +79,19 @@ export function makePinsView(parent, graph, actions) {
   let drawn = "";
 
   return {
-    /** @param status the `_solving` trait */
-    update(pins, status, free, pinned, budget) {
+    /** @param status the `_solving` trait; @param silent whether the kernel does not answer */
+    update(pins, status, silent, free, pinned, budget) {
       const count = pins.keep.length + pins.recompute.length;
-      const solving = status.state === "solving";
-      const message = solving || status.state === "failed" || (status.state === "done" && status.text.includes("raised"));
+      const asked = status.state === "solving";
+      const solving = asked && !silent;
+      const message = asked || status.state === "failed" || (status.state === "done" && status.text.includes("raised"));
       root.hidden = !count && !message;
       stop.hidden = bar.hidden = !solving;
       clear.hidden = !count;
       bar.value = status.fraction;
       root.dataset.state = status.state;
       if (solving) setText(text, `${status.text}…`);
+      else if (asked) setText(text, UNANSWERED);
       else if (status.state === "failed") setText(text, status.text);
       else if (count && free && pinned) setText(text, costText(pinCost(free, pinned, budget), forward, budget));
       else setText(text, count ? status.text || "not solved" : status.text);

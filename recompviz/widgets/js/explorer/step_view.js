@@ -2,6 +2,7 @@
 
 import { html, keepBareKeys, listeners, setText } from "../shared/elements.js";
 import { inStep } from "../shared/in_step.js";
+import { UNANSWERED, whenKernelEnds } from "./kernel_note.js";
 import { formatBytes, formatPercent, formatTime } from "../shared/units.js";
 import { momentName, momentsOf, peakOf, readStep, rowAt } from "../data/step.js";
 import { makeBudgetView } from "./budget_view.js";
@@ -124,6 +125,7 @@ export function mountStep(model, parent) {
     if (show) list.show(state.selected);
     paint();
   }
+  const tell = () => setText(foot, UNANSWERED);
   function open(region) {
     state.selected = region;
     asked = true;
@@ -132,7 +134,7 @@ export function mountStep(model, parent) {
     try {
       model.send({ type: "open", region });
     } catch {
-      setText(foot, "the kernel does not answer: it is busy, or gone; after a restart, run the cell again");
+      tell();
     }
   }
   function chosen() {
@@ -163,6 +165,7 @@ export function mountStep(model, parent) {
     paint(true);
   });
   resized.observe(root);
+  const stopWaiting = whenKernelEnds(model, tell);
   setText(foot, model.get("_opened").text);
   paint(true);
   root.recompviz = { state };
@@ -171,6 +174,7 @@ export function mountStep(model, parent) {
     cancelAnimationFrame(frame);
     clearTimeout(later);
     resized.disconnect();
+    stopWaiting();
     model.off("change:_chosen", chosen);
     model.off("change:_opened", opened);
     for (const view of [budgetView, chart, list]) view.destroy();
