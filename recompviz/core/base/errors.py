@@ -49,10 +49,10 @@ class InfeasibleBudget(RecompvizError, ValueError):
         asked, needed = format_bytes(budget), format_bytes(least, up=True)
         if asked == needed:
             asked, needed = f"{budget:,} B", f"{least:,} B"
-        super().__init__(
-            f"budget {asked} ({unit} bytes) is below the least feasible {needed}"
-            f"{f' (estimated: {estimated})' if estimated else ''}; raise the budget, or make the batch smaller"
-        )
+        wrong = f"is below the least feasible {needed}"
+        if estimated:
+            wrong = f"does not fit; the least feasible one is estimated as {needed} ({estimated})"
+        super().__init__(f"budget {asked} ({unit} bytes) {wrong}; raise the budget, or make the batch smaller")
 
     def __reduce__(self) -> tuple[type[InfeasibleBudget], tuple[int, int, str, str]]:
         return type(self), (self.budget, self.least, self.unit, self.estimated)

@@ -374,7 +374,10 @@ class StepBudget:
         if self._limit != self.total:
             error.add_note("This is the total of another compiled model, which trains in the same step.")
         resident = {category: size for category, size in self.resident(run).items() if size}
-        there = ", ".join(f"{category.label} {format_bytes(size)}" for category, size in resident.items())
+        other = {Category.OTHER: "other tensors (outputs, holds=)"}
+        there = ", ".join(
+            f"{other.get(category, category.label)} {format_bytes(size)}" for category, size in resident.items()
+        )
         error.add_note(f"Before the step there are: {there}.")
         raise error
 
@@ -404,7 +407,8 @@ class StepBudget:
         capture = run.region.capture
         if others or (capture is not None and capture.ended_by is not None):
             why += ", and only a part of the model was captured, so a step may take more"
-        if gradients:
+        gradients -= self.resident(run).get(Category.PARAMETER_GRADIENT, 0)
+        if gradients > 0:
             why += f"; gradients that accumulate over several backward passes take {format_bytes(gradients)} more"
         self._refuse(expected + others - room, run, why)
 
