@@ -364,7 +364,7 @@ def test_another_batch_is_planned_again_and_a_device_becomes_the_budget(page):
     for _ in range(14):
         page.keyboard.press("ArrowRight")
     assert batch.get_attribute("aria-valuetext") == "1024"
-    fit.get_by_text(re.compile("batch 1024 fits in")).wait_for()
+    fit.get_by_text(re.compile("batch 1024 (does not|may) fit in")).wait_for()  # the budget stays the question
     page.wait_for_function("!document.querySelector('.rv-fit-working')")
     focused = page.evaluate("document.activeElement.ariaLabel")
     assert focused == "batch"  # the view is made anew, and the keyboard stays where it was
@@ -379,6 +379,55 @@ def test_another_batch_is_planned_again_and_a_device_becomes_the_budget(page):
         page.wait_for_timeout(500)
     assert int(in_kernel(page, "explorer.timeline.peak")) <= 24e9
     assert in_kernel(page, "explorer._sizes['now']") == "[1024]"
+
+
+def test_a_budget_that_does_not_fit_a_batch_is_told_and_comes_back_with_the_old_batch(page):
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    fit = page.get_by_role("group", name="Will it fit?")
+    entry, note = page.get_by_label(re.compile("^Budget, typed")), page.locator(".rv-budget-note")
+    batch = fit.get_by_label("batch", exact=True)
+    budget = entry.input_value()
+    fit.get_by_role("button", name="Copy the code").click()
+    fit.get_by_text("copied: model").wait_for()
+    batch.focus()
+    for _ in range(6):
+        page.keyboard.press("ArrowRight")
+    assert fit.get_by_text("copied: model").count() == 0
+    told = page.get_by_text(re.compile(f"^{re.escape(budget)} does not fit batch 64; shown: the least, "))
+    told.wait_for(timeout=60_000)  # after the search
+    assert told.inner_text().endswith(entry.input_value())
+    assert f"does not fit in {budget}" in fit.locator(".rv-fit-sentence").inner_text()
+    batch.focus()
+    for _ in range(6):
+        page.keyboard.press("ArrowLeft")
+    fit.get_by_text(f"batch 8 fits in {budget}").wait_for()
+    assert not note.is_visible()
+    assert entry.input_value() == budget
+
+
+def test_a_text_that_is_no_size_is_told_at_its_field_and_outlives_a_search(page):
+    fit = page.get_by_role("group", name="Will it fit?")
+    own = fit.get_by_label("Memory of your device")
+    own.fill("potato")
+    own.press("Enter")
+    told = fit.get_by_text("“potato” is not a size; for example 500 MiB or 12 GB")
+    told.wait_for()
+    entry = page.get_by_label(re.compile("^Budget, typed"))
+    entry.fill("lots")
+    entry.press("Enter")
+    lots = page.get_by_text("“lots” is not a size; for example 500 MiB or 60%")
+    lots.wait_for()
+    page.evaluate("document.querySelector('.rv-explorer').old = true")  # as after a search
+    named = "[{**t, 'names': ['better', *t['names'][1:]]} for t in explorer._tables]"
+    in_kernel(page, f"setattr(explorer, '_tables', {named})")
+    page.wait_for_function("!document.querySelector('.rv-explorer').old")
+    assert told.is_visible()
+    assert own.input_value() == "potato"
+    assert lots.is_visible()
+    slider(page).focus()
+    page.keyboard.press("Home")
+    lots.wait_for(state="detached")
+    assert told.count() == 0
 
 
 def test_the_copied_lines_name_the_device_and_a_budget_forgets_it(page):

@@ -105,10 +105,10 @@ def test_a_plan_has_a_bound_if_a_planner_returned_it() -> None:
     [
         (None, ""),
         (0.0, "the best possible"),
-        (1e-6, "within 0.1% of the best possible"),
-        (0.04, "within 4.0% of the best possible"),
-        (0.0401, "within 4.1% of the best possible"),
-        (0.364, "within 37% of the best possible"),
+        (1e-6, "at most 0.1% of the forward above the best possible"),
+        (0.04, "at most 4.0% of the forward above the best possible"),
+        (0.0401, "at most 4.1% of the forward above the best possible"),
+        (0.364, "at most 37% of the forward above the best possible"),
     ],
 )
 def test_the_text_of_a_gap_is_never_below_the_gap(gap: float | None, text: str) -> None:

@@ -113,6 +113,44 @@ def test_a_budget_in_bytes_stays_and_is_raised_only_if_no_plan_fits(explorer):
     ask(explorer, 512, budget)
     explorer.wait(20)
     assert explorer.budget == explorer.timeline.peak > budget
+    assert (explorer._reply["wanted"], explorer._reply["budget"]) == (budget, explorer.budget)
+
+
+def test_a_budget_that_no_plan_fits_is_remembered_and_comes_back_with_the_old_size(explorer):
+    budget, plan = explorer.budget, explorer.plan
+    explorer.resize(batch=512)
+    explorer.wait(20)
+    assert explorer.budget == explorer.tables[0].least_total > budget
+    explorer.resize(batch=256)
+    explorer.wait(20)
+    assert explorer._reply["wanted"] == budget < explorer.budget
+    explorer.resize(batch=8)
+    explorer.wait(20)
+    assert (explorer.budget, explorer.plan) == (budget, plan)
+    assert explorer._reply["wanted"] == budget
+
+
+def test_a_budget_below_the_plans_known_so_far_is_used_when_the_search_has_found_a_plan_for_it(explorer, resizer):
+    resizer.at({"batch": 64}, None)
+    best = resizer.subjects[64].planner.plans("time")
+    wanted = best.least_total
+    few = explorer.planner.table(explorer.planner.plans("time").plans[:1], "live")
+    explorer._selection.tables.first = (dataclasses.replace(explorer._selection.tables.first[0], table=few),)
+    ask(explorer, 64, wanted)
+    explorer._resizing.wait(20)
+    explorer.wait_for_plans(20)
+    assert explorer.budget == wanted == explorer._reply["wanted"]
+    assert explorer.timeline.peak <= wanted
+
+
+def test_a_device_that_no_plan_fits_is_asked_again_at_another_size(explorer):
+    least = explorer.tables[0].least_total
+    row = explorer.tables[0].row(least)
+    explorer._asked = {"request": 5, "table": 0, "row": row, "budget": least // 2, "edition": explorer._edition}
+    assert (explorer.budget, explorer._reply["wanted"]) == (least, least // 2)
+    explorer.resize(batch=1)
+    explorer.wait(20)
+    assert explorer.budget == least // 2 >= explorer.timeline.peak
 
 
 def test_a_cancelled_request_keeps_what_is_shown_and_a_newer_one_replaces_it(explorer, resizer):
@@ -234,8 +272,33 @@ def test_the_sentence_says_what_fits_for_what_and_what_a_checkpoint_around_each_
     assert sentence(80) == "batch 64 fits in 80 GB with nothing recomputed; keeping everything needs 40 GB"
     assert sentence(16).startswith("batch 64 does not fit in 16 GB: the leanest plan found needs 18 GB")
     assert "at most +7.0%" in sentence(24, searching=True)
+    may = "searching: batch 64 may fit in 16 GB: the leanest plan so far needs 18 GB"
+    assert sentence(16, searching=True).startswith(may)
+    assert sentence(24, bound="at most 14% of the forward above the best possible").startswith(
+        "batch 64 fits in 24 GB for +7.0% of the forward, 7.00 ms, at most 14% of the forward above the best possible;"
+    )
     assert "ms" not in sentence(24, unit="FLOP")
     assert sentence(24, axes=[], now=[], given=None).startswith("this step fits in 24 GB")
+
+
+@pytest.mark.node
+def test_a_budget_that_no_plan_fits_is_told_beside_it_and_what_is_shown_instead():
+    def words(gib, **about):
+        call = "m.misfitText(v.wanted, v.table, v.about)"
+        return run("explorer/fit.js", call, wanted=gib * 2**30, table=TABLE, about=about)
+
+    assert words(10, sizes="batch 48") == "10.0 GiB does not fit batch 48; shown: the least, 16.8 GiB"
+    assert words(10, searching=True) == "searching: 10.0 GiB may fit; shown: the least so far, 16.8 GiB"
+    assert words(10, unsearched=True) == "no plan yet for 10.0 GiB; shown: the least so far, 16.8 GiB"
+    assert words(10, pinned=True) == "10.0 GiB does not fit this step with these pins; shown: the least, 16.8 GiB"
+    assert words(18, sizes="batch 48") == words(18, searching=True) == ""
+
+
+@pytest.mark.node
+def test_a_text_that_is_no_size_is_quoted_short():
+    call = "m.notASize(v.text, '500 MiB or 60%')"
+    assert run("explorer/fit.js", call, text="lots") == "“lots” is not a size; for example 500 MiB or 60%"
+    assert len(run("explorer/fit.js", call, text="x" * 500)) < 70
 
 
 @pytest.mark.node

@@ -70,8 +70,10 @@ def gap_text(gap: float | None) -> str:
 
     Examples
     --------
-    >>> gap_text(0.0361), gap_text(0.25), gap_text(0.0)
-    ('within 3.7% of the best possible', 'within 25% of the best possible', 'the best possible')
+    >>> gap_text(0.0361)
+    'at most 3.7% of the forward above the best possible'
+    >>> gap_text(0.0)
+    'the best possible'
     """
     if gap is None:
         return ""
@@ -79,4 +81,4 @@ def gap_text(gap: float | None) -> str:
         return "the best possible"
     percent = 100 * max(gap, SMALLEST) * (1 - 1e-12)  # without the rounding error of a product
     rounded = f"{math.ceil(10 * percent) / 10:.1f}" if percent < 10 else f"{math.ceil(percent)}"
-    return f"within {rounded}% of the best possible"
+    return f"at most {rounded}% of the forward above the best possible"

@@ -297,6 +297,9 @@ class Explorer(PageWidget):
         size follow exactly from these traces, and times are scaled. The plans found so far are shown first; a search
         for better ones follows. :meth:`wait` waits until the step is shown, and reading ``plan`` waits for the search.
 
+        The budget stays. If no plan fits it at the new size, the plan of least total peak is shown. The budget is
+        remembered, and used again when a plan fits it: when the search has found one, or at another size.
+
         Parameters
         ----------
         batch : int, optional
@@ -311,7 +314,7 @@ class Explorer(PageWidget):
         """
         sizes = {name: size for name, size in (("batch", batch), ("length", length)) if size is not None}
         if sizes:
-            self._resizing.ask(sizes, self._selection.budget)
+            self._resizing.ask(sizes, self._selection.wanted)
 
     def _tell_sizes(self, message: dict[str, Any]) -> None:
         self._sizes = message
@@ -338,7 +341,8 @@ class Explorer(PageWidget):
             self._runs = self._history.of(self.planner)
             self._searching = False
             self._waiting = ""
-            selection.choose(0, *(first_choice(first[0], None) if budget is None else affordable_row(first[0], budget)))
+            choice = first_choice(first[0], None) if budget is None else affordable_row(first[0], budget)
+            selection.choose(0, *choice, wanted=budget)
             self._bounds.stop()
             self._bound = NO_BOUND
             if self._given.objectives and known is None:
@@ -405,7 +409,7 @@ class Explorer(PageWidget):
             self._send_more()
             self._searching = False
             self._waiting = ""
-            self._selection.choose(*choice)
+            self._selection.choose(*choice, wanted=self._selection.wanted)
             pins = self._pins
             if pins["keep"] or pins["recompute"]:
                 numbers = {"base": renumbered(pins["base"]), "edition": self._edition}
@@ -484,11 +488,11 @@ class Explorer(PageWidget):
                 return  # a newer choice was made
             try:
                 if is_old:  # the numbers mean another plan now, so only the budget counts
-                    row, budget = affordable_row(selection.tables.table(0), budget)
-                    selection.choose(0, row, budget, request)
+                    row, affordable = affordable_row(selection.tables.table(0), budget)
+                    selection.choose(0, row, affordable, request, budget)
                 elif selection.tables.has(table, row):
                     total = int(selection.tables.table(table).total_peaks[row])
-                    selection.choose(table, row, max(budget, total), request)
+                    selection.choose(table, row, max(budget, total), request, budget or None)
             finally:
                 if self._reply["request"] < request == selection.request:
                     self._on_selection(selection)
@@ -504,6 +508,7 @@ class Explorer(PageWidget):
             "table": selection.table,
             "row": selection.row,
             "budget": float(selection.budget),
+            "wanted": float(selection.wanted),
             **message,
         }
         plan, timeline, budget = selection.plan, selection.timeline, selection.budget

@@ -45,6 +45,9 @@ class Selection:
         The request number of the newest choice.
     budget : int
         The budget in total bytes.
+    wanted : int
+        The budget that the user asked for. It is less than ``budget`` while no known plan fits it; then the plan of
+        least total peak is selected, and its total peak is ``budget``.
     edition : int
         How often the tables of the objectives were replaced. A number of a table or row belongs to one edition.
     plan : Plan
@@ -58,7 +61,7 @@ class Selection:
 
     def __init__(self, planner: Planner, tables: Tables, changed: Callable[[Selection], None]) -> None:
         self.tables = tables
-        self.table = self.row = self.request = self.budget = self.edition = 0
+        self.table = self.row = self.request = self.budget = self.wanted = self.edition = 0
         self._planner, self._changed = planner, changed
         self._lock = threading.RLock()
         self._depth, self._holder = 0, 0
@@ -121,7 +124,7 @@ class Selection:
         """
         self.request = max(self.request, request)
 
-    def choose(self, table: int, row: int, budget: int, request: int | None = None) -> None:
+    def choose(self, table: int, row: int, budget: int, request: int | None = None, wanted: int | None = None) -> None:
         """Select a row of a table and simulate its plan.
 
         Nothing happens if the table does not have the row, or if a choice with a higher request number has been made.
@@ -134,6 +137,8 @@ class Selection:
             The budget in total bytes.
         request : int, optional
             The request number of the choice. If None, one more than the newest request number.
+        wanted : int, optional
+            The budget that the user asked for, if no known plan fits it. If None, ``budget``.
         """
         with self.changing():
             request = self.request + 1 if request is None else request
@@ -147,6 +152,7 @@ class Selection:
             if request < self.request:
                 return
             self.request, self.table, self.row, self.budget = request, table, row, budget
+            self.wanted = budget if wanted is None else wanted
             self.plan, self.timeline = plan, timeline
             self._changed(self)
 
@@ -164,7 +170,9 @@ class Selection:
             self.choose(self.table, self.current.row(budget), budget)
 
     def choose_table(self, table: int) -> str:
-        """Select the plan of a table for the current budget. If no plan fits, the budget becomes the least total peak.
+        """Select the plan of a table for the budget that the user asked for.
+
+        If no plan fits, the budget becomes the least total peak.
 
         Returns
         -------
@@ -172,9 +180,10 @@ class Selection:
             A text for the user if the budget was raised, otherwise empty.
         """
         with self.changing():
-            row, budget = affordable_row(self.tables.table(table), self.budget)
-            raised = budget > self.budget
-            self.choose(table, row, budget)
+            wanted = self.wanted
+            row, budget = affordable_row(self.tables.table(table), wanted)
+            raised = budget > wanted
+            self.choose(table, row, budget, wanted=wanted)
         return f"; least feasible {format_bytes(budget)}, so the budget was raised" if raised else ""
 
     def replace_tables(self, tables: Sequence[PlanTable]) -> tuple[tuple[int, int, int], Callable[[int], int]]:
@@ -184,9 +193,9 @@ class Selection:
         -------
         choice : tuple of int
             The arguments (table, row, budget) for :meth:`choose`. If a table of an objective is selected, they are the
-            new table of the same number (the first, if there is none) and its row for the current budget. If no plan
-            fits, the budget is raised to the least total peak of the table. If another table is selected, that table
-            and its row stay selected.
+            new table of the same number (the first, if there is none) and its row for the budget that the user asked
+            for (``wanted``, which stays). If no plan fits, the budget is the least total peak of the table. If another
+            table is selected, that table and its row stay selected.
         renumbered : callable (int) → int
             Returns the new number of a table from its old number.
         """
@@ -197,5 +206,5 @@ class Selection:
             if stays:
                 return (renumbered(self.table), self.row, self.budget), renumbered
             number = renumbered(self.table)
-            row, budget = affordable_row(tables[number], self.budget)
+            row, budget = affordable_row(tables[number], self.wanted)
             return (number, row, budget), renumbered

@@ -95,6 +95,7 @@ export function readReply(message) {
     table: message.table,
     row: message.row,
     budget: message.budget,
+    wanted: message.wanted ?? message.budget, // a page exported by an older version lacks it
     steps: message.steps,
     categories: message.categories.map(([number, label, fixed, bytes]) => ({ number, label, fixed, bytes })),
     blocks: {

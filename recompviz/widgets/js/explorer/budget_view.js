@@ -4,6 +4,7 @@ import { html, listeners, setText } from "../shared/elements.js";
 import { formatBytes, formatPercent, parseBudget } from "../shared/units.js";
 import { reachableRows, leastTotal, rowFor } from "../data/plan_table.js";
 import { budgetDomain, neighbourRow } from "./budget_axis.js";
+import { misfitText, notASize } from "./fit.js";
 import { makeTradeoffCurve, PAD } from "./tradeoff_curve.js";
 import { makeSwitches } from "./switches.js";
 
@@ -13,7 +14,7 @@ const THUMB = 9;
 /**
  * Typed value, curve and slider.
  * @param fixed the tables of the objectives; `all()` gives every table
- * @param actions { budget(bytes), typed(bytes, row), row(row), choose(table, row), objective(table), solver(family), binding() }
+ * @param actions { budget(bytes), typed(bytes), row(row), choose(table, row), objective(table), solver(family), binding(), sizes() }
  * @param devices of markedDevices in fit.js, which are marked on the axis
  */
 export function makeBudgetView(parent, graph, fixed, all, families, actions, id, devices = []) {
@@ -33,6 +34,11 @@ export function makeBudgetView(parent, graph, fixed, all, families, actions, id,
   const unit = html("button", "rv-button", head, "%");
   unit.setAttribute("aria-label", "Show budgets in per cent of keep-all");
   unit.title = "Show budgets in per cent of keep-all";
+  // what was refused, or that no plan fits
+  const note = html("div", "rv-budget-note", root);
+  note.setAttribute("role", "status");
+  note.id = `${id}-budget-note`;
+  value.setAttribute("aria-describedby", note.id);
   // the style sheet shows the slider below the curve; here it comes first, so that few tab stops lead to it
   const slider = html("input", "rv-slider", root);
   Object.assign(slider, { type: "range", id: `${id}-slider` });
@@ -42,8 +48,8 @@ export function makeBudgetView(parent, graph, fixed, all, families, actions, id,
   const curve = makeTradeoffCurve(root, graph, fixed, domain, forward, id, devices);
   const foot = html("div", "rv-budget-foot", root);
   let refusal = ""; // why the budget typed last was refused
+  let about = ""; // the choice to which the refusal belongs
   const leastText = html("span", "rv-least", foot, "");
-  leastText.setAttribute("role", "status");
   const switches = makeSwitches(foot, fixed, families, actions, id);
   const binds = html("button", "rv-link rv-binds", root);
   binds.title = "Go to the leanest plan and see what is alive at its peak";
@@ -53,8 +59,9 @@ export function makeBudgetView(parent, graph, fixed, all, families, actions, id,
   let drawn = null; // the table of the curve
   let percent = false;
   let moving = false; // whether the slider was moved and the drag has not ended
+  let held = false; // whether the least budget holds the drag
   let searching = false; // as drawn
-  let state = { table: 0, row: 0, budget: 0, earlier: [], searching: false };
+  let state = { table: 0, row: 0, budget: 0, wanted: 0, earlier: [], searching: false };
   const now = () => all()[state.table];
   /** Whether a search for better plans goes on, so that the least total is only the least so far. */
   const interim = () => state.searching && fixed.includes(now());
@@ -70,17 +77,16 @@ export function makeBudgetView(parent, graph, fixed, all, families, actions, id,
     slider.style.width = `${right - PAD.left + 2 * THUMB}px`;
     const share = (leastTotal(table) - domain.low) / (domain.high - domain.low);
     slider.style.setProperty("--rv-least", `${(100 * (THUMB + share * (right - PAD.left))) / (right - PAD.left + 2 * THUMB)}%`);
-    refuse(refusal);
+    setText(leastText, `${interim() ? "least so far" : "least feasible"} ${formatBytes(leastTotal(table))} · keep-all ${formatBytes(domain.most)}`);
     setText(binds, `What limits it: ${table.binding}`);
   }
 
   function update(next, settled) {
     state = next;
+    if (about !== choice()) refusal = ""; // it concerned another choice
+    tell();
     if (!width) return;
-    if (drawn !== now()) {
-      refusal = ""; // it concerned another table
-      draw();
-    } else if (searching !== state.searching) draw();
+    if (drawn !== now() || searching !== state.searching) draw();
     const table = now();
     switches.update(all(), state.table, state.theory);
     if (settled) curve.markPoints(all(), state, actions.choose);
@@ -94,36 +100,50 @@ export function makeBudgetView(parent, graph, fixed, all, families, actions, id,
 
   const isFocused = (element) => element.getRootNode().activeElement === element;
 
+  const choice = () => [state.table, state.row, state.wanted].join();
+
   /** Say why a budget is refused; "" if it is accepted. */
   function refuse(why) {
     refusal = why;
-    root.classList.toggle("rv-refused", why !== "");
-    const table = now();
-    setText(leastText, why || `${interim() ? "least so far" : "least feasible"} ${formatBytes(leastTotal(table))} · keep-all ${formatBytes(domain.most)}`);
+    about = choice();
+    tell();
+  }
+
+  /** Say beside the budget why it was refused, or that no plan fits it. */
+  function tell() {
+    const unsearched = state.unsearched && fixed.includes(now());
+    const misfit = misfitText(state.wanted, now(), { searching: interim(), unsearched, sizes: actions.sizes?.(), pinned: now().base >= 0 });
+    setText(note, refusal || misfit);
+    note.hidden = note.textContent === "";
+    root.classList.toggle("rv-refused", held || refusal !== "" || (misfit !== "" && !interim()));
   }
 
   /**
-   * Choose a budget in bytes. One that is out of range is refused with a reason, and the nearest one is chosen. A budget
-   * that was typed stays; otherwise it becomes the total of its plan.
+   * Choose a budget in bytes. A budget that was typed stays, and the leanest plan is shown if none fits it; one that is
+   * more than any plan needs is refused. Otherwise the budget becomes the total of its plan.
    */
   function choose(bytes, typed = false) {
     const table = now();
     const least = leastTotal(table);
-    if (bytes < least) refuse(`${formatBytes(bytes)} is below ${interim() ? "the least so far" : "the least feasible budget"}, ${formatBytes(least)}`);
+    if (typed) actions.typed(Math.ceil(Math.min(domain.high, bytes)));
+    else actions.row(rowFor(table, Math.min(domain.high, Math.max(least, bytes))));
+    if (!typed && bytes < least) refuse(`${formatBytes(bytes)} is below ${interim() ? "the least so far" : "the least feasible budget"}, ${formatBytes(least)}`);
     else if (bytes > domain.high) refuse(`${formatBytes(bytes)} is more than any plan needs; keep-all needs ${formatBytes(domain.most)}`);
     else refuse("");
-    const budget = Math.min(domain.high, Math.max(least, bytes));
-    if (typed) actions.typed(Math.ceil(budget), rowFor(table, budget));
-    else actions.row(rowFor(table, budget));
   }
-  listen(value, "focus", () => value.select());
+  let restored = false; // the next focus comes from a view that is made anew while the user types
+  listen(value, "focus", () => {
+    if (restored) value.setSelectionRange(value.value.length, value.value.length);
+    else value.select();
+    restored = false;
+  });
   listen(value, "keydown", (event) => {
     event.stopPropagation(); // JupyterLab has commands on bare keys
     if (event.key === "Escape") value.value = amount(state.budget);
     if (event.key !== "Enter") return;
     const bytes = parseBudget(value.value, domain.most);
     value.setAttribute("aria-invalid", String(bytes === null));
-    if (bytes === null) return refuse(`“${value.value}” is not a size: write 500 MiB, or 60% of keep-all`);
+    if (bytes === null) return refuse(notASize(value.value, "500 MiB or 60%"));
     slider.focus({ preventScroll: true });
     choose(Math.floor(bytes), true);
   });
@@ -142,17 +162,16 @@ export function makeBudgetView(parent, graph, fixed, all, families, actions, id,
     const table = now();
     const least = leastTotal(table);
     const budget = Number(slider.value);
-    refuse("");
     moving = true;
-    root.classList.toggle("rv-refused", budget < least);
+    held = budget < least;
+    refuse("");
     if (budget < least) slider.value = least;
     actions.budget(Math.max(budget, least), rowFor(table, Math.max(budget, least)));
   });
   /** The end of a drag: the budget becomes the total of the plan. */
   function settle() {
     if (!moving) return;
-    moving = false;
-    root.classList.remove("rv-refused");
+    moving = held = false;
     actions.row(state.row);
   }
   // "change" alone is not enough: there is none if the drag ends where it began, or where the least budget held it
@@ -181,6 +200,17 @@ export function makeBudgetView(parent, graph, fixed, all, families, actions, id,
 
   return {
     update,
+    /** What the user is typing, for a view that is made anew: { text, refusal }; the text is null if nothing is typed. */
+    entry: () => ({ text: isFocused(value) ? value.value : null, refusal }),
+    restore({ text, refusal: why }) {
+      if (text !== null) {
+        value.value = text;
+        restored = true;
+      }
+      if (!why) return;
+      value.setAttribute("aria-invalid", String(text !== null));
+      refuse(why);
+    },
     /** Mark other devices; the axis covers those that are near. */
     setDevices(next) {
       Object.assign(domain, budgetDomain(fixed, graph.capacity, next.map(({ bytes }) => bytes)));

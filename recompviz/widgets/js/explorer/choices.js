@@ -16,9 +16,9 @@ export function makeChoices(explorer) {
     ask({ budget, row, settled: false });
   }
 
-  /** Choose a budget that stays as it is, and the plan for it. */
-  function setTyped(budget, row) {
-    ask({ budget, row, settled: true });
+  /** Choose a budget that stays as it is, and the plan for it; the leanest plan if none fits it. */
+  function setTyped(wanted) {
+    objective(state.table, wanted);
   }
 
   function setRow(row) {
@@ -29,9 +29,9 @@ export function makeChoices(explorer) {
     if (row >= 0) ask({ table, row, budget: explorer.tables[table].totalPeaks[row], settled: true });
   }
 
-  function objective(index) {
-    const budget = Math.max(state.budget, leastTotal(explorer.tables[index]));
-    ask({ table: index, row: rowFor(explorer.tables[index], budget), budget, settled: true });
+  function objective(index, wanted = state.wanted) {
+    const budget = Math.max(wanted, leastTotal(explorer.tables[index]));
+    ask({ table: index, row: rowFor(explorer.tables[index], budget), budget, wanted, settled: true });
   }
 
   function solver(family) {
@@ -50,10 +50,10 @@ export function makeChoices(explorer) {
   function ask(change) {
     const same = (change.table ?? state.table) === state.table && change.row === state.row;
     if (change.settled && !same) state.earlier = remember(state.earlier, state.rested ?? { table: state.table, row: state.row });
-    Object.assign(state, change);
+    Object.assign(state, { wanted: change.budget, ...change });
     if (change.settled) state.rested = { table: state.table, row: state.row };
     // a drag ends on the total of its plan; asking for that total during the drag saves a second request at its end
-    const budget = state.settled ? state.budget : explorer.tables[state.table].totalPeaks[state.row];
+    const budget = state.settled ? state.wanted : explorer.tables[state.table].totalPeaks[state.row];
     if (explorer.renumbered || state.table !== explorer.asked.table || state.row !== explorer.asked.row || budget !== explorer.asked.budget) {
       // the request number rises with each choice, so that a reply to an older one is recognised as stale
       // (another view of this Explorer may have made newer choices, which the kernel has not answered yet)

@@ -15,7 +15,7 @@ import { makeHeader } from "./header.js";
 import { makeCard } from "./card.js";
 import { makeBudgetView } from "./budget_view.js";
 import { forgetTarget, makeFitView, targetOf } from "./fit_view.js";
-import { markedDevices } from "./fit.js";
+import { markedDevices, sizesText } from "./fit.js";
 import { mountOpening, scrollIntoViewOnce } from "./opening.js";
 import { makeKernelNote, whenKernelEnds } from "./kernel_note.js";
 import { makeTimelineView } from "./timeline_view.js";
@@ -38,12 +38,13 @@ const ANSWERED = ["run", "solve", "resize"]; // messages that the kernel answers
 
 /** The state of a new Explorer: the plan of the kernel's first reply, nothing selected. */
 function initialState(model) {
-  const { request, table, row, budget } = model.get("_reply");
+  const { request, table, row, budget, wanted = budget } = model.get("_reply");
   return {
     request,
     table,
     row,
     budget,
+    wanted, // the budget that the user asked for; less than `budget` if no known plan fits it
     settled: true, // no drag is going on
     confirmed: true, // the kernel has simulated this plan
     hover: -1, // the node under the pointer
@@ -72,7 +73,7 @@ export function mount(model, parent, before = null) {
   const first = model.get("_reply");
   const fixed = model.get("_tables").map(readTable);
   const state = initialState(model);
-  const { request, table, row, budget } = state;
+  const { request, table, row, wanted } = state;
   const views = {};
   const unanswered = () => {
     views.kernel.tell();
@@ -89,7 +90,7 @@ export function mount(model, parent, before = null) {
     families: model.get("_solving").families,
     near: neighbours(graph),
     forward: graph.time.reduce((sum, t) => sum + t, 0),
-    asked: { request, table, row, budget }, // the choice that was sent last
+    asked: { request, table, row, budget: wanted }, // the choice that was sent last
     renumbered: false, // whether a table came or went since, so that its numbers may mean another plan
     reply: null,
     bound: readBound(model.get("_bound")), // of each row of the first table: no strategy recomputes less
@@ -193,9 +194,15 @@ export function mount(model, parent, before = null) {
     },
   };
 
+  const sizesNow = () => JSON.stringify(model.get("_sizes").now);
+  const sizes = sizesNow();
   if (before && before.count === graph.count) {
     explorer.selectNode(before.selected);
     views.drawer.open(before.tab);
+    if (before.sizes === sizesNow()) {
+      views.budget.restore(before.entries.budget);
+      views.fit.restore(before.entries.fit);
+    }
   }
 
   const unmount = () => {
@@ -208,7 +215,8 @@ export function mount(model, parent, before = null) {
     release();
     root.remove();
   };
-  unmount.chosen = () => ({ count: graph.count, selected: state.selected, tab: views.drawer.current });
+  const entries = () => ({ budget: views.budget.entry(), fit: views.fit.entry() });
+  unmount.chosen = () => ({ count: graph.count, selected: state.selected, tab: views.drawer.current, sizes, entries: entries() });
   return unmount;
 }
 
@@ -231,12 +239,13 @@ function makeViews(explorer, root, id) {
   views.budget = makeBudgetView(below, graph, fixed, all, families, {
     // a budget that the user chooses takes the place of a device
     budget: (bytes, at) => (forgetTarget(model), setBudget(bytes, at)),
-    typed: (bytes, at) => (forgetTarget(model), explorer.setTyped(bytes, at)),
+    typed: (bytes) => (forgetTarget(model), explorer.setTyped(bytes)),
     row: (at) => (forgetTarget(model), setRow(at)),
     choose: (number, at) => (forgetTarget(model), choose(number, at)),
     objective,
     solver,
     binding,
+    sizes: () => sizesText(model.get("_sizes").axes, model.get("_sizes").now),
   }, id, markedDevices(targetOf(model)));
   views.timeline = makeTimelineView(below, graph, strata, fixed, all, { hoverStep, hover: hoverBar, step: setStep, select: selectNode, pick, category: setCategory, peak: showPeak }, labelsOf, id);
   views.kernel = makeKernelNote(views.timeline.root, views.timeline.line, () => explorer.schedule());
@@ -247,6 +256,7 @@ function makeViews(explorer, root, id) {
   });
   views.fit = makeFitView(root, model, graph, all, explorer.forward, {
     row: setRow,
+    typed: explorer.setTyped,
     resize: (sizes, bytes) => explorer.send({ type: "resize", sizes, budget: bytes }),
     keep: () => explorer.send({ type: "keep-sizes" }),
     changed: () => {

@@ -33,6 +33,25 @@ export function typedTarget(text) {
   return bytes ? { bytes, label, device: true, binary: letters.includes("i"), typed: true } : null;
 }
 
+/** Why a typed text is refused. */
+export function notASize(text, examples) {
+  const short = text.trim().length > 20 ? `${text.trim().slice(0, 19)}…` : text.trim();
+  return `“${short}” is not a size; for example ${examples}`;
+}
+
+/**
+ * Why the plan shown does not fit the budget that the user asked for; "" if it does.
+ * @param about { searching: a search for better plans goes on, unsearched: none has ended, sizes: as sizesText gives them, pinned }
+ */
+export function misfitText(wanted, table, { searching = false, unsearched = false, sizes = "this step", pinned = false } = {}) {
+  const least = leastTotal(table);
+  if (wanted >= least) return "";
+  const shown = (which) => `shown: the least${which}, ${formatBytes(least)}`;
+  if (searching) return `searching: ${formatBytes(wanted)} may fit; ${shown(" so far")}`;
+  if (unsearched) return `no plan yet for ${formatBytes(wanted)}; ${shown(" so far")}`;
+  return `${formatBytes(wanted)} does not fit ${sizes}${pinned ? " with these pins" : ""}; ${shown("")}`;
+}
+
 /** The function that writes bytes in the units of a target. */
 export function writerFor(target) {
   return target.device && !target.binary ? formatDecimal : formatBytes;
@@ -55,12 +74,15 @@ export function fitOf(table, bytes) {
   return { row, overhead: row < 0 ? Infinity : table.overheads[row] };
 }
 
-/** "within 3.7% of the best possible"; "" without a bound. Mirrors gap_text in recompviz/core/bounds/step_bounds.py. */
+/**
+ * "at most 3.7% of the forward above the best possible"; "" without a bound. Mirrors gap_text in
+ * recompviz/core/bounds/step_bounds.py.
+ */
 export function gapText(gap) {
   if (gap === null || Number.isNaN(gap)) return "";
   if (gap <= 0) return "the best possible";
   const percent = 100 * gap * (1 - 1e-12);
-  return `within ${percent < 10 ? (Math.max(1, Math.ceil(10 * percent)) / 10).toFixed(1) : Math.ceil(percent)}% of the best possible`;
+  return `at most ${percent < 10 ? (Math.max(1, Math.ceil(10 * percent)) / 10).toFixed(1) : Math.ceil(percent)}% of the forward above the best possible`;
 }
 
 /** The mark of a device: "✓" if everything can be kept, "+7.0%" with recomputation, "✗" if no plan fits. */
@@ -89,8 +111,8 @@ export function fitSentence({ table, given, target, forward, unit, axes, now, se
   const at = given?.names.indexOf("per-module") ?? -1;
   const block = at < 0 ? "" : "; a checkpoint around each block needs ";
   if (row < 0) {
-    const doesNot = verb === "fit" ? "do not fit" : "does not fit";
-    return `${subject} ${doesNot} in ${target.label}: the leanest plan ${searching ? "so far" : "found"} needs ${bytes(leastTotal(table))}${at < 0 ? "" : `${block}${bytes(given.totalPeaks[at])}`}`;
+    const doesNot = searching ? "may fit" : verb === "fit" ? "do not fit" : "does not fit";
+    return `${searching ? "searching: " : ""}${subject} ${doesNot} in ${target.label}: the leanest plan ${searching ? "so far" : "found"} needs ${bytes(leastTotal(table))}${at < 0 ? "" : `${block}${bytes(given.totalPeaks[at])}`}`;
   }
   if (overhead === 0) return `${subject} ${verb} in ${target.label} with nothing recomputed; keeping everything needs ${bytes(keepAllTotal(table))}`;
   const rival = at < 0 ? "" : `${block}${bytes(given.totalPeaks[at])}, +${formatPercent(forward ? given.overheads[at] / forward : 0)}`;

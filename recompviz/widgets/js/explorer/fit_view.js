@@ -3,9 +3,9 @@
 import { html, listeners, setText } from "../shared/elements.js";
 import { formatBytes } from "../shared/units.js";
 import { CATEGORY } from "../data/categories.js";
-import { leastTotal, rowFor } from "../data/plan_table.js";
+import { rowFor } from "../data/plan_table.js";
 import { UNANSWERED } from "./kernel_note.js";
-import { DEVICES, fitMark, fitSentence, formatDecimal, leftOut, sizesText, trainingLines, typedTarget } from "./fit.js";
+import { DEVICES, fitMark, fitSentence, formatDecimal, leftOut, notASize, sizesText, trainingLines, typedTarget } from "./fit.js";
 
 // ms from the last key on a slider of sizes until the step is resized
 const PAUSE = 400;
@@ -40,7 +40,7 @@ async function copy(text, root) {
 /**
  * The strip.
  * @param all() gives every table
- * @param actions { row(row), resize(sizes, budget), keep() stops a resizing, changed() after a new target }
+ * @param actions { row(row), typed(bytes), resize(sizes, budget), keep() stops a resizing, changed() after a new target }
  */
 export function makeFitView(parent, model, graph, all, forward, actions, id) {
   const { listen, release } = listeners();
@@ -68,6 +68,7 @@ export function makeFitView(parent, model, graph, all, forward, actions, id) {
     show();
     listen(slider, "input", () => {
       clearTimeout(timer);
+      forget();
       show();
       root.classList.add("rv-fit-working");
     });
@@ -92,16 +93,25 @@ export function makeFitView(parent, model, graph, all, forward, actions, id) {
     event.stopPropagation(); // JupyterLab has commands on bare keys
     if (event.key !== "Enter") return;
     const target = typedTarget(own.value);
-    own.setAttribute("aria-invalid", String(!target));
     if (target) aim(target);
+    else refuse(notASize(own.value, "500 MiB or 12 GB"));
   });
+  const note = html("span", "rv-fit-note", devices);
+  note.setAttribute("role", "status");
+  note.id = `${id}-own-note`;
+  own.setAttribute("aria-describedby", note.id);
+  /** Say why the typed text is refused; "" if it is accepted. */
+  function refuse(why) {
+    setText(note, why);
+    own.setAttribute("aria-invalid", String(why !== ""));
+  }
   let written = ""; // the text of the target that the input shows
   /** Show the target in the input if the user typed it, also after the view is made anew; else no old target. */
   function showOwn(target) {
     const text = target.typed ? target.label : "";
     if (text === written) return;
     if (text || own.value === written) own.value = text;
-    if (text) own.setAttribute("aria-invalid", "false");
+    refuse("");
     written = text;
   }
   html("span", "rv-gap", controls);
@@ -120,18 +130,26 @@ export function makeFitView(parent, model, graph, all, forward, actions, id) {
   listen(code, "click", async () => {
     const lines = trainingLines(target_(), all()[state.table].totalPeaks[state.row], words(), hasOptimizer);
     await copy(lines, root);
+    about = subject();
     setText(copied, `copied: ${lines.split("\n").find((one) => one.startsWith("model ="))}`);
   });
 
-  let state = { table: 0, row: 0, budget: 0 };
+  let state = { table: 0, row: 0, budget: 0, wanted: 0 };
+  let about = ""; // what the texts about the last actions belong to
+  /** What the reader asks about: the plan and the memory. */
+  const subject = () => [state.table, state.row, target_().bytes, target_().label].join();
+  /** Take away what was said about an earlier choice. */
+  function forget() {
+    setText(copied, "");
+    refuse("");
+  }
   let hasOptimizer = true; // false if the step shown has parameters and no state of an optimizer
-  const budgetNow = () => ({ bytes: state.budget, label: formatBytes(state.budget), device: false });
+  const budgetNow = () => ({ bytes: state.wanted, label: formatBytes(state.wanted), device: false });
   const target_ = () => targetOf(model) ?? budgetNow();
 
-  /** Ask for the sizes of the sliders. A budget that the user chose stays; otherwise the kernel chooses one (0). */
+  /** Ask for the sizes of the sliders. The memory asked about stays. */
   function resize() {
-    if (chosen.has(model)) chosen.set(model, target_());
-    actions.resize(sliders.map((one) => one.value()), chosen.has(model) ? target_().bytes : 0);
+    actions.resize(sliders.map((one) => one.value()), target_().bytes);
   }
 
   function words() {
@@ -140,11 +158,13 @@ export function makeFitView(parent, model, graph, all, forward, actions, id) {
     return fitSentence({ table: all()[state.table], given, target: target_(), forward, unit: graph.timeUnit, axes: sizes.axes, now: sizes.now, searching: Boolean(model.get("_searching")), bound: state.bound });
   }
 
-  /** Choose a device: the budget becomes its memory. */
+  /** Choose a device: the budget becomes its memory, as far as the plan needs it. */
   function aim(target) {
+    forget();
     chosen.set(model, target);
-    const table = all()[state.table];
-    actions.row(rowFor(table, Math.max(target.bytes, leastTotal(table))));
+    const row = rowFor(all()[state.table], target.bytes);
+    if (row < 0) actions.typed(target.bytes);
+    else actions.row(row);
     actions.changed();
   }
 
@@ -152,6 +172,8 @@ export function makeFitView(parent, model, graph, all, forward, actions, id) {
     /** Show the state of the Explorer and of a resizing. @param categories of the reply shown; @param silent whether the kernel does not answer */
     update(next, categories, silent) {
       state = next;
+      if (about !== subject()) forget();
+      about = subject();
       const has = (category) => categories.some(({ number }) => number === category);
       hasOptimizer = has(CATEGORY.optimizer) || !has(CATEGORY.parameter);
       const table = all()[state.table];
@@ -170,7 +192,7 @@ export function makeFitView(parent, model, graph, all, forward, actions, id) {
       showOwn(target);
       const missing = leftOut(hasOptimizer);
       setText(sentence, `${words()}${missing && `; ${missing}`}`);
-      root.classList.toggle("rv-fit-not", rowFor(table, target.bytes) < 0);
+      root.classList.toggle("rv-fit-not", rowFor(table, target.bytes) < 0 && !model.get("_searching"));
       const sizes = model.get("_sizes");
       const asked = sizes.state === "working";
       const working = asked && !silent;
@@ -183,6 +205,13 @@ export function makeFitView(parent, model, graph, all, forward, actions, id) {
     },
     /** Put the sliders back on the sizes shown, after a resizing failed or was cancelled. */
     reset: () => sliders.forEach((one, i) => one.reset(model.get("_sizes").now[i])),
+    /** What the user is typing, for a view that is made anew: { text, refusal }. */
+    entry: () => ({ text: own.value === written ? null : own.value, refusal: note.textContent }),
+    restore({ text, refusal }) {
+      if (text === null) return;
+      own.value = text;
+      refuse(refusal);
+    },
     destroy: () => {
       clearTimeout(timer);
       release();

@@ -30,11 +30,12 @@ export function offlineModel(data) {
   function answer() {
     const { request, table, row, budget } = values._asked;
     const kept = keepMask(tables[table], row, count);
-    setTrait("_reply", { request, fingerprint: values._graph.fingerprint, table, row, budget, ...simulateReply(joint, kept) });
+    const affordable = Math.max(budget, tables[table].totalPeaks[row]);
+    setTrait("_reply", { request, fingerprint: values._graph.fingerprint, table, row, budget: affordable, wanted: budget, ...simulateReply(joint, kept) });
   }
 
   // the kernel numbers labels in the order of their first use; from here on labels have the numbers of the joint graph
-  values._asked = { ...values._reply };
+  values._asked = { ...values._reply, budget: values._reply.wanted ?? values._reply.budget };
   answer();
   let changed = new Set();
   let waiting = 0;

@@ -44,6 +44,7 @@ export function makePainting(explorer) {
     explorer.segments = segmentsOf(table, state.row, graph.count);
     const changed = views.graph.paint(explorer.kept, explorer.segments);
     state.searching = Boolean(model.get("_searching"));
+    state.unsearched = model.get("_waiting") !== ""; // a search goes on, or ended before it found plans
     views.header.update(table, state.row, explorer.kept, state.searching);
     state.bound = boundText(table);
     views.budget.update(state, state.settled);

@@ -28,11 +28,11 @@ export function listenToKernel(explorer) {
       const next = readReply(model.get("_reply"));
       if (isStale(next, state, graph.fingerprint)) return;
       const moved = next.row !== state.row || next.table !== state.table;
-      if (moved || next.request > state.request) Object.assign(state, { table: next.table, row: next.row, budget: next.budget, settled: true });
-      else if (state.settled) state.budget = next.budget; // the kernel may have raised it
+      if (moved || next.request > state.request) Object.assign(state, { table: next.table, row: next.row, budget: next.budget, wanted: next.wanted, settled: true });
+      else if (state.settled) Object.assign(state, { budget: next.budget, wanted: next.wanted }); // the kernel may have raised it
       if (moved) state.rested = { table: next.table, row: next.row };
       Object.assign(state, { request: next.request, confirmed: true });
-      explorer.asked = { request: next.request, table: next.table, row: next.row, budget: next.budget };
+      explorer.asked = { request: next.request, table: next.table, row: next.row, budget: next.wanted };
       explorer.pacer.answered(next.request);
       views.graph.setNote(model.get("_waiting"));
       explorer.reply = next;

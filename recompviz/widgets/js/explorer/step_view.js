@@ -5,6 +5,7 @@ import { inStep } from "../shared/in_step.js";
 import { UNANSWERED, whenKernelEnds } from "./kernel_note.js";
 import { formatBytes, formatPercent, formatTime } from "../shared/units.js";
 import { momentName, momentsOf, peakOf, readStep, rowAt } from "../data/step.js";
+import { leastTotal, rowFor } from "../data/plan_table.js";
 import { makeBudgetView } from "./budget_view.js";
 import { makeStepRows } from "./step_rows.js";
 import { makeStepChart } from "./step_chart.js";
@@ -43,7 +44,7 @@ export function mountStep(model, parent) {
   const step = readStep(model.get("_step"));
   const table = tableOf(step);
   const { point, budget } = model.get("_chosen");
-  const state = { point, budget, selected: -1, hover: -1, opened: model.get("_opened").region };
+  const state = { point, budget, wanted: budget, selected: -1, hover: -1, opened: model.get("_opened").region };
   const root = html("div", "rv-explorer rv-step", parent);
   const { listen, release } = listeners();
   keepBareKeys(root, listen);
@@ -68,6 +69,10 @@ export function mountStep(model, parent) {
   };
   const budgetView = makeBudgetView(below, graph, [table], () => [table], {}, {
     budget: (bytes, row) => choose(row, bytes),
+    typed: (bytes) => {
+      const budget = Math.max(bytes, leastTotal(table));
+      choose(rowFor(table, budget), budget, true, bytes);
+    },
     row: (row) => choose(row, table.totalPeaks[row], true),
     choose: (_table, row) => choose(row, table.totalPeaks[row], true),
     objective: () => {},
@@ -84,6 +89,9 @@ export function mountStep(model, parent) {
   foot.setAttribute("role", "status");
   html("div", "rv-step-foot", root, step.notes.join("; "));
 
+  const shown = { table: 0, earlier: [] };
+  /** The state as the view of the budget has it: always the same object. */
+  const inBudget = () => Object.assign(shown, { row: state.point, budget: state.budget, wanted: state.wanted });
   let asked = false; // whether a region was clicked and is not yet open
   let frame = 0;
   let later = 0;
@@ -99,15 +107,15 @@ export function mountStep(model, parent) {
         [formatBytes(kept), "", `keep-all: ${formatBytes(keptBytes(step, 0))}`],
       ];
       tiles.forEach((parts, i) => parts.forEach((part, j) => setText(part, texts[i][j])));
-      budgetView.update({ table: 0, row: state.point, budget: state.budget, earlier: [] }, settled);
+      budgetView.update(inBudget(), settled);
       chart.update(state);
       list.update(state);
     });
   }
 
-  function choose(row, bytes, settled = false) {
-    state.point = row;
-    state.budget = bytes;
+  function choose(row, bytes, settled = false, wanted = bytes) {
+    Object.assign(state, { point: row, budget: bytes, wanted });
+    inBudget();
     paint(settled);
     clearTimeout(later);
     later = setTimeout(() => {
@@ -140,7 +148,7 @@ export function mountStep(model, parent) {
   function chosen() {
     const next = model.get("_chosen");
     if (next.point === state.point) return;
-    Object.assign(state, next);
+    Object.assign(state, next, { wanted: next.budget });
     paint(true);
   }
   function opened() {

@@ -149,8 +149,9 @@ export function makeTradeoffCurve(parent, graph, fixed, domain, forward, id, dev
     dot.setAttribute("cx", px);
     dot.setAttribute("cy", py);
     cross.setAttribute("d", `M${PAD.left} ${py}H${px}V${CURVE_HEIGHT - PAD.bottom}`);
-    line.setAttribute("x1", x(budget));
-    line.setAttribute("x2", x(budget));
+    const at = x(Math.min(budget, domain.high)); // at a smaller size, the user's budget may lie beyond the axis
+    line.setAttribute("x1", at);
+    line.setAttribute("x2", at);
   }
 
   return {
