@@ -1,5 +1,6 @@
 """A recorded step in a real JupyterLab: the slider needs no kernel, a region opens in the Explorer."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,15 @@ def test_the_slider_picks_a_point_and_a_region_opens_with_its_plan(open_notebook
     assert view.get_by_text("3 regions, 2 graph breaks").is_visible()
     assert view.get_by_role("cell", name="moe.py:17").count() >= 2
     assert view.get_by_text("the shape depends on data").is_visible()
+    entry = page.get_by_label(re.compile("^Budget, typed"))
+    for text, told in [("lots", "“lots” is not a size"), ("1 B", "1 B does not fit this step; shown: the least, ")]:
+        entry.fill(text)
+        entry.press("Enter")
+        view.get_by_text(re.compile(f"^{told}")).wait_for()
+    entry.fill("100%")
+    entry.press("Enter")
+    view.locator(".rv-budget-note").wait_for(state="hidden")
+    view.locator(".rv-tile-total .rv-tile-value", has_text=format_bytes(report.peak(0))).wait_for()
     page.get_by_label("Budget in total bytes").focus()
     page.keyboard.press("Home")
     least = format_bytes(report.least_total)
