@@ -1,5 +1,6 @@
 """The Explorer in a real JupyterLab, offline, found by label as a person would."""
 
+import base64
 import re
 from itertools import count
 
@@ -311,6 +312,33 @@ def test_a_kernel_that_is_gone_is_told_of(page):
     assert abs(alert.bounding_box()["y"] - run.bounding_box()["y"]) < 60
     run.click()  # no error in the page
     page.get_by_text("| Idle").wait_for()  # the new kernel can be ended
+
+
+def saved_pictures(page):
+    """The saved pictures of all cells, as SVG. They are in the page, and hidden beside a live widget."""
+    sources = page.eval_on_selector_all(".recompviz-static img", "all => all.map(image => image.src)")
+    return [base64.b64decode(source.partition("base64,")[2]).decode() for source in sources]
+
+
+def test_the_saved_picture_follows_the_selected_plan_in_its_own_cell_and_is_not_replaced_during_a_drag(page):
+    (before,) = saved_pictures(page)
+    slider(page).focus()
+    for key in ("Home", "ArrowRight", "ArrowRight", "ArrowLeft", "ArrowRight", "End"):
+        page.keyboard.press(key)
+        page.wait_for_timeout(700)  # more than the quiet time in all
+        assert saved_pictures(page) == [before]
+    assert "of 45 values recomputed" in before
+    settled(page)
+    page.wait_for_function(
+        """before => {
+        const now = document.querySelector('.recompviz-static img').src;
+        return atob(now.split('base64,')[1]).length !== before;
+    }""",
+        arg=len(before.encode()),
+        timeout=20_000,
+    )
+    (after,) = saved_pictures(page)
+    assert "0 of 45 values recomputed" in after
 
 
 SLOW_SIZES = "lambda *_: (_[2](1, 2, 'tracing at another batch'), residual.time.sleep(60))"

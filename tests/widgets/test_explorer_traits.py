@@ -1,5 +1,7 @@
 """The Explorer by its traits, without a browser: choices, stale requests, runs, and its static forms."""
 
+import base64
+import re
 import threading
 import time
 import xml.dom.minidom
@@ -7,6 +9,8 @@ import xml.dom.minidom
 import pytest
 
 from recompviz.core.base.errors import InfeasibleBudget
+from recompviz.core.base.palette import LIGHT
+from recompviz.core.base.units import format_bytes
 from recompviz.core.steps.timeline import Timeline
 from recompviz.widgets.explorer.runs import LISTED, WHOLE, bounded
 from tests.widgets.conftest import RunnerOf
@@ -297,8 +301,31 @@ def test_the_static_picture_is_well_formed_and_says_which_bytes(lab):
     svg = lab.explorer(title="a <b> & c").to_svg()
     xml.dom.minidom.parseString(svg)
     assert "total bytes" in svg
-    assert "formula bytes" in svg
-    assert svg.count("stroke-dasharray") == (~lab.explorer().plan.keep_mask).sum()
+    assert svg.count('stroke-dasharray="3.5 2"') == (~lab.explorer().plan.keep_mask).sum()
+
+
+def test_formula_bytes_and_segments_are_in_the_static_picture_only_in_the_paper_s_view(lab):
+    band = LIGHT["band-0"]
+    for theory in (False, True):
+        svg = lab.explorer(theory=theory).to_svg()
+        assert ("formula bytes" in svg, band in svg) == (theory, theory)
+
+
+def test_the_static_picture_has_the_budget_the_outline_of_keep_all_and_in_a_notebook_a_caption(lab):
+    explorer = lab.explorer()
+    least, most = explorer.tables[0].least_total, int(explorer.tables[0].total_peaks[0])
+    heights = []
+    for budget in (least, (least + most) // 2):
+        explorer.budget = budget
+        svg = explorer.to_svg()
+        assert svg.count('class="keep-all"') == 1
+        assert svg.count('class="budget"') == 2  # in the curve and in the landscape
+        assert f"budget {format_bytes(budget)}" in svg
+        heights.append(float(re.findall(r'class="budget" d="M[\d.]+ ([\d.]+)H', svg)[0]))
+    assert heights[0] > heights[1]  # y grows downwards
+    assert "Saved picture of the selected plan" not in svg
+    image = base64.b64decode(explorer._image().split("base64,")[1].split('"')[0]).decode()
+    assert "Saved picture of the selected plan; run the cell to explore" in image
 
 
 def test_text_and_html_stand_beside_the_widget_view(lab):

@@ -8,8 +8,12 @@ from graphlib import TopologicalSorter
 import numpy as np
 import pytest
 
+from recompviz.core.base.palette import LIGHT
 from recompviz.core.base.units import format_bytes, format_cost
+from recompviz.core.steps.joint import Category
 from recompviz.widgets.base import assets
+from recompviz.widgets.explorer.landscape_picture import fill_of
+from recompviz.widgets.explorer.strata import strata_of
 from recompviz.widgets.layout.layered import isotonic
 
 JS = assets.HERE / "js"
@@ -461,6 +465,50 @@ def test_a_message_without_an_answer_is_told_and_one_with_an_answer_is_not():
         f" const first = [...told]; b.expect(); {wait}; return [first, told]; }})()"
     )
     assert run("explorer/kernel_note.js", told) == [["a"], ["a", "b"]]
+
+
+@node
+def test_the_strata_of_a_static_picture_are_those_of_the_page():
+    rng = np.random.default_rng(5)
+    cases = []
+    for _ in range(60):
+        names = ["", "a", "a.0", "a.1", "b.c.0", "b.c.1", "b.d", "e", *(f"layers.{i}.mlp" for i in range(20))]
+        modules = [names[i] for i in np.sort(rng.integers(0, len(names), rng.integers(1, 50)))]
+        cases.append([modules, rng.integers(0, 10 ** int(rng.integers(1, 4)), len(modules)).tolist()])
+    expression = "v.cases.map(([m1, b]) => { const s = m.strataOf(m1, b); return [s.names, Array.from(s.of)]; })"
+    found = run("data/strata.js", expression, cases=cases)
+    assert found == [[list(one.names), list(one.of)] for one in (strata_of(*case) for case in cases)]
+    assert max(len(names) for names, _ in found) > 5
+
+
+@node
+def test_the_colours_of_a_static_picture_are_those_of_the_page():
+    names = {
+        name: LIGHT[key]
+        for name, key in (("gradient", "land-gradients"), ("flight", "land-flight"), ("surface", "surface"))
+    }
+    colours = {"hatch": LIGHT["land-hatch"], "edge": LIGHT["land-edge"], **names}
+    base = [LIGHT[f"land-{name}"] for name in ("parameters", "static", "static", "static", "optimizer")]
+    ramp = [LIGHT[f"land-ramp-{i}"] for i in range(5)]
+    blocks = [
+        (layer, strata, category)
+        for strata in (1, 4, 7)
+        for layer in range(strata + 3)
+        for category in Category
+        if layer or category.static
+    ]
+    expression = (
+        "(() => { const theme = Object.fromEntries(Object.entries(v.colours).map(([k, c]) => [k, m.channels(c)]));"
+        " theme.base = v.base.map(m.channels); theme.ramp = v.ramp.map(m.channels);"
+        " return v.blocks.map(([layer, strata, category]) => m.colourTable(theme, strata, null)(layer, category).fill);"
+        " })()"
+    )
+    given = {"colours": colours, "base": base, "ramp": ramp, "blocks": [[a, b, int(c)] for a, b, c in blocks]}
+    for (layer, strata, category), packed in zip(
+        blocks, run("explorer/landscape_pixels.js", expression, **given), strict=True
+    ):
+        found = "#" + "".join(f"{packed >> shift & 255:02x}" for shift in (0, 8, 16))
+        assert found == fill_of(layer, category, strata), (layer, strata, category)
 
 
 @node

@@ -67,7 +67,7 @@ def test_python_code_waits_and_then_finds_what_a_usual_explorer_has(explorer, wo
     whole = [keys for keys in sent if "_tables" in keys]
     assert len(whole) == 1  # the page gets the step as one message
     assert {"_graph", "_joint", "_opening", "_layout", "_reply"} <= whole[0]
-    usual = lab.explorer(runner=lab, objectives=["time"], title="Residual net")
+    usual = lab.explorer(runner=lab, objectives=["time"], title="Residual net", theory=True)
     assert explorer._reply == usual._reply
     assert len(explorer.to_svg()) == pytest.approx(len(usual.to_svg()), abs=20)  # identifiers differ
 

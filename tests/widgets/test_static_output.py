@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import IPython.display
 import nbclient
 import nbformat
 import pytest
 
-from recompviz.widgets.base.static_output import NO_MESSAGE, display_with_picture
+from recompviz.widgets.base.static_output import NO_MESSAGE, SavedPicture, display_with_picture
 
 CELLS = (
     "import recompviz as rv\n"
@@ -41,6 +42,65 @@ def test_the_picture_is_replaced_when_the_search_has_ended(monkeypatch):
     ended.set()
     assert done.wait(10)
     assert replaced == [NO_MESSAGE + "final"]
+
+
+def test_a_picture_is_replaced_once_after_many_changes_and_not_while_the_widget_is_busy():
+    replaced, work = [], threading.Event()
+    saved = SavedPicture(lambda: replaced.append(time.monotonic()), work.is_set, quiet=0.2, every=0.5)
+    for _ in range(10):  # a drag
+        saved.changed()
+        last = time.monotonic()
+        time.sleep(0.02)
+    assert replaced == []
+    _until(lambda: len(replaced) == 1)
+    assert replaced[0] >= last + 0.2
+    saved.changed()
+    _until(lambda: len(replaced) == 2)
+    assert replaced[1] >= replaced[0] + 0.5
+    work.set()
+    saved.changed()
+    time.sleep(0.8)
+    assert len(replaced) == 2
+    work.clear()
+    _until(lambda: len(replaced) == 3)
+    time.sleep(0.8)  # nothing changed since
+    saved.stop()
+    saved.changed()
+    time.sleep(0.3)
+    assert len(replaced) == 3
+
+
+def _until(condition):
+    end = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_another_budget_the_paper_s_view_and_a_run_make_the_picture_old_until_the_widget_is_closed(lab, monkeypatch):
+    explorer, changes = lab.explorer(), []
+
+    class Handle:
+        def update(self, _picture):
+            raise AssertionError("a picture is replaced later")
+
+    monkeypatch.setattr(IPython.display, "display", lambda *_, **options: Handle() if "display_id" in options else None)
+    monkeypatch.setattr(SavedPicture, "changed", lambda _self: changes.append(explorer.plan))
+    explorer._ipython_display_()
+    before = explorer.plan
+    explorer.budget = "100%"
+    assert changes
+    assert changes[-1] is explorer.plan is not before
+    count = len(changes)
+    explorer._theory = True
+    assert len(changes) > count
+    count = len(changes)
+    explorer._runs = [{}]
+    assert len(changes) > count
+    stopped = []
+    monkeypatch.setattr(SavedPicture, "stop", lambda _self: stopped.append(True))
+    explorer.close()
+    assert stopped == [True]
 
 
 @pytest.mark.slow

@@ -2,19 +2,22 @@
 
 A saved widget view is empty without its kernel. Therefore a second output is displayed with the widget: a picture of
 the widget, as an HTML image. JupyterLab shows images also in notebooks that are not trusted. The second output can be
-replaced later, for example when a search has ended. If the widget is alive in the same cell, the style sheet hides the
-picture.
+replaced later, when a search has ended or another plan is selected. If the widget is alive in the same cell, the style
+sheet hides the picture.
 """
 
 from __future__ import annotations
 
 import base64
 import threading
+import time
 from collections.abc import Callable, Mapping
 from html import escape
 from typing import Any
 
 CLASS = "recompviz-static"
+# s without a change until a picture is replaced, and the least time between two pictures of a widget
+QUIET, EVERY = 3.0, 6.0
 # hides JupyterLab's message in the place of a widget that has no kernel and no saved state: it has no elements
 NO_MESSAGE = (
     f"<style>.jp-OutputArea-child:has(+ .jp-OutputArea-child .{CLASS}) > .jupyter-widgets:not(:has(*)) "
@@ -47,13 +50,88 @@ def image(svg: str, words: str, beside_widget: bool = True) -> str:
     return f'<div{name}><img alt="{escape(words)}" style="width: 100%" src="{source}"></div>'
 
 
+class SavedPicture:
+    """A displayed picture that is replaced a while after it became old, and only once if it becomes old often.
+
+    It is replaced in another thread, when nothing has changed for ``quiet`` seconds, at least ``every`` seconds after
+    the last time, and not while the widget is busy.
+
+    Parameters
+    ----------
+    replace : callable ()
+        Draws and displays the picture in the place of the old one.
+    busy : callable () → bool, optional
+        Whether the widget does work that must not be disturbed, for example a measurement.
+    quiet, every : float
+        Seconds.
+
+    Examples
+    --------
+    >>> picture = SavedPicture(lambda: print("replaced"))
+    >>> picture.replace_now()
+    replaced
+    """
+
+    def __init__(
+        self,
+        replace: Callable[[], None],
+        busy: Callable[[], bool] = lambda: False,
+        quiet: float = QUIET,
+        every: float = EVERY,
+    ) -> None:
+        self._replace, self._busy = replace, busy
+        self._quiet, self._every = quiet, every
+        self._lock = threading.Lock()
+        self._stopped = threading.Event()
+        self._changes = self._shown = 0
+        self._changed_at = self._replaced_at = -every
+        self._waiting = False
+
+    def changed(self) -> None:
+        """Say that the picture is old. It is replaced later."""
+        with self._lock:
+            self._changes += 1
+            self._changed_at = time.monotonic()
+            if self._waiting or self._stopped.is_set():
+                return
+            self._waiting = True
+        threading.Thread(target=self._work, name="recompviz-picture", daemon=True).start()
+
+    def replace_now(self) -> None:
+        """Replace the picture."""
+        with self._lock:
+            changes = self._changes
+        self._replace()
+        with self._lock:
+            self._shown = max(self._shown, changes)
+            self._replaced_at = time.monotonic()
+
+    def stop(self) -> None:
+        """Leave the picture as it is from now on."""
+        self._stopped.set()
+
+    def _work(self) -> None:
+        while True:
+            with self._lock:
+                if self._shown == self._changes or self._stopped.is_set():
+                    self._waiting = False
+                    return
+                due = max(self._changed_at + self._quiet, self._replaced_at + self._every)
+            left = due - time.monotonic()
+            if left > 0 or self._busy():
+                self._stopped.wait(max(left, self._quiet / 10))
+            else:
+                self.replace_now()
+
+
 def display_with_picture(
     bundle: Mapping[str, Any],
     metadata: Mapping[str, Any],
     picture: Callable[[], str],
     wait: Callable[[], None] | None = None,
-) -> None:
-    """Display a widget and a picture in the current cell.
+    busy: Callable[[], bool] = lambda: False,
+) -> SavedPicture | None:
+    """Display a widget and a picture in the current cell. Return the picture; None if it cannot be replaced.
 
     Parameters
     ----------
@@ -62,8 +140,10 @@ def display_with_picture(
     picture : callable
         Returns the picture as HTML.
     wait : callable, optional
-        Returns when the picture is final. It is called in another thread, and the picture is then replaced. If None,
-        the picture is final.
+        Returns when a search has ended. It is called in another thread, and the picture is then replaced. If None,
+        there is no search.
+    busy : callable () → bool, optional
+        Whether the picture must not be replaced now.
     """
     from IPython.display import HTML, display
 
@@ -71,11 +151,14 @@ def display_with_picture(
     show: Callable[..., Any] = display
     show(dict(bundle), metadata=dict(metadata), raw=True)
     shown = show(html(NO_MESSAGE + picture()), display_id=True)
-    if wait is None or shown is None:
-        return
+    if shown is None:
+        return None
+    saved = SavedPicture(lambda: shown.update(html(NO_MESSAGE + picture())), busy)
+    if wait is not None:
 
-    def replace() -> None:
-        wait()
-        shown.update(html(NO_MESSAGE + picture()))
+        def replace() -> None:
+            wait()
+            saved.replace_now()
 
-    threading.Thread(target=replace, name="recompviz-picture", daemon=True).start()
+        threading.Thread(target=replace, name="recompviz-picture", daemon=True).start()
+    return saved

@@ -9,7 +9,7 @@ solvers) and the runs. When a part changes, the class sets the traits that the p
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -31,7 +31,7 @@ from recompviz.core.steps.timeline import Timeline
 from recompviz.widgets.base import assets
 from recompviz.widgets.base.job import Progress, explain
 from recompviz.widgets.base.page_widget import PageWidget, amount, node_numbers, whole_number
-from recompviz.widgets.base.static_output import display_with_picture, image
+from recompviz.widgets.base.static_output import SavedPicture, display_with_picture, image
 from recompviz.widgets.explorer import wire
 from recompviz.widgets.explorer.bound import NO_BOUND, Bound
 from recompviz.widgets.explorer.budgets import affordable_row, budget_bytes, first_choice
@@ -48,6 +48,8 @@ from recompviz.widgets.explorer.tables import FAMILIES, Tables
 from recompviz.widgets.layout.layout import MODES, Layout, lay_out
 from recompviz.widgets.layout.step_nodes import LabelNumbers
 
+# Below the picture in a saved notebook.
+CAPTION = "Saved picture of the selected plan; run the cell to explore"
 # A run waits as long for the end of the linear program that computes bounds, in seconds.
 STOPPED = 20.0
 # The trait ``_opening`` of an Explorer whose training step is known.
@@ -143,6 +145,7 @@ class Explorer(PageWidget):
     _esm = assets.esm()
     _css = assets.css()
     page_traits = ("_asked", "_pins", "_mode", "_theory")
+    _saved: tuple[SavedPicture, ...] = ()  # the pictures in the outputs of cells
 
     plan = Awaited(Plan, read_only=True, help="The plan shown.")
     budget = Chosen(help='Total bytes; accepts "10 GiB" and "60%".')
@@ -520,6 +523,13 @@ class Explorer(PageWidget):
                 self.budget = budget
         finally:
             self._settling = False
+        self._picture_changed()
+
+    @traitlets.observe("_theory", "_layout", "_runs")
+    def _picture_changed(self, _change: Any = None) -> None:
+        """The pictures in the outputs of cells are old."""
+        for saved in self._saved:
+            saved.changed()
 
     @traitlets.observe("_mode")
     def _on_mode(self, change: Any) -> None:
@@ -674,6 +684,8 @@ class Explorer(PageWidget):
         for work in (parts.get(name) for name in ("_resizing", "_search", "_questions", "_bounds")):
             if work is not None:
                 work.stop()
+        for saved in self._saved:
+            saved.stop()
         super().close()
 
     def _tell_run(self, message: dict[str, Any]) -> None:
@@ -751,10 +763,18 @@ class Explorer(PageWidget):
     # ---------------------------------------------------------------- static forms
 
     def to_svg(self) -> str:
-        """Return a static SVG picture of the graph, the trade-off curve and the timeline of the selected plan."""
+        """Return a static SVG picture of the graph, the trade-off curve and the timeline of the selected plan.
+
+        Segments and the peak by the paper's formula are in it while the paper's view is shown.
+        """
+        return self._picture()
+
+    def _picture(self, caption: str = "") -> str:
         shown = self._selection
         with shown.changing():
-            plan, timeline, table = shown.plan, shown.timeline, shown.current
+            plan, timeline, table, budget = shown.plan, shown.timeline, shown.current, shown.budget
+            first = shown.tables.first[0].table
+        keeps_all = bool(first.plans[0].keep_mask.all())
         return picture(
             self.graph,
             self.layout_shown,
@@ -764,6 +784,10 @@ class Explorer(PageWidget):
             self.title,
             self.device,
             self.cost_unit,
+            budget=budget,
+            keep_all=first.outlines[0] if keeps_all else None,
+            theory=self._theory,
+            caption=caption,
         )
 
     def synchronised(self) -> list[str]:
@@ -819,13 +843,22 @@ class Explorer(PageWidget):
 
     def _image(self) -> str:
         """Return the picture of the selected plan as an HTML image."""
-        return image(self.to_svg(), repr(self))
+        return image(self._picture(CAPTION), repr(self))
 
     def _ipython_display_(self) -> None:
         data, metadata = self._repr_mimebundle_()
         del data["text/html"]  # the picture has an output of its own, which can be replaced
         searching = self._search is not None and self._search.running
-        display_with_picture(data, metadata, self._image, self.wait_for_plans if searching else None)
+        self._display(data, metadata, self.wait_for_plans if searching else None)
+
+    def _display(self, data: Mapping[str, Any], metadata: Mapping[str, Any], wait: Callable[[], None] | None) -> None:
+        saved = display_with_picture(data, metadata, self._image, wait, self._running)
+        if saved is not None:
+            self._saved = (*self._saved, saved)
+
+    def _running(self) -> bool:
+        """Whether a run is measured, which the drawing of a picture would disturb."""
+        return bool(self._run.get("state") == "running")
 
 
 class _Alone:

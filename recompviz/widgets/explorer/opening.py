@@ -17,7 +17,7 @@ from typing import Any
 
 from recompviz.core.base.errors import RecompvizError
 from recompviz.widgets.base.job import Job, Progress, explain
-from recompviz.widgets.base.static_output import CLASS, display_with_picture
+from recompviz.widgets.base.static_output import CLASS
 from recompviz.widgets.explorer.explorer import Explorer
 from recompviz.widgets.explorer.explorer_arguments import ExplorerArguments
 
@@ -173,7 +173,7 @@ class OpeningExplorer(Explorer):
             super()._ipython_display_()
             return
         data, metadata = self._repr_mimebundle_()
-        display_with_picture(data, metadata, self._image, self._wait_for_picture)
+        self._display(data, metadata, self._wait_for_picture)
 
     def _wait_for_picture(self) -> None:
         with contextlib.suppress(Exception):  # the picture is then the text of the error
