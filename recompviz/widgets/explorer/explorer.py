@@ -163,7 +163,7 @@ class Explorer(PageWidget):
     _waiting = traitlets.Unicode().tag(sync=True)
     _searching = traitlets.Bool().tag(sync=True)
     _mode = traitlets.Unicode().tag(sync=True)
-    _theory = traitlets.Bool().tag(sync=True)
+    _theory: Any = traitlets.Bool().tag(sync=True)
     _pins = traitlets.Dict().tag(sync=True)
     _solving = traitlets.Dict().tag(sync=True)
     _asked = traitlets.Dict().tag(sync=True, echo_update=False)

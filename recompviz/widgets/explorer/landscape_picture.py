@@ -251,7 +251,7 @@ def _names(
         at = int(fits.argmax())
         if fits[at] >= 12:
             x, y = FRAME.left + (at + need / 2) * width, FRAME.y(float(middle[at + need // 2]) / top)
-            colour = SURFACE if layer else TEXT
+            colour = SURFACE if layer else LIGHT["on-hue"]
             parts.append(text(x, y + 4, name, colour, size=11, weight=650, anchor="middle"))
     return parts
 
@@ -285,11 +285,16 @@ def _lines(timeline: Timeline, budget: float | None, keep_all: NDArray[np.float3
 
 def _definitions(hatch: str) -> str:
     """The hatching of recomputed values, and the colours of all strata together for the legend."""
-    stops = "".join(f'<stop offset="{i / 4:g}" stop-color="{colour}"/>' for i, colour in enumerate(RAMP))
+    ramps = "".join(
+        f'<linearGradient id="{hatch}-{name}">'
+        + "".join(f'<stop offset="{i / 4:g}" stop-color="{mixed(c, SURFACE, share)}"/>' for i, c in enumerate(RAMP))
+        + "</linearGradient>"
+        for name, share in (("ramp", 0.0), ("pale", 0.5))
+    )
     return (
         f'<defs><pattern id="{hatch}-land" width="5" height="5" patternUnits="userSpaceOnUse" '
         f'patternTransform="rotate(45)"><rect width="1.6" height="5" fill="{LIGHT["land-hatch"]}"/></pattern>'
-        f'<linearGradient id="{hatch}-ramp">{stops}</linearGradient></defs>'
+        f"{ramps}</defs>"
     )
 
 
@@ -320,6 +325,5 @@ def _swatch(x: float, y: float, category: Category | None, hatch: str) -> list[s
     if category not in VALUES:
         layer = 0 if category.static else 1 if category == Category.PARAMETER_GRADIENT else 2
         return [f'{box}fill="{fill_of(layer, category, 0)}"/>']
-    faded = ' fill-opacity="0.5"' if category == Category.TRANSIENT else ""
-    parts = [f'{box}fill="url(#{hatch}-ramp)"{faded}/>']
+    parts = [f'{box}fill="url(#{hatch}-{"pale" if category == Category.TRANSIENT else "ramp"})"/>']
     return [*parts, f'{box}fill="url(#{hatch}-land)"/>'] if category == Category.RECOMPUTED else parts
