@@ -19,7 +19,8 @@ MODULES = sorted(
 COMMANDS = (
     "accuracy", "allocator", "baselines", "beside_pytorch", "bounds", "causes", "cuda", "debugging", "explorer",
     "faults", "freed", "fuzzed_recordings", "liveness", "loops", "neighbours", "optimality", "overhead", "paper",
-    "planner", "ranks", "ranks.faults", "ranks.large", "ranks.pipeline", "ranks.resharding", "sequences", "step_times",
+    "planner", "ranks", "ranks.buckets", "ranks.engines", "ranks.faults", "ranks.large", "ranks.pipeline",
+    "ranks.resharding", "sequences", "step_times",
 )  # fmt: skip
 
 

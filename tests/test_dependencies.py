@@ -20,7 +20,7 @@ EXTRAS = PROJECT["optional-dependencies"]
 COMMANDS = {"ruff", "mypy"}
 # its classes are used under another name, see the test below
 INHERITED = {"ipywidgets"}
-# the benchmark of training loops tries these where they are installed, and says which are missing
+# the benchmarks of training loops and of engines try these where they are installed, and say which are missing
 TRIED_WHERE_INSTALLED = {"accelerate", "lightning", "peft", "timm", "transformers"}
 
 
@@ -39,7 +39,7 @@ def imported(files: Iterable[Path]) -> set[str]:
 BENCHMARKS = set((HOME / "benchmarks").rglob("*.py"))
 PACKAGE = set(HOME.rglob("*.py")) - BENCHMARKS
 DEVELOPMENT = BENCHMARKS | {path for folder in ("tests", "notebooks") for path in (ROOT / folder).rglob("*.py")}
-LOOPS = set((HOME / "benchmarks" / "loops").rglob("*.py"))
+LOOPS = {*(HOME / "benchmarks" / "loops").rglob("*.py"), HOME / "benchmarks" / "ranks" / "engines.py"}
 AT_RUN_TIME = declared([*PROJECT["dependencies"], *EXTRAS["fast"], *EXTRAS["lab"]])
 
 

@@ -85,3 +85,15 @@ DARK = {
     "land-ramp-0": "#a78bea", "land-ramp-1": "#6aa5f5", "land-ramp-2": "#45c3d6", "land-ramp-3": "#5fd092",
     "land-ramp-4": "#c6d15a",
 }  # fmt: skip
+
+
+def mixed(one: str, other: str, share: float) -> str:
+    """Return a mixture of two colours ``"#rrggbb"``: ``share`` of the second.
+
+    Examples
+    --------
+    >>> mixed("#000000", "#ffffff", 0.5)
+    '#808080'
+    """
+    pairs = [(int(one[i : i + 2], 16), int(other[i : i + 2], 16)) for i in (1, 3, 5)]
+    return "#" + "".join(f"{int(a + (b - a) * share + 0.5):02x}" for a, b in pairs)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from recompviz.core.base.palette import LIGHT
+from recompviz.core.base.palette import LIGHT, mixed
 from recompviz.core.base.units import format_bytes
 from recompviz.core.graphs.graph import Graph
 from recompviz.core.steps.blocks import blocks_of
@@ -86,18 +86,6 @@ def text(
         f'<text x="{x:.1f}" y="{y:.1f}" fill="{fill}" font-size="{size:g}" font-weight="{weight}" '
         f'text-anchor="{anchor}">{escape(words)}</text>'
     )
-
-
-def mixed(one: str, other: str, share: float) -> str:
-    """Return a mixture of two colours ``"#rrggbb"``: ``share`` of the second.
-
-    Examples
-    --------
-    >>> mixed("#000000", "#ffffff", 0.5)
-    '#808080'
-    """
-    pairs = [(int(one[i : i + 2], 16), int(other[i : i + 2], 16)) for i in (1, 3, 5)]
-    return "#" + "".join(f"{int(a + (b - a) * share + 0.5):02x}" for a, b in pairs)
 
 
 def fill_of(layer: int, category: Category, strata: int) -> str:
