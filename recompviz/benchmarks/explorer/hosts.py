@@ -20,7 +20,6 @@ from __future__ import annotations
 import argparse
 import importlib.metadata
 import importlib.util
-import os
 import re
 import socket
 import subprocess
@@ -31,7 +30,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from recompviz.benchmarks.explorer.page import chromium, write_notebook
+from recompviz.benchmarks.explorer.page import chromium, end, environment_in, free_port, write_notebook
 
 CODE = """import torch
 import recompviz as rv
@@ -119,16 +118,12 @@ class Used(NamedTuple):
 
 def used(browser: Any, host: Host, folder: Path, pictures: Path | None = None) -> Used:
     """Start a program, use the Explorer in it, and end the program."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
+    port = free_port()
     path = host.write(folder)
-    paths = os.pathsep.join([str(Path(__file__).parents[3]), os.environ.get("PYTHONPATH", "")])
-    places = {name: str(folder / name.lower()) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "IPYTHONDIR")}
     with (folder / "server.log").open("w") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", *host.command(folder, port)],
-            env={**os.environ, **places, "PYTHONPATH": paths},
+            env=environment_in(folder),
             cwd=folder,
             stdout=log,
             stderr=log,
@@ -137,11 +132,7 @@ def used(browser: Any, host: Host, folder: Path, pictures: Path | None = None) -
             _wait(port, process, folder)
             return _used(browser, host, f"http://127.0.0.1:{port}/{path}", pictures)
         finally:
-            process.terminate()
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
+            end(process)
 
 
 def _used(browser: Any, host: Host, address: str, pictures: Path | None) -> Used:
@@ -190,8 +181,8 @@ def _wait(port: int, process: subprocess.Popen[bytes], folder: Path) -> None:
     RuntimeError
         If it ends, or does not listen within 5 minutes.
     """
-    end = time.monotonic() + 300
-    while time.monotonic() < end and process.poll() is None:
+    latest = time.monotonic() + 300
+    while time.monotonic() < latest and process.poll() is None:
         try:  # a page of Voilà would start a kernel
             socket.create_connection(("127.0.0.1", port), timeout=5).close()
             return

@@ -39,12 +39,7 @@ class Lab:
     def __init__(self, folder: Path, expose: bool = False) -> None:
         self.folder = folder
         self.token = secrets.token_hex(16)
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
-        names = ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "IPYTHONDIR")
-        places = {name: str(folder / name.lower()) for name in names}
-        paths = os.pathsep.join([str(Path(__file__).parents[3]), os.environ.get("PYTHONPATH", "")])
+        self.port = free_port()
         options = ["--no-browser", "--ip=127.0.0.1", f"--port={self.port}", f"--IdentityProvider.token={self.token}"]
         options += [f"--ServerApp.root_dir={folder}", "--LabApp.news_url=None", "--ServerApp.allow_root=True"]
         options += [f"--LabApp.workspaces_dir={folder / 'workspaces'}"]
@@ -55,12 +50,12 @@ class Lab:
         self.log = (folder / "server.log").open("w")
         self.process = subprocess.Popen(
             [sys.executable, "-m", "jupyterlab", *options],
-            env={**os.environ, **places, "JUPYTER_RUNTIME_DIR": str(folder / "runtime"), "PYTHONPATH": paths},
+            env={**environment_in(folder), "JUPYTER_RUNTIME_DIR": str(folder / "runtime")},
             stdout=self.log,
             stderr=self.log,
         )
-        end = time.monotonic() + 300
-        while time.monotonic() < end and self.process.poll() is None:
+        latest = time.monotonic() + 300
+        while time.monotonic() < latest and self.process.poll() is None:
             try:
                 urllib.request.urlopen(self.address("api"), timeout=2).close()
                 return
@@ -79,12 +74,32 @@ class Lab:
 
     def stop(self) -> None:
         """End the server and its kernels."""
-        self.process.terminate()
-        try:
-            self.process.wait(20)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
+        end(self.process)
         self.log.close()
+
+
+def free_port() -> int:
+    """Return a port of this machine that no server uses."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+def environment_in(folder: Path) -> dict[str, str]:
+    """Return the environment of a server that keeps Jupyter's files in a folder and imports this recompviz."""
+    names = ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "IPYTHONDIR")
+    paths = os.pathsep.join([str(Path(__file__).parents[3]), os.environ.get("PYTHONPATH", "")])
+    return {**os.environ, **{name: str(folder / name.lower()) for name in names}, "PYTHONPATH": paths}
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """End a server: ask it first, and kill it after 20 seconds."""
+    process.terminate()
+    try:
+        process.wait(20)
+    except subprocess.TimeoutExpired:
+        process.kill()
 
 
 def write_notebook(path: Path, *cells: str) -> None:

@@ -233,7 +233,7 @@ def accelerate_ddp(total: int | None, observed: Observed) -> nn.Module:
 
 @engine("accelerate, FSDP2", "accelerate")
 def accelerate_fsdp2(total: int | None, observed: Observed) -> nn.Module:
-    """accelerate with FSDP2. accelerate ignores the plugin on the CPU, so it is told that the devices are GPUs."""
+    """accelerate with FSDP2, whose plugin it ignores on the CPU: here its state names the devices GPUs."""
     return _accelerated(_sharding_accelerator(), total, observed)
 
 

@@ -133,7 +133,8 @@ def landscape_parts(
         return [title]
     top = HEADROOM * max(timeline.peak, 1, 0 if keep_all is None else float(keep_all.max()))
     strata = strata_of([info.module for info in graph.info], graph.memory.tolist())
-    columns = _columns(timeline.profile, places_of(timeline))
+    places = places_of(timeline)
+    columns = _columns(timeline.profile, places)
     layers = _layers(graph, timeline, strata)
     most = {category: float(bytes_.max()) for category, bytes_ in _by_category(layers, columns).items()}
     parts = [title, _definitions(hatch)]
@@ -147,7 +148,7 @@ def landscape_parts(
                 parts.append(f'<path d="{area}" fill="url(#{hatch}-land)"/>')
         low = high
     parts += _names(layers, strata, columns, top)
-    parts += _lines(timeline, budget, keep_all, top)
+    parts += _lines(timeline, places, budget, keep_all, top)
     parts += [FRAME.axes, text(FRAME.left - 5, FRAME.bottom + 4, "0", MUTED, size=10.5, anchor="end")]
     return [*parts, *_legend(most, timeline.peak, keep_all is not None, hatch)]
 
@@ -244,7 +245,13 @@ def _names(
     return parts
 
 
-def _lines(timeline: Timeline, budget: float | None, keep_all: NDArray[np.float32] | None, top: float) -> list[str]:
+def _lines(
+    timeline: Timeline,
+    places: NDArray[np.int64],
+    budget: float | None,
+    keep_all: NDArray[np.float32] | None,
+    top: float,
+) -> list[str]:
     """Draw the outline of keep-all, the budget, and a mark at the peak."""
     parts = []
     if keep_all is not None:
@@ -261,7 +268,6 @@ def _lines(timeline: Timeline, budget: float | None, keep_all: NDArray[np.float3
             'stroke-dasharray="5 3"/>'
         )
         parts.append(text(FRAME.left + 4, y - 4, f"budget {format_bytes(int(budget))}", ACCENT, size=11, weight=620))
-    places = places_of(timeline)
     share = (int(places[timeline.peak_step]) + 0.5) / (int(places[-1]) + 1)
     x, y = FRAME.x(share), FRAME.y(timeline.peak / top)
     anchor, offset = ("end", -8) if share > 0.7 else ("start", 8)
