@@ -303,8 +303,15 @@ def test_a_text_that_is_no_size_is_quoted_short():
 
 @pytest.mark.node
 def test_a_device_is_marked_by_what_it_costs():
-    marks = run("explorer/fit.js", "v.sizes.map((b) => m.fitMark(v.table, b, 100))", table=TABLE, sizes=[1, 24e9, 80e9])
-    assert marks == ["✗", "+7.0%", "✓"]
+    def marks(**about):
+        call = "v.sizes.map((b) => m.fitMark(v.table, b, 100, v.about)).map(({ mark, fits }) => [mark, fits])"
+        return [tuple(m) for m in run("explorer/fit.js", call, table=TABLE, sizes=[1e9, 24e9, 80e9], about=about)]
+
+    assert marks() == [("✗", "no"), ("+7.0%", "yes"), ("✓", "yes")]
+    # a plan may still be found, unless what is alive in the whole step is already too large
+    assert marks(searching=True) == [("…", "open"), ("≤ +7.0%", "yes"), ("✓", "yes")]
+    assert marks(unsearched=True)[0] == ("?", "open")
+    assert marks(searching=True, fixed=2e9)[0] == ("✗", "no")
     sizes = [999, 33.1e9, 141e9, 462_422_016, 1.5e12]
     written = run("explorer/fit.js", "v.sizes.map(m.formatDecimal)", sizes=sizes)
     assert written == ["999 B", "33.1 GB", "141 GB", "462 MB", "1.5 TB"]

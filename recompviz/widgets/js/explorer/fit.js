@@ -85,11 +85,22 @@ export function gapText(gap) {
   return `at most ${percent < 10 ? (Math.max(1, Math.ceil(10 * percent)) / 10).toFixed(1) : Math.ceil(percent)}% of the forward above the best possible`;
 }
 
-/** The mark of a device: "✓" if everything can be kept, "+7.0%" with recomputation, "✗" if no plan fits. */
-export function fitMark(table, bytes, forward) {
+/**
+ * The mark of a device, and what it means: { mark, words, fits: "yes", "no" or "open" }. The mark is "✓" if everything can
+ * be kept, "+7.0%" with recomputation, and "✗" if no plan fits. While a search may still find a plan, it is "…" or "≤ +7.0%".
+ * @param about { searching: a search for better plans goes on, unsearched: none has ended, fixed: bytes that no plan can free }
+ */
+export function fitMark(table, bytes, forward, { searching = false, unsearched = false, fixed = 0 } = {}) {
   const { row, overhead } = fitOf(table, bytes);
-  if (row < 0) return "✗";
-  return overhead === 0 ? "✓" : `+${formatPercent(forward ? overhead / forward : 0)}`;
+  if (row >= 0) {
+    if (overhead === 0) return { mark: "✓", words: "everything can be kept", fits: "yes" };
+    const extra = `${searching ? "≤ " : ""}+${formatPercent(forward ? overhead / forward : 0)}`;
+    return { mark: extra, words: `fits for ${searching ? "at most " : ""}${extra.replace("≤ ", "")} of the forward`, fits: "yes" };
+  }
+  if (fixed > bytes) return { mark: "✗", words: "no plan can fit: what is alive in the whole step is larger", fits: "no" };
+  if (searching) return { mark: "…", words: "searching for a plan that fits", fits: "open" };
+  if (unsearched) return { mark: "?", words: "not known, because the search for plans did not end", fits: "open" };
+  return { mark: "✗", words: "no plan that fits was found", fits: "no" };
 }
 
 /** "for +7.0% of the forward, 31 ms" */

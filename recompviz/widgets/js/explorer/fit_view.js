@@ -178,11 +178,16 @@ export function makeFitView(parent, model, graph, all, forward, actions, id) {
       hasOptimizer = has(CATEGORY.optimizer) || !has(CATEGORY.parameter);
       const table = all()[state.table];
       const target = target_();
+      const known = {
+        searching: Boolean(model.get("_searching")),
+        unsearched: Boolean(next.unsearched) && table.base < 0 && table.objective !== "given",
+        fixed: categories.reduce((sum, category) => sum + (category.fixed ? category.bytes : 0), 0),
+      };
       for (const { bytes, button } of buttons) {
-        const mark = fitMark(table, bytes, forward);
+        const { mark, words: meaning, fits } = fitMark(table, bytes, forward, known);
         setText(button, `${formatDecimal(bytes)} ${mark}`);
-        button.dataset.fits = mark === "✗" ? "no" : "yes";
-        const name = `${formatDecimal(bytes)}: ${mark === "✗" ? "no plan fits" : mark === "✓" ? "everything can be kept" : `fits for ${mark} of the forward`}`;
+        button.dataset.fits = fits;
+        const name = `${formatDecimal(bytes)}: ${meaning}`;
         if (button.title !== name) {
           button.title = name;
           button.setAttribute("aria-label", name);
