@@ -1,7 +1,7 @@
 """The origin of a value: module path, operator, occurrence, and the user's source line.
 
-The key of a node consists of its module path, its operator and its occurrence (0 for the first call of the operator in
-the module). It is the same in every trace of the same model.
+The key of a node consists of its module path, the public name of its operator, and its occurrence (0 for the first call
+of such an operator in the module). It is the same in every trace of the same model.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from torch.fx import Node
 from torch.utils.checkpoint import CheckpointPolicy
 
 from recompviz.core.graphs.node_info import NodeInfo
+from recompviz.core.graphs.operator_names import public_name
 from recompviz.pytorch.internals.operators import operator_name
 
 _FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+), in [^\n]*\n(?P<text>[^\n]*)')
@@ -48,9 +49,9 @@ class InfoMaker:
         op = op or operator_name(node.target)  # the argument names a function that is several calls
         # outside every module there are the loss function, and autograd's sums of gradients
         module = module_path(node) or ("backward" if backward else "loss" if _in_loss(node) else "")
-        occurrence = self._seen[module, op]
-        self._seen[module, op] += 1
-        short = op.removeprefix("aten.")
+        short = public_name(op)
+        occurrence = self._seen[module, short]
+        self._seen[module, short] += 1
         key = f"{module}/{short}" if module else short
         tensor = first_tensor(value)
         return NodeInfo(

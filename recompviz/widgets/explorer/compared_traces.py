@@ -6,7 +6,7 @@ number of their values. New, gone, moved and changed values have a colour, a bor
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from recompviz.core.graphs.graph import Graph
 from recompviz.core.planning.planner import Planner
 from recompviz.core.reports.graph_comparison import GraphComparison, compare_planners
 from recompviz.widgets.base.static_output import image
-from recompviz.widgets.explorer.labels import short_label
+from recompviz.widgets.explorer.labels import fitted, node_labels, text_size
 from recompviz.widgets.layout.layout import NODE, Layout, lay_out
 
 if TYPE_CHECKING:
@@ -133,6 +133,7 @@ def _merged(found: GraphComparison) -> tuple[list[_Item], Graph, list[str]]:
         nodes.append(("after", v, states.get(v, "")))
         nodes += [("before", u, "gone") for u in last.get(v, [])]
 
+    labels = {"before": node_labels(found.before), "after": node_labels(found.after)}
     items: list[_Item] = []
     box: dict[tuple[str, int], int] = {}
     start = 0
@@ -146,7 +147,7 @@ def _merged(found: GraphComparison) -> tuple[list[_Item], Graph, list[str]]:
             items.append(_Item("", f"⋯{len(keys)}", title))
         else:
             stop = max(stop, start + 1)
-            items += [_item(found, *nodes[i]) for i in range(start, stop)]
+            items += [_item(found, *nodes[i], labels) for i in range(start, stop)]
         for i in range(start, stop):
             box[nodes[i][:2]] = len(items) - (1 if stop - start > STRETCH else stop - i)
         start = stop
@@ -168,11 +169,11 @@ def _merged(found: GraphComparison) -> tuple[list[_Item], Graph, list[str]]:
     return items, graph, kinds
 
 
-def _item(found: GraphComparison, graph: str, v: int, state: str) -> _Item:
+def _item(found: GraphComparison, graph: str, v: int, state: str, labels: Mapping[str, Sequence[str]]) -> _Item:
     info = (found.after if graph == "after" else found.before).info[v]
     row = next((row for row in found.rows if (row.after if graph == "after" else row.before) == v and row.state), None)
     cost = f", {'+' if row.bytes_change >= 0 else '−'}{format_bytes(abs(row.bytes_change))}" if state and row else ""
-    return _Item(state, short_label(info.op) if info.op else str(v), f"{state or 'unchanged'}: {info.key}{cost}")
+    return _Item(state, fitted(labels[graph][v]), f"{state or 'unchanged'}: {info.key}{cost}")
 
 
 def _legend(found: GraphComparison) -> list[str]:
@@ -213,7 +214,8 @@ def _box(item: _Item, x: float, y: float) -> list[str]:
         f"<g><title>{escape(item.title)}</title>",
         f'<rect x="{x - width / 2:.1f}" y="{y - height / 2:.1f}" width="{width:g}" height="{height:g}" rx="5" '
         f'fill="{fill}" stroke="{LIGHT[colour]}" stroke-width="{2 if item.state else 1}"{dash}/>',
-        f'<text x="{x:.1f}" y="{y + 4:.1f}" font-size="11" font-weight="560" text-anchor="middle" '
+        f'<text x="{x:.1f}" y="{y + 4:.1f}" font-size="{text_size(item.label, 11):.3g}" font-weight="560" '
+        'text-anchor="middle" '
         f'fill="{LIGHT["text"] if item.state in ("new", "moved") else text}"{strike}>{escape(item.label)}</text>',
     ]
     if sign:

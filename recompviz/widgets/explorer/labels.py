@@ -1,67 +1,134 @@
-"""Short names of operators, which fit into the node boxes of the graph: at most six characters."""
+"""Short names for the node boxes of the graph, as a user of PyTorch knows them.
+
+A layer that is one value has the name that the model gives it, such as ``fc1``. Any other value has the name of its
+function, such as ``linear``. Private names of operators are never shown.
+"""
 
 from __future__ import annotations
 
+from collections import Counter
+
+from recompviz.core.graphs.graph import Graph
+from recompviz.core.graphs.operator_names import public_name
+
+# A label of so many characters fits into a node box; the page and the pictures shorten longer ones at their end.
+WIDEST = 7
+
 _SHORT = {
-    "convolution": "conv",
-    "conv2d": "conv",
-    "conv_transpose2d": "deconv",
-    "native_batch_norm": "bn",
-    "batch_norm": "bn",
-    "native_layer_norm": "norm",
-    "layer_norm": "norm",
-    "rms_norm": "norm",
-    "native_group_norm": "gn",
-    "group_norm": "gn",
-    "threshold": "relu",
-    "leaky_relu": "lrelu",
-    "sigmoid": "σ",
     "add": "+",
     "sub": "−",
+    "rsub": "−",
     "mul": "×",
     "div": "÷",
-    "max_pool2d": "pool",
-    "max_pool2d_with_indices": "pool",
+    "addmm": "linear",
+    "mm": "matmul",
+    "bmm": "matmul",
+    "baddbmm": "matmul",
+    "addbmm": "matmul",
+    "avg_pool1d": "pool",
     "avg_pool2d": "pool",
-    "adaptive_avg_pool2d": "avg",
-    "mean": "mean",
-    "addmm": "fc",
-    "linear": "fc",
-    "bmm": "mm",
-    "matmul": "mm",
-    "baddbmm": "mm",
-    "embedding": "emb",
-    "log_softmax": "lsoft",
-    "softmax": "soft",
-    "native_dropout": "drop",
-    "dropout": "drop",
-    "nll_loss": "loss",
-    "nll_loss_forward": "loss",
-    "nll_loss2d_forward": "loss",
-    "cross_entropy_loss": "loss",
-    "mse_loss": "loss",
-    "upsample_nearest2d": "up",
-    "upsample_bilinear2d": "up",
+    "avg_pool3d": "pool",
+    "max_pool1d": "pool",
+    "max_pool2d": "pool",
+    "max_pool3d": "pool",
+    "adaptive_avg_pool1d": "avgpool",
+    "adaptive_avg_pool2d": "avgpool",
+    "adaptive_avg_pool3d": "avgpool",
+    "adaptive_max_pool1d": "pool",
+    "adaptive_max_pool2d": "pool",
+    "adaptive_max_pool3d": "pool",
+    "batch_norm": "bn",
+    "bernoulli": "random",
+    "clamp_max": "clamp",
+    "clamp_min": "clamp",
+    "clone": "copy",
+    "conv1d": "conv",
+    "conv2d": "conv",
+    "conv3d": "conv",
+    "conv_transpose1d": "deconv",
+    "conv_transpose2d": "deconv",
+    "conv_transpose3d": "deconv",
+    "convolution": "conv",
+    "embedding": "embed",
+    "embedding_bag": "embed",
+    "full_like": "full",
+    "group_norm": "gn",
+    "hardsigmoid": "hsigm",
+    "hardswish": "hswish",
+    "hardtanh": "htanh",
+    "index_put": "index",
+    "index_select": "index",
+    "interpolate": "resize",
+    "kl_div": "loss",
+    "layer_norm": "norm",
+    "leaky_relu": "lrelu",
+    "log_softmax": "softmax",
+    "masked_fill": "mask",
+    "dropout": "dropout",
+    "new_zeros": "zeros",
+    "ones_like": "ones",
+    "rand_like": "random",
+    "randn_like": "random",
+    "rms_norm": "norm",
     "scaled_dot_product_attention": "attn",
-    "to_copy": "cast",
+    "scatter_add": "scatter",
+    "threshold": "relu",
+    "to": "cast",
+    "zeros_like": "zeros",
 }
 
 
 def short_label(op: str) -> str:
-    """Return a short name of an operator.
-
-    Common operators have a fixed short name. Any other operator gets the first six characters of its name.
+    """Return a short name of an operator. Most have at most seven characters.
 
     Examples
     --------
     >>> short_label("aten.convolution.default"), short_label("aten._native_batch_norm_legit"), short_label("my::fancy")
     ('conv', 'bn', 'fancy')
     """
-    parts = op.replace("::", ".").split(".")
-    name = parts[1] if len(parts) > 1 else parts[0]
-    name = name.strip("_").removesuffix("_legit_functional").removesuffix("_legit").removesuffix("_functional")
-    if name in _SHORT:
-        return _SHORT[name]
-    if "scaled_dot_product" in name:
-        return "attn"
-    return name[:6]
+    name = public_name(op)
+    if name.endswith("_loss") or "cross_entropy" in name:
+        return "loss"
+    return _SHORT.get(name, name)
+
+
+def node_labels(graph: Graph) -> list[str]:
+    """Return the label of each node.
+
+    Examples
+    --------
+    >>> from recompviz.core.graphs.graph import NodeInfo
+    >>> info = [NodeInfo(op="aten.addmm", module=module) for module in ("fc1", "mlp.0", "mlp")]
+    >>> node_labels(Graph(("a", "b", "c"), [1, 1, 1], [1, 1, 1], [(0, 1)], tuple(info)))
+    ['fc1', 'linear', 'linear']
+    """
+    alone = Counter(info.module for info in graph.info)
+    above = {path.rpartition(".")[0] for path in alone}
+
+    def label(v: int) -> str:
+        info = graph.info[v]
+        if not info.op:
+            return str(graph.names[v])
+        own = info.module.rpartition(".")[2]
+        is_layer = alone[info.module] == 1 and info.module not in above
+        if is_layer and 2 <= len(own) <= WIDEST and not own.isdigit() and info.module not in ("loss", "backward"):
+            return own
+        return short_label(info.op)
+
+    return [label(v) for v in range(len(graph))]
+
+
+def fitted(label: str, most: int = WIDEST) -> str:
+    """Return a label that fits into a node box: a longer one is cut at its end.
+
+    Examples
+    --------
+    >>> fitted("softmax"), fitted("logsumexp")
+    ('softmax', 'logsum…')
+    """
+    return label if len(label) <= most else f"{label[: most - 1]}…"
+
+
+def text_size(label: str, size: float) -> float:
+    """Return the size of letters, in pixels, at which a label fits into a node box of a picture."""
+    return size if len(label) < WIDEST else size * (WIDEST - 1) / WIDEST

@@ -17,7 +17,7 @@ from recompviz.core.graphs.graph import Graph
 from recompviz.core.plans.plan import Plan
 from recompviz.core.plans.plan_table import PlanTable
 from recompviz.core.steps.timeline import Timeline
-from recompviz.widgets.explorer.labels import short_label
+from recompviz.widgets.explorer.labels import fitted, node_labels, text_size
 from recompviz.widgets.explorer.landscape_picture import Frame, landscape_parts, text
 from recompviz.widgets.layout.layout import NODE, Layout
 
@@ -119,11 +119,11 @@ def picture(
 
 
 def _graph_parts(graph: Graph, layout: Layout, plan: Plan, hatch: str, theory: bool) -> list[str]:
-    nodes = range(len(graph))
+    nodes, labels = range(len(graph)), node_labels(graph)
     return [
         *(_band(layout, plan, v) for v in nodes if theory),
         _edges(graph, layout),
-        *(part for v in nodes for part in _box(graph, layout, plan, v, hatch)),
+        *(part for v in nodes for part in _box(graph, layout, plan, v, labels[v], hatch)),
     ]
 
 
@@ -148,7 +148,7 @@ def _edges(graph: Graph, layout: Layout) -> str:
     )
 
 
-def _box(graph: Graph, layout: Layout, plan: Plan, v: int, hatch: str) -> list[str]:
+def _box(graph: Graph, layout: Layout, plan: Plan, v: int, label: str, hatch: str) -> list[str]:
     """Draw the box of a node, with its label if the graph is small enough."""
     width, height = NODE
     x, y = layout.nodes[v]
@@ -162,9 +162,9 @@ def _box(graph: Graph, layout: Layout, plan: Plan, v: int, hatch: str) -> list[s
     )
     if len(graph) > DETAILED:
         return [box]
-    label = short_label(graph.info[v].op) if graph.info[v].op else str(graph.names[v])[:6]
+    label = fitted(label)
     colour = LIGHT["on-keep" if kept else "on-recompute"]
-    return [box, text(x, y + 3.6, label, colour, size=10.5, weight=560, anchor="middle")]
+    return [box, text(x, y + 3.6, label, colour, size=text_size(label, 10.5), weight=560, anchor="middle")]
 
 
 def _curve_parts(table: PlanTable, plan: Plan, timeline: Timeline, forward: float, budget: float | None) -> list[str]:

@@ -14,7 +14,7 @@ from recompviz.core.reports.run_report import RunReport
 from recompviz.core.steps.blocks import blocks_of
 from recompviz.core.steps.joint import Category
 from recompviz.core.steps.timeline import Timeline
-from recompviz.widgets.explorer.labels import short_label
+from recompviz.widgets.explorer.labels import node_labels
 from recompviz.widgets.layout.layout import NODE, Layout
 from recompviz.widgets.layout.module_layout import lay_out_modules
 from recompviz.widgets.layout.modules import COLLAPSE_ABOVE, has_parallel_fold, module_tree
@@ -36,7 +36,7 @@ def graph_message(
     """
     nodes = [
         [
-            short_label(info.op) if info.op else str(name)[:6],
+            label,
             info.key or str(name),
             info.op,
             info.module,
@@ -46,7 +46,7 @@ def graph_message(
             "".join(letter for letter, on in zip("nom", (info.needed, info.output, info.mutation), strict=True) if on),
             info.block,
         ]
-        for name, info in zip(graph.names, graph.info, strict=True)
+        for label, name, info in zip(node_labels(graph), graph.names, graph.info, strict=True)
     ]
     return {
         "fingerprint": graph.fingerprint,

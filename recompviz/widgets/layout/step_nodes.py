@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from recompviz.core.graphs.graph import Graph
+from recompviz.core.graphs.operator_names import public_name
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 UNASKED = -2
 
 # backward operators whose name differs from that of their forward operator
-_NAMES = {"threshold": "relu", "native_batch_norm": "batch_norm", "native_layer_norm": "layer_norm"}
+_NAMES = {"threshold": "relu"}
 
 
 def node_numbers(graph: Graph) -> dict[str, int]:
@@ -56,10 +57,13 @@ def step_nodes(graph: Graph, numbers: Mapping[str, int], labels: Sequence[str]) 
         module, _, operator = label.rpartition("/")
         operator = operator.split("#")[0]
         if label not in found and operator.endswith("_backward"):
-            base = operator.removesuffix("_backward").strip("_")
+            base = public_name(operator.removesuffix("_backward"))
             waiting[module, _NAMES.get(base, base)].append(label)
-    for (module, operator), backward in waiting.items():
-        forward = [v for v, info in enumerate(graph.info) if info.module == module and operator in info.op]
+    nodes: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for v, info in enumerate(graph.info if waiting else ()):
+        nodes[info.module, public_name(info.op)].append(v)
+    for kind, backward in waiting.items():
+        forward = nodes[kind]
         if len(forward) == len(backward):
             found.update(zip(backward, reversed(forward), strict=True))
     return [found.get(label, -1) for label in labels]

@@ -6,6 +6,7 @@ import { FLAG } from "./overlay.js";
 import { SHAPE_FONT } from "./edge_shapes.js";
 import { HUES, LEVELS } from "./colouring.js";
 import { LEGIBLE } from "./graph_window.js";
+import { fittedLabel, widthOf } from "./svg_boxes.js";
 
 // the scale below which boxes have no border and no hatch
 const BORDERS = 0.25;
@@ -29,6 +30,7 @@ export function makeCanvasBoxes(canvas, layer, graph) {
   // only an element can have the focus; each focused box gets a new one, so that screen readers announce every move
   const standIns = [];
   let focused = -1;
+  const fitting = new Map(); // label → as much of it as fits into the box of a node
 
   function standIn(b) {
     const module = scene.items[b] >= graph.count;
@@ -151,12 +153,18 @@ export function makeCanvasBoxes(canvas, layer, graph) {
         pen.globalAlpha = flags[b] & (FLAG.outside | FLAG.notAlive) ? 0.3 : 1;
         pen.fillStyle = style.level !== undefined ? colours[`on-level-${style.level}`] : style.hue !== undefined ? colours["on-hue"] : style.kept ? colours["on-keep"] : colours["on-recompute"];
         const module = scene.items[b] >= graph.count;
-        pen.fillText(texts[b].times ? `${texts[b].name} ${texts[b].times}` : texts[b].name, scene.x[b], scene.y[b] + (module ? -6 : 4), scene.w[b] - 4);
+        pen.fillText(module && texts[b].times ? `${texts[b].name} ${texts[b].times}` : module ? texts[b].name : shortened(texts[b].name, scene.w[b] - 4), scene.x[b], scene.y[b] + (module ? -6 : 4), scene.w[b] - 4);
         if (module) pen.fillText(style.fact, scene.x[b], scene.y[b] + 8, scene.w[b] - 8);
         if (style.bar && !module) pen.fillRect(scene.x[b] - scene.w[b] / 2 + 3, scene.y[b] + scene.h[b] / 2 - 4, (scene.w[b] - 6) * style.bar, 2.5);
       }
       pen.globalAlpha = 1;
     }
+  }
+
+  /** A label of a node that is too long for its box, cut at its end. */
+  function shortened(text, width) {
+    if (!fitting.has(text)) fitting.set(text, fittedLabel(text, width, widthOf)[0]);
+    return fitting.get(text);
   }
 
   function drawMarks(b) {

@@ -5,7 +5,7 @@ import { flagClasses, cornerSigns } from "./overlay.js";
 import { LEGIBLE } from "./graph_window.js";
 
 const LABEL = 12.5; // px
-const NARROWEST = 0.85; // of the natural width of a label
+const NARROWEST = 0.68; // of the natural width of a label
 const LEAST_NAME = 11; // px on the screen
 const LEAST_NAME_SCALE = 0.4; // the box is lower than its name at a smaller scale
 let ruler = null;
@@ -21,7 +21,8 @@ export function fittedLabel(text, width, measure) {
   return [shortened(length), Math.min(width, measure(shortened(length)))];
 }
 
-function widthOf(text) {
+/** The natural width of a label of a box. */
+export function widthOf(text) {
   ruler ??= document.createElement("canvas").getContext("2d");
   ruler.font = `560 ${LABEL}px system-ui, sans-serif`;
   return ruler.measureText(text).width;
@@ -58,7 +59,7 @@ export function makeSvgBoxes(layer, graph, light) {
           svg("text", { class: "rv-box-fact", x: -w / 2 + 7, y: -h / 2 + 25.5 }, group);
         } else {
           group.dataset.v = item;
-          const [label, narrowed] = fittedLabel(texts[b].name, w - 3, widthOf);
+          const [label, narrowed] = fittedLabel(texts[b].name, w - 2, widthOf);
           svg("text", { y: 4.2, ...(narrowed && { textLength: narrowed.toFixed(1), lengthAdjust: "spacingAndGlyphs" }) }, group).textContent = label;
         }
         group.setAttribute("class", module ? "rv-node rv-module" : "rv-node");
