@@ -284,6 +284,45 @@ def test_two_plans_are_compared_in_a_table(page, exported):
     assert "keep all" not in offered
 
 
+def test_a_comparison_begins_without_the_step_that_was_chosen(page):
+    page.get_by_label("Step of the schedule").focus()
+    page.keyboard.press("End")
+    page.wait_for_function("document.querySelectorAll('.rv-node.rv-not-alive').length > 0")
+    page.get_by_role("tab", name="Compare").click()
+    page.get_by_label("Compare the plan shown with").select_option(label="chen")
+    page.wait_for_function("document.querySelectorAll('.rv-node.rv-only-first').length > 0")
+    assert page.locator(".rv-node.rv-not-alive, .rv-node.rv-step").count() == 0
+    assert state(page, "step") == -1
+    # a card beside the pointer would cover what differs: the line below the graph says what it is
+    page.locator(".rv-nodes > g.rv-only-first").first.hover()
+    page.locator(".rv-graph-reading").get_by_text("by the other plan recomputed").wait_for()
+    assert not page.locator(".rv-card").is_visible()
+    page.get_by_role("button", name="Step forward").click()
+    assert page.locator(".rv-node.rv-not-alive").count() == 0
+
+
+@pytest.mark.parametrize("motion", ["no-preference", "reduce"])
+def test_what_was_selected_elsewhere_is_scrolled_into_view(page, motion):
+    page.emulate_media(reduced_motion=motion)
+    page.set_viewport_size({"width": 1280, "height": 560})
+    place = """selector => [...document.querySelectorAll(selector)].map((e) => e.getBoundingClientRect())
+        .filter((r) => r.top >= 0 && r.bottom <= innerHeight).map((r) => [r.x + r.width / 2, r.y + r.height / 2])[0]"""
+    still = """() => new Promise((done) => { let last = -1;
+        const look = () => (scrollY === last ? done(scrollY) : ((last = scrollY), setTimeout(look, 120))); look(); })"""
+    page.get_by_label("Search values by name, operator or size").fill("conv2")
+    page.evaluate("scrollTo(0, 120)")  # the graph is below the fold
+    page.keyboard.press("Enter")
+    page.wait_for_function(place, arg=".rv-node.rv-picked")
+    assert page.evaluate(still) > 120
+    panel = page.get_by_role("tabpanel", name=re.compile("Alive at"))
+    panel.get_by_role("button", name="layer1.0.conv1/aten.convolution#0").first.click()
+    page.wait_for_function(place, arg=".rv-node.rv-picked")
+    before = page.evaluate(still)
+    page.mouse.click(*page.evaluate(place, ".rv-nodes > [data-v]:not(.rv-picked)"))
+    page.wait_for_timeout(300)
+    assert page.evaluate(still) == before, "the reader clicked a box that was seen"
+
+
 def test_a_plan_is_saved_and_loaded_back(page, exported, tmp_path):
     first = shown(page)
     page.get_by_role("tab", name="Save and share").click()

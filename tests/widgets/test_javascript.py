@@ -483,10 +483,8 @@ def test_the_strata_of_a_static_picture_are_those_of_the_page():
 
 @node
 def test_the_colours_of_a_static_picture_are_those_of_the_page():
-    names = {
-        name: LIGHT[key]
-        for name, key in (("gradient", "land-gradients"), ("flight", "land-flight"), ("surface", "surface"))
-    }
+    keys = {"gradient": "land-gradients", "flight": "land-flight", "workspace": "land-workspace", "surface": "surface"}
+    names = {name: LIGHT[key] for name, key in keys.items()}
     colours = {"hatch": LIGHT["land-hatch"], "edge": LIGHT["land-edge"], **names}
     base = [LIGHT[f"land-{name}"] for name in ("parameters", "static", "static", "static", "optimizer")]
     ramp = [LIGHT[f"land-ramp-{i}"] for i in range(5)]
@@ -568,4 +566,4 @@ def test_the_selected_box_the_running_one_and_those_alive_have_borders_of_their_
     sheet = assets.css()
     borders = re.findall(r"\.rv-node\.rv-(alive|picked|step) > rect:first-child \{([^}]*)\}", sheet)
     strokes = {name: re.search(r"stroke: ([^;]+);", rule)[1] for name, rule in borders}
-    assert strokes == {"picked": "var(--rv-text)", "step": "var(--rv-accent)"}  # alive: the others are faded
+    assert strokes == {"picked": "var(--rv-text)", "step": "var(--rv-cursor)"}  # alive: the others are faded

@@ -48,7 +48,7 @@ LIGHT = {
     "gradient": "#00785a", "gradient-line": "#005540", "on-gradient": "#ffffff",
     # marks
     "accent": VERMILION, "accent-wash": "#fde6d6", "wash": "#e4eef7", "good": "#00785a", "bad": "#b3261e",
-    "second": "#a5487f",
+    "second": "#a5487f", "cursor": "#8a1fd1",
     # the graph pane: bands of the segments, closed modules, classes of a quantity, hues of the segments
     "band-0": "#5a697d1a", "band-1": "#5a697d3d", "module-ground": "#f4f6f8",
     "level-0": "#f3f3ee", "level-1": "#d5e4ef", "level-2": "#93bedb", "level-3": "#4a90bf", "level-4": "#1c6298",
@@ -57,9 +57,10 @@ LIGHT = {
     "on-level-4": "#ffffff", "on-level-5": "#ffffff",
     "hue-0": "#bfe1f6", "hue-1": "#b9e4d6", "hue-2": "#f0d3e2", "hue-3": "#f7efae", "on-hue": "#14181c",
     "hue-pattern": "#00000033",
-    # the memory landscape: memory from before the step, gradients, strata from the first part of the model on
-    "land-parameters": "#c3cad2", "land-static": "#d3d8de", "land-optimizer": "#b0b9c3", "land-gradients": "#dcd0d9",
-    "land-flight": "#8f9aa6", "land-hatch": "#f5a623", "land-edge": "#ffffff", "on-land": "#ffffff",
+    # the memory landscape: memory from before the step, gradients, workspace, strata in the order of the model
+    "land-parameters": "#c3cad2", "land-static": "#ecd9a0", "land-optimizer": "#93a2b8", "land-gradients": "#e2c8f8",
+    "land-flight": "#66717d", "land-workspace": "#b07f55", "land-hatch": "#f5a623", "land-edge": "#ffffff",
+    "on-land": "#ffffff",
     "land-ramp-0": "#5d3a9b", "land-ramp-1": "#2a5db8", "land-ramp-2": "#0f8296", "land-ramp-3": "#2f8450",
     "land-ramp-4": "#77751a",
 }  # fmt: skip
@@ -72,7 +73,7 @@ DARK = {
     "on-recompute": "#ffe2a0",
     "gradient": "#2aa983", "gradient-line": "#8ce8cc", "on-gradient": "#03130e",
     "accent": "#ff8a3c", "accent-wash": "#46280f", "wash": "#1b2c3b", "good": "#3ecfa3", "bad": "#ff8f86",
-    "second": "#e79cc4",
+    "second": "#e79cc4", "cursor": "#d08bff",
     "band-0": "#a0afc31a", "band-1": "#a0afc340", "module-ground": "#262b31",
     "level-0": "#2a2f35", "level-1": "#23415a", "level-2": "#2a6690", "level-3": "#3f93c6", "level-4": "#7fc0e6",
     "level-5": "#d3ecfb",
@@ -80,8 +81,9 @@ DARK = {
     "on-level-4": "#0c1116", "on-level-5": "#0c1116",
     "hue-0": "#7db9dc", "hue-1": "#77c2aa", "hue-2": "#d59cbb", "hue-3": "#d3c667", "on-hue": "#14181c",
     "hue-pattern": "#00000033",
-    "land-parameters": "#3f4751", "land-static": "#353c45", "land-optimizer": "#4a535e", "land-gradients": "#4d4450",
-    "land-flight": "#76818d", "land-hatch": "#ffc24d", "land-edge": "#111418", "on-land": "#0a1016",
+    "land-parameters": "#3f4751", "land-static": "#6b5f3c", "land-optimizer": "#5d6f8c", "land-gradients": "#5b3f80",
+    "land-flight": "#8b96a3", "land-workspace": "#b3814f", "land-hatch": "#ffc24d", "land-edge": "#111418",
+    "on-land": "#0a1016",
     "land-ramp-0": "#a78bea", "land-ramp-1": "#6aa5f5", "land-ramp-2": "#45c3d6", "land-ramp-3": "#5fd092",
     "land-ramp-4": "#c6d15a",
 }  # fmt: skip

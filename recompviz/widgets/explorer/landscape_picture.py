@@ -103,12 +103,14 @@ def fill_of(layer: int, category: Category, strata: int) -> str:
     if layer == 0:
         names = {Category.PARAMETER: "land-parameters", Category.OPTIMIZER: "land-optimizer"}
         return LIGHT[names.get(category, "land-static")]
+    if category is Category.WORKSPACE:
+        return LIGHT["land-workspace"]
     fill = LIGHT["land-gradients" if layer == 1 else "land-flight"]
     if 2 <= layer < strata + 2:
         at = ((layer - 2) / (strata - 1) if strata > 1 else 0.3) * (len(RAMP) - 1)
         low = min(len(RAMP) - 2, int(at))
         fill = mixed(RAMP[low], RAMP[low + 1], at - low)
-    return mixed(fill, SURFACE, 0.5) if category in (Category.TRANSIENT, Category.WORKSPACE) else fill
+    return mixed(fill, SURFACE, 0.5) if category is Category.TRANSIENT else fill
 
 
 def landscape_parts(

@@ -3,11 +3,14 @@
 import { leastTotal } from "../data/plan_table.js";
 import { keepAllTotal } from "./header.js";
 
+// a smaller range of totals, as a share of the largest, is nothing to trade: the axis then shows it in its size
+const LEAST_RANGE = 0.01;
+
 /** The ends of the axis: a part of the infeasible range, all of the feasible range, and a margin. `devices`: bytes of devices that are marked. */
 export function budgetDomain(tables, capacity = null, devices = []) {
   const least = Math.min(...tables.map(leastTotal));
   const most = Math.max(...tables.map(keepAllTotal));
-  const span = Math.max(most - least, most * 0.02, 1);
+  const span = Math.max(most - least < LEAST_RANGE * most ? most : most - least, most * 0.02, 1);
   // memory of a device a little beyond the axis extends it; one far away is written at its edge
   const marks = capacity === null ? devices : [capacity, ...devices];
   const far = Math.max(most, ...marks.filter((mark) => mark > most && mark < most + 0.5 * span));

@@ -22,6 +22,15 @@ export function cardRows(graph, v, state, lower, boundary) {
   return rows.filter(([, value]) => value);
 }
 
+/** One line about a node under the pointer, or what to do if there is none. @param there whether the plan compared with keeps it, or null */
+export function nodeReading(graph, v, kept, there) {
+  if (v < 0) return "point at a box to read it here; click it for all about it";
+  const state = (keeps) => (keeps ? "kept" : "recomputed");
+  const other = there === null ? "" : there[v] === kept[v] ? ", by both plans" : `, by the other plan ${state(there[v])}`;
+  const { unit } = costUnit(graph.timeUnit);
+  return [graph.nodes[v].key, `${state(kept[v])}${other}`, formatBytes(graph.memory[v]), `${formatCost(graph.time[v])} ${unit}`, graph.nodes[v].shape].filter(Boolean).join(" · ");
+}
+
 /** The last two parts of a path: "…/networks/_resnet.py:56". */
 export function shortPlace(place) {
   const parts = place.split("/");

@@ -78,8 +78,16 @@ export function makeChoices(explorer) {
     setPins(togglePin(state.pins, v, direction));
   }
 
+  /** Compare the plan shown with another one, or with none. A comparison begins without a step and without a source line. */
   function setAgainst(choice) {
+    const begins = choice !== null && state.against === null;
     state.against = choice;
+    if (begins) {
+      state.line = null;
+      views.timeline.pause();
+      explorer.setStep(-1);
+    }
+    explorer.light();
     views.timeline.setAgainst(choice, choice ? planName(explorer.tables, choice, (number) => tableName(explorer.tables, number, explorer.families)) : "");
     explorer.schedule();
   }

@@ -4,6 +4,7 @@ import { html, listeners, setText } from "../shared/elements.js";
 import { costUnit } from "./header.js";
 import { formatBytes, formatCost, formatPercent } from "../shared/units.js";
 import { keepMask, rowFor } from "../data/plan_table.js";
+import { isOffered } from "./switches.js";
 import { signedBytes } from "./gap_view.js";
 import { makeDataTable, linkCell } from "../shared/data_table.js";
 
@@ -27,11 +28,11 @@ export function planName(tables, { table, row }, names) {
   return `${formatBytes(tables[table].totalPeaks[row])}, ${names(table)}`;
 }
 
-/** The plans to compare with, as [{ value, text, group }]: baselines, other objectives, earlier choices. */
+/** The plans to compare with, as [{ value, text, group }]: baselines, other objectives, earlier choices; those of the paper only in its view. */
 export function rivals(tables, state, names) {
   const found = [];
   tables.forEach((table, number) => {
-    if (!table) return;
+    if (!isOffered(tables, number, state.theory)) return;
     if (table.objective === "given") {
       for (let row = 0; row < table.rows; row++) found.push({ value: `${number}:${row}`, text: table.names[row], group: "baselines and loaded plans" });
     } else if (number !== state.table) {
@@ -40,9 +41,9 @@ export function rivals(tables, state, names) {
     }
   });
   const given = new Set(found.map(({ text }) => text));
-  if (tables[0] && !given.has("keep-all")) found.push({ value: "0:0", text: "keep-all", group: "baselines and loaded plans" });
+  if (isOffered(tables, 0, state.theory) && !given.has("keep-all")) found.push({ value: "0:0", text: "keep-all", group: "baselines and loaded plans" });
   state.earlier.forEach(({ table, row }) => {
-    const other = tables[table];
+    const other = isOffered(tables, table, state.theory) && tables[table];
     const text = other && row < other.rows ? planName(tables, { table, row }, names) : "";
     if (text && !given.has(text)) found.push({ value: `${table}:${row}`, text, group: "earlier choices" });
   });
@@ -124,7 +125,7 @@ export function makeCompareView(parent, graph, actions, id) {
       }
       const [a, b] = [mine.overheads[state.row], other.overheads[against.row]].map((t) => t / forward);
       html("span", "", summary, `extra time ${formatPercent(a)}, the other ${formatPercent(b)} of the forward`);
-      html("span", "rv-muted", summary, "on the graph: ① kept by this plan only, ② by the other only");
+      html("span", "rv-muted", summary, "on the graph: ① kept by this plan only, ② by the other only; the number counts the values of a module");
       table.setRows(() => differences(graph, kept, there), [mine, state.row, other, against.row]);
       return differenceMask(kept, there);
     },

@@ -3,6 +3,7 @@
 
 import { html, keepBareKeys, listeners } from "../shared/elements.js";
 import { inStep } from "../shared/in_step.js";
+import { scrollTo } from "../shared/scrolling.js";
 import { readBound, readGraph, readLayout, readModules, readTable, readReply, readRun } from "../data/wire.js";
 import { heldBytes } from "../data/held_bytes.js";
 import { unpackJoint } from "../data/simulated_reply.js";
@@ -30,6 +31,7 @@ import { makeSaveView } from "./save_view.js";
 import { makePainting } from "./painting.js";
 import { makeSelection } from "./selection.js";
 import { makeChoices } from "./choices.js";
+import { isOffered } from "./switches.js";
 import { listenToKernel } from "./replies.js";
 
 let mounted = 0;
@@ -133,7 +135,13 @@ export function mount(model, parent, before = null) {
     root.classList.toggle("rv-theory", on);
     views.header.theory.setAttribute("aria-pressed", String(on));
     views.graph.setTheory(on);
+    if (state.against && !isOffered(explorer.tables, state.against.table, on)) explorer.setAgainst(null);
     explorer.schedule();
+  };
+  /** Scroll the page until the box of a node is seen, and what has the focus as well if both fit; `must`: also if not. */
+  explorer.showBox = (v, must) => {
+    const focused = root.getRootNode().activeElement;
+    scrollTo(root, views.graph.placeOf(v), root.contains(focused) && focused !== root ? focused : null, must);
   };
   listen(views.header.theory, "click", () => explorer.setTheory(!state.theory));
 
@@ -197,7 +205,7 @@ export function mount(model, parent, before = null) {
   const sizesNow = () => JSON.stringify(model.get("_sizes").now);
   const sizes = sizesNow();
   if (before && before.count === graph.count) {
-    explorer.selectNode(before.selected);
+    explorer.select(before.selected);
     views.drawer.open(before.tab);
     if (before.sizes === sizesNow()) {
       views.budget.restore(before.entries.budget);

@@ -6,7 +6,7 @@ import { channels, colourTable, paintBars, rectanglesOf } from "./landscape_pixe
 const RAMP = 5;
 const LEAST_MARK = 2; // pixels; the least height at which a marked bar is shown
 const MARK_EDGE = 1.5; // pixels; the outline of a marked bar
-export const LANDSCAPE_COLOURS = ["land-parameters", "land-static", "land-optimizer", "land-gradients", "land-flight", "surface", "text", "land-hatch", "land-edge"];
+export const LANDSCAPE_COLOURS = ["land-parameters", "land-static", "land-optimizer", "land-gradients", "land-flight", "land-workspace", "surface", "text", "land-hatch", "land-edge"];
 
 /** The colours of the landscape from the style of its canvas, as channels. A pen reads any colour, also "white". */
 function readTheme(canvas, pen) {
@@ -15,9 +15,9 @@ function readTheme(canvas, pen) {
     pen.fillStyle = style.getPropertyValue(`--rv-${name}`).trim();
     return channels(pen.fillStyle);
   };
-  const [parameters, fixed, optimizer, gradient, flight, surface, text, hatch, edge] = LANDSCAPE_COLOURS.map(colour);
+  const [parameters, fixed, optimizer, gradient, flight, workspace, surface, text, hatch, edge] = LANDSCAPE_COLOURS.map(colour);
   const ramp = Array.from({ length: RAMP }, (_, i) => colour(`land-ramp-${i}`));
-  return { base: [parameters, fixed, fixed, fixed, optimizer], gradient, flight, surface, text, hatch, edge, ramp };
+  return { base: [parameters, fixed, fixed, fixed, optimizer], gradient, flight, workspace, surface, text, hatch, edge, ramp };
 }
 
 /** The landscape on a canvas. @param strata of strataOf */

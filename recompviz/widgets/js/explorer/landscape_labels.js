@@ -2,6 +2,8 @@
 
 import { stack } from "../data/bars.js";
 import { svg } from "../shared/elements.js";
+import { swatchOf } from "./landscape_pixels.js";
+import { CATEGORY } from "../data/categories.js";
 
 const LETTER = 6.4; // pixels
 const TALL = 13; // pixels
@@ -43,7 +45,11 @@ export function placesOf(bars, steps, widths, least) {
 /** The labels in a group of the chart. @param strata of strataOf */
 export function makeLandscapeLabels(group, strata) {
   const names = ["parameters", "parameter gradients", ...strata.names];
-  const texts = names.map(() => svg("text", { class: "rv-stratum", "text-anchor": "middle" }, group));
+  const texts = names.map((_, layer) => {
+    const text = svg("text", { class: `rv-stratum rv-stratum-${layer < 2 ? "base" : "part"}`, "text-anchor": "middle" }, group);
+    text.style.stroke = swatchOf(layer, layer ? CATEGORY.kept : CATEGORY.parameter, strata.names.length);
+    return text;
+  });
   /** @param steps the steps of the columns; @param size { width, height } in pixels; @param x0, y the origin and the height of bytes */
   return (bars, steps, size, top, x0, y) => {
     const count = Math.max(1, Math.floor(size.width / EVERY));
@@ -58,7 +64,6 @@ export function makeLandscapeLabels(group, strata) {
       text.setAttribute("x", (x0 + column * wide).toFixed(1));
       text.setAttribute("y", (y(middle) + 4).toFixed(1));
       text.setAttribute("visibility", "visible");
-      text.setAttribute("class", `rv-stratum rv-stratum-${layer < 2 ? "base" : "part"}`);
     }
   };
 }

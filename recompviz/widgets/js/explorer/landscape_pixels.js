@@ -32,13 +32,14 @@ export function swatchOf(layer, category, strata) {
   const colour = (name) => `var(--rv-land-${name})`;
   let fill = colour("flight");
   if (layer === 0) fill = colour(category === 0 ? "parameters" : category === CATEGORY.optimizer ? "optimizer" : "static");
+  else if (category === CATEGORY.workspace) fill = colour("workspace");
   else if (layer === 1) fill = colour("gradients");
   else if (layer - 2 < strata) {
     const at = (strata > 1 ? (layer - 2) / (strata - 1) : 0.3) * 4;
     const low = Math.min(3, Math.floor(at));
     fill = `color-mix(in srgb, ${colour(`ramp-${low + 1}`)} ${((at - low) * 100).toFixed(1)}%, ${colour(`ramp-${low}`)})`;
   }
-  if (category === CATEGORY.transient || category === CATEGORY.workspace) fill = `color-mix(in srgb, ${fill} 50%, var(--rv-surface))`;
+  if (category === CATEGORY.transient) fill = `color-mix(in srgb, ${fill} 50%, var(--rv-surface))`;
   if (category !== CATEGORY.recomputed) return fill;
   return `repeating-linear-gradient(135deg, ${colour("hatch")} 0 2px, ${fill} 2px 5px)`;
 }
@@ -47,7 +48,7 @@ const packed = ([red, green, blue]) => ((255 << 24) | (blue << 16) | (green << 8
 
 /**
  * The colours of a bar: fill, line and edge, each packed for a little-endian canvas.
- * @param theme { base, gradient, flight, ramp, surface, text, hatch }, each as channels; `base` maps a category to them
+ * @param theme { base, gradient, flight, workspace, ramp, surface, text, hatch }, each as channels; `base` maps a category to them
  * @param strata the number of strata; @param filter the only category in full colour, or null
  */
 export function colourTable(theme, strata, filter) {
@@ -58,9 +59,10 @@ export function colourTable(theme, strata, filter) {
     const stratum = layer - 2;
     let fill = theme.flight;
     if (layer === 0) fill = theme.base[category] ?? theme.base[0];
+    else if (category === CATEGORY.workspace) fill = theme.workspace;
     else if (layer === 1) fill = theme.gradient;
     else if (stratum < strata) fill = rampAt(theme.ramp, strata > 1 ? stratum / (strata - 1) : 0.3);
-    if (category === CATEGORY.transient || category === CATEGORY.workspace) fill = mix(fill, theme.surface, 0.5);
+    if (category === CATEGORY.transient) fill = mix(fill, theme.surface, 0.5);
     let line = category === CATEGORY.recomputed ? theme.hatch : fill;
     if (filter !== null && filter !== category) [fill, line] = [mix(fill, theme.surface, 0.82), mix(line, theme.surface, 0.82)];
     const edge = mix(fill, layer < 2 ? theme.surface : theme.edge, 0.28);

@@ -10,6 +10,7 @@ import { mostKept } from "../data/held_bytes.js";
 import { readReply } from "../data/wire.js";
 import { simulateReply } from "../data/simulated_reply.js";
 import { isRunOf } from "./runs_view.js";
+import { nodeReading } from "./card.js";
 import { tableName } from "./switches.js";
 
 /** The status of a run, without its end if the reader has chosen something since: a failure would hide an earlier run. */
@@ -103,9 +104,18 @@ export function makePainting(explorer) {
     if (views.drawer.current === "runs") views.runs.show(state.runs, model.get("_run").can);
   }
 
+  /** The keep mask of the plan compared with, or null. */
+  function rivalMask() {
+    const other = state.against && explorer.tables[state.against.table];
+    return other && state.against.row < other.rows ? keepMask(other, state.against.row, graph.count) : null;
+  }
+
   function showCard() {
     const v = state.hover >= 0 ? state.hover : state.selected;
-    if (v < 0) {
+    // the graph shows a difference or a step then, which a card beside the pointer would cover
+    const quiet = state.selected < 0 && (state.against !== null || state.step >= 0);
+    views.graph.read(quiet ? nodeReading(graph, v, explorer.kept, rivalMask()) : null);
+    if (v < 0 || quiet) {
       views.card.hide();
       return views.graph.dock(-1);
     }

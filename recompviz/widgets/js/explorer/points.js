@@ -16,16 +16,16 @@ export function drawPoints(layer, tables, state, scales, choose, listen) {
   const { x, y, left, right, forward, top, standing } = scales;
   const focused = document.activeElement?.dataset?.point ?? layer.getRootNode().activeElement?.dataset?.point;
   layer.replaceChildren();
-  const place = (table, row) => [x(table.totalPeaks[row]), Math.max(top, y(table.overheads[row]))];
+  const place = (table, row) => placeWithin(x(table.totalPeaks[row]), y(table.overheads[row]), { left, right, top });
   const words = (table, row) => `${formatBytes(table.totalPeaks[row])} total bytes, extra time ${formatPercent(table.overheads[row] / forward)}`;
 
   function point(number, row, name, draw) {
-    const [px, py] = place(tables[number], row);
-    if (px < left - 1 || px > right + 1) return;
-    const group = svg("g", { class: "rv-point", tabindex: 0, role: "button", "aria-label": `${name}: ${words(tables[number], row)}` }, layer);
+    const [px, py, turn] = place(tables[number], row);
+    const outside = turn === null ? "" : ", outside of the picture";
+    const group = svg("g", { class: "rv-point", tabindex: 0, role: "button", "aria-label": `${name}: ${words(tables[number], row)}${outside}` }, layer);
     group.dataset.point = `${number}:${row}`;
-    draw(group, px, py);
-    svg("title", {}, group).textContent = `${name}: ${words(tables[number], row)}`;
+    draw(group, px, py, turn);
+    svg("title", {}, group).textContent = `${name}: ${words(tables[number], row)}${outside}`;
     listen(group, "pointerdown", (event) => event.stopPropagation());
     listen(group, "click", () => choose(number, row));
     listen(group, "keydown", (event) => {
@@ -39,16 +39,21 @@ export function drawPoints(layer, tables, state, scales, choose, listen) {
 
   state.earlier.forEach(({ table, row }, i) => {
     if (!tables[table] || row >= tables[table].rows || tables[table].objective === "given") return;
-    point(table, row, `earlier choice ${i + 1}`, (group, px, py) => svg("circle", { cx: px, cy: py, r: 3.8, class: "rv-earlier", opacity: Math.max(0.35, 1 - i / EARLIER) }, group));
+    point(table, row, `earlier choice ${i + 1}`, (group, px, py, turn) => {
+      const style = { class: "rv-earlier", opacity: Math.max(0.35, 1 - i / EARLIER) };
+      if (turn === null) svg("circle", { cx: px, cy: py, r: 3.8, ...style }, group);
+      else svg("path", { ...arrowAt(px, py, turn), ...style }, group);
+    });
   });
   const given = givenRows(tables);
   const nameAt = makeNames(givenMarks(tables, scales), { left, right, top }, standing);
   for (const [number, row] of given) {
-    const name = tables[number].names[row];
-    point(number, row, `baseline ${name}`, (group, px, py) => {
-      svg("path", { d: `M${px} ${py - 5.5}l5.5 5.5l-5.5 5.5l-5.5 -5.5Z`, class: "rv-baseline" }, group);
-      const { x: at, y: base, anchor } = nameAt(px, py, name);
-      svg("text", { x: at, y: base, class: "rv-tick rv-halo", "text-anchor": anchor }, group).textContent = name;
+    const table = tables[number];
+    point(number, row, `baseline ${table.names[row]}`, (group, px, py, turn) => {
+      svg("path", { ...(turn === null ? { d: `M${px} ${py - 5.5}l5.5 5.5l-5.5 5.5l-5.5 -5.5Z` } : arrowAt(px, py, turn)), class: "rv-baseline" }, group);
+      const text = nameWithin(table.names[row], turn, table.totalPeaks[row], table.overheads[row] / forward);
+      const { x: at, y: base, anchor } = nameAt(px, py, text);
+      svg("text", { x: at, y: base, class: "rv-tick rv-halo", "text-anchor": anchor }, group).textContent = text;
     });
   }
 }
@@ -60,8 +65,29 @@ function givenRows(tables) {
 }
 
 /** Where baselines and loaded plans are drawn, as [x, y]. @param scales as for drawPoints */
-export function givenMarks(tables, { x, y, top }) {
-  return givenRows(tables).map(([number, row]) => [x(tables[number].totalPeaks[row]), Math.max(top, y(tables[number].overheads[row]))]);
+export function givenMarks(tables, { x, y, ...edges }) {
+  return givenRows(tables).map(([number, row]) => placeWithin(x(tables[number].totalPeaks[row]), y(tables[number].overheads[row]), edges).slice(0, 2));
+}
+
+/**
+ * The place of a point in a picture with some edges, as [x, y, turn]. A point that lies outside is shown at the edge by an
+ * arrow towards it; `turn` is the direction of the arrow in degrees, 0 for up, or null inside.
+ */
+export function placeWithin(px, py, { left, right, top }) {
+  const [dx, dy] = [px < left - 1 ? -1 : px > right + 1 ? 1 : 0, py < top - 1 ? -1 : 0];
+  const turn = dx || dy ? (Math.atan2(dx, -dy) * 180) / Math.PI : null;
+  return [dx < 0 ? left : dx > 0 ? right : px, dy ? top : Math.max(top, py), turn];
+}
+
+/** The attributes of the path of an arrow. */
+export function arrowAt(px, py, turn) {
+  return { d: `M${px} ${py - 5}l6 9h-12Z`, ...(turn && { transform: `rotate(${turn} ${px} ${py})` }) };
+}
+
+/** The name of a point with the numbers that its place does not show. */
+export function nameWithin(name, turn, bytes, share) {
+  if (turn === null) return name;
+  return [name, Math.abs(turn) < 90 && `+${formatPercent(share)}`, turn !== 0 && formatBytes(bytes)].filter(Boolean).join(" ");
 }
 
 /** The first of some heights at which a text covers no point; the first one if all do. @param marks of givenMarks */

@@ -2,10 +2,13 @@
 
 import { aliveMask } from "../data/blocks.js";
 
-/** The nodes to emphasise: those of the chosen source line, else those alive at the chosen step; null if neither is chosen. */
+/**
+ * The nodes to emphasise: those of the chosen source line, else those alive at the chosen step; null if neither is chosen.
+ * While two plans are compared, the graph shows their differences, and the step fades no node.
+ */
 export function litNodes(graph, reply, selection) {
   if (selection.line !== null) return Uint8Array.from(graph.nodes, (node) => (node.source === selection.line ? 1 : 0));
-  if (selection.step >= 0 && reply && selection.step < reply.steps) return aliveMask(reply, selection.step, graph.count);
+  if (selection.step >= 0 && !selection.against && reply && selection.step < reply.steps) return aliveMask(reply, selection.step, graph.count);
   return null;
 }
 
@@ -37,15 +40,22 @@ export function makeSelection(explorer) {
     views.timeline.markNode(marked);
   }
 
+  /** A click on a box of the graph, which the reader sees: the page stays where it is. */
   function clickNode(v) {
-    selectNode(v === state.selected ? -1 : v);
+    select(v === state.selected ? -1 : v);
     views.graph.hintAway?.();
   }
 
-  function selectNode(v) {
+  function select(v) {
     state.selected = v;
     if (v < 0) state.hover = -1;
     lightUp();
+  }
+
+  /** Select a node in a table, by the search or by the keyboard: the page scrolls until its box is seen. */
+  function selectNode(v) {
+    select(v);
+    if (v >= 0) explorer.showBox(v, true);
   }
 
   function hoverStep(step) {
@@ -62,6 +72,7 @@ export function makeSelection(explorer) {
     views.timeline.setStep(step);
     light();
     views.graph.mark(state.hover >= 0 ? state.hover : state.selected, views.timeline.nodeOfStep(step));
+    explorer.showCard();
     explorer.showDrawer();
   }
 
@@ -73,7 +84,9 @@ export function makeSelection(explorer) {
     if (state.step === step) explorer.showDrawer();
     else setStep(step);
     const v = node ?? (category === null ? views.timeline.nodeOfStep(step) : -1);
-    if (v >= 0) selectNode(v);
+    if (v < 0) return;
+    select(v);
+    explorer.showBox(v, false); // the reader sees its bar
   }
 
   function setCategory(category) {
@@ -103,5 +116,5 @@ export function makeSelection(explorer) {
     explorer.showDrawer();
   }
 
-  return { hover, hoverBar, clickNode, selectNode, hoverStep, setStep, pick, setCategory, setLine, showPeak, light, lightUp };
+  return { hover, hoverBar, clickNode, select, selectNode, hoverStep, setStep, pick, setCategory, setLine, showPeak, light, lightUp };
 }

@@ -34,6 +34,12 @@ export function offered(tables, theory) {
   return theory || !best.length ? every : best;
 }
 
+/** Whether the page offers the plans of a table: those of the paper only in its view, and where there are no others. */
+export function isOffered(tables, number, theory) {
+  const objective = tables[number]?.objective;
+  return Boolean(objective) && (theory || objective === "given" || objective === "live" || !tables.some((table) => table?.objective === "live"));
+}
+
 /**
  * The switches.
  * @param actions { objective(table), solver(family) }

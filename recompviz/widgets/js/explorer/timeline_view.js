@@ -97,7 +97,7 @@ export function makeTimelineView(parent, graph, strata, tables, all, actions, la
   const strip = svg("g", { class: "rv-strip" }, inside);
   const nodeMarks = makeNodeMarks(inside, STRIP_TOP, STRIP);
   const playhead = svg("g", { class: "rv-playhead", visibility: "hidden" }, inside);
-  const playline = svg("line", {}, playhead);
+  const playlines = [svg("line", { class: "rv-playhead-casing" }, playhead), svg("line", {}, playhead)];
   const crosshair = svg("line", { class: "rv-crosshair", visibility: "hidden" }, inside);
   const brush = svg("rect", { class: "rv-brush", y: EDGE.top, height: STRIP_TOP + STRIP - EDGE.top, visibility: "hidden" }, chart);
   const peakMark = makePeakMark(inside, actions.peak);
@@ -169,7 +169,10 @@ export function makeTimelineView(parent, graph, strata, tables, all, actions, la
     rival.setAttribute("d", other && against.row < other.rows ? pathOf(outlineOf(other, against.row)) : "");
     const at = y(state.budget);
     for (const [name, value] of Object.entries({ x1: EDGE.left, x2: width - EDGE.right, y1: at, y2: at })) limit.setAttribute(name, value);
-    limitText.setAttribute("x", EDGE.left + 5);
+    // on the other side than the text of the peak
+    const right = reply && reply.peakStep >= 0 && middle(reply.peakStep) < (width + EDGE.left) / 2;
+    limitText.setAttribute("x", right ? width - EDGE.right - 5 : EDGE.left + 5);
+    limitText.setAttribute("text-anchor", right ? "end" : "start");
     limitText.setAttribute("y", at - 4);
     setText(limitText, `budget ${formatBytes(state.budget)}`);
   }
@@ -227,7 +230,7 @@ export function makeTimelineView(parent, graph, strata, tables, all, actions, la
     playhead.setAttribute("visibility", chosen >= 0 && reply ? "visible" : "hidden");
     if (chosen < 0 || !reply || !width) return;
     const px = middle(Math.min(chosen, reply.steps - 1));
-    for (const [name, at] of Object.entries({ x1: px, x2: px, y1: EDGE.top - 6, y2: STRIP_TOP + STRIP })) playline.setAttribute(name, at);
+    for (const each of playlines) for (const [name, at] of Object.entries({ x1: px, x2: px, y1: EDGE.top - 6, y2: STRIP_TOP + STRIP })) each.setAttribute(name, at);
   }
 
   function drawLegend() {
@@ -410,6 +413,8 @@ export function makeTimelineView(parent, graph, strata, tables, all, actions, la
       drawOutline();
       if (reply) drawLegend();
     },
+    /** Stop playing. */
+    pause: player.pause,
     phase: (at) => PHASES[reply.phases[at]],
     nodeOfStep: (at) => (at >= 0 && reply ? (reply.stepNodes[at] ?? -1) : -1),
     /** Mark the steps, the bars and the lifetimes of a node. */

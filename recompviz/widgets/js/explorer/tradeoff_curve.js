@@ -4,10 +4,11 @@ import { svg, listeners } from "../shared/elements.js";
 import { formatBytes, byteTicks } from "../shared/units.js";
 import { reachableRows, leastTotal } from "../data/plan_table.js";
 import { staircase, percentTicks, overheadTicks } from "./budget_axis.js";
-import { drawPoints, freeHeight, givenMarks, textBox } from "./points.js";
+import { arrowAt, drawPoints, freeHeight, givenMarks, placeWithin, textBox } from "./points.js";
 import { costUnit } from "./header.js";
 
 const CURVE_HEIGHT = 236;
+const KEEP_ALL_WIDTH = 64; // pixels, of the name with its distance to the point
 export const PAD = { left: 40, right: 16, top: 21, bottom: 20 };
 
 /**
@@ -23,6 +24,7 @@ export function makeTradeoffCurve(parent, graph, fixed, domain, forward, id, dev
   let x = (bytes) => bytes;
   let y = (overhead) => overhead;
   let dot = null;
+  let beyond = null; // the arrow in its place if the plan lies outside of the picture
   let line = null;
   let cross = null;
   let points = null;
@@ -58,17 +60,17 @@ export function makeTradeoffCurve(parent, graph, fixed, domain, forward, id, dev
     const edge = x(leastTotal(table));
     svg("rect", { x: PAD.left, y: PAD.top, width: Math.max(0, edge - PAD.left), height: bottom - PAD.top, fill: `url(#${id}-infeasible)` }, chart);
     svg("line", { x1: edge, x2: edge, y1: PAD.top, y2: bottom, class: "rv-infeasible-edge" }, chart);
-    const word = svg("text", { x: (PAD.left + edge) / 2, y: (PAD.top + bottom) / 2 + 4, class: "rv-tick rv-halo", "text-anchor": "middle" }, chart);
+    const texts = svg("g", {}); // appended later, above the line of the budget
+    const word = svg("text", { x: (PAD.left + edge) / 2, y: (PAD.top + bottom) / 2 + 4, class: "rv-tick rv-halo", "text-anchor": "middle" }, texts);
     if (edge - PAD.left > (searching ? 66 : 52)) word.textContent = searching ? "no plan yet" : "infeasible";
     for (const fraction of overheadTicks(most / forward)) {
       svg("line", { x1: PAD.left, x2: right, y1: y(fraction * forward), y2: y(fraction * forward), class: "rv-grid" }, chart);
       svg("text", { x: PAD.left - 5, y: y(fraction * forward) + 3.5, class: "rv-tick", "text-anchor": "end" }, chart).textContent = `${Math.round(fraction * 100)}%`;
     }
     const marks = percent ? percentTicks(domain, Math.max(2, width / 80)) : byteTicks(domain.low, domain.high, Math.max(2, width / 110));
-    const amounts = svg("g", {}); // appended later, above the line of the budget
     for (const bytes of marks) {
       svg("line", { x1: x(bytes), x2: x(bytes), y1: bottom, y2: bottom + 3, class: "rv-axis" }, chart);
-      svg("text", { x: x(bytes), y: bottom + 14, class: "rv-tick rv-halo", "text-anchor": x(bytes) > right - 24 ? "end" : "middle" }, amounts).textContent = amount(bytes);
+      svg("text", { x: x(bytes), y: bottom + 14, class: "rv-tick rv-halo", "text-anchor": x(bytes) > right - 24 ? "end" : "middle" }, texts).textContent = amount(bytes);
     }
     svg("line", { x1: PAD.left, x2: right, y1: bottom, y2: bottom, class: "rv-axis" }, chart);
     let dots = "";
@@ -82,22 +84,26 @@ export function makeTradeoffCurve(parent, graph, fixed, domain, forward, id, dev
       const group = svg("g", { class: "rv-bound" }, curves);
       svg("title", {}, group).textContent = "no strategy recomputes less";
       svg("path", { d: `M${below.join("L")}` }, group);
-      if (y(0) - y(bound[rows.at(-1)]) > 12) svg("text", { x: edge + 6, y: bottom - 5, class: "rv-tick rv-halo" }, curves).textContent = "lower bound";
+      if (y(0) - y(bound[rows.at(-1)]) > 12) svg("text", { x: edge + 6, y: bottom - 5, class: "rv-tick rv-halo" }, texts).textContent = "lower bound";
     }
     const path = staircase(table, rows, x, y, right);
     svg("path", { d: `${path}L${edge} ${bottom}L${right} ${bottom}Z`, class: "rv-stair-fill" }, curves);
     svg("path", { d: path, class: "rv-stair" }, curves);
     svg("circle", { cx: x(domain.most), cy: y(0), r: 4, class: "rv-keepall" }, chart);
-    svg("text", { x: x(domain.most) - 7, y: y(0) - 7, class: "rv-tick rv-halo", "text-anchor": "end" }, chart).textContent = "keep all";
+    // above the curve, which may be flat there
+    const near = domain.most - ((KEEP_ALL_WIDTH / (right - PAD.left)) * (domain.high - domain.low));
+    const over = Math.max(0, ...rows.filter((row) => table.totalPeaks[row] > near).map((row) => table.overheads[row]));
+    svg("text", { x: x(domain.most) - 4, y: Math.min(y(0) - 7, Math.max(PAD.top + 12, y(over) - 6)), class: "rv-tick rv-halo", "text-anchor": "end" }, texts).textContent = "keep all";
     svg("text", { x: right, y: 10, class: "rv-tick", "text-anchor": "end" }, chart).textContent = `extra ${costUnit(graph.timeUnit).time ? "time" : "units"}, % of the forward`;
     line = svg("line", { y1: PAD.top, y2: CURVE_HEIGHT, class: "rv-budget-line" }, chart);
     names = [];
     drawDevices(right, bottom); // above the line, which would strike through their names
     drawCapacity(right, bottom);
-    chart.append(amounts);
+    chart.append(texts);
     cross = svg("path", { class: "rv-now-cross" }, chart);
     points = svg("g", {}, chart);
     dot = svg("circle", { r: 6, class: "rv-now" }, chart);
+    beyond = svg("path", { class: "rv-now rv-now-beyond" }, chart);
     chart.setAttribute("aria-label", `Trade-off curve, ${rows.length} distinct plans, from ${formatBytes(domain.most)} at no extra time to ${formatBytes(leastTotal(table))} total bytes`);
   }
 
@@ -144,12 +150,16 @@ export function makeTradeoffCurve(parent, graph, fixed, domain, forward, id, dev
 
   /** Mark the chosen plan and the budget. */
   function mark(table, row, budget) {
-    const px = x(table.totalPeaks[row]);
-    const py = Math.max(PAD.top, y(table.overheads[row]));
+    const [px, py, turn] = placeWithin(x(table.totalPeaks[row]), y(table.overheads[row]), { left: PAD.left, right: width - PAD.right, top: PAD.top });
     dot.setAttribute("cx", px);
     dot.setAttribute("cy", py);
-    cross.setAttribute("d", `M${PAD.left} ${py}H${px}V${CURVE_HEIGHT - PAD.bottom}`);
-    const at = x(Math.min(budget, domain.high)); // at a smaller size, the user's budget may lie beyond the axis
+    dot.setAttribute("visibility", turn === null ? "visible" : "hidden");
+    beyond.setAttribute("visibility", turn === null ? "hidden" : "visible");
+    beyond.removeAttribute("transform");
+    for (const [name, value] of Object.entries(arrowAt(px, py, turn ?? 0))) beyond.setAttribute(name, value);
+    // its lines would lead to wrong numbers from an edge
+    cross.setAttribute("d", turn === null ? `M${PAD.left} ${py}H${px}V${CURVE_HEIGHT - PAD.bottom}` : "");
+    const at = x(Math.max(domain.low, Math.min(budget, domain.high))); // at a smaller size, the user's budget may lie beyond the axis
     line.setAttribute("x1", at);
     line.setAttribute("x2", at);
   }

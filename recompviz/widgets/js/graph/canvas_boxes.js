@@ -2,7 +2,7 @@
 // frame. Only the visible part is drawn; all boxes of one style form one path.
 
 import { svg } from "../shared/elements.js";
-import { FLAG } from "./overlay.js";
+import { cornerSigns, FLAG } from "./overlay.js";
 import { SHAPE_FONT } from "./edge_shapes.js";
 import { HUES, LEVELS } from "./colouring.js";
 import { LEGIBLE } from "./graph_window.js";
@@ -11,7 +11,7 @@ import { fittedLabel, widthOf } from "./svg_boxes.js";
 // the scale below which boxes have no border and no hatch
 const BORDERS = 0.25;
 const MARKED = FLAG.boundary | FLAG.picked | FLAG.step | FLAG.onlyFirst | FLAG.onlySecond | FLAG.segment | FLAG.hit | FLAG.pinKeep | FLAG.pinRecompute | FLAG.cached;
-const COLOUR_NAMES = ["keep", "keep-line", "on-keep", "recompute", "recompute-ground", "recompute-hatch", "on-recompute", "edge", "text", "muted", "accent", "good", "second", "surface", "on-hue", "band-0", "band-1"];
+const COLOUR_NAMES = ["keep", "keep-line", "on-keep", "recompute", "recompute-ground", "recompute-hatch", "on-recompute", "edge", "text", "muted", "accent", "cursor", "good", "second", "surface", "on-hue", "band-0", "band-1"];
 
 /** The renderer of the canvas, which lies under the SVG. The focused box has an element in `layer`. */
 export function makeCanvasBoxes(canvas, layer, graph) {
@@ -20,6 +20,7 @@ export function makeCanvasBoxes(canvas, layer, graph) {
   let texts = [];
   let styles = [];
   let flags = new Uint16Array(0);
+  let counts = []; // of `differing`, for closed modules
   let camera = { scale: 1, x: 0, y: 0 };
   let view = { width: 0, height: 0 };
   let colours = null;
@@ -171,15 +172,16 @@ export function makeCanvasBoxes(canvas, layer, graph) {
     const f = flags[b];
     const wide = Math.max(3, 2 / camera.scale);
     pen.lineWidth = wide;
-    pen.strokeStyle = f & FLAG.picked ? colours.text : f & (FLAG.step | FLAG.boundary | FLAG.hit) ? colours.accent : f & FLAG.onlyFirst ? colours.good : f & FLAG.onlySecond ? colours.second : colours.text;
+    pen.strokeStyle = f & FLAG.picked ? colours.text : f & (FLAG.boundary | FLAG.hit) ? colours.accent : f & FLAG.step ? colours.cursor : f & FLAG.onlyFirst ? colours.good : f & FLAG.onlySecond ? colours.second : colours.text;
     pen.setLineDash(f & FLAG.onlySecond ? [2, 2.5] : f & FLAG.hit ? [5, 3] : []);
     if (f & ~(FLAG.pinKeep | FLAG.pinRecompute | FLAG.cached | FLAG.segment | FLAG.outside | FLAG.alive | FLAG.notAlive)) pen.strokeRect(scene.x[b] - scene.w[b] / 2, scene.y[b] - scene.h[b] / 2, scene.w[b], scene.h[b]);
     pen.setLineDash([]);
-    const sign = f & FLAG.pinKeep ? "▼" : f & FLAG.pinRecompute ? "↻" : f & FLAG.cached ? "●" : "";
+    const sign = cornerSigns(f, counts[b]);
     if (sign) {
       pen.font = "700 12px system-ui, sans-serif";
       pen.fillStyle = colours.text;
-      pen.fillText(sign, scene.x[b] + scene.w[b] / 2 - 3, scene.y[b] - scene.h[b] / 2 + 4);
+      pen.textAlign = "end";
+      pen.fillText(sign, scene.x[b] + scene.w[b] / 2 + 6, scene.y[b] - scene.h[b] / 2 + 4);
     }
   }
 
@@ -201,11 +203,15 @@ export function makeCanvasBoxes(canvas, layer, graph) {
       texts = nextTexts;
       styles = [];
       flags = new Uint16Array(scene.items.length);
+      counts = [];
       lit = null;
       lines = pathOf(null);
     },
     setStyle: (b, style) => void (styles[b] = style),
-    flag: (b, f) => void (flags[b] = f),
+    flag(b, f, counted = null) {
+      flags[b] = f;
+      counts[b] = counted;
+    },
     name: (b, text) => b === focused && standIns.at(-1)?.setAttribute("aria-label", text),
     named: () => (focused < 0 ? [] : [focused]),
     focus(b, title) {

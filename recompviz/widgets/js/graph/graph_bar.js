@@ -110,6 +110,8 @@ export function drawLegend(legend, id, colouring, ends, hasModules, timeUnit) {
   item("runs at this step", box("rv-key-step"), 26, " rv-when-step");
   item("faded: not of this source line", box("rv-key-faded"), 26, " rv-when-line");
   item("selected", box("rv-key-picked"), 26, " rv-when-picked");
+  item("①kept by this plan only", box("rv-key-first"), 26, " rv-when-compared");
+  item("②by the other only", box("rv-key-second"), 26, " rv-when-compared");
   item("boundary ∂", box("rv-key-boundary"), 26, " rv-theory-only");
   if (colouring !== "segment") {
     item("segments V₁, V₂, …", (key) => {

@@ -4,7 +4,7 @@
 import { diff } from "./diff.js";
 import { boxState } from "./scene.js";
 import { styleOf, sameStyle, nodeTitle, boxTitle } from "./box_style.js";
-import { nodeFlags, flagsTogether } from "./overlay.js";
+import { differing, nodeFlags, flagsTogether } from "./overlay.js";
 import { quantityOf, classEnds } from "./colouring.js";
 
 // ms after the last change until accessible names are written: thousands of them take longer than a frame
@@ -20,6 +20,7 @@ export function makeGraphPainter(graph, tree, picture, layers, colouring, observ
   const plan = { kept: null, segments: null };
   let styles = null;
   let flags = null;
+  let counts = null; // of `differing`, for each box of several nodes
   let ends = [];
   let labels = 0;
 
@@ -78,12 +79,16 @@ export function makeGraphPainter(graph, tree, picture, layers, colouring, observ
     const { scene, of, renderer } = picture;
     const each = nodeFlags(graph.count, over);
     const now = new Uint16Array(scene.items.length);
+    const counted = Array(now.length).fill(null);
     for (let b = 0; b < now.length; b++) {
       const nodes = of.nodes[b];
       now[b] = nodes.length === 1 ? each[nodes[0]] : flagsTogether(each, nodes);
-      if (!flags ? now[b] : flags[b] !== now[b]) renderer.flag(b, now[b]);
+      if (nodes.length > 1 && over.difference) counted[b] = differing(over.difference, nodes);
+      const same = flags && flags[b] === now[b] && String(counts[b]) === String(counted[b]);
+      if (flags ? !same : now[b]) renderer.flag(b, now[b], counted[b]);
     }
     flags = now;
+    counts = counted;
     const inside = over.lower?.inside ?? null;
     const { picked } = over;
     // without a lower set, the lines of the box under the pointer: a long one can then be followed

@@ -65,6 +65,8 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
   const foot = html("div", "rv-graph-foot", parent);
   const legend = html("div", "rv-graph-legend", foot);
   html("span", "rv-gap", foot);
+  const reading = html("div", "rv-graph-reading", parent);
+  reading.hidden = true;
   const hint = html("span", "rv-hint", foot, HINT);
   hint.title = HINT;
   const toggle = html("button", "rv-button rv-theory-only", foot, "L₁ ≺ … ≺ Lₖ");
@@ -309,8 +311,22 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
     /** Show pins: 1 for a node forced to be kept, −1 forced to be recomputed, 0 for neither; null for no pins. */
     setPins: (pins) => painter.lay({ pins }),
     /** Show a difference: 1 for a node that only the first plan keeps, −1 only the second, 0 for no difference; null for none. */
-    setDifference: (difference) => painter.lay({ difference }),
+    setDifference(difference) {
+      foot.classList.toggle("rv-compared", difference !== null);
+      painter.lay({ difference });
+    },
+    /** Show a line about the node under the pointer, below the graph, where it covers no box; null for no such line. */
+    read(text) {
+      reading.hidden = text === null;
+      if (text !== null) setText(reading, text);
+    },
     rectangleOf,
+    /** The top and the bottom, in the window, of the box that shows a node. */
+    placeOf(v) {
+      const { top } = frame.getBoundingClientRect();
+      const box = rectangleOf(v);
+      return { top: top + box.top, bottom: top + box.bottom };
+    },
     /** Give way to the card of a selected node, -1 for none. The camera moves only as far as it must to show the node. */
     dock(v) {
       if (v === docked) return;

@@ -64,6 +64,13 @@ export function makeGraphWindow(frame, picture, changed) {
     else setCamera(all, false);
   }
 
+  /** Shift the camera by the least distance that shows a box; nothing moves if all of it is seen. */
+  function bring(b, room) {
+    const { scene } = picture;
+    const next = panInto(camera, view(), { x: scene.x[b], y: scene.y[b], w: scene.w[b], h: scene.h[b] }, room);
+    if (next.x !== camera.x || next.y !== camera.y) setCamera(next, true);
+  }
+
   return {
     setCamera,
     refit,
@@ -74,10 +81,8 @@ export function makeGraphWindow(frame, picture, changed) {
     tooWide: (scene) => widthScale(scene) < LEGIBLE,
     /** Call after another element took a part of the width: fit the scene again, or, if the user moved it, shift the camera by the least distance that shows a box. */
     settle(b) {
-      if (!moved) return refit();
-      const { scene } = picture;
-      setCamera(panInto(camera, view(), { x: scene.x[b], y: scene.y[b], w: scene.w[b], h: scene.h[b] }), false);
-      return undefined;
+      if (!moved) refit();
+      bring(b, moved ? undefined : 0);
     },
     /** Call after the size of the frame changed. */
     resize: () => picture.scene && (moved ? setCamera(camera, true) : refit()),
@@ -91,12 +96,7 @@ export function makeGraphWindow(frame, picture, changed) {
     },
     pan: (dx, dy) => setCamera(pan(camera, dx, dy), true),
     centre: (x, y, least = 0) => setCamera(centreOn(camera.scale < least ? { ...camera, scale: 0.9 } : camera, view(), x, y), true),
-    /** Shift the camera by the least distance that shows a box. */
-    bring(b) {
-      const { scene } = picture;
-      const next = panInto(camera, view(), { x: scene.x[b], y: scene.y[b], w: scene.w[b], h: scene.h[b] });
-      if (next.x !== camera.x || next.y !== camera.y) setCamera(next, true);
-    },
+    bring,
     /**
      * Shift the camera so that a point of the world lies at a point of the screen. Unless the user moved the camera, and
      * if it is then legible, show the whole scene, or all of its width (`whole`); the point then keeps its place as nearly

@@ -72,13 +72,24 @@ export function flagClasses(flags) {
   return name;
 }
 
-/** The signs in the corner of a box: pinned to be kept, to be recomputed, kept only by the first plan, only by the second, cached. */
-export function cornerSigns(flags) {
+/** How many of the nodes of a box only the first and only the second of two plans keeps, as [first, second]. */
+export function differing(difference, nodes) {
+  const counts = [0, 0];
+  if (difference) for (const v of nodes) if (difference[v]) counts[difference[v] > 0 ? 0 : 1]++;
+  return counts;
+}
+
+/**
+ * The signs in the corner of a box: pinned to be kept, to be recomputed, kept only by the first plan, only by the second, cached.
+ * @param counts of `differing`, for a box of several nodes
+ */
+export function cornerSigns(flags, counts = null) {
+  const [first, second] = counts ?? ["", ""];
   return (
     (flags & FLAG.pinKeep ? "▼" : "") +
     (flags & FLAG.pinRecompute ? "↻" : "") +
-    (flags & FLAG.onlyFirst ? "①" : "") +
-    (flags & FLAG.onlySecond ? "②" : "") +
+    (flags & FLAG.onlyFirst ? `①${first}` : "") +
+    (flags & FLAG.onlySecond ? `${first ? " " : ""}②${second}` : "") +
     (flags & FLAG.cached ? "●" : "")
   );
 }

@@ -86,13 +86,14 @@ export function makeSvgBoxes(layer, graph, light) {
         bar?.setAttribute("width", ((scene.w[b] - 6) * (style.bar ?? 0)).toFixed(1));
       }
     },
-    flag(b, flags) {
+    /** @param counts of `differing`, for a closed module */
+    flag(b, flags, counts) {
       const group = groups[b];
       const module = scene.items[b] >= graph.count;
       group.setAttribute("class", `${module ? "rv-node rv-module" : "rv-node"}${flagClasses(flags)}`);
-      const signs = cornerSigns(flags);
+      const signs = cornerSigns(flags, counts);
       let corner = group.querySelector(".rv-corner");
-      if (!corner && signs) corner = svg("text", { class: "rv-corner", x: scene.w[b] / 2 - 1, y: -scene.h[b] / 2 + 3 }, group);
+      if (!corner && signs) corner = svg("text", { class: "rv-corner", x: scene.w[b] / 2 + 6, y: -scene.h[b] / 2 + 3 }, group);
       if (corner) corner.textContent = signs;
     },
     name(b, text) {

@@ -50,7 +50,19 @@ export function makeDataTable(parent, columns, options) {
   }
 
   function mark() {
-    [...body.children].forEach((line, i) => line.classList.toggle("rv-picked-row", Boolean(options.mark?.(rows[i]))));
+    let fresh = null; // the first row that was not marked before
+    [...body.children].forEach((line, i) => {
+      const before = line.classList.contains("rv-picked-row");
+      if (line.classList.toggle("rv-picked-row", Boolean(options.mark?.(rows[i]))) && !before) fresh ??= line;
+    });
+    if (fresh) showRow(fresh);
+  }
+
+  /** Scroll the rows, and not the page, by the least distance that shows a row below the head. */
+  function showRow(line) {
+    const [row, frame] = [line.getBoundingClientRect(), scroll.getBoundingClientRect()];
+    const top = frame.top + header.getBoundingClientRect().height;
+    scroll.scrollTop += row.top < top ? row.top - top : Math.max(0, row.bottom - frame.bottom);
   }
   listen(all, "click", () => {
     most = Infinity;

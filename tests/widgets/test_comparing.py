@@ -1,0 +1,56 @@
+"""Two plans compared in the page: what is offered, what is marked, and that nothing else of the view is in the way."""
+
+import pytest
+
+from tests.widgets.test_javascript import run
+
+pytestmark = pytest.mark.node
+
+LIVE = {"objective": "live", "family": "auto", "base": -1, "rows": 2, "totalPeaks": [9, 5], "overheads": [0, 4]}
+TIME = LIVE | {"objective": "time"}
+GIVEN = LIVE | {"objective": "given", "names": ["keep-all", "chen"]}
+
+
+def offered(tables, theory, earlier=()):
+    state = {"table": 0, "row": 0, "budget": 9, "theory": theory, "earlier": list(earlier)}
+    found = run(
+        "explorer/compare_view.js", "m.rivals(v.tables, v.state, (n) => `table ${n}`)", tables=tables, state=state
+    )
+    return [rival["text"] for rival in found]
+
+
+def test_plans_of_the_paper_are_offered_only_in_its_view():
+    chosen = [{"table": 1, "row": 1}]
+    assert offered([LIVE, TIME, GIVEN], False, chosen) == ["keep-all", "chen"]
+    assert offered([LIVE, TIME, GIVEN], True, chosen) == ["table 1", "keep-all", "chen", "5 B, table 1"]
+    assert offered([TIME, TIME | {"objective": "memory"}], False) == ["table 1", "keep-all"]  # there are no others
+
+
+def test_a_step_fades_no_node_while_plans_are_compared():
+    lit = """v.chosen.map((c) => m.litNodes({ count: 2, nodes: [{ source: "a" }, { source: "b" }] }, v.reply, c))
+        .map((mask) => mask && Array.from(mask))"""
+    blocks = {"first": [0], "stop": [2], "bytes": [8], "categories": [5]}
+    reply = {"steps": 2, "blocks": blocks, "stepNodes": [0, 1]}
+    at_step = {"line": None, "step": 0, "against": None}
+    chosen = [at_step, at_step | {"against": {"table": 2, "row": 0}}, at_step | {"line": "b"}]
+    faded, compared, of_line = run("explorer/selection.js", lit, chosen=chosen, reply=reply)
+    assert faded == [1, 0]
+    assert compared is None
+    assert of_line == [0, 1]
+
+
+def test_a_closed_module_says_how_many_of_its_values_differ():
+    counts = "[[1, 0, 1, -1, 0], [0, 0, 0, 0, 0]].map((d) => m.differing(d, [0, 1, 2, 3]))"
+    assert run("graph/overlay.js", counts) == [[2, 1], [0, 0]]
+    signs = "[m.cornerSigns(m.FLAG.onlyFirst | m.FLAG.onlySecond, [12, 3]), m.cornerSigns(m.FLAG.onlyFirst)]"
+    assert run("graph/overlay.js", signs) == ["①12 ②3", "①"]
+
+
+def test_a_box_under_the_pointer_is_read_in_one_line():
+    graph = {"nodes": [{"key": "layer1/conv", "shape": "2×3"}], "memory": [2048], "time": [1.5], "timeUnit": "ms"}
+    read = "[[-1, null], [0, null], [0, [1]], [0, [0]]].map(([at, there]) => m.nodeReading(v.graph, at, [1], there))"
+    none, plain, same, other = run("explorer/card.js", read, graph=graph)
+    assert "point at a box" in none
+    assert plain == "layer1/conv · kept · 2.00 KiB · 1.5 ms · 2×3"
+    assert "kept, by both plans" in same
+    assert "kept, by the other plan recomputed" in other

@@ -1,0 +1,55 @@
+"""The picture of the trade-off curve: points outside of it, its axis, and its texts."""
+
+import re
+
+import pytest
+
+from recompviz.widgets.base import assets
+from tests.widgets.test_javascript import run
+
+pytestmark = pytest.mark.node
+
+EDGES = {"left": 40, "right": 300, "top": 21}
+
+
+def test_a_point_outside_of_the_picture_is_an_arrow_at_its_edge():
+    points = [[100, 50], [100, -80], [400, 50], [10, 50], [400, -80]]
+    places = run("explorer/points.js", "v.p.map(([x, y]) => m.placeWithin(x, y, v.edges))", p=points, edges=EDGES)
+    assert places == [[100, 50, None], [100, 21, 0], [300, 50, 90], [40, 50, -90], [300, 21, 135 - 90]]
+    arrow = run("explorer/points.js", "[0, 90].map((turn) => m.arrowAt(300, 50, turn))")
+    assert "transform" not in arrow[0]
+    assert arrow[1]["transform"] == "rotate(90 300 50)"
+
+
+def test_the_name_of_a_point_outside_says_the_numbers_that_its_place_does_not_show():
+    names = "[null, 0, 90, 45].map((turn) => m.nameWithin('chen', turn, 2 ** 30, 0.94))"
+    assert run("explorer/points.js", names) == ["chen", "chen +94%", "chen 1.00 GiB", "chen +94% 1.00 GiB"]
+
+
+@pytest.mark.parametrize("least", [100.0, 99.5])
+def test_the_axis_does_not_magnify_a_range_that_is_nothing_to_trade(least):
+    table = {"rows": 2, "objective": "live", "totalPeaks": [100e6, least * 1e6], "overheads": [0, 3]}
+    domain = run("explorer/budget_axis.js", "m.budgetDomain([v.table])", table=table)
+    assert domain["low"] < 80e6
+    assert domain["high"] > 104e6
+
+
+def test_the_axis_fits_a_range_worth_trading():
+    table = {"rows": 2, "objective": "live", "totalPeaks": [100e6, 95e6], "overheads": [0, 3]}
+    domain = run("explorer/budget_axis.js", "m.budgetDomain([v.table])", table=table)
+    assert 93e6 < domain["low"] < 95e6
+
+
+def test_no_line_strikes_through_a_text_of_curve_or_landscape():
+    """Texts of the curve are drawn above the line of the budget, with a halo; names of layers have one."""
+    curve = (assets.HERE / "js" / "explorer" / "tradeoff_curve.js").read_text(encoding="utf-8")
+    line = curve.index('class: "rv-budget-line"')
+    assert curve.index("chart.append(texts)") > line
+    before = curve[:line]
+    texts = re.findall(r'svg\("text", \{(.*?)\}, (\w+)\)', before)
+    inside = [(style, parent) for style, parent in texts if "x: PAD.left - 5" not in style and "y: 10" not in style]
+    assert len(inside) >= 4
+    assert all("rv-halo" in style and parent == "texts" for style, parent in inside)
+    rule = re.search(r"\.rv-stratum \{([^}]*)\}", assets.css())[1]
+    assert "paint-order: stroke" in rule
+    assert "stroke-width" in rule
