@@ -400,3 +400,21 @@ def test_a_device_near_the_axis_extends_it_and_a_far_one_does_not():
     near = run("explorer/budget_axis.js", domain, table=TABLE, devices=[16e9, 44e9, 141e9])
     assert near["low"] < 16e9
     assert 44e9 < near["high"] < 141e9
+
+
+@pytest.mark.node
+def test_budgets_of_plans_that_take_different_time_never_look_equal():
+    mib = 2**20
+    table = {
+        "rows": 5, "objective": "live", "totalPeaks": [200 * mib, 109.04 * mib, 108.98 * mib, 108.9797 * mib, 50 * mib],
+        "overheads": [0, 49, 52, 52.1, 90],
+    }  # fmt: skip
+    texts = run("data/plan_table.js", "v.t.totalPeaks.map((b) => m.totalText(v.t, b, 100))", t=table)
+    # the third and the fourth plan both take 52 %, so they are the same for a reader
+    assert texts == ["200 MiB", "109.04 MiB", "108.98 MiB", "109 MiB", "50.0 MiB"]
+    # with costs in other units than time every difference counts
+    exact = run("data/plan_table.js", "v.t.totalPeaks.map((b) => m.totalText(v.t, b, 0))", t=table)
+    assert len(set(exact)) == 5
+    shares = "v.t.totalPeaks.map((b) => m.totalText(v.t, b, 100, (x, more) => u.percentWith(x / 2**20 / 200, more)))"
+    shown = run("data/plan_table.js", shares, {"u": "shared/units.js"}, t=table)
+    assert len(set(shown[:3])) == 3

@@ -1,5 +1,10 @@
 // Looking up plans in a plan table by budget. Mirrors recompviz/core/plans/plan_table.py.
 
+import { bytesWith, formatPercent } from "../shared/units.js";
+
+const MOST_FIGURES = 5; // more than the usual three
+const orders = new WeakMap(); // table → its reachable rows
+
 /** The row for a budget in total bytes, or −1 if no row fits. */
 export function rowFor(table, budget) {
   const { totalPeaks, rows, objective } = table;
@@ -16,6 +21,24 @@ export function reachableRows(table) {
   const order = Array.from({ length: table.rows }, (_, i) => (table.objective === "memory" ? table.rows - 1 - i : i));
   let least = Infinity;
   return order.filter((row) => table.totalPeaks[row] < least && ((least = table.totalPeaks[row]), true));
+}
+
+/**
+ * A budget or a total peak as a text that differs from the text of the next plan below and above it, if the extra times
+ * of these plans differ in what is shown, as shares of `forward`. `write(bytes, more)` writes it with `more` figures than
+ * usual.
+ */
+export function totalText(table, bytes, forward, write = bytesWith) {
+  if (!orders.has(table)) orders.set(table, reachableRows(table));
+  const rows = orders.get(table);
+  const above = rows.findLast((row) => table.totalPeaks[row] > bytes);
+  const below = rows.find((row) => table.totalPeaks[row] < bytes);
+  const time = (row) => (forward ? formatPercent(table.overheads[row] / forward) : table.overheads[row]);
+  const here = rows.find((row) => table.totalPeaks[row] <= bytes);
+  const others = [above, below].filter((row) => row !== undefined && row !== here && time(row) !== time(here ?? row));
+  let more = 0;
+  while (more < MOST_FIGURES && others.some((row) => write(table.totalPeaks[row], more) === write(bytes, more))) more++;
+  return write(bytes, more);
 }
 
 /** The least total peak of all rows. */

@@ -1,8 +1,8 @@
 // The budget: a typed value and a native slider, under the trade-off curve. Slider and curve share the axis of total bytes.
 
 import { html, listeners, setText } from "../shared/elements.js";
-import { formatBytes, formatPercent, parseBudget } from "../shared/units.js";
-import { reachableRows, leastTotal, rowFor } from "../data/plan_table.js";
+import { formatBytes, parseBudget, percentWith } from "../shared/units.js";
+import { reachableRows, leastTotal, rowFor, totalText } from "../data/plan_table.js";
 import { budgetDomain, neighbourRow } from "./budget_axis.js";
 import { misfitText, notASize } from "./fit.js";
 import { makeTradeoffCurve, PAD } from "./tradeoff_curve.js";
@@ -65,7 +65,9 @@ export function makeBudgetView(parent, graph, fixed, all, families, actions, id,
   const now = () => all()[state.table];
   /** Whether a search for better plans goes on, so that the least total is only the least so far. */
   const interim = () => state.searching && fixed.includes(now());
-  const amount = (bytes) => (percent ? formatPercent(bytes / domain.most) : formatBytes(bytes));
+  const bytesText = (bytes) => totalText(now(), bytes, forward);
+  const shareText = (bytes) => totalText(now(), bytes, forward, (total, more) => percentWith(total / domain.most, more));
+  const amount = (bytes) => (percent ? shareText(bytes) : bytesText(bytes));
 
   function draw() {
     const table = now();
@@ -77,7 +79,7 @@ export function makeBudgetView(parent, graph, fixed, all, families, actions, id,
     slider.style.width = `${right - PAD.left + 2 * THUMB}px`;
     const share = (leastTotal(table) - domain.low) / (domain.high - domain.low);
     slider.style.setProperty("--rv-least", `${(100 * (THUMB + share * (right - PAD.left))) / (right - PAD.left + 2 * THUMB)}%`);
-    setText(leastText, `${interim() ? "least so far" : "least feasible"} ${formatBytes(leastTotal(table))} · keep-all ${formatBytes(domain.most)}`);
+    setText(leastText, `${interim() ? "least so far" : "least feasible"} ${bytesText(leastTotal(table))} · keep-all ${bytesText(domain.most)}`);
     setText(binds, `What limits it: ${table.binding}`);
   }
 
@@ -92,10 +94,9 @@ export function makeBudgetView(parent, graph, fixed, all, families, actions, id,
     if (settled) curve.markPoints(all(), state, actions.choose);
     curve.mark(table, state.row, state.budget);
     if (settled || !isFocused(slider)) slider.value = state.budget;
-    const part = state.budget / domain.most;
     if (!isFocused(value)) value.value = amount(state.budget);
-    setText(share, percent ? `of keep-all · ${formatBytes(state.budget)} total bytes` : `${formatPercent(part)} of keep-all`);
-    slider.setAttribute("aria-valuetext", `${formatBytes(state.budget)} total bytes, ${formatPercent(part)} of keep-all`);
+    setText(share, percent ? `of keep-all · ${bytesText(state.budget)} total bytes` : `${shareText(state.budget)} of keep-all`);
+    slider.setAttribute("aria-valuetext", `${bytesText(state.budget)} total bytes, ${shareText(state.budget)} of keep-all`);
   }
 
   const isFocused = (element) => element.getRootNode().activeElement === element;

@@ -3,7 +3,7 @@
 import { html, listeners, setText } from "../shared/elements.js";
 import { costUnit } from "./header.js";
 import { formatBytes, formatCost, formatPercent } from "../shared/units.js";
-import { keepMask, rowFor } from "../data/plan_table.js";
+import { keepMask, rowFor, totalText } from "../data/plan_table.js";
 import { isOffered } from "./switches.js";
 import { signedBytes } from "./gap_view.js";
 import { makeDataTable, linkCell } from "../shared/data_table.js";
@@ -25,7 +25,7 @@ export function differenceMask(here, there) {
 export function planName(tables, { table, row }, names) {
   if (tables[table].objective === "given") return tables[table].names[row];
   if (table === 0 && row === 0) return "keep-all";
-  return `${formatBytes(tables[table].totalPeaks[row])}, ${names(table)}`;
+  return `${totalText(tables[table], tables[table].totalPeaks[row], 0)}, ${names(table)}`;
 }
 
 /** The plans to compare with, as [{ value, text, group }]: baselines, other objectives, earlier choices; those of the paper only in its view. */

@@ -1,9 +1,8 @@
 // "Will it fit?": sizes of the batch, devices, one sentence, and the lines of code that train so.
 
 import { html, listeners, setText } from "../shared/elements.js";
-import { formatBytes } from "../shared/units.js";
 import { CATEGORY } from "../data/categories.js";
-import { rowFor } from "../data/plan_table.js";
+import { rowFor, totalText } from "../data/plan_table.js";
 import { UNANSWERED } from "./kernel_note.js";
 import { DEVICES, fitMark, fitSentence, formatDecimal, leftOut, notASize, sizesText, trainingLines, typedTarget } from "./fit.js";
 
@@ -144,7 +143,7 @@ export function makeFitView(parent, model, graph, all, forward, actions, id) {
     refuse("");
   }
   let hasOptimizer = true; // false if the step shown has parameters and no state of an optimizer
-  const budgetNow = () => ({ bytes: state.wanted, label: formatBytes(state.wanted), device: false });
+  const budgetNow = () => ({ bytes: state.wanted, label: totalText(all()[state.table], state.wanted, forward), device: false });
   const target_ = () => targetOf(model) ?? budgetNow();
 
   /** Ask for the sizes of the sliders. The memory asked about stays. */

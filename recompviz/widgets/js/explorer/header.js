@@ -2,6 +2,7 @@
 
 import { html, setText } from "../shared/elements.js";
 import { formatBytes, formatCost, formatPercent } from "../shared/units.js";
+import { totalText } from "../data/plan_table.js";
 
 /** The unit of the costs: whether it is time, its short name, and where the times come from. */
 export function costUnit(text = "ms") {
@@ -23,7 +24,7 @@ export function figures(graph, table, row, kept, keepAll, searching = false) {
   const overhead = table.overheads[row];
   searching &&= overhead > 0; // no search finds less than nothing
   return {
-    total: [formatBytes(table.totalPeaks[row]), "total bytes", `${formatPercent(table.totalPeaks[row] / keepAll)} of keep-all`],
+    total: [totalText(table, table.totalPeaks[row], forward), "total bytes", `${formatPercent(table.totalPeaks[row] / keepAll)} of keep-all`],
     formula: [formatBytes(table.formulaPeaks[row]), "formula bytes", "paper's model, no liveness"],
     overhead: [`${searching ? "≤ " : ""}+${formatPercent(forward ? overhead / forward : 0)}`, searching ? "searching …" : `of the forward · ${formatCost(overhead)} ${cost.unit}`, cost.from],
     values: [`${graph.count - count}`, "recomputed", `${count} of ${graph.count} values kept`],

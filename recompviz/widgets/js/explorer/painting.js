@@ -1,8 +1,8 @@
 // Painting the Explorer: at most once per frame, every view from the state.
 
 import { setText } from "../shared/elements.js";
-import { formatBytes, formatPercent } from "../shared/units.js";
-import { keepMask, segmentsOf } from "../data/plan_table.js";
+import { formatPercent } from "../shared/units.js";
+import { keepMask, segmentsOf, totalText } from "../data/plan_table.js";
 import { lowerSetOf, boundaryOf } from "../data/lower_sets.js";
 import { pinArray, pinOf } from "./pins.js";
 import { gapText } from "./fit.js";
@@ -22,7 +22,7 @@ export function statusNow(status, ended, now) {
 /** The text of the live region. */
 export function announcement(table, row, budget, forward) {
   const overhead = forward ? formatPercent(table.overheads[row] / forward) : "0%";
-  return `Budget ${formatBytes(budget)} total bytes, peak ${formatBytes(table.totalPeaks[row])} total bytes, overhead ${overhead} of the forward`;
+  return `Budget ${totalText(table, budget, forward)} total bytes, peak ${totalText(table, table.totalPeaks[row], forward)} total bytes, overhead ${overhead} of the forward`;
 }
 
 /** The functions that paint; `explorer` is made by mount in explorer.js. */

@@ -1,6 +1,7 @@
 // Points on the trade-off curve besides the optima: baselines, loaded plans, and earlier choices.
 
 import { svg } from "../shared/elements.js";
+import { totalText } from "../data/plan_table.js";
 import { formatBytes, formatPercent } from "../shared/units.js";
 
 export const EARLIER = 12;
@@ -17,7 +18,7 @@ export function drawPoints(layer, tables, state, scales, choose, listen) {
   const focused = document.activeElement?.dataset?.point ?? layer.getRootNode().activeElement?.dataset?.point;
   layer.replaceChildren();
   const place = (table, row) => placeWithin(x(table.totalPeaks[row]), y(table.overheads[row]), { left, right, top });
-  const words = (table, row) => `${formatBytes(table.totalPeaks[row])} total bytes, extra time ${formatPercent(table.overheads[row] / forward)}`;
+  const words = (table, row) => `${totalText(table, table.totalPeaks[row], forward)} total bytes, extra time ${formatPercent(table.overheads[row] / forward)}`;
 
   function point(number, row, name, draw) {
     const [px, py, turn] = place(tables[number], row);

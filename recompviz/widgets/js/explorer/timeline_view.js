@@ -3,7 +3,7 @@
 
 import { html, svg, listeners, setText } from "../shared/elements.js";
 import { formatBytes, byteTicks } from "../shared/units.js";
-import { outlineOf } from "../data/plan_table.js";
+import { outlineOf, totalText } from "../data/plan_table.js";
 import { keepAllTotal } from "./header.js";
 import { makePlayer } from "./player.js";
 import { makeNodeMarks, makePeakMark } from "./timeline_marks.js";
@@ -60,6 +60,7 @@ export function barsOfNode(bars, reply, v) {
  */
 export function makeTimelineView(parent, graph, strata, tables, all, actions, labels, id) {
   const { listen, release } = listeners();
+  const forward = graph.time.reduce((sum, time) => sum + time, 0);
   const root = html("section", "rv-panel rv-timeline", parent);
   const head = html("div", "rv-panel-head", root);
   html("span", "rv-wide-only", html("span", "rv-panel-title", head, "Memory"), " over the step");
@@ -174,7 +175,7 @@ export function makeTimelineView(parent, graph, strata, tables, all, actions, la
     limitText.setAttribute("x", right ? width - EDGE.right - 5 : EDGE.left + 5);
     limitText.setAttribute("text-anchor", right ? "end" : "start");
     limitText.setAttribute("y", at - 4);
-    setText(limitText, `budget ${formatBytes(state.budget)}`);
+    setText(limitText, `budget ${totalText(all()[state.table], state.budget, forward)}`);
   }
 
   /** The step of each column of pixels, in the visible stretch. */

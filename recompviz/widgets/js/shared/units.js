@@ -9,6 +9,11 @@ function fixed(number, digits) {
 
 /** A number of bytes with a binary unit and three significant figures: 1610612736 → "1.50 GiB". */
 export function formatBytes(count) {
+  return bytesWith(count, 0);
+}
+
+/** The same with `more` figures: 1610612736 → "1.5000 GiB" with two more. */
+export function bytesWith(count, more) {
   let size = Math.abs(count);
   const sign = count < 0 ? "-" : "";
   if (size < 1024) return `${sign}${fixed(size, 0)} B`;
@@ -18,13 +23,18 @@ export function formatBytes(count) {
     if (size < 1023.5 || unit === "TiB") break;
   }
   const digits = size < 9.995 ? 2 : size < 99.95 ? 1 : 0;
-  return `${sign}${fixed(size, digits)} ${unit}`;
+  return `${sign}${fixed(size, digits + more)} ${unit}`;
 }
 
 /** A fraction as whole per cent, with one decimal below 10 %. */
 export function formatPercent(fraction) {
+  return percentWith(fraction, 0);
+}
+
+/** The same with `more` decimals. */
+export function percentWith(fraction, more) {
   const percent = fraction * 100;
-  return `${Math.abs(percent) < 9.95 && percent !== 0 ? percent.toFixed(1) : percent.toFixed(0)}%`;
+  return `${Math.abs(percent) < 9.95 && percent !== 0 ? percent.toFixed(1 + more) : percent.toFixed(more)}%`;
 }
 
 /** Milliseconds with two or three significant figures. */
