@@ -32,6 +32,7 @@ from recompviz.core.plans.curve import Objective, Tradeoff
 from recompviz.core.plans.plan import Plan, expect_plan
 from recompviz.core.plans.plan_table import PlanObjective, PlanTable, TableObjective
 from recompviz.core.steps.joint import JointGraph
+from recompviz.core.steps.little_to_save import little_to_save
 from recompviz.core.steps.paper_model import paper_step
 from recompviz.core.steps.places import shared_steps
 from recompviz.core.steps.schedule import Schedule, make_schedule
@@ -300,6 +301,19 @@ class Planner:
             If the objective is unknown, or ``total`` is not a size.
         """
         return self.plans(objective).plan(total)
+
+    def limits(self) -> str:
+        """Return why recomputation saves little memory in this step, and what would; empty if it saves more than 1 %.
+
+        Examples
+        --------
+        >>> import recompviz as rv
+        >>> rv.Planner(rv.Graph.from_edges([("a", "b")], memory={"a": 4, "b": 4})).limits()[:35]
+        'Recomputation saves no memory here.'
+        """
+        table = self.plans("live")
+        leanest = table.plans[int(table.total_peaks.argmin())]
+        return little_to_save(self.simulate(leanest), int(table.total_peaks[0]))
 
     def bounds(self, once: bool = False, progress: Progress | None = None) -> BoundCurve:
         """Return lower bounds on recomputation for all budgets, and on the least peak, cached.

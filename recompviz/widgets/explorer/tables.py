@@ -19,6 +19,7 @@ import numpy as np
 from recompviz.core.plans.plan import Plan
 from recompviz.core.plans.plan_table import PlanTable, TableObjective
 from recompviz.core.steps.blocks import binding
+from recompviz.core.steps.little_to_save import little_to_save
 
 if TYPE_CHECKING:
     from recompviz.core.planning.planner import Planner
@@ -44,6 +45,9 @@ class Shown:
     binding : str
         For the plan of least total peak: the step of the schedule at which the peak is reached, and the largest values
         alive there.
+    little : str
+        Why recomputation saves little memory in this training step; empty if it saves some, or no search found the
+        table.
     family : str
         The family of lower sets that the user asked for. ``"auto"`` for every other table, also for one solved with
         pins.
@@ -55,6 +59,7 @@ class Shown:
     table: PlanTable
     names: tuple[str, ...]
     binding: str
+    little: str
     family: str = "auto"
     base: int = -1
 
@@ -113,8 +118,8 @@ class Tables:
                 return number + after - before
             return number if number < after else 0
 
-        self.first = tuple(self._shown(table) for table in tables)
         self.searched = True
+        self.first = tuple(self._shown(table) for table in tables)
         pinned = self.more[1]
         if pinned is not None:
             self.more[1] = dataclasses.replace(pinned, base=renumbered(pinned.base))
@@ -206,4 +211,7 @@ class Tables:
     def _shown(self, table: PlanTable, names: Sequence[str] = (), family: str = "auto", base: int = -1) -> Shown:
         leanest = table.plans[int(table.total_peaks.argmin())]
         names = tuple(names or (plan.kind for plan in table.plans))
-        return Shown(table, names, binding(self._planner.simulate(leanest)), family, base)
+        timeline = self._planner.simulate(leanest)
+        least_of_all = self.searched and table.objective == "live" and base < 0
+        little = little_to_save(timeline, int(table.total_peaks[0])) if least_of_all else ""
+        return Shown(table, names, binding(timeline), little, family, base)

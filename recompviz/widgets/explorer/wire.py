@@ -110,6 +110,7 @@ def table_message(shown: Shown | None) -> Message:
         "base": shown.base,
         "names": list(shown.names),
         "binding": shown.binding,
+        "little": shown.little,
         "rows": len(table),
         "formula_peaks": table.formula_peaks.astype("<f8").tobytes(),
         "total_peaks": table.total_peaks.astype("<f8").tobytes(),

@@ -76,6 +76,7 @@ export function readTable(message) {
     base: message.base,
     names: message.names,
     binding: message.binding,
+    little: message.little ?? "",
     rows: message.rows,
     formulaPeaks: typed(Float64Array, message.formula_peaks),
     totalPeaks: typed(Float64Array, message.total_peaks),

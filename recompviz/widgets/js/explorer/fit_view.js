@@ -126,6 +126,7 @@ export function makeFitView(parent, model, graph, all, forward, actions, id) {
   html("span", "rv-gap", line);
   const copied = html("code", "rv-muted rv-fit-code", line);
   copied.setAttribute("role", "status");
+  const little = html("div", "rv-fit-little", root);
   listen(code, "click", async () => {
     const lines = trainingLines(target_(), all()[state.table].totalPeaks[state.row], words(), hasOptimizer);
     await copy(lines, root);
@@ -196,6 +197,8 @@ export function makeFitView(parent, model, graph, all, forward, actions, id) {
       showOwn(target);
       const missing = leftOut(hasOptimizer);
       setText(sentence, `${words()}${missing && `; ${missing}`}`);
+      setText(little, model.get("_searching") ? "" : table.little);
+      little.hidden = little.textContent === "";
       root.classList.toggle("rv-fit-not", rowFor(table, target.bytes) < 0 && !model.get("_searching"));
       const sizes = model.get("_sizes");
       const asked = sizes.state === "working";
