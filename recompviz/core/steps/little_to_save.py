@@ -62,7 +62,7 @@ def little_to_save(leanest: Timeline, keep_all: int) -> str:
     >>> from recompviz.core.steps.simulation import simulate_schedule
     >>> timeline = simulate_schedule(make_schedule(chain_step([4, 4, 4])[1], [True] * 3))
     >>> little_to_save(timeline, timeline.peak).replace("gradients of values.", "gradients …")
-    'Recomputation saves no memory here. The peak of 16 B is 12 B of values of the forward pass and 4 B of gradients …'
+    'Recomputation saves no memory here. The peak of 16 B is mostly 12 B of values of the forward pass and 4 B of gradients …'
     >>> little_to_save(timeline, 2 * timeline.peak)
     ''
     """
@@ -75,7 +75,7 @@ def little_to_save(leanest: Timeline, keep_all: int) -> str:
     much = "no memory" if saved <= 0 else f"only {format_bytes(saved)}"
     parts = [
         f"Recomputation saves {much} here.",
-        f"The peak of {format_bytes(peak)} is {_holders(leanest, bands[at])}.",
+        f"The peak of {format_bytes(peak)} is mostly {_holders(leanest, bands[at])}.",
     ]
     if advice := _advice(leanest, bands):
         parts.append(advice)
