@@ -61,8 +61,9 @@ def little_to_save(leanest: Timeline, keep_all: int) -> str:
     >>> from recompviz.core.steps.schedule import make_schedule
     >>> from recompviz.core.steps.simulation import simulate_schedule
     >>> timeline = simulate_schedule(make_schedule(chain_step([4, 4, 4])[1], [True] * 3))
-    >>> little_to_save(timeline, timeline.peak).replace("gradients of values.", "gradients …")
-    'Recomputation saves no memory here. The peak of 16 B is mostly 12 B of values of the forward pass and 4 B of gradients …'
+    >>> print(little_to_save(timeline, timeline.peak).replace(". ", ".\\n"))
+    Recomputation saves no memory here.
+    The peak of 16 B is mostly 12 B of values of the forward pass and 4 B of gradients of values.
     >>> little_to_save(timeline, 2 * timeline.peak)
     ''
     """
