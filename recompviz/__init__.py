@@ -43,6 +43,7 @@ _MODULES = {
     "SnapshotError": "recompviz.core.snapshots.reader",
     "RecompvizError": "recompviz.core.base.errors",
     "Race": "recompviz.core.reports.race_report",
+    "RankExplorer": "recompviz.widgets.ranks.rank_explorer",
     "RankStep": "recompviz.pytorch.ranks.rank_step",
     "RanksDisagree": "recompviz.pytorch.ranks.agreement",
     "Roofline": "recompviz.pytorch.tracing.costs",
@@ -71,6 +72,7 @@ _MODULES = {
     "exercise": "recompviz.core.teaching.course",
     "exercises": "recompviz.core.teaching.course",
     "explore": "recompviz.widgets.explorer.explore_model",
+    "explore_ranks": "recompviz.widgets.ranks.rank_explorer",
     "explain_gap": "recompviz.pytorch.measuring.gap_report",
     "fit_in": "recompviz.pytorch.measuring.budgeted",
     "measure": "recompviz.pytorch.measuring.meter",
@@ -182,6 +184,8 @@ if TYPE_CHECKING:
     from recompviz.widgets.lessons.set_playground import playground as playground
     from recompviz.widgets.lessons.strategy_stepper import step_strategy as step_strategy
     from recompviz.widgets.lessons.strips import memory_strips as memory_strips
+    from recompviz.widgets.ranks.rank_explorer import RankExplorer as RankExplorer
+    from recompviz.widgets.ranks.rank_explorer import explore_ranks as explore_ranks
 
 
 def __getattr__(name: str) -> Any:

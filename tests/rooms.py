@@ -39,7 +39,7 @@ ROOMS = {
         "teaching",
     ),
     "pytorch": ("internals", "tracing", "running", "measuring", "ranks", "debugging"),
-    "widgets": ("base", "layout", "recordings", "explorer", "lessons", "course"),
+    "widgets": ("base", "layout", "recordings", "explorer", "ranks", "lessons", "course"),
 }
 # the layers and the packages without rooms, from the lowest to the highest
 ORDER = ("core", "networks", "pytorch", "widgets", "benchmarks")

@@ -1,4 +1,4 @@
-"""axe-core finds no fault in light and dark: the shell, the Explorer with Will it fit, the recorded step."""
+"""axe-core finds no fault in light and dark: the shell, the Explorer with Will it fit, the recorded step, ranks."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import pytest
 
 from tests.browser.conftest import missing
 from tests.browser.test_explorer import RESIDUAL
-from tests.core import recorded_steps
+from tests.core import rank_boards, recorded_steps
 
 pytestmark = pytest.mark.browser
 
@@ -16,6 +16,8 @@ import threading
 from IPython.display import display
 from recompviz.widgets.explorer.opening import OpeningExplorer
 from recompviz.widgets.explorer.step_explorer import StepExplorer
+from recompviz.widgets.ranks.rank_explorer import RankExplorer
+from rank_boards import pipeline_board
 from recorded_steps import report_of
 from residual import explorer
 
@@ -27,18 +29,21 @@ def work(progress):
 
 shell = OpeningExplorer(work, "Shell net")
 steps = StepExplorer(report_of(5))
-display(shell, steps, explorer)
+board = pipeline_board(1)
+display(shell, steps, explorer, RankExplorer(board, board.least - 1))
 """
 SHELL, EXPLORER, STEP = "Opening Shell net", "Explorer of Residual net", "Recorded step of Net"
+RANKS = "Ranks of Net"
 
 
 @pytest.fixture(scope="module", params=["JupyterLab Light", "JupyterLab Dark"])
 def page(open_notebooks, jupyter, request):
     (jupyter.folder / "residual.py").write_text(RESIDUAL)
     (jupyter.folder / "recorded_steps.py").write_text(Path(recorded_steps.__file__).read_text())
+    (jupyter.folder / "rank_boards.py").write_text(Path(rank_boards.__file__).read_text())
     page = open_notebooks("accessible.ipynb", CELL, theme=request.param)
     page.dark = request.param.endswith("Dark")
-    for name in (SHELL, EXPLORER, STEP):
+    for name in (SHELL, EXPLORER, STEP, RANKS):
         page.get_by_role("group", name=name).first.wait_for(timeout=120_000)
     page.locator(".rv-nodes .rv-keep").first.wait_for()
     yield page
@@ -60,7 +65,7 @@ def faults(page, name):
     ]
 
 
-@pytest.mark.parametrize("name", [SHELL, EXPLORER, STEP])
+@pytest.mark.parametrize("name", [SHELL, EXPLORER, STEP, RANKS])
 def test_axe_finds_no_fault(page, name):
     page.get_by_role("group", name=name).first.scroll_into_view_if_needed()
     assert faults(page, name) == []

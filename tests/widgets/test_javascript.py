@@ -20,7 +20,7 @@ JS = assets.HERE / "js"
 # room → the rooms that it may import from
 ROOMS = {
     "shared": (), "data": ("shared",), "graph": ("shared", "data"), "explorer": ("shared", "data", "graph"),
-    "lessons": ("shared",), "recordings": ("shared", "data"),
+    "lessons": ("shared",), "recordings": ("shared", "data"), "ranks": ("shared", "data"),
 }  # fmt: skip
 node = pytest.mark.node
 
@@ -391,7 +391,7 @@ def test_every_python_file_that_a_script_mentions_exists():
 def test_listeners_are_added_only_by_the_helper_that_releases_them():
     found = {path.relative_to(JS).as_posix() for path in JS.glob("*/*.js") if "addEventListener" in path.read_text()}
     # exported pages follow the theme as long as they are open
-    assert found == {"shared/elements.js", "explorer/standalone.js", "lessons/lesson_page.js"}
+    assert found == {"shared/elements.js", "shared/page_data.js", "lessons/lesson_page.js"}
 
 
 @node

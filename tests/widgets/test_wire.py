@@ -115,6 +115,8 @@ ENTRIES = (
     "lessons/lesson_page.js",
     "explorer/step_view.js",
     "recordings/standalone.js",
+    "ranks/rank_view.js",
+    "ranks/rank_page.js",
 )
 
 

@@ -63,6 +63,9 @@ LIGHT = {
     "on-land": "#ffffff",
     "land-ramp-0": "#5d3a9b", "land-ramp-1": "#2a5db8", "land-ramp-2": "#0f8296", "land-ramp-3": "#2f8450",
     "land-ramp-4": "#77751a",
+    # the memory of a rank of a distributed run
+    "rank-parameters": "#6b7480", "rank-optimizer": "#a3abb5", "rank-inputs": "#d3d8de", "rank-gradients": PINK,
+    "rank-gathered": GREEN, "rank-collectives": YELLOW, "rank-flight": SKY,
 }  # fmt: skip
 DARK = {
     "text": "#e6e9ed", "muted": "#a8b1bb", "surface": "#111418", "raised": "#1a1e24", "quiet": "#1d2228",
@@ -86,6 +89,8 @@ DARK = {
     "on-land": "#0a1016",
     "land-ramp-0": "#a78bea", "land-ramp-1": "#6aa5f5", "land-ramp-2": "#45c3d6", "land-ramp-3": "#5fd092",
     "land-ramp-4": "#c6d15a",
+    "rank-parameters": "#7d8692", "rank-optimizer": "#565e69", "rank-inputs": "#353c45", "rank-gradients": PINK,
+    "rank-gathered": "#2aa983", "rank-collectives": "#d3c667", "rank-flight": "#9fd3f2",
 }  # fmt: skip
 
 

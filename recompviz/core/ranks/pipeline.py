@@ -204,8 +204,19 @@ def stage_timeline(steps: StageSteps, place: StagePlace, keep_mask: Sequence[boo
     device : str
         The name of the device for ``Timeline.device``.
     """
+    return stage_passes(steps, place, keep_mask, device)[0]
+
+
+def stage_passes(
+    steps: StageSteps, place: StagePlace, keep_mask: Sequence[bool], device: str = "cpu"
+) -> tuple[Timeline, tuple[int, ...]]:
+    """Return the predicted timeline, and for each pass of ``place.order()`` the step after its last one.
+
+    The parameters are those of :func:`stage_timeline`.
+    """
     first = _Passes(steps.first, keep_mask, device)
     later = _Passes(steps.later, keep_mask, device)
+    ends: list[int] = []
     columns: list[NDArray[np.int64]] = []
     ran: set[tuple[bool, int]] = set()
     free: set[int] = set()
@@ -220,6 +231,7 @@ def stage_timeline(steps: StageSteps, place: StagePlace, keep_mask: Sequence[boo
         labels += [f"{label} (micro-batch {i})" for label in passes.labels[backward]]
         phases += passes.phases[backward]
         at = len(labels) - 1
+        ends.append(len(labels))
         if backward and i:  # the gradient that was sent is dropped when the next one is sent
             columns.append(passes.frees(steps.inputs, at))
         ran.add((backward, i))
@@ -227,7 +239,7 @@ def stage_timeline(steps: StageSteps, place: StagePlace, keep_mask: Sequence[boo
         free.update(dropped)
         columns += [passes.frees(steps.outputs, at) for _ in dropped]
     step, storage, category, delta = np.concatenate(columns, axis=1)
-    return Timeline(
+    timeline = Timeline(
         step.astype(np.int32),
         storage.astype(np.int32),
         category.astype(np.int8),
@@ -239,6 +251,7 @@ def stage_timeline(steps: StageSteps, place: StagePlace, keep_mask: Sequence[boo
         kind="simulated",
         device=device,
     )
+    return timeline, tuple(ends)
 
 
 def _released(place: StagePlace, i: int, ran: set[tuple[bool, int]]) -> bool:
@@ -275,6 +288,8 @@ class _Passes:
             table, later = table[:, order], later[order]
         self._rows = {False: table[:, ~later], True: table[:, later]}
         self._rows[True][0] -= count
+        made = table[3] > 0
+        self._categories = dict(zip(table[1, made].tolist(), table[2, made].tolist(), strict=True))
 
     def rows(self, backward: bool, held: frozenset[int]) -> NDArray[np.int64]:
         """Return the events of a pass, without frees of the storages in ``held``."""
@@ -284,5 +299,5 @@ class _Passes:
 
     def frees(self, storages: frozenset[int], at: int) -> NDArray[np.int64]:
         """Return events that free storages in a step."""
-        made = np.array([[at, s, int(Category.OUTPUT), -self.sizes[s]] for s in sorted(storages)], np.int64)
-        return made.reshape(-1, 4).T
+        rows = [[at, s, self._categories.get(s, int(Category.OUTPUT)), -self.sizes[s]] for s in sorted(storages)]
+        return np.array(rows, np.int64).reshape(-1, 4).T

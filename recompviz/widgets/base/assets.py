@@ -23,7 +23,7 @@ HERE = Path(__file__).parent.parent
 SHEETS = (
     "explorer/explorer", "graph/boxes", "explorer/card", "explorer/budget", "explorer/fit", "explorer/timeline",
     "graph/graph", "graph/modules", "graph/colouring", "graph/sequence", "explorer/panels", "explorer/pins",
-    "explorer/drawer", "explorer/step",
+    "explorer/drawer", "explorer/step", "ranks/ranks",
 )  # fmt: skip
 # Surfaces and text of the Explorer follow JupyterLab's theme.
 JUPYTER = {

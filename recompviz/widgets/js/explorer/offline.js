@@ -5,14 +5,6 @@ import { readJoint, simulateReply } from "../data/simulated_reply.js";
 import { readTable } from "../data/wire.js";
 import { keepMask } from "../data/plan_table.js";
 
-/** A copy of a value in which {"$": base64} is replaced by a DataView of the bytes. */
-export function withBuffers(value) {
-  if (Array.isArray(value)) return value.map(withBuffers);
-  if (value === null || typeof value !== "object") return value;
-  if (typeof value.$ === "string") return new DataView(Uint8Array.from(atob(value.$), (letter) => letter.charCodeAt(0)).buffer);
-  return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, withBuffers(inner)]));
-}
-
 /** The model; `data` is the unpacked data of the page. */
 export function offlineModel(data) {
   const values = { ...data.traits };

@@ -1,0 +1,153 @@
+"""What the memory of a rank consists of, over its passes: layers of bytes, for pictures.
+
+A rank's step is divided into *passes*: the forward or the backward pass of one micro-batch, or the optimizer's step. A
+rank without a pipeline has one micro-batch. Each pass is reduced to a few columns, and each column shows the moment at
+which it holds the most bytes. One more column shows what stays after the pass, while the rank waits for others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import numpy as np
+
+from recompviz.core.steps.joint import Category
+from recompviz.core.steps.timeline import Timeline
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+class Layer(NamedTuple):
+    """A kind of memory of a rank: its name, its text, and its colour in the palette."""
+
+    name: str
+    text: str
+    colour: str
+
+
+LAYERS = (
+    Layer("parameters", "parameters", "rank-parameters"),
+    Layer("optimizer", "optimizer state", "rank-optimizer"),
+    Layer("inputs", "inputs and buffers", "rank-inputs"),
+    Layer("gradients", "gradients of parameters", "rank-gradients"),
+    Layer("gathered", "gathered parameters", "rank-gathered"),
+    Layer("collectives", "buffers of collectives", "rank-collectives"),
+    Layer("kept", "kept values", "keep"),
+    Layer("recomputed", "recomputed values", "recompute"),
+    Layer("flight", "values in flight", "rank-flight"),
+)
+_AT = {layer.name: i for i, layer in enumerate(LAYERS)}
+# a part of the label of a block → its layer; see sharded_step.py and replicated_step.py
+_LABELS = {
+    "(gathered)": "gathered",
+    "all-gather buffer": "collectives",
+    "reduce-scatter buffer": "collectives",
+    "gradient buckets": "collectives",
+    "this rank's part": "gradients",
+}
+_CATEGORIES = {
+    Category.PARAMETER: "parameters",
+    Category.OPTIMIZER: "optimizer",
+    Category.BUFFER: "inputs",
+    Category.INPUT: "inputs",
+    Category.TARGET: "inputs",
+    Category.PARAMETER_GRADIENT: "gradients",
+    Category.KEPT: "kept",
+    Category.OUTPUT: "kept",
+    Category.RECOMPUTED: "recomputed",
+}
+
+PassKind = Literal["forward", "backward", "optimizer"]
+
+
+@dataclass(frozen=True)
+class Pass:
+    """A pass of a rank's step.
+
+    Attributes
+    ----------
+    kind : "forward", "backward" or "optimizer"
+    stage : int
+        The stage of the pipeline; 0 without a pipeline.
+    micro_batch : int
+    """
+
+    kind: PassKind
+    stage: int = 0
+    micro_batch: int = 0
+
+
+def layer_of(category: Category, label: str) -> int:
+    """Return the position in ``LAYERS`` of a block with a category and a label.
+
+    Examples
+    --------
+    >>> LAYERS[layer_of(Category.KEPT, "w (gathered)")].name, LAYERS[layer_of(Category.GRADIENT, "")].name
+    ('gathered', 'flight')
+    """
+    for part, name in _LABELS.items():
+        if part in label:
+            return _AT[name]
+    return _AT[_CATEGORIES.get(category, "flight")]
+
+
+def static_layers(timeline: Timeline, buckets: int = 0) -> NDArray[np.int64]:
+    """Return the bytes of each layer that exist before the step.
+
+    Parameters
+    ----------
+    timeline : Timeline
+    buckets : int
+        Bytes of the buckets of DDP, which are counted as buffers in ``timeline``.
+    """
+    found = np.zeros(len(LAYERS), np.int64)
+    for category, size in timeline.static_bytes.items():
+        found[layer_of(category, "")] += size
+    found[_AT["inputs"]] -= buckets
+    found[_AT["collectives"]] += buckets
+    return found
+
+
+def layered(timeline: Timeline, ends: Sequence[int], columns: int, buckets: int = 0) -> NDArray[np.int64]:
+    """Return the bytes of each layer over the passes of a rank, shape (#passes, columns + 1, #layers).
+
+    In each column, the layers are those of its fullest moment, so they add up to the most bytes of the column. The last
+    column of a pass is the moment at its end.
+
+    Parameters
+    ----------
+    timeline : Timeline
+    ends : sequence of int
+        For each pass, the step of the timeline after its last one.
+    columns : int
+        Columns of each pass.
+    buckets : int
+        As in :func:`static_layers`.
+    """
+    moved = np.zeros((len(timeline.delta) + 1, len(LAYERS)), np.int64)
+    kinds = {
+        (int(s), int(c)): layer_of(Category(int(c)), timeline.storage_labels[int(s)])
+        for s, c in set(zip(timeline.storage.tolist(), timeline.category.tolist(), strict=True))
+    }
+    pairs = zip(timeline.storage.tolist(), timeline.category.tolist(), strict=True)
+    owner = np.fromiter((kinds[pair] for pair in pairs), np.int64, len(timeline.delta))
+    moved[np.arange(1, len(timeline.delta) + 1), owner] = timeline.delta
+    alive = moved.cumsum(axis=0) + static_layers(timeline, buckets)
+    events, peaks = timeline.step_peak_events, timeline.step_peaks
+    after = np.searchsorted(timeline.step, np.arange(len(timeline.phases)), side="right")
+    result = np.zeros((len(ends), columns + 1, len(LAYERS)), np.int64)
+    start = 0
+    for i, stop in enumerate(ends):
+        steps = stop - start
+        for k in range(columns if steps else 0):
+            first = start + k * steps // columns
+            last = max(start + (k + 1) * steps // columns, first + 1)
+            result[i, k] = alive[events[first + int(peaks[first:last].argmax())]]
+        result[i, columns] = alive[after[stop - 1]] if stop else alive[0]
+        if not steps:
+            result[i, :columns] = result[i, columns]
+        start = stop
+    return result

@@ -1,0 +1,76 @@
+"""One HTML page that draws a widget without a kernel or a network: style sheet, script and data in one file."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import html
+import json
+from typing import Any
+
+from recompviz.core.base import palette
+from recompviz.widgets.base import assets
+
+_PAGE = """<!doctype html>
+<html lang="en" data-jp-theme-light="true">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<style>
+{css}
+body {{ margin: 0; padding: 16px; background: {light[surface]}; }}
+#recompviz {{ max-width: 1500px; margin: 0 auto; }}
+html[data-jp-theme-light="false"] {{ color-scheme: dark; }}
+html[data-jp-theme-light="false"] body {{ background: {dark[surface]}; }}
+</style>
+</head>
+<body>
+<div id="recompviz"></div>
+<noscript>{fallback}</noscript>
+<script id="recompviz-data" type="application/octet-stream">{data}</script>
+<script type="module">
+{script}
+</script>
+</body>
+</html>
+"""
+
+
+def offline_page(entry: str, data: Any, title: str, fallback: str) -> str:
+    """Return an HTML page that draws a widget.
+
+    Parameters
+    ----------
+    entry : str
+        The JavaScript file below ``widgets/js`` that draws the data, with ``js/shared/page_data.js``.
+    data : object
+        The data: JSON, with bytes at any place.
+    title : str
+        The title of the page.
+    fallback : str
+        An SVG picture that the browser shows if scripts are disabled.
+    """
+    text = json.dumps(data, default=_buffer, separators=(",", ":"), ensure_ascii=False)
+    page = _PAGE.format(
+        title=html.escape(title),
+        css=assets.css(),
+        light=palette.LIGHT,
+        dark=palette.DARK,
+        fallback=fallback,
+        data=base64.b64encode(gzip.compress(_encoded(text), mtime=0)).decode(),
+        script=assets.esm(entry).replace("</script", "<\\/script"),
+    )
+    return _encoded(page).decode()
+
+
+def _encoded(text: str) -> bytes:
+    """Return a text in UTF-8. Lone surrogates, for example of a file name that is not UTF-8, are written as escapes."""
+    return text.encode("utf-8", "backslashreplace")
+
+
+def _buffer(value: Any) -> dict[str, str]:
+    """Encode bytes for JSON, as ``{"$": base64 text}``."""
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return {"$": base64.b64encode(bytes(value)).decode()}
+    raise TypeError(f"{type(value).__name__} cannot be written to a page")

@@ -1,0 +1,1 @@
+"""The view of several ranks of a distributed run under one budget."""

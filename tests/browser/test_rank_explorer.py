@@ -1,0 +1,55 @@
+"""Several ranks in a real JupyterLab: the slider needs no kernel, the kernel confirms, the keyboard reaches all."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from recompviz.core.base.units import format_bytes
+from tests.core import rank_boards
+
+pytestmark = pytest.mark.browser
+CELL = """
+from rank_boards import pipeline_board
+from recompviz.widgets.ranks.rank_explorer import RankExplorer
+ranks = RankExplorer(pipeline_board(5))
+ranks
+"""
+
+
+def test_one_slider_moves_all_ranks_and_the_kernel_confirms(open_notebook, jupyter):
+    (jupyter.folder / "rank_boards.py").write_text(Path(rank_boards.__file__).read_text())
+    board = rank_boards.pipeline_board(5)
+    page = open_notebook("ranks.ipynb", CELL)
+    view = page.get_by_role("group", name="Ranks of Net", exact=True)
+    view.wait_for(timeout=120_000)
+    lanes = view.locator(".rv-rank-lane")
+    assert lanes.count() == 3
+    view.get_by_text("✓ the kernel simulated").wait_for()
+    entry = view.get_by_label(re.compile("^Budget for each rank, typed"))
+    entry.fill("lots")
+    entry.press("Enter")
+    view.get_by_text("“lots” is not a size").wait_for()
+    entry.fill(f"{board.least - 2000} B")
+    entry.press("Enter")
+    rows = board.rows(board.least - 2000)
+    peaks, order = board.peaks(rows), board.order(rows)
+    page.wait_for_function("document.querySelector('.rv-rank-fit').textContent.startsWith('short by')")
+    shown = [text.splitlines()[0] for text in lanes.all_inner_texts()]
+    assert shown == [board.lanes[i].name for i in order]  # the worst first
+    view.locator(".rv-tile-total .rv-tile-value", has_text=format_bytes(max(peaks))).wait_for()
+    view.get_by_text("✓ the kernel simulated").wait_for()
+    slider = view.get_by_label("Budget for each rank in total bytes")
+    slider.focus()
+    page.keyboard.press("ArrowRight")  # the next budget at which a plan changes
+    view.locator(".rv-tile-total .rv-tile-value", has_text=format_bytes(board.least)).wait_for()
+    assert view.locator(".rv-rank-lane.rv-rank-short").count() == 0
+    lanes.first.focus()
+    page.keyboard.press("p")
+    readout = view.locator(".rv-rank-readout")
+    assert re.search(rf"pass of micro-batch \d: {re.escape(format_bytes(board.least))} = ", readout.inner_text())
+    page.keyboard.press("Home")
+    assert readout.inner_text().startswith(f"{board.lanes[order[0]].name}, ")
+    page.keyboard.press("ArrowDown")
+    assert page.evaluate("document.activeElement === document.querySelectorAll('.rv-rank-lane')[1]")
+    assert page.errors == []
