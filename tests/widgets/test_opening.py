@@ -7,8 +7,16 @@ import pytest
 
 from recompviz.core.base.errors import RecompvizError
 from recompviz.core.plans.plan import Plan
+from recompviz.widgets.base.page_widget import PageWidget
+from recompviz.widgets.explorer.explorer import Explorer
 from recompviz.widgets.explorer.explorer_arguments import ExplorerArguments
-from recompviz.widgets.explorer.opening import OpeningExplorer, later_cells_wait, short_text, without_library_frames
+from recompviz.widgets.explorer.opening import (
+    _PARTS,
+    OpeningExplorer,
+    later_cells_wait,
+    short_text,
+    without_library_frames,
+)
 
 
 class Work:
@@ -48,6 +56,13 @@ def test_the_shell_shows_phase_and_progress_before_anything_is_traced(explorer, 
     assert explorer._graph == {}
     explorer._on_message(explorer, {"type": "run"}, [])  # nothing to run yet, and no wait
     explorer.set_state({"_theory": False})
+
+
+def test_every_attribute_that_an_explorer_makes_is_awaited(lab):
+    usual = Explorer(lab.planner, lab, objectives=["time"], background=False)
+    made = {name for name in vars(usual) if name.isidentifier()} - set(vars(PageWidget()))
+    usual.close()
+    assert made == _PARTS
 
 
 def test_python_code_waits_and_then_finds_what_a_usual_explorer_has(explorer, work, lab):

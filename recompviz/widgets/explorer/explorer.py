@@ -23,35 +23,34 @@ from recompviz.core.graphs.bitsets import bits
 from recompviz.core.graphs.graph import Graph, Name
 from recompviz.core.graphs.pins import check_opposite_pins
 from recompviz.core.planning.planner import Planner
-from recompviz.core.plans.baselines import existing_baselines
 from recompviz.core.plans.plan import Plan
 from recompviz.core.plans.plan_table import PlanObjective, PlanTable
 from recompviz.core.reports.run_report import RunReport
 from recompviz.core.steps.timeline import Timeline
 from recompviz.widgets.base import assets
-from recompviz.widgets.base.job import Progress, explain
-from recompviz.widgets.base.page_widget import PageWidget, amount, node_numbers, whole_number
+from recompviz.widgets.base.job import explain
+from recompviz.widgets.base.page_widget import PageWidget, amount, whole_number
 from recompviz.widgets.base.static_output import SavedPicture, display_with_picture, image
 from recompviz.widgets.explorer import wire
 from recompviz.widgets.explorer.bound import NO_BOUND, Bound
 from recompviz.widgets.explorer.budgets import affordable_row, budget_bytes, first_choice
 from recompviz.widgets.explorer.explorer_arguments import BASELINES, OBJECTIVES, ExplorerArguments
 from recompviz.widgets.explorer.joint_wire import packed_joint
+from recompviz.widgets.explorer.known_plans import KnownPlans
+from recompviz.widgets.explorer.page_choices import choice_of_page, numbers_asked
 from recompviz.widgets.explorer.picture import picture
 from recompviz.widgets.explorer.questions import Questions, check_solver
 from recompviz.widgets.explorer.resizing import Resizer, Resizing, Subject
-from recompviz.widgets.explorer.runs import WHOLE, Run, RunHistory, Runner, Runs, run_state
-from recompviz.widgets.explorer.search import Awaited, Chosen, PlanSearch, search_tables, with_baselines
+from recompviz.widgets.explorer.runs import WHOLE, Run, RunHistory, Runner, Runs, Undisturbed, run_state
+from recompviz.widgets.explorer.search import Awaited, Chosen, PlanSearch, search_tables
 from recompviz.widgets.explorer.selection import Selection
 from recompviz.widgets.explorer.standalone import standalone_page
-from recompviz.widgets.explorer.tables import FAMILIES, Tables
+from recompviz.widgets.explorer.tables import FAMILIES
 from recompviz.widgets.layout.layout import MODES, Layout, lay_out
 from recompviz.widgets.layout.step_nodes import LabelNumbers
 
 # Below the picture in a saved notebook.
 CAPTION = "Saved picture of the selected plan; run the cell to explore"
-# A run waits as long for the end of the linear program that computes bounds, in seconds.
-STOPPED = 20.0
 # The trait ``_opening`` of an Explorer whose training step is known.
 DRAWN: dict[str, Any] = {"state": "done", "fraction": 1.0, "text": "", "title": "", "begun": 0.0}
 
@@ -213,23 +212,20 @@ class Explorer(PageWidget):
         self._given, self.planner, self.cost_unit = given, given.planner, given.cost_unit
         self.title, self.device = given.title, given.device_name
         search_now = given.searches_now
-        first = search_tables(self.planner, given.objectives) if search_now else [self._unsearched(given.baselines)]
-        self._first_choice = first_choice(first[0], given.budget)
-        shown = _tables_with(self.planner, first, given.baselines, search_now)
+        self._known = KnownPlans(given.baselines)
+        if search_now:
+            self._known.add(self.planner, search_tables(self.planner, given.objectives))
+        shown = self._known.shown(self.planner)
+        self._first_choice = first_choice(shown.first[0].table, given.budget)
         self._selection = Selection(self.planner, shown, self._on_selection)
         self._resizing = Resizing(given.resizer, self._selection, self._tell_sizes, self._show_resized)
-        self._found: dict[Planner, Sequence[PlanTable]] = {self.planner: first} if search_now else {}
         self._search: PlanSearch | None = None
         self._bounds = Bound(self._tell_bound)
         self._settling = False
-        self._carried: PlanTable | None = None  # plans found at other sizes
         self._history = RunHistory()
         self._make_parts(given.runner)
         self._search_later = given.searches and not search_now
         return {**self._first_messages(given.runner is not None), "_theory": given.theory}
-
-    def _unsearched(self, baselines: Sequence[str]) -> PlanTable:
-        return with_baselines(self.planner, self.planner.first_plans(), baselines)
 
     def _begin(self) -> None:
         """Select the first plan, and start the search for better ones."""
@@ -244,7 +240,7 @@ class Explorer(PageWidget):
         selection = self._selection
         self._questions = Questions(self.planner, selection, self._tell_solving, self._send_more)
         told = (self._tell_run, self._on_run, self._history.last)
-        self._run_jobs = None if runner is None else Runs(_Alone(runner, self._bounds), selection, *told)
+        self._run_jobs = None if runner is None else Runs(Undisturbed(runner, self._bounds), selection, *told)
         self._numbers = LabelNumbers(self.graph)
 
     def _start_bounds(self, after_run: bool = False) -> None:
@@ -325,18 +321,17 @@ class Explorer(PageWidget):
     def _show_resized(self, subject: Subject, budget: int | None) -> None:
         """Show another training step with the plans of the present one, and search for better plans."""
         selection, planner = self._selection, subject.planner
-        carried = [plan.on(planner.graph) for plan in selection.tables.first[0].table.plans]
+        self._known.carry(selection.tables.first[0].table, planner)
         for work in (self._search, self._questions):
             if work is not None:
                 work.stop()
         if self._run_jobs is not None:
             self._run_jobs.retire()
-        known = self._found.get(planner)
-        self._carried = planner.table(carried, "live")
-        first = known or [with_baselines(planner, self._carried, self._given.baselines)]
+        tables = self._known.shown(planner)
+        first = tables.first[0].table
         with self.hold_sync():
             self.planner, self.cost_unit = planner, subject.cost_unit
-            selection.begin(planner, _tables_with(planner, first, self._given.baselines, known is not None))
+            selection.begin(planner, tables)
             self._make_parts(subject.runner)
             self._labels = []
             for name, value in self._first_messages(subject.runner is not None).items():
@@ -344,11 +339,11 @@ class Explorer(PageWidget):
             self._runs = self._history.of(self.planner)
             self._searching = False
             self._waiting = ""
-            choice = first_choice(first[0], None) if budget is None else affordable_row(first[0], budget)
+            choice = first_choice(first, None) if budget is None else affordable_row(first, budget)
             selection.choose(0, *choice, wanted=budget)
             self._bounds.stop()
             self._bound = NO_BOUND
-            if self._given.objectives and known is None:
+            if self._given.objectives and not self._known.searched(planner):
                 self._start_search()
             else:
                 self._start_bounds()
@@ -402,8 +397,7 @@ class Explorer(PageWidget):
 
         Pins are solved again, because the table that they started from is gone.
         """
-        tables = [self._with_carried(table) for table in tables]
-        self._found[self.planner] = tables
+        tables = self._known.add(self.planner, tables)
         with self.hold_sync():
             choice, renumbered = self._selection.replace_tables(tables)
             self._questions.renumber(renumbered)
@@ -427,12 +421,6 @@ class Explorer(PageWidget):
             if tables := self._selection.tables.improved():
                 self._replace_tables(tables)
 
-    def _with_carried(self, table: PlanTable) -> PlanTable:
-        """Return a table with the plans carried over from other sizes, where they recompute less than its own."""
-        if self._carried is None or table.objective != "live":
-            return table
-        return self.planner.table([*table.plans, *self._carried.plans], "live")
-
     # ---------------------------------------------------------------- choices
 
     @traitlets.validate("budget")
@@ -450,21 +438,7 @@ class Explorer(PageWidget):
 
     def from_page(self, name: str, value: Any, _state: Mapping[str, Any]) -> Any:
         """Return a checked value of a trait that the page may set; see :class:`PageWidget`."""
-        if name == "_mode":
-            if value not in MODES:
-                raise ValueError(f"expected one of {', '.join(MODES)}")
-            return value
-        if name == "_theory":
-            if not isinstance(value, bool):
-                raise TypeError("expected true or false")
-            return value
-        if name == "_asked":
-            fields = {field: whole_number(value[field]) for field in ("request", "table", "row")}
-            return {**fields, "budget": amount(value["budget"]), **_edition(value)}
-        count = len(self.graph)
-        keep, recompute = node_numbers(value["keep"], count), node_numbers(value["recompute"], count)
-        numbers = {"request": whole_number(value["request"]), "base": whole_number(value["base"], -1)}
-        return {**numbers, **_edition(value), "keep": keep, "recompute": recompute}
+        return choice_of_page(name, value, int(self._graph.get("count", 0)))  # 0 before the step is traced
 
     def take_state(self, state: dict[str, Any]) -> None:
         """Set traits to the checked values that the page sent.
@@ -480,7 +454,7 @@ class Explorer(PageWidget):
     @traitlets.observe("_asked")
     def _on_asked(self, change: Any) -> None:
         """Select what the page asked for. If that is not possible, the answer is the current selection."""
-        if (asked := _numbers(change["new"])) is None:
+        if (asked := numbers_asked(change["new"])) is None:
             return
         request, table, row, budget = asked
         selection = self._selection
@@ -859,36 +833,3 @@ class Explorer(PageWidget):
     def _running(self) -> bool:
         """Whether a run is measured, which the drawing of a picture would disturb."""
         return bool(self._run.get("state") == "running")
-
-
-class _Alone:
-    """A runner that first stops the computation of bounds, which would disturb the measured times."""
-
-    def __init__(self, runner: Runner, bounds: Bound) -> None:
-        self._runner, self._bounds = runner, bounds
-
-    def run(self, plan: Plan, progress: Progress) -> RunReport:
-        self._bounds.stop()
-        self._bounds.wait(STOPPED)
-        return self._runner.run(plan, progress)
-
-
-def _tables_with(planner: Planner, tables: Sequence[PlanTable], baselines: Sequence[str], searched: bool) -> Tables:
-    """Return the tables of the objectives, together with those baselines that the graph has."""
-    shown = Tables(tables, planner, searched)
-    if plans := [(plan.kind, plan) for plan in existing_baselines(baselines, planner.baseline)]:
-        shown.give(plans)
-    return shown
-
-
-def _edition(value: Mapping[str, Any]) -> dict[str, int]:
-    """Return the edition of the tables that a choice of the page belongs to, if the page says it."""
-    return {"edition": whole_number(value["edition"])} if "edition" in value else {}
-
-
-def _numbers(asked: Any) -> tuple[int, int, int, int] | None:
-    """Return the request number, table, row and budget of a choice of the page; None if it is damaged."""
-    try:
-        return int(asked["request"]), int(asked["table"]), int(asked["row"]), int(asked["budget"])
-    except (KeyError, TypeError, ValueError, OverflowError):
-        return None

@@ -25,7 +25,8 @@ from recompviz.widgets.explorer.explorer_arguments import ExplorerArguments
 _PARTS = frozenset(
     (
         "planner", "title", "cost_unit", "device", "_given", "_selection", "_resizing",
-        "_questions", "_run_jobs", "_found", "_search", "_bounds", "_settling", "_carried", "_history", "_numbers",
+        "_questions", "_run_jobs", "_known", "_search", "_bounds", "_settling", "_history", "_numbers", "_first_choice",
+        "_search_later",
     )
 )  # fmt: skip
 # Folders whose frames are left out of tracebacks.

@@ -12,8 +12,11 @@ from recompviz.core.plans.plan_table import PlanTable
 from recompviz.core.reports.run_report import RunReport
 from recompviz.core.steps.timeline import Timeline
 from recompviz.widgets.base.job import Job, Progress, is_out_of_memory
+from recompviz.widgets.explorer.bound import Bound
 from recompviz.widgets.explorer.selection import Selection
 
+# A run waits as long for the end of the linear program that computes bounds, in seconds.
+STOPPED = 20.0
 # After a plan ran out of memory, a plan of at most this share of its peak is offered.
 SMALLER = 0.9
 # An Explorer keeps the whole reports of this many runs, and lists the figures of this many; see bounded().
@@ -147,6 +150,19 @@ class Runs:
             elif job.error is not None and is_out_of_memory(job.error):
                 offer = smaller_total(run.choices, run.predicted.peak)
             self._told(run_state(run.number, job.state, job.fraction, text, offer=offer))
+
+
+class Undisturbed:
+    """A runner that first stops the computation of bounds, which would disturb the measured times."""
+
+    def __init__(self, runner: Runner, bounds: Bound) -> None:
+        self._runner, self._bounds = runner, bounds
+
+    def run(self, plan: Plan, progress: Progress) -> RunReport:
+        """Stop the computation of bounds, and run training steps under a plan."""
+        self._bounds.stop()
+        self._bounds.wait(STOPPED)
+        return self._runner.run(plan, progress)
 
 
 def run_state(

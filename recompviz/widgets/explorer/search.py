@@ -17,6 +17,7 @@ from recompviz.core.plans.baselines import existing_baselines
 from recompviz.core.plans.plan_table import PlanObjective, PlanTable
 from recompviz.widgets.base.job import Job, Progress
 from recompviz.widgets.explorer.selection import Selection
+from recompviz.widgets.explorer.tables import Tables
 
 
 class Awaited(traitlets.Instance):  # type: ignore[type-arg]
@@ -157,3 +158,11 @@ class PlanSearch:
             else:
                 self._settled.set()
                 self._stopped(f"{self._what} failed: {job.text}" if job.state == "failed" else "the search was stopped")
+
+
+def tables_with(planner: Planner, tables: Sequence[PlanTable], baselines: Sequence[str], searched: bool) -> Tables:
+    """Return the tables of the objectives, together with those baselines that the graph has."""
+    shown = Tables(tables, planner, searched)
+    if plans := [(plan.kind, plan) for plan in existing_baselines(baselines, planner.baseline)]:
+        shown.give(plans)
+    return shown

@@ -1,0 +1,58 @@
+"""The plan tables that an Explorer has found, for each size of its training step.
+
+When the user returns to a size, its plans are shown without another search. At a new size, the plans of the size before
+are shown until the search has ended, and stay in the table where they recompute less than what the search found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from recompviz.core.planning.planner import Planner
+from recompviz.core.plans.plan_table import PlanTable
+from recompviz.widgets.explorer.search import tables_with, with_baselines
+from recompviz.widgets.explorer.tables import Tables
+
+
+class KnownPlans:
+    """The plan tables found so far, by planner. There is one planner for each size.
+
+    Parameters
+    ----------
+    baselines : sequence of str
+        The names of the baselines that are shown beside the tables.
+    """
+
+    def __init__(self, baselines: Sequence[str]) -> None:
+        self._baselines = baselines
+        self._found: dict[Planner, Sequence[PlanTable]] = {}
+        self._carried: PlanTable | None = None  # plans found at the size before
+
+    def searched(self, planner: Planner) -> bool:
+        """Return whether a search for this planner has ended."""
+        return planner in self._found
+
+    def shown(self, planner: Planner) -> Tables:
+        """Return the tables to show first, together with the baselines.
+
+        They are the tables found before, or one table of plans that need no search.
+        """
+        tables = self._found.get(planner)
+        if tables is None:
+            plans = planner.first_plans() if self._carried is None else self._carried
+            tables = [with_baselines(planner, plans, self._baselines)]
+        return tables_with(planner, tables, self._baselines, self.searched(planner))
+
+    def carry(self, table: PlanTable, planner: Planner) -> None:
+        """Use the plans of a table of another size for this planner, whose graph has the same nodes."""
+        self._carried = planner.table([plan.on(planner.graph) for plan in table.plans], "live")
+
+    def add(self, planner: Planner, tables: Sequence[PlanTable]) -> Sequence[PlanTable]:
+        """Remember the tables of a search. Return them with the carried plans that recompute less than their own."""
+        self._found[planner] = [self._with_carried(planner, table) for table in tables]
+        return self._found[planner]
+
+    def _with_carried(self, planner: Planner, table: PlanTable) -> PlanTable:
+        if self._carried is None or table.objective != "live":
+            return table
+        return planner.table([*table.plans, *self._carried.plans], "live")

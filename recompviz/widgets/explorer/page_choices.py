@@ -1,0 +1,63 @@
+"""The choices that the page may make: the values it sets for traits of the Explorer, checked before they are used.
+
+A page is not trusted: it may be of an older version, or a test that sends nonsense. ``wire.md`` lists the fields.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from recompviz.widgets.base.page_widget import amount, node_numbers, whole_number
+from recompviz.widgets.layout.layout import MODES
+
+
+def choice_of_page(name: str, value: Any, count: int) -> Any:
+    """Return a checked value of a trait that the page may set.
+
+    Parameters
+    ----------
+    name : "_mode", "_theory", "_asked" or "_pins"
+        The name of the trait.
+    value : object
+        What the page sent.
+    count : int
+        Number of nodes of the graph.
+
+    Raises
+    ------
+    LookupError, TypeError, ValueError
+        If ``value`` is not a value of this trait.
+
+    Examples
+    --------
+    >>> choice_of_page("_pins", {"request": 1, "base": -1, "keep": [0, 2], "recompute": []}, 3)
+    {'request': 1, 'base': -1, 'keep': [0, 2], 'recompute': []}
+    """
+    if name == "_mode":
+        if value not in MODES:
+            raise ValueError(f"expected one of {', '.join(MODES)}")
+        return value
+    if name == "_theory":
+        if not isinstance(value, bool):
+            raise TypeError("expected true or false")
+        return value
+    if name == "_asked":
+        fields = {field: whole_number(value[field]) for field in ("request", "table", "row")}
+        return {**fields, "budget": amount(value["budget"]), **_edition(value)}
+    keep, recompute = node_numbers(value["keep"], count), node_numbers(value["recompute"], count)
+    numbers = {"request": whole_number(value["request"]), "base": whole_number(value["base"], -1)}
+    return {**numbers, **_edition(value), "keep": keep, "recompute": recompute}
+
+
+def _edition(value: Mapping[str, Any]) -> dict[str, int]:
+    """Return the edition of the tables that a choice of the page belongs to, if the page says it."""
+    return {"edition": whole_number(value["edition"])} if "edition" in value else {}
+
+
+def numbers_asked(asked: Any) -> tuple[int, int, int, int] | None:
+    """Return the request number, table, row and budget of a choice of the page; None if it is damaged."""
+    try:
+        return int(asked["request"]), int(asked["table"]), int(asked["row"]), int(asked["budget"])
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return None
