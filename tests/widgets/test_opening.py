@@ -6,17 +6,12 @@ import traceback
 import pytest
 
 from recompviz.core.base.errors import RecompvizError
+from recompviz.core.base.tracebacks import without_library_frames
 from recompviz.core.plans.plan import Plan
 from recompviz.widgets.base.page_widget import PageWidget
 from recompviz.widgets.explorer.explorer import Explorer
 from recompviz.widgets.explorer.explorer_arguments import ExplorerArguments
-from recompviz.widgets.explorer.opening import (
-    _PARTS,
-    OpeningExplorer,
-    later_cells_wait,
-    short_text,
-    without_library_frames,
-)
+from recompviz.widgets.explorer.opening import _PARTS, OpeningExplorer, later_cells_wait, short_text
 
 
 class Work:

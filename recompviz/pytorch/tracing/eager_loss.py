@@ -65,9 +65,13 @@ def error_of_loss(step: Step, arguments: tuple[Any, ...], output: Any) -> Except
                 torch.zeros(leaf.shape, dtype=leaf.dtype, device=device) if isinstance(leaf, torch.Tensor) else leaf
                 for leaf in leaves
             ]
-            step.loss(pytree.tree_unflatten(zeros, spec), *arguments[2])
+            result = step.loss(pytree.tree_unflatten(zeros, spec), *arguments[2])
         except Exception as error:
             return None if isinstance(error, torch.OutOfMemoryError) else error
+    if isinstance(result, int | float):
+        return TypeError(
+            f"the loss returned a Python number, {result!r}, expected a tensor; leave out item() and float()"
+        )
     return None
 
 

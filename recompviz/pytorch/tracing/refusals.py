@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import traceback
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,9 +11,9 @@ from torch.fx import GraphModule
 from torch.utils import _pytree as pytree
 
 from recompviz.core.base.errors import RecompvizError
-from recompviz.pytorch.internals.node_info import is_library
 from recompviz.pytorch.internals.tensors import storage_key
 from recompviz.pytorch.tracing.eager_loss import shapes_text
+from recompviz.pytorch.tracing.plain_reasons import is_in, line_of, plain_reason, user_line
 from recompviz.pytorch.tracing.signature import computed_attributes
 from recompviz.pytorch.tracing.step import Step, TraceError
 
@@ -59,6 +58,9 @@ _IN_PARTS = (
 )
 
 
+_ONCE_BEFORE = "run the model once before if only its first forward pass does that"
+_ONCE = f"move them out of forward(), or {_ONCE_BEFORE}"
+
 _MUST_RUN = "Change the model, the inputs or the targets, so that {} runs in eager PyTorch."
 # the error of an operator, at the end of a line of Dynamo's report
 _RAISED = re.compile(r"got (\w+)\((['\"])(.+)\2\)\s*$", re.MULTILINE)
@@ -94,9 +96,8 @@ def explanation_of_call(error: Exception, raised: Exception | None, arguments: A
         The model's output, as tensors without memory; None if it is not known.
     """
     if raised is not None:
-        frames = traceback.extract_tb(raised.__traceback__)
-        own = [f'File "{f.filename}", line {f.lineno}, in {f.name}' for f in frames if not is_library(f.filename)]
-        reason, at = f"{type(raised).__name__}: {raised}", f"\n  at {own[-1]}" if own else ""
+        line = line_of(raised)
+        reason, at = f"{type(raised).__name__}: {raised}", f"\n  at {line}" if line else ""
     else:
         reason, at = _reason_and_place(error)
     got = f"The model gets {shapes_text(arguments[:2])}"
@@ -110,11 +111,8 @@ def explanation_of_call(error: Exception, raised: Exception | None, arguments: A
 
 def _reason_and_place(error: Exception) -> tuple[str, str]:
     """Return what the operator itself says, and the user's line."""
-    where = [line.strip() for line in str(error).splitlines() if line.strip().startswith('File "')]
-    where = [line for line in where if not is_library(line.split('"')[1])] or [
-        line for line in where if "/recompviz/pytorch/" not in line.split('"')[1]
-    ]
-    at = f"\n  at {where[-1]}" if where else ""
+    line = user_line(str(error))
+    at = f"\n  at {line}" if line else ""
     said = _in_backward(error)
     if said is None:
         found = _RAISED.search(str(error))
@@ -137,12 +135,23 @@ def _reason(error: Exception) -> str:
 
 def explanation(error: Exception) -> str:
     """Return a short message for an error raised while tracing, with the reason, the user's line, and what to do."""
-    where = [line.strip() for line in str(error).splitlines() if line.strip().startswith('File "')]
-    where = [line for line in where if not is_library(line.split('"')[1])] or where
-    at = f"\n  at {where[-1]}" if where else ""
-    hint = (
-        "\nA trace is one graph. Control flow that depends on values, prints of values and calls outside PyTorch "
-        "break it; move them out of forward(), or run the model once before if only its first forward pass does that."
+    report = str(error)
+    line, plain = user_line(report), plain_reason(report)
+    at = f"\n  at {line}" if line else ""
+    if plain is None:
+        return f"this step cannot be traced: {type(error).__name__}: {_reason(error)}{at}" + (
+            f"\nA trace is one graph. Control flow that depends on values, prints and calls outside PyTorch break it: "
+            f"{_ONCE}.{_IN_PARTS}"
+            if line
+            else ""
+        )
+    return (
+        f"this step cannot be traced: {plain.what}{at}\n"
+        f"A trace is one graph: {plain.instead}{f', or {_ONCE_BEFORE}' if plain.instead.startswith('move') else ''}."
         f"{_IN_PARTS}"
     )
-    return f"this step cannot be traced: {type(error).__name__}: {_reason(error)}{at}" + (hint if where else "")
+
+
+def is_about(error: Exception, function: object) -> bool:
+    """Return whether the report of a capture is about a function, the loss, and not about the model."""
+    return is_in(str(error), function)

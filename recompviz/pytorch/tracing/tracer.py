@@ -19,6 +19,7 @@ from torch.utils import _pytree as pytree
 
 from recompviz.core.base.arguments import shown
 from recompviz.core.base.errors import RecompvizError
+from recompviz.core.base.tracebacks import without_library_frames
 from recompviz.core.steps.joint import Category, Storage
 from recompviz.pytorch.internals.aot import CapturedStep, CaptureOff, captured_joint, make_lazy_parameters
 from recompviz.pytorch.internals.autograd import forward_only
@@ -27,6 +28,7 @@ from recompviz.pytorch.internals.export import BufferSet, joint_graph, result_on
 from recompviz.pytorch.internals.fake_tensors import fake_mode_of, without_storage
 from recompviz.pytorch.internals.state import one_at_a_time, state_restored
 from recompviz.pytorch.internals.tensors import storage_key
+from recompviz.pytorch.internals.warning_filters import Action, warnings_filtered
 from recompviz.pytorch.tracing.costs import Costs, unit_of
 from recompviz.pytorch.tracing.eager_loss import error_of_loss, output_on_shapes
 from recompviz.pytorch.tracing.folding import Folded, fold
@@ -36,6 +38,7 @@ from recompviz.pytorch.tracing.placeholders import roles_of_inputs
 from recompviz.pytorch.tracing.refusals import (
     explanation,
     explanation_of_call,
+    is_about,
     is_wrong_call,
     refuse_arrays,
     refuse_computed_constants,
@@ -56,6 +59,9 @@ from recompviz.pytorch.tracing.step import (
 )
 from recompviz.pytorch.tracing.traced_step import Trace
 from recompviz.pytorch.tracing.user_errors import raise_if_it_must_come_through, raised_by_user
+
+# Dynamo's advice to file an issue; the error of the capture says what cannot be captured
+_DYNAMOS_OWN: tuple[Action, str] = ("ignore", "Dynamo does not know how to trace")
 
 
 def trace_step(
@@ -177,7 +183,8 @@ def _explained(step: Step, arguments: Arguments) -> Iterator[None]:
     Exceptions of the user's own code are raised as they are.
     """
     try:
-        yield
+        with warnings_filtered(_DYNAMOS_OWN):
+            yield
     except CaptureOff as error:
         raise TraceError(str(error)) from None
     except RecompvizError:
@@ -186,15 +193,16 @@ def _explained(step: Step, arguments: Arguments) -> Iterator[None]:
         raise TraceError(
             f"forward() assigns a new tensor to the buffer {error}, which a plan would leave out; "
             "overwrite the buffer in place: self.name.copy_(…)"
-        ) from error
+        ) from None
     except Exception as error:  # tracing raises errors of many types
         if (own := raised_by_user(error, step, arguments)) is not None:
-            raise own from None
-        if is_wrong_call(error):
-            output = output_on_shapes(step, arguments)
-            raised = error_of_loss(step, arguments, output)
-            raise TraceError(explanation_of_call(error, raised, arguments, output)) from raised
-        raise TraceError(explanation(error)) from error
+            raise without_library_frames(own) from None
+        wrong, in_loss = is_wrong_call(error), step.loss is not None and is_about(error, step.loss)
+        output = output_on_shapes(step, arguments) if wrong or in_loss else None
+        raised = error_of_loss(step, arguments, output) if output is not None else None
+        told = explanation_of_call(error, raised, arguments, output) if wrong or raised else explanation(error)
+        # the causes would be some hundred lines of PyTorch's own code
+        raise TraceError(told) from None
 
 
 def _of_later_steps(

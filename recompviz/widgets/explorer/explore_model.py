@@ -9,13 +9,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, overload
 
 from recompviz.core.base.arguments import expect_flag
+from recompviz.core.base.tracebacks import without_library_frames
 from recompviz.core.planning.planner import Planner
 from recompviz.core.plans.plan import Plan
 from recompviz.core.reports.run_report import RunReport
 from recompviz.widgets.base.job import Progress
 from recompviz.widgets.explorer.explorer import Explorer
 from recompviz.widgets.explorer.explorer_arguments import BASELINES, ExplorerArguments
-from recompviz.widgets.explorer.opening import OpeningExplorer, is_interactive, without_library_frames
+from recompviz.widgets.explorer.opening import OpeningExplorer, is_interactive
 from recompviz.widgets.explorer.resizing import Subject
 
 if TYPE_CHECKING:

@@ -16,6 +16,7 @@ from html import escape
 from typing import Any
 
 from recompviz.core.base.errors import RecompvizError
+from recompviz.core.base.tracebacks import without_library_frames
 from recompviz.widgets.base.job import Job, Progress, explain
 from recompviz.widgets.base.static_output import CLASS
 from recompviz.widgets.explorer.explorer import Explorer
@@ -29,8 +30,6 @@ _PARTS = frozenset(
         "_search_later",
     )
 )  # fmt: skip
-# Folders whose frames are left out of tracebacks.
-_LIBRARIES = ("torch", "recompviz", "contextlib")
 
 
 class OpeningExplorer(Explorer):
@@ -199,22 +198,6 @@ def short_text(error: BaseException) -> str:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         return "\n".join(line[:300] for line in lines[:4])
     return explain(error)
-
-
-def without_library_frames(error: BaseException) -> BaseException:
-    """Return an error whose traceback has only frames outside of torch and recompviz, and which shows no cause."""
-    frames: list[types.TracebackType] = []
-    entry = error.__traceback__
-    while entry is not None:
-        module = str(entry.tb_frame.f_globals.get("__name__", ""))
-        if module.partition(".")[0] not in _LIBRARIES:
-            frames.append(entry)
-        entry = entry.tb_next
-    shown: types.TracebackType | None = None
-    for frame in reversed(frames):
-        shown = types.TracebackType(shown, frame.tb_frame, frame.tb_lasti, frame.tb_lineno)
-    error.__cause__, error.__suppress_context__ = None, True
-    return error.with_traceback(shown)
 
 
 # ---------------------------------------------------------------- the notebook

@@ -1,0 +1,27 @@
+"""Tracebacks that show the user's code only.
+
+An error of the user's model passes through a hundred frames of PyTorch and recompviz, which say nothing about it.
+"""
+
+from __future__ import annotations
+
+import types
+
+# Modules whose frames are left out of tracebacks.
+_LIBRARIES = ("torch", "recompviz", "contextlib")
+
+
+def without_library_frames(error: BaseException) -> BaseException:
+    """Return an error whose traceback has only frames outside of torch and recompviz, and which shows no cause."""
+    frames: list[types.TracebackType] = []
+    entry = error.__traceback__
+    while entry is not None:
+        module = str(entry.tb_frame.f_globals.get("__name__", ""))
+        if module.partition(".")[0] not in _LIBRARIES:
+            frames.append(entry)
+        entry = entry.tb_next
+    shown: types.TracebackType | None = None
+    for frame in reversed(frames):
+        shown = types.TracebackType(shown, frame.tb_frame, frame.tb_lasti, frame.tb_lineno)
+    error.__cause__, error.__suppress_context__ = None, True
+    return error.with_traceback(shown)
