@@ -43,6 +43,7 @@ _MODULES = {
     "SnapshotError": "recompviz.core.snapshots.reader",
     "RecompvizError": "recompviz.core.base.errors",
     "Race": "recompviz.core.reports.race_report",
+    "RankComparison": "recompviz.core.reports.rank_comparison",
     "RankExplorer": "recompviz.widgets.ranks.rank_explorer",
     "RankStep": "recompviz.pytorch.ranks.rank_step",
     "RanksDisagree": "recompviz.pytorch.ranks.agreement",
@@ -60,6 +61,7 @@ _MODULES = {
     "megatron_recompute": "recompviz.pytorch.ranks.megatron",
     "compile": "recompviz.pytorch.running.compiled",
     "compare_traces": "recompviz.widgets.explorer.compared_traces",
+    "compare_ranks": "recompviz.core.reports.rank_comparison",
     "compare_runs": "recompviz.core.reports.run_comparison",
     "debug": "recompviz.widgets.explorer.debug_model",
     "debug_steps": "recompviz.pytorch.debugging.loop_session",
@@ -126,6 +128,8 @@ if TYPE_CHECKING:
     from recompviz.core.reports.graph_comparison import GraphComparison as GraphComparison
     from recompviz.core.reports.memory_report import MemoryReport as MemoryReport
     from recompviz.core.reports.race_report import Race as Race
+    from recompviz.core.reports.rank_comparison import RankComparison as RankComparison
+    from recompviz.core.reports.rank_comparison import compare_ranks as compare_ranks
     from recompviz.core.reports.run_comparison import RunComparison as RunComparison
     from recompviz.core.reports.run_comparison import compare_runs as compare_runs
     from recompviz.core.reports.training_step import StepReport as StepReport
