@@ -1,5 +1,6 @@
 """An Explorer is shown before its training step is traced; Python code and later cells wait for it."""
 
+import re
 import threading
 import traceback
 
@@ -79,7 +80,8 @@ def test_python_code_waits_and_then_finds_what_a_usual_explorer_has(explorer, wo
     assert {"_graph", "_joint", "_opening", "_layout", "_reply"} <= whole[0]
     usual = lab.explorer(runner=lab, objectives=["time"], title="Residual net", theory=True)
     assert explorer._reply == usual._reply
-    assert len(explorer.to_svg()) == pytest.approx(len(usual.to_svg()), abs=20)  # identifiers differ
+    pictures = [re.sub(r"-hatch-\d+", "", shown.to_svg()) for shown in (explorer, usual)]  # names of patterns differ
+    assert pictures[0] == pictures[1]
 
 
 def test_an_error_of_the_work_is_a_short_text_in_the_page_and_is_raised_where_python_reads(lab):
