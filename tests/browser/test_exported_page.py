@@ -209,6 +209,7 @@ def test_the_peak_is_clicked_for_what_is_alive_and_why(page, exported):
 
 
 def test_a_table_row_selects_its_node_and_the_node_marks_its_life(page):
+    page.get_by_role("tab", name="Alive at the peak").click()
     panel = page.get_by_role("tabpanel", name=re.compile("Alive at"))
     panel.get_by_role("button", name="layer1.0.conv1/aten.convolution#0").first.click()
     page.get_by_role("region", name="Selected value").get_by_text("layer1.0.conv1/aten.convolution#0").wait_for()
@@ -251,6 +252,13 @@ def test_playing_runs_through_the_schedule_until_paused(page):
     at = page.evaluate("document.querySelector('.rv-explorer').recompviz.state.step")
     page.get_by_role("button", name="Step back").click()
     page.get_by_role("tab", name=f"Alive at step {at}").wait_for()
+
+
+def test_a_plan_is_chosen_in_the_table_of_plans(page, exported):
+    panel = page.get_by_role("tabpanel", name="Plans")
+    panel.get_by_role("button", name=re.compile("^Show the plan chen, ")).click()
+    assert plan_of(exported, shown(page)).kind == "chen"
+    assert panel.locator("tr.rv-picked-row").inner_text().startswith("chen")
 
 
 def test_a_baseline_is_a_point_to_choose_and_to_go_back_from(page, exported):
@@ -314,6 +322,7 @@ def test_what_was_selected_elsewhere_is_scrolled_into_view(page, motion):
     page.keyboard.press("Enter")
     page.wait_for_function(place, arg=".rv-node.rv-picked")
     assert page.evaluate(still) > 120
+    page.get_by_role("tab", name="Alive at the peak").click()
     panel = page.get_by_role("tabpanel", name=re.compile("Alive at"))
     panel.get_by_role("button", name="layer1.0.conv1/aten.convolution#0").first.click()
     page.wait_for_function(place, arg=".rv-node.rv-picked")

@@ -128,7 +128,7 @@ def test_a_computation_of_bounds_can_be_stopped_and_begun_again(lab, calls):
 @pytest.mark.node
 def test_the_gap_is_written_as_in_python():
     gaps = [0, 1e-9, 0.0361, 0.0999, 0.1, 0.25, 1.5]
-    assert run("explorer/fit.js", "v.gaps.map(m.gapText)", gaps=gaps) == [gap_text(gap) for gap in gaps]
+    assert run("explorer/fit.js", "v.gaps.map((gap) => m.gapText(gap))", gaps=gaps) == [gap_text(gap) for gap in gaps]
     assert run("explorer/fit.js", "m.gapText(null)") == gap_text(None) == ""
 
 

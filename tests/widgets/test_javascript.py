@@ -527,9 +527,11 @@ def test_the_end_of_a_kernel_is_told_until_the_page_stops_listening_and_a_busy_k
 @node
 def test_the_table_of_runs_has_step_times_and_the_names_of_the_page():
     runs = [{"name": "live", "overhead": 43}, {"name": "chen", "overhead": 9.5}]
-    assert run("explorer/runs_view.js", "v.runs.map((r) => m.runName(r, 100))", runs=runs) == [
-        "best found, +43% of the forward",
-        "chen, +9.5% of the forward",
+    assert run(
+        "explorer/runs_view.js", "v.runs.map((r) => m.runName(r, { time: 100, name: 'the step' }))", runs=runs
+    ) == [
+        "best found, +43% of the step",
+        "chen, +9.5% of the step",
     ]
     steps = [[160, 140], [133, 140], [140.01, 140], [None, 140], [None, None]]
     assert run("explorer/runs_view.js", "v.steps.map(([a, b]) => m.stepText(a, b))", steps=steps) == [

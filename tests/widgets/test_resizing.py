@@ -258,8 +258,8 @@ GIVEN = {"rows": 1, "objective": "given", "totalPeaks": [33e9], "overheads": [30
 def sentence(gigabytes, **facts):
     target = {"bytes": gigabytes * 1e9, "label": f"{gigabytes} GB", "device": True}
     defaults = {
-        "table": TABLE, "given": GIVEN, "target": target, "forward": 100, "unit": "ms (measured)",
-        "axes": [["batch", 16, []]], "now": [64],
+        "table": TABLE, "given": GIVEN, "target": target, "base": {"time": 100, "name": "the forward"},
+        "unit": "ms (measured)", "axes": [["batch", 16, []]], "now": [64],
     }  # fmt: skip
     return run("explorer/fit.js", "m.fitSentence(v.facts)", facts=defaults | facts)
 
@@ -304,7 +304,8 @@ def test_a_text_that_is_no_size_is_quoted_short():
 @pytest.mark.node
 def test_a_device_is_marked_by_what_it_costs():
     def marks(**about):
-        call = "v.sizes.map((b) => m.fitMark(v.table, b, 100, v.about)).map(({ mark, fits }) => [mark, fits])"
+        mark = "m.fitMark(v.table, b, { time: 100, name: 'the step' }, v.about)"
+        call = f"v.sizes.map((b) => {mark}).map(({{ mark, fits }}) => [mark, fits])"
         return [tuple(m) for m in run("explorer/fit.js", call, table=TABLE, sizes=[1e9, 24e9, 80e9], about=about)]
 
     assert marks() == [("✗", "no"), ("+7.0%", "yes"), ("✓", "yes")]

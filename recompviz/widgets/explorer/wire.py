@@ -28,11 +28,17 @@ Message = dict[str, Any]
 
 
 def graph_message(
-    graph: Graph, title: str, device: str, capacity: int | None = None, time_unit: str = "time units"
+    graph: Graph,
+    title: str,
+    device: str,
+    capacity: int | None = None,
+    time_unit: str = "time units",
+    step_time: float | None = None,
 ) -> Message:
     """Return the value of the Explorer's trait ``_graph``; ``wire.md`` lists its fields.
 
-    ``capacity`` is the memory of the device in bytes; None if it is not known. ``time_unit`` is the unit of the costs.
+    ``capacity`` is the memory of the device in bytes; None if it is not known. ``time_unit`` is the unit of the costs,
+    ``step_time`` the time of the step without recomputation in this unit; None if it is not known.
     """
     nodes = [
         [
@@ -55,6 +61,7 @@ def graph_message(
         "device": device,
         "capacity": None if capacity is None else float(capacity),
         "time_unit": time_unit,
+        "step_time": step_time,
         "count": len(graph),
         "edges": graph.edges.astype("<u4").tobytes(),
         "memory": graph.memory.astype("<f8").tobytes(),

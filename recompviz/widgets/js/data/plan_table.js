@@ -25,15 +25,15 @@ export function reachableRows(table) {
 
 /**
  * A budget or a total peak as a text that differs from the text of the next plan below and above it, if the extra times
- * of these plans differ in what is shown, as shares of `forward`. `write(bytes, more)` writes it with `more` figures than
+ * of these plans differ in what is shown, as shares of the time `whole`. `write(bytes, more)` writes it with `more` figures than
  * usual.
  */
-export function totalText(table, bytes, forward, write = bytesWith) {
+export function totalText(table, bytes, whole, write = bytesWith) {
   if (!orders.has(table)) orders.set(table, reachableRows(table));
   const rows = orders.get(table);
   const above = rows.findLast((row) => table.totalPeaks[row] > bytes);
   const below = rows.find((row) => table.totalPeaks[row] < bytes);
-  const time = (row) => (forward ? formatPercent(table.overheads[row] / forward) : table.overheads[row]);
+  const time = (row) => (whole ? formatPercent(table.overheads[row] / whole) : table.overheads[row]);
   const here = rows.find((row) => table.totalPeaks[row] <= bytes);
   const others = [above, below].filter((row) => row !== undefined && row !== here && time(row) !== time(here ?? row));
   let more = 0;

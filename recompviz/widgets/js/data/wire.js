@@ -21,6 +21,7 @@ export function readGraph(message) {
     device: message.device,
     capacity: message.capacity ?? null,
     timeUnit: message.time_unit,
+    stepTime: message.step_time ?? null, // of the step without recomputation, in the unit of the costs
     count: message.count,
     edges: typed(Uint32Array, message.edges),
     memory: typed(Float64Array, message.memory),

@@ -45,9 +45,9 @@ export function percentTicks(domain, count) {
   return ticks;
 }
 
-/** Round shares of the forward time up to `most`. */
+/** Round shares of the time that is 100 %, up to `most`. */
 export function overheadTicks(most) {
-  const step = [0.05, 0.1, 0.2, 0.25, 0.5, 1, 2, 5].find((s) => most / s <= 4.5) ?? most / 4;
+  const step = [0.01, 0.02, 0.05, 0.1, 0.2, 0.25, 0.5, 1, 2, 5].find((s) => most / s <= 4.5) ?? most / 4;
   const ticks = [];
   for (let t = 0; t <= most * 1.1; t += step) ticks.push(t);
   return ticks;

@@ -14,12 +14,12 @@ const THUMB = 9;
 /**
  * Typed value, curve and slider.
  * @param fixed the tables of the objectives; `all()` gives every table
+ * @param base of baseOf in base_time.js; call `redraw` after it changed
  * @param actions { budget(bytes), typed(bytes), row(row), choose(table, row), objective(table), solver(family), binding(), sizes() }
  * @param devices of markedDevices in fit.js, which are marked on the axis
  */
-export function makeBudgetView(parent, graph, fixed, all, families, actions, id, devices = []) {
+export function makeBudgetView(parent, graph, fixed, all, families, base, actions, id, devices = []) {
   const { listen, release } = listeners();
-  const forward = graph.time.reduce((sum, t) => sum + t, 0) || 1;
   const domain = budgetDomain(fixed, graph.capacity, devices.map(({ bytes }) => bytes));
   const root = html("section", "rv-panel rv-budget", parent);
   const head = html("div", "rv-panel-head", root);
@@ -45,7 +45,7 @@ export function makeBudgetView(parent, graph, fixed, all, families, actions, id,
   const setRange = () => Object.assign(slider, { min: domain.low, max: domain.high, step: (domain.high - domain.low) / 2000 });
   setRange();
   slider.setAttribute("aria-label", "Budget in total bytes");
-  const curve = makeTradeoffCurve(root, graph, fixed, domain, forward, id, devices);
+  const curve = makeTradeoffCurve(root, graph, fixed, domain, base, id, devices);
   const foot = html("div", "rv-budget-foot", root);
   let refusal = ""; // why the budget typed last was refused
   let about = ""; // the choice to which the refusal belongs
@@ -65,8 +65,8 @@ export function makeBudgetView(parent, graph, fixed, all, families, actions, id,
   const now = () => all()[state.table];
   /** Whether a search for better plans goes on, so that the least total is only the least so far. */
   const interim = () => state.searching && fixed.includes(now());
-  const bytesText = (bytes) => totalText(now(), bytes, forward);
-  const shareText = (bytes) => totalText(now(), bytes, forward, (total, more) => percentWith(total / domain.most, more));
+  const bytesText = (bytes) => totalText(now(), bytes, base.time);
+  const shareText = (bytes) => totalText(now(), bytes, base.time, (total, more) => percentWith(total / domain.most, more));
   const amount = (bytes) => (percent ? shareText(bytes) : bytesText(bytes));
 
   function draw() {
@@ -201,6 +201,11 @@ export function makeBudgetView(parent, graph, fixed, all, families, actions, id,
 
   return {
     update,
+    redraw() {
+      if (!width || !drawn) return;
+      draw();
+      update(state, true);
+    },
     /** What the user is typing, for a view that is made anew: { text, refusal }; the text is null if nothing is typed. */
     entry: () => ({ text: isFocused(value) ? value.value : null, refusal }),
     restore({ text, refusal: why }) {

@@ -2,7 +2,8 @@
 
 import { html, listeners, setText } from "../shared/elements.js";
 import { costUnit } from "./header.js";
-import { formatBytes, formatCost, formatPercent } from "../shared/units.js";
+import { formatBytes, formatCost } from "../shared/units.js";
+import { shareText } from "../data/base_time.js";
 import { keepMask, rowFor, totalText } from "../data/plan_table.js";
 import { isOffered } from "./switches.js";
 import { signedBytes } from "./gap_view.js";
@@ -53,11 +54,11 @@ export function rivals(tables, state, names) {
 
 /**
  * The panel.
+ * @param base of baseOf in base_time.js
  * @param actions { against({table, row} or null), select(node) }
  */
-export function makeCompareView(parent, graph, actions, id) {
+export function makeCompareView(parent, graph, base, actions, id) {
   const { listen, release } = listeners();
-  const forward = graph.time.reduce((sum, t) => sum + t, 0) || 1;
   const head = html("div", "rv-drawer-title", parent);
   const label = html("label", "", head, "Compare the plan shown with ");
   label.htmlFor = `${id}-against`;
@@ -123,8 +124,8 @@ export function makeCompareView(parent, graph, actions, id) {
       ]) {
         html("span", "", summary, `${name} ${text(here)}, the other ${text(than)} (${signedBytes(than - here)})`);
       }
-      const [a, b] = [mine.overheads[state.row], other.overheads[against.row]].map((t) => t / forward);
-      html("span", "", summary, `extra time ${formatPercent(a)}, the other ${formatPercent(b)} of the forward`);
+      const [a, b] = [mine.overheads[state.row], other.overheads[against.row]].map((overhead) => shareText(overhead, base));
+      html("span", "", summary, `extra time ${a}, the other ${b} of ${base.name}`);
       html("span", "rv-muted", summary, "on the graph: ① kept by this plan only, ② by the other only; the number counts the values of a module");
       table.setRows(() => differences(graph, kept, there), [mine, state.row, other, against.row]);
       return differenceMask(kept, there);

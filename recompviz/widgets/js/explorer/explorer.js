@@ -7,6 +7,7 @@ import { scrollTo } from "../shared/scrolling.js";
 import { readBound, readGraph, readLayout, readModules, readTable, readReply, readRun } from "../data/wire.js";
 import { heldBytes } from "../data/held_bytes.js";
 import { unpackJoint } from "../data/simulated_reply.js";
+import { baseOf } from "../data/base_time.js";
 import { strataOf } from "../data/strata.js";
 import { rowFor } from "../data/plan_table.js";
 import { neighbours } from "../data/lower_sets.js";
@@ -24,6 +25,7 @@ import { makeRunView } from "./run_view.js";
 import { makeDrawer } from "./drawer.js";
 import { makeAliveView } from "./alive_view.js";
 import { makeGapView } from "./gap_view.js";
+import { makePlansView } from "./plans_view.js";
 import { makeCompareView } from "./compare_view.js";
 import { makePacer } from "./pacing.js";
 import { makeRunsView } from "./runs_view.js";
@@ -35,7 +37,7 @@ import { isOffered } from "./switches.js";
 import { listenToKernel } from "./replies.js";
 
 let mounted = 0;
-const TABS = { alive: "Alive at the peak", compare: "Compare", gap: "Predicted to measured", runs: "Runs", save: "Save and share" };
+const TABS = { plans: "Plans", alive: "Alive at the peak", compare: "Compare", gap: "Predicted to measured", runs: "Runs", save: "Save and share" };
 const ANSWERED = ["run", "solve", "resize"]; // messages that the kernel answers at once
 
 /** The state of a new Explorer: the plan of the kernel's first reply, nothing selected. */
@@ -91,7 +93,7 @@ export function mount(model, parent, before = null) {
     tables: [...fixed, ...model.get("_more").map(readTable)],
     families: model.get("_solving").families,
     near: neighbours(graph),
-    forward: graph.time.reduce((sum, t) => sum + t, 0),
+    base: baseOf(graph, state.runs), // what extra time is a per cent of
     asked: { request, table, row, budget: wanted }, // the choice that was sent last
     renumbered: false, // whether a table came or went since, so that its numbers may mean another plan
     reply: null,
@@ -244,7 +246,7 @@ function makeViews(explorer, root, id) {
   views.header = makeHeader(root, graph, fixed);
   const below = html("div", "rv-below", root);
   const { setBudget, objective, solver, binding } = explorer;
-  views.budget = makeBudgetView(below, graph, fixed, all, families, {
+  views.budget = makeBudgetView(below, graph, fixed, all, families, explorer.base, {
     // a budget that the user chooses takes the place of a device
     budget: (bytes, at) => (forgetTarget(model), setBudget(bytes, at)),
     typed: (bytes) => (forgetTarget(model), explorer.setTyped(bytes)),
@@ -255,14 +257,14 @@ function makeViews(explorer, root, id) {
     binding,
     sizes: () => sizesText(model.get("_sizes").axes, model.get("_sizes").now),
   }, id, markedDevices(targetOf(model)));
-  views.timeline = makeTimelineView(below, graph, strata, fixed, all, { hoverStep, hover: hoverBar, step: setStep, select: selectNode, pick, category: setCategory, peak: showPeak }, labelsOf, id);
+  views.timeline = makeTimelineView(below, graph, strata, fixed, all, explorer.base, { hoverStep, hover: hoverBar, step: setStep, select: selectNode, pick, category: setCategory, peak: showPeak }, labelsOf, id);
   views.kernel = makeKernelNote(views.timeline.root, views.timeline.line, () => explorer.schedule());
   views.run = makeRunView(views.timeline.runHead, views.timeline.about, "every value from birth to last use", views.timeline.line, graph.device, {
     run: () => explorer.send({ type: "run" }),
     cancel: () => explorer.send({ type: "cancel" }),
     budget: (bytes) => setRow(rowFor(explorer.tables[state.table], bytes)),
   });
-  views.fit = makeFitView(root, model, graph, all, explorer.forward, {
+  views.fit = makeFitView(root, model, graph, all, explorer.base, {
     row: setRow,
     typed: explorer.setTyped,
     resize: (sizes, bytes) => explorer.send({ type: "resize", sizes, budget: bytes }),
@@ -274,7 +276,7 @@ function makeViews(explorer, root, id) {
   }, id);
   views.graph = makeGraphView(root, graph, explorer.near, { hover, click: clickNode, select: selectNode, mode }, id, readModules(model.get("_modules")));
   views.card = makeCard(root.querySelector(".rv-graph-row"), graph, { pin: pinNode, line: setLine });
-  views.pins = makePinsView(root, graph, {
+  views.pins = makePinsView(root, graph, explorer.base, {
     unpin: (v) => pinNode(v, pinOf(state.pins, v)),
     clear: () => setPins({ ...state.pins, keep: [], recompute: [] }),
     stop: () => explorer.send({ type: "stop" }),
@@ -282,10 +284,11 @@ function makeViews(explorer, root, id) {
   });
   views.drawer = makeDrawer(root, TABS, id, () => explorer.kept && explorer.showDrawer());
   const { panels } = views.drawer;
+  views.plans = makePlansView(panels.plans, graph, explorer.base, { choose });
   views.alive = makeAliveView(panels.alive, graph, strata, labels, { select: selectNode, line: setLine, category: setCategory });
-  views.compare = makeCompareView(panels.compare, graph, { against: explorer.setAgainst, select: selectNode }, id);
+  views.compare = makeCompareView(panels.compare, graph, explorer.base, { against: explorer.setAgainst, select: selectNode }, id);
   views.gap = makeGapView(panels.gap);
-  views.runs = makeRunsView(panels.runs, graph, { run: explorer.showRunOf });
+  views.runs = makeRunsView(panels.runs, explorer.base, { run: explorer.showRunOf });
   views.save = makeSaveView(
     panels.save,
     graph,

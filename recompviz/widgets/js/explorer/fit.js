@@ -1,8 +1,9 @@
 // Whether a training step fits into a device, as pure functions: the devices, the sentence, and the lines of code.
 
-import { formatBytes, formatPercent, formatTime, parseBudget } from "../shared/units.js";
+import { formatBytes, formatTime, parseBudget } from "../shared/units.js";
+import { millisecondsOf, shareText } from "../data/base_time.js";
 import { leastTotal, rowFor } from "../data/plan_table.js";
-import { costUnit, keepAllTotal } from "./header.js";
+import { keepAllTotal } from "./header.js";
 
 /** Memory of common devices, in bytes. Their makers count in powers of ten. */
 export const DEVICES = [16, 24, 40, 80, 141].map((size) => size * 1e9);
@@ -76,13 +77,13 @@ export function fitOf(table, bytes) {
 
 /**
  * "at most 3.7% of the forward above the best possible"; "" without a bound. Mirrors gap_text in
- * recompviz/core/bounds/step_bounds.py.
+ * recompviz/core/bounds/step_bounds.py. @param name what the gap is a share of
  */
-export function gapText(gap) {
+export function gapText(gap, name = "the forward") {
   if (gap === null || Number.isNaN(gap)) return "";
   if (gap <= 0) return "the best possible";
   const percent = 100 * gap * (1 - 1e-12);
-  return `at most ${percent < 10 ? (Math.max(1, Math.ceil(10 * percent)) / 10).toFixed(1) : Math.ceil(percent)}% of the forward above the best possible`;
+  return `at most ${percent < 10 ? (Math.max(1, Math.ceil(10 * percent)) / 10).toFixed(1) : Math.ceil(percent)}% of ${name} above the best possible`;
 }
 
 /**
@@ -90,12 +91,12 @@ export function gapText(gap) {
  * be kept, "+7.0%" with recomputation, and "✗" if no plan fits. While a search may still find a plan, it is "…" or "≤ +7.0%".
  * @param about { searching: a search for better plans goes on, unsearched: none has ended, fixed: bytes that no plan can free }
  */
-export function fitMark(table, bytes, forward, { searching = false, unsearched = false, fixed = 0 } = {}) {
+export function fitMark(table, bytes, base, { searching = false, unsearched = false, fixed = 0 } = {}) {
   const { row, overhead } = fitOf(table, bytes);
   if (row >= 0) {
     if (overhead === 0) return { mark: "✓", words: "everything can be kept", fits: "yes" };
-    const extra = `${searching ? "≤ " : ""}+${formatPercent(forward ? overhead / forward : 0)}`;
-    return { mark: extra, words: `fits for ${searching ? "at most " : ""}${extra.replace("≤ ", "")} of the forward`, fits: "yes" };
+    const extra = `${searching ? "≤ " : ""}${shareText(overhead, base)}`;
+    return { mark: extra, words: `fits for ${searching ? "at most " : ""}${extra.replace("≤ ", "")} of ${base.name}`, fits: "yes" };
   }
   if (fixed > bytes) return { mark: "✗", words: "no plan can fit: what is alive in the whole step is larger", fits: "no" };
   if (searching) return { mark: "…", words: "searching for a plan that fits", fits: "open" };
@@ -103,18 +104,18 @@ export function fitMark(table, bytes, forward, { searching = false, unsearched =
   return { mark: "✗", words: "no plan that fits was found", fits: "no" };
 }
 
-/** "for +7.0% of the forward, 31 ms" */
-function cost(overhead, forward, unit, searching) {
-  const time = costUnit(unit);
-  const ms = time.time ? `, ${formatTime(overhead * { ns: 1e-6, µs: 1e-3, ms: 1, s: 1e3 }[time.unit])}` : "";
-  return `${searching ? "at most " : ""}+${formatPercent(forward ? overhead / forward : 0)} of the forward${ms}`;
+/** "+7.0% of the step, 31 ms" */
+function cost(overhead, base, unit, searching) {
+  const each = millisecondsOf(unit);
+  const ms = each ? `, ${formatTime(overhead * each)}` : "";
+  return `${searching ? "at most " : ""}${shareText(overhead, base)} of ${base.name}${ms}`;
 }
 
 /**
  * The sentence: whether the step fits into the target, at what extra time, and what a checkpoint around each block needs.
- * @param facts { table, given: the table of baselines or null, target: { bytes, label, device, binary }, forward, unit, axes, now, searching, bound }
+ * @param facts { table, given: the table of baselines or null, target: { bytes, label, device, binary }, base, unit, axes, now, searching, bound }
  */
-export function fitSentence({ table, given, target, forward, unit, axes, now, searching = false, bound = "" }) {
+export function fitSentence({ table, given, target, base, unit, axes, now, searching = false, bound = "" }) {
   const bytes = writerFor(target);
   const subject = sizesText(axes, now);
   const { row, overhead } = fitOf(table, target.bytes);
@@ -126,8 +127,8 @@ export function fitSentence({ table, given, target, forward, unit, axes, now, se
     return `${searching ? "searching: " : ""}${subject} ${doesNot} in ${target.label}: the leanest plan ${searching ? "so far" : "found"} needs ${bytes(leastTotal(table))}${at < 0 ? "" : `${block}${bytes(given.totalPeaks[at])}`}`;
   }
   if (overhead === 0) return `${subject} ${verb} in ${target.label} with nothing recomputed; keeping everything needs ${bytes(keepAllTotal(table))}`;
-  const rival = at < 0 ? "" : `${block}${bytes(given.totalPeaks[at])}, +${formatPercent(forward ? given.overheads[at] / forward : 0)}`;
-  return `${subject} ${verb} in ${target.label} for ${cost(overhead, forward, unit, searching)}${bound && `, ${bound}`}${rival}`;
+  const rival = at < 0 ? "" : `${block}${bytes(given.totalPeaks[at])}, ${shareText(given.overheads[at], base)}`;
+  return `${subject} ${verb} in ${target.label} for ${cost(overhead, base, unit, searching)}${bound && `, ${bound}`}${rival}`;
 }
 
 /** What the totals leave out: "" if the step has an optimizer. */

@@ -41,7 +41,7 @@ async function copy(text, root) {
  * @param all() gives every table
  * @param actions { row(row), typed(bytes), resize(sizes, budget), keep() stops a resizing, changed() after a new target }
  */
-export function makeFitView(parent, model, graph, all, forward, actions, id) {
+export function makeFitView(parent, model, graph, all, base, actions, id) {
   const { listen, release } = listeners();
   const root = html("section", "rv-fit", parent);
   root.setAttribute("role", "group");
@@ -144,7 +144,7 @@ export function makeFitView(parent, model, graph, all, forward, actions, id) {
     refuse("");
   }
   let hasOptimizer = true; // false if the step shown has parameters and no state of an optimizer
-  const budgetNow = () => ({ bytes: state.wanted, label: totalText(all()[state.table], state.wanted, forward), device: false });
+  const budgetNow = () => ({ bytes: state.wanted, label: totalText(all()[state.table], state.wanted, base.time), device: false });
   const target_ = () => targetOf(model) ?? budgetNow();
 
   /** Ask for the sizes of the sliders. The memory asked about stays. */
@@ -155,7 +155,7 @@ export function makeFitView(parent, model, graph, all, forward, actions, id) {
   function words() {
     const sizes = model.get("_sizes");
     const given = all().find((table) => table?.objective === "given") ?? null;
-    return fitSentence({ table: all()[state.table], given, target: target_(), forward, unit: graph.timeUnit, axes: sizes.axes, now: sizes.now, searching: Boolean(model.get("_searching")), bound: state.bound });
+    return fitSentence({ table: all()[state.table], given, target: target_(), base, unit: graph.timeUnit, axes: sizes.axes, now: sizes.now, searching: Boolean(model.get("_searching")), bound: state.bound });
   }
 
   /** Choose a device: the budget becomes its memory, as far as the plan needs it. */
@@ -184,7 +184,7 @@ export function makeFitView(parent, model, graph, all, forward, actions, id) {
         fixed: categories.reduce((sum, category) => sum + (category.fixed ? category.bytes : 0), 0),
       };
       for (const { bytes, button } of buttons) {
-        const { mark, words: meaning, fits } = fitMark(table, bytes, forward, known);
+        const { mark, words: meaning, fits } = fitMark(table, bytes, base, known);
         setText(button, `${formatDecimal(bytes)} ${mark}`);
         button.dataset.fits = fits;
         const name = `${formatDecimal(bytes)}: ${meaning}`;

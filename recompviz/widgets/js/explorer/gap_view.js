@@ -11,6 +11,25 @@ export function gapBar(steps, i) {
   return [Math.min(from, steps[i].total) / most, Math.abs(steps[i].total - from) / most];
 }
 
+/**
+ * The parts that are shown: without the paper's view they begin with the bytes of all tensors alive, in which the formula and
+ * what it leaves out are one.
+ */
+export function partsShown(steps, theory) {
+  const at = steps.findIndex(({ name }) => name === "liveness");
+  if (theory || at < 0) return steps;
+  const { total } = steps[at];
+  return [{ name: "tensors", change: total, total, why: "tensors alive at the predicted peak, parameters included", behind: [] }, ...steps.slice(at + 1)];
+}
+
+/** The title of the parts of a run. */
+export function gapTitle(run, theory) {
+  if (!run) return `Run this plan to compare its measured bytes with the predicted ones${theory ? " and with the paper's formula" : ""}.`;
+  if (!run.gap.length) return "No gap is kept for this run: run the plan again.";
+  const formula = theory ? `; the paper's formula gives ${formatBytes(run.gap[0].total)}, because:` : ", by cause:";
+  return `Run ${run.number}: predicted ${formatBytes(run.predictedPeak)}, measured ${formatBytes(run.measuredPeak)}${formula}`;
+}
+
 /** Bytes with their sign. */
 export function signedBytes(bytes) {
   return `${bytes < 0 ? "−" : "+"}${formatBytes(Math.abs(bytes))}`;
@@ -18,7 +37,7 @@ export function signedBytes(bytes) {
 
 /** The panel. */
 export function makeGapView(parent) {
-  const title = html("div", "rv-drawer-title", parent, "Run a plan to compare its measured bytes with the predicted ones and with the paper's formula.");
+  const title = html("div", "rv-drawer-title", parent);
   let steps = [];
   const table = makeDataTable(
     parent,
@@ -39,14 +58,14 @@ export function makeGapView(parent) {
       { name: "why", className: "rv-why", fill: (cell, row) => cell.append(row.why) },
       { name: "most of it", className: "rv-why", fill: (cell, row) => cell.append(row.behind.slice(0, 2).map(([name, bytes]) => `${name} ${formatBytes(bytes)}`).join(", ")) },
     ],
-    { caption: "From the formula to the measured peak", noun: "causes" },
+    { caption: "From the predicted to the measured peak", noun: "causes" },
   );
   table.setRows(() => []);
   return {
-    show(run) {
-      steps = run?.gap ?? [];
-      setText(title, !run ? "Run this plan to compare its measured bytes with the predicted ones and with the paper's formula." : steps.length ? `Run ${run.number}: predicted ${formatBytes(run.predictedPeak)}, measured ${formatBytes(run.measuredPeak)}; the paper's formula gives ${formatBytes(steps[0].total)}, because:` : "No gap is kept for this run: run the plan again.");
-      table.setRows(() => steps.map((step, at) => ({ ...step, at })), [steps]);
+    show(run, theory) {
+      steps = partsShown(run?.gap ?? [], theory);
+      setText(title, gapTitle(run, theory));
+      table.setRows(() => steps.map((step, at) => ({ ...step, at })), [run?.gap, theory]);
     },
     destroy: table.destroy,
   };

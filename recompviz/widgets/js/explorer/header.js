@@ -3,6 +3,7 @@
 import { html, setText } from "../shared/elements.js";
 import { formatBytes, formatCost, formatPercent } from "../shared/units.js";
 import { totalText } from "../data/plan_table.js";
+import { baseOf, forwardTime, shareText } from "../data/base_time.js";
 
 /** The unit of the costs: whether it is time, its short name, and where the times come from. */
 export function costUnit(text = "ms") {
@@ -16,19 +17,28 @@ export function costUnit(text = "ms") {
  * The numbers of a row: name → [value, unit, remark].
  * @param keepAll the total peak of the plan that keeps everything
  * @param searching whether a search for better plans goes on, so that the overhead is an upper bound
+ * @param base of baseOf in base_time.js
  */
-export function figures(graph, table, row, kept, keepAll, searching = false) {
+export function figures(graph, table, row, kept, keepAll, searching = false, base = baseOf(graph)) {
   const cost = costUnit(graph.timeUnit);
-  const forward = graph.time.reduce((sum, t) => sum + t, 0);
   const count = kept.reduce((sum, k) => sum + k, 0);
   const overhead = table.overheads[row];
   searching &&= overhead > 0; // no search finds less than nothing
   return {
-    total: [totalText(table, table.totalPeaks[row], forward), "total bytes", `${formatPercent(table.totalPeaks[row] / keepAll)} of keep-all`],
+    total: [totalText(table, table.totalPeaks[row], base.time), "total bytes", `${formatPercent(table.totalPeaks[row] / keepAll)} of keep-all`],
     formula: [formatBytes(table.formulaPeaks[row]), "formula bytes", "paper's model, no liveness"],
-    overhead: [`${searching ? "≤ " : ""}+${formatPercent(forward ? overhead / forward : 0)}`, searching ? "searching …" : `of the forward · ${formatCost(overhead)} ${cost.unit}`, cost.from],
+    overhead: [`${searching ? "≤ " : ""}${shareText(overhead, base)}`, searching ? "searching …" : `of ${base.name} · ${formatCost(overhead)} ${cost.unit}`, cost.from],
     values: [`${graph.count - count}`, "recomputed", `${count} of ${graph.count} values kept`],
   };
+}
+
+/** The bases of the extra time in words: the step, and the forward pass in the second place. */
+export function aboutOverhead(graph, overhead, base) {
+  const { time, unit } = costUnit(graph.timeUnit);
+  const forward = { time: forwardTime(graph), name: "the forward pass" };
+  const step = base.name === "the step" ? [`${shareText(overhead, base)} of the eager step, which takes ${formatCost(base.time)} ${unit} (${base.from})`] : [];
+  const bare = time ? `extra time of recomputation: ${formatCost(overhead)} ${unit}` : `recomputation: ${formatCost(overhead)} ${unit}`;
+  return [bare, ...step, `${shareText(overhead, forward)} of the forward pass alone`].join("\n");
 }
 
 /** The total peak of the row that keeps everything: the largest of the rows without overhead. */
@@ -57,9 +67,10 @@ export function makeHeader(parent, graph, fixed) {
   return {
     theory,
     /** @param searching whether a search for better plans goes on */
-    update(table, row, kept, searching) {
+    update(table, row, kept, searching, base) {
       root.classList.toggle("rv-interim", searching);
-      for (const [key, texts] of Object.entries(figures(graph, table, row, kept, keepAll, searching))) texts.forEach((text, i) => setText(tiles[key][i], text));
+      tiles.overhead[1].parentNode.parentNode.title = aboutOverhead(graph, table.overheads[row], base);
+      for (const [key, texts] of Object.entries(figures(graph, table, row, kept, keepAll, searching, base))) texts.forEach((text, i) => setText(tiles[key][i], text));
     },
   };
 }

@@ -1,7 +1,7 @@
 // Painting the Explorer: at most once per frame, every view from the state.
 
 import { setText } from "../shared/elements.js";
-import { formatPercent } from "../shared/units.js";
+import { shareText } from "../data/base_time.js";
 import { keepMask, segmentsOf, totalText } from "../data/plan_table.js";
 import { lowerSetOf, boundaryOf } from "../data/lower_sets.js";
 import { pinArray, pinOf } from "./pins.js";
@@ -20,9 +20,8 @@ export function statusNow(status, ended, now) {
 }
 
 /** The text of the live region. */
-export function announcement(table, row, budget, forward) {
-  const overhead = forward ? formatPercent(table.overheads[row] / forward) : "0%";
-  return `Budget ${totalText(table, budget, forward)} total bytes, peak ${totalText(table, table.totalPeaks[row], forward)} total bytes, overhead ${overhead} of the forward`;
+export function announcement(table, row, budget, base) {
+  return `Budget ${totalText(table, budget, base.time)} total bytes, peak ${totalText(table, table.totalPeaks[row], base.time)} total bytes, extra time ${shareText(table.overheads[row], base)} of ${base.name}`;
 }
 
 /** The functions that paint; `explorer` is made by mount in explorer.js. */
@@ -46,7 +45,7 @@ export function makePainting(explorer) {
     const changed = views.graph.paint(explorer.kept, explorer.segments);
     state.searching = Boolean(model.get("_searching"));
     state.unsearched = model.get("_waiting") !== ""; // a search goes on, or ended before it found plans
-    views.header.update(table, state.row, explorer.kept, state.searching);
+    views.header.update(table, state.row, explorer.kept, state.searching, explorer.base);
     state.bound = boundText(table);
     views.budget.update(state, state.settled);
     views.fit.update(state, explorer.reply.categories, views.kernel.shown);
@@ -61,14 +60,14 @@ export function makePainting(explorer) {
     const pinnedTable = explorer.tables.find((other) => other?.base >= 0);
     views.pins.update(state.pins, model.get("_solving"), views.kernel.shown, pinnedTable && explorer.tables[pinnedTable.base], pinnedTable, state.budget);
     showDrawer();
-    setText(explorer.live, announcement(table, state.row, state.budget, explorer.forward));
+    setText(explorer.live, announcement(table, state.row, state.budget, explorer.base));
   }
 
   /** How close the plan is to the best possible one. */
   function boundText(table) {
     const bound = explorer.bound;
-    if (!bound || table !== explorer.fixed[0] || bound.length !== table.rows || !explorer.forward) return "";
-    return gapText((table.overheads[state.row] - bound[state.row]) / explorer.forward);
+    if (!bound || table !== explorer.fixed[0] || bound.length !== table.rows || !explorer.base.time) return "";
+    return gapText((table.overheads[state.row] - bound[state.row]) / explorer.base.time, explorer.base.name);
   }
 
   /** Show the timeline of a plan that the kernel has not confirmed yet, simulated in the page. */
@@ -100,7 +99,8 @@ export function makePainting(explorer) {
     if (views.drawer.current === "alive") views.alive.show(explorer.reply, state.step, views.timeline.phase, state);
     const difference = views.drawer.current === "compare" || state.against ? views.compare.show(explorer.tables, state, nameOf, explorer.kept, explorer.joint && ((kept) => mostKept(explorer.joint, kept))) : null;
     views.graph.setDifference?.(difference);
-    if (views.drawer.current === "gap") views.gap.show(state.run);
+    if (views.drawer.current === "plans") views.plans.show(explorer.tables, state, nameOf);
+    if (views.drawer.current === "gap") views.gap.show(state.run, state.theory);
     if (views.drawer.current === "runs") views.runs.show(state.runs, model.get("_run").can);
   }
 

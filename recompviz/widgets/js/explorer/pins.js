@@ -45,11 +45,11 @@ export function pinCost(free, pinned, budget) {
 }
 
 /** The cost as text. */
-export function costText(cost, forward, budget) {
+export function costText(cost, base, budget) {
   const parts = [];
   if (cost.overhead === null) parts.push(`no plan fits ${formatBytes(budget)} under these pins`);
   else if (Math.abs(cost.overhead) < 1e-9) parts.push("costs no extra time at this budget");
-  else parts.push(`${cost.overhead > 0 ? "costs +" : "saves "}${formatPercent(Math.abs(cost.overhead) / forward)} of the forward at this budget`);
+  else parts.push(`${cost.overhead > 0 ? "costs +" : "saves "}${formatPercent(Math.abs(cost.overhead) / (base.time || 1))} of ${base.name} at this budget`);
   if (cost.overhead !== null && cost.overhead > 0) parts.push(cost.bytes === null ? "no budget gives the same time" : `or ${formatBytes(cost.bytes)} more at the same time`);
   if (cost.least) parts.push(`least feasible ${cost.least > 0 ? "+" : "−"}${formatBytes(Math.abs(cost.least))}`);
   return parts.join(" · ");
@@ -59,9 +59,8 @@ export function costText(cost, forward, budget) {
  * The bar of pins; hidden without pins and without a message.
  * @param actions { unpin(v), clear(), stop(), select(v) }
  */
-export function makePinsView(parent, graph, actions) {
+export function makePinsView(parent, graph, base, actions) {
   const { listen, release } = listeners();
-  const forward = graph.time.reduce((sum, t) => sum + t, 0) || 1;
   const root = html("section", "rv-pins", parent);
   root.setAttribute("aria-label", "Pins");
   const chips = html("div", "rv-chips", root);
@@ -93,7 +92,7 @@ export function makePinsView(parent, graph, actions) {
       if (solving) setText(text, `${status.text}…`);
       else if (asked) setText(text, UNANSWERED);
       else if (status.state === "failed") setText(text, status.text);
-      else if (count && free && pinned) setText(text, costText(pinCost(free, pinned, budget), forward, budget));
+      else if (count && free && pinned) setText(text, costText(pinCost(free, pinned, budget), base, budget));
       else setText(text, count ? status.text || "not solved" : status.text);
       const signature = JSON.stringify(pins.keep) + JSON.stringify(pins.recompute);
       if (signature === drawn) return;

@@ -3,6 +3,7 @@
 import { svg } from "../shared/elements.js";
 import { totalText } from "../data/plan_table.js";
 import { formatBytes, formatPercent } from "../shared/units.js";
+import { shareText } from "../data/base_time.js";
 
 export const EARLIER = 12;
 
@@ -14,11 +15,11 @@ export function remember(earlier, choice) {
 
 /** Draw the points; pointer and keyboard can choose each. `listen` adds the listeners. `scales.standing`: boxes of texts that are there. */
 export function drawPoints(layer, tables, state, scales, choose, listen) {
-  const { x, y, left, right, forward, top, standing } = scales;
+  const { x, y, left, right, base, top, standing } = scales;
   const focused = document.activeElement?.dataset?.point ?? layer.getRootNode().activeElement?.dataset?.point;
   layer.replaceChildren();
   const place = (table, row) => placeWithin(x(table.totalPeaks[row]), y(table.overheads[row]), { left, right, top });
-  const words = (table, row) => `${totalText(table, table.totalPeaks[row], forward)} total bytes, extra time ${formatPercent(table.overheads[row] / forward)}`;
+  const words = (table, row) => `${totalText(table, table.totalPeaks[row], base.time)} total bytes, extra time ${shareText(table.overheads[row], base)} of ${base.name}`;
 
   function point(number, row, name, draw) {
     const [px, py, turn] = place(tables[number], row);
@@ -52,9 +53,9 @@ export function drawPoints(layer, tables, state, scales, choose, listen) {
     const table = tables[number];
     point(number, row, `baseline ${table.names[row]}`, (group, px, py, turn) => {
       svg("path", { ...(turn === null ? { d: `M${px} ${py - 5.5}l5.5 5.5l-5.5 5.5l-5.5 -5.5Z` } : arrowAt(px, py, turn)), class: "rv-baseline" }, group);
-      const text = nameWithin(table.names[row], turn, table.totalPeaks[row], table.overheads[row] / forward);
-      const { x: at, y: base, anchor } = nameAt(px, py, text);
-      svg("text", { x: at, y: base, class: "rv-tick rv-halo", "text-anchor": anchor }, group).textContent = text;
+      const text = nameWithin(table.names[row], turn, table.totalPeaks[row], base.time ? table.overheads[row] / base.time : 0);
+      const { x: at, y: line, anchor } = nameAt(px, py, text);
+      svg("text", { x: at, y: line, class: "rv-tick rv-halo", "text-anchor": anchor }, group).textContent = text;
     });
   }
 }

@@ -1,6 +1,7 @@
 // Messages of the kernel: each changes the state and repaints what depends on it.
 
 import { readBound, readLayout, readTable, readReply, readRun } from "../data/wire.js";
+import { baseOf } from "../data/base_time.js";
 import { rowFor, rowWithMask } from "../data/plan_table.js";
 
 /** Whether a reply answers an older choice than the page has made since, or is about another graph. */
@@ -66,6 +67,8 @@ export function listenToKernel(explorer) {
     },
     "change:_runs": () => {
       state.runs = model.get("_runs").map(readRun);
+      Object.assign(explorer.base, baseOf(graph, state.runs)); // the same for every view
+      views.budget.redraw();
       explorer.schedule();
     },
     "change:_run": () => explorer.schedule(),

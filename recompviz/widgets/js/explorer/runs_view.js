@@ -2,6 +2,7 @@
 
 import { html, setText } from "../shared/elements.js";
 import { formatBytes, formatPercent, formatTime } from "../shared/units.js";
+import { shareText } from "../data/base_time.js";
 import { badgeText, timesText } from "./run_view.js";
 import { rowWithMask } from "../data/plan_table.js";
 import { OBJECTIVES } from "./switches.js";
@@ -21,9 +22,9 @@ export function rowOfRun(run, tables) {
   return null;
 }
 
-/** The name of the plan of a run: "best found, +43% of the forward". */
-export function runName(run, forward) {
-  return `${OBJECTIVES[run.name]?.[0] ?? run.name}, +${formatPercent(run.overhead / forward)} of the forward`;
+/** The name of the plan of a run: "best found, +4.3% of the step". */
+export function runName(run, base) {
+  return `${OBJECTIVES[run.name]?.[0] ?? run.name}, ${shareText(run.overhead, base)} of ${base.name}`;
 }
 
 /** A time of a run and how much longer it is than the eager step: "160 ms (+14%)"; "–" if the run has none. */
@@ -34,14 +35,13 @@ export function stepText(step, eager) {
 }
 
 /** The panel; `actions` has run(number). */
-export function makeRunsView(parent, graph, actions) {
-  const forward = graph.time.reduce((sum, t) => sum + t, 0) || 1;
+export function makeRunsView(parent, base, actions) {
   const title = html("div", "rv-drawer-title", parent);
   const table = makeDataTable(
     parent,
     [
       { name: "run", fill: (cell, run) => linkCell(cell, `Run ${run.number}`, () => actions.run(run), `Show run ${run.number}`) },
-      { name: "plan", fill: (cell, run) => cell.append(runName(run, forward)) },
+      { name: "plan", fill: (cell, run) => cell.append(runName(run, base)) },
       { name: "budget", className: "rv-number-cell", fill: (cell, run) => cell.append(run.budget === null ? "–" : formatBytes(run.budget)) },
       { name: "peak predicted", className: "rv-number-cell", fill: (cell, run) => cell.append(formatBytes(run.predictedPeak)) },
       { name: "peak measured", className: "rv-number-cell", fill: (cell, run) => cell.append(formatBytes(run.measuredPeak)) },

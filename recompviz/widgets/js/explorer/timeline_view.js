@@ -54,13 +54,12 @@ export function barsOfNode(bars, reply, v) {
 
 /**
  * The timeline.
- * @param tables the tables of the objectives; `all()` gives every table; @param strata of strataOf
+ * @param tables the tables of the objectives; `all()` gives every table; @param strata of strataOf; @param base of baseOf in base_time.js
  * @param actions { hoverStep(step or −1), hover(node), step(step or −1), select(node or −1), pick(step, node or null, category), category(number), peak() }
  * @param labels() the labels of the steps
  */
-export function makeTimelineView(parent, graph, strata, tables, all, actions, labels, id) {
+export function makeTimelineView(parent, graph, strata, tables, all, base, actions, labels, id) {
   const { listen, release } = listeners();
-  const forward = graph.time.reduce((sum, time) => sum + time, 0);
   const root = html("section", "rv-panel rv-timeline", parent);
   const head = html("div", "rv-panel-head", root);
   html("span", "rv-wide-only", html("span", "rv-panel-title", head, "Memory"), " over the step");
@@ -175,7 +174,7 @@ export function makeTimelineView(parent, graph, strata, tables, all, actions, la
     limitText.setAttribute("x", right ? width - EDGE.right - 5 : EDGE.left + 5);
     limitText.setAttribute("text-anchor", right ? "end" : "start");
     limitText.setAttribute("y", at - 4);
-    setText(limitText, `budget ${totalText(all()[state.table], state.budget, forward)}`);
+    setText(limitText, `budget ${totalText(all()[state.table], state.budget, base.time)}`);
   }
 
   /** The step of each column of pixels, in the visible stretch. */

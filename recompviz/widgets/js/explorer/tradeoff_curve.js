@@ -9,16 +9,18 @@ import { costUnit } from "./header.js";
 
 const CURVE_HEIGHT = 236;
 const KEEP_ALL_WIDTH = 64; // pixels, of the name with its distance to the point
+const LEAST_SHARE = 0.03; // of the base; less is not magnified
 export const PAD = { left: 40, right: 16, top: 21, bottom: 20 };
 
 /**
  * The curve in an SVG of its own.
  * @param fixed the tables of the objectives
  * @param domain of budgetDomain
+ * @param base of baseOf in base_time.js
  * @param id unique in the page
  * @param devices of markedDevices in fit.js
  */
-export function makeTradeoffCurve(parent, graph, fixed, domain, forward, id, devices = []) {
+export function makeTradeoffCurve(parent, graph, fixed, domain, base, id, devices = []) {
   const chart = svg("svg", { class: "rv-chart", height: CURVE_HEIGHT, role: "group" }, parent);
   let width = 0;
   let x = (bytes) => bytes;
@@ -40,13 +42,14 @@ export function makeTradeoffCurve(parent, graph, fixed, domain, forward, id, dev
    */
   function draw(table, all, nextWidth, percent, amount, searching) {
     width = nextWidth;
-    const base = table.base >= 0 ? all[table.base] : null;
+    const free = table.base >= 0 ? all[table.base] : null;
+    const unit = base.time || 1;
     chart.replaceChildren();
     chart.setAttribute("width", width);
     const right = width - PAD.right;
     const bottom = CURVE_HEIGHT - PAD.bottom;
     const rows = reachableRows(table);
-    const own = Math.max(...(table.objective === "given" ? fixed[0] : table).overheads.filter((_, row) => table.objective === "given" || rows.includes(row)), forward * 0.05);
+    const own = Math.max(...(table.objective === "given" ? fixed[0] : table).overheads.filter((_, row) => table.objective === "given" || rows.includes(row)), unit * LEAST_SHARE);
     const given = all.find((other) => other?.objective === "given");
     // the axis covers the baselines, too, unless the curve would become small
     const most = Math.max(own, Math.min(1.6 * own, Math.max(0, ...(given?.overheads ?? []))));
@@ -63,9 +66,9 @@ export function makeTradeoffCurve(parent, graph, fixed, domain, forward, id, dev
     const texts = svg("g", {}); // appended later, above the line of the budget
     const word = svg("text", { x: (PAD.left + edge) / 2, y: (PAD.top + bottom) / 2 + 4, class: "rv-tick rv-halo", "text-anchor": "middle" }, texts);
     if (edge - PAD.left > (searching ? 66 : 52)) word.textContent = searching ? "no plan yet" : "infeasible";
-    for (const fraction of overheadTicks(most / forward)) {
-      svg("line", { x1: PAD.left, x2: right, y1: y(fraction * forward), y2: y(fraction * forward), class: "rv-grid" }, chart);
-      svg("text", { x: PAD.left - 5, y: y(fraction * forward) + 3.5, class: "rv-tick", "text-anchor": "end" }, chart).textContent = `${Math.round(fraction * 100)}%`;
+    for (const fraction of overheadTicks(most / unit)) {
+      svg("line", { x1: PAD.left, x2: right, y1: y(fraction * unit), y2: y(fraction * unit), class: "rv-grid" }, chart);
+      svg("text", { x: PAD.left - 5, y: y(fraction * unit) + 3.5, class: "rv-tick", "text-anchor": "end" }, chart).textContent = `${Math.round(fraction * 100)}%`;
     }
     const marks = percent ? percentTicks(domain, Math.max(2, width / 80)) : byteTicks(domain.low, domain.high, Math.max(2, width / 110));
     for (const bytes of marks) {
@@ -78,7 +81,7 @@ export function makeTradeoffCurve(parent, graph, fixed, domain, forward, id, dev
     svg("path", { d: dots, class: "rv-plans" }, chart);
     // given plans may take more time than the axis has room for; without a clip they would cover the typed budget
     const curves = svg("g", { "clip-path": `url(#${id}-plot)` }, chart);
-    if (base) svg("path", { d: staircase(base, reachableRows(base), x, y, right), class: "rv-stair rv-stair-free" }, curves);
+    if (free) svg("path", { d: staircase(free, reachableRows(free), x, y, right), class: "rv-stair rv-stair-free" }, curves);
     if (bound && table === fixed[0] && bound.length === table.rows) {
       const below = rows.map((row) => `${x(table.totalPeaks[row]).toFixed(1)} ${y(bound[row]).toFixed(1)}`);
       const group = svg("g", { class: "rv-bound" }, curves);
@@ -94,7 +97,7 @@ export function makeTradeoffCurve(parent, graph, fixed, domain, forward, id, dev
     const near = domain.most - ((KEEP_ALL_WIDTH / (right - PAD.left)) * (domain.high - domain.low));
     const over = Math.max(0, ...rows.filter((row) => table.totalPeaks[row] > near).map((row) => table.overheads[row]));
     svg("text", { x: x(domain.most) - 4, y: Math.min(y(0) - 7, Math.max(PAD.top + 12, y(over) - 6)), class: "rv-tick rv-halo", "text-anchor": "end" }, texts).textContent = "keep all";
-    svg("text", { x: right, y: 10, class: "rv-tick", "text-anchor": "end" }, chart).textContent = `extra ${costUnit(graph.timeUnit).time ? "time" : "units"}, % of the forward`;
+    svg("text", { x: right, y: 10, class: "rv-tick", "text-anchor": "end" }, chart).textContent = `extra ${costUnit(graph.timeUnit).time ? "time" : "units"}, % of ${base.name}`;
     line = svg("line", { y1: PAD.top, y2: CURVE_HEIGHT, class: "rv-budget-line" }, chart);
     names = [];
     drawDevices(right, bottom); // above the line, which would strike through their names
@@ -176,7 +179,7 @@ export function makeTradeoffCurve(parent, graph, fixed, domain, forward, id, dev
     markPoints(all, state, choose) {
       ofPoints.release();
       ofPoints = listeners();
-      const scales = { x, y, left: PAD.left, right: width - PAD.right, forward, top: PAD.top };
+      const scales = { x, y, left: PAD.left, right: width - PAD.right, base, top: PAD.top };
       drawPoints(points, all, state, { ...scales, standing: moveNames(givenMarks(all, scales)) }, choose, ofPoints.listen);
     },
     /** The budget at a position of the pointer. */

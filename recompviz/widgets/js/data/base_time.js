@@ -1,0 +1,33 @@
+// What extra time is a per cent of: the step, or the forward pass where the time of the step is not known.
+
+import { formatPercent } from "../shared/units.js";
+
+const MILLISECONDS = { ns: 1e-6, µs: 1e-3, ms: 1, s: 1e3 };
+
+/** The milliseconds of one unit of the costs, for example of "µs (measured)"; null if the costs are not times. */
+export function millisecondsOf(unit) {
+  return MILLISECONDS[/^(ns|µs|ms|s)(?: \(\w+\))?$/.exec(unit)?.[1]] ?? null;
+}
+
+/**
+ * The base { time, name, from }: the eager step of the last run, else the predicted one, else the forward pass; the time
+ * is in the unit of the costs.
+ * @param runs of readRun, oldest first
+ */
+export function baseOf(graph, runs = []) {
+  const run = runs.findLast((each) => each.eagerStep);
+  const unit = millisecondsOf(graph.timeUnit);
+  if (run && unit) return { time: run.eagerStep / unit, name: "the step", from: "measured" };
+  if (graph.stepTime) return { time: graph.stepTime, name: "the step", from: "predicted" };
+  return { time: forwardTime(graph), name: "the forward", from: "predicted" };
+}
+
+/** The time of the forward pass. */
+export function forwardTime(graph) {
+  return graph.time.reduce((sum, t) => sum + t, 0);
+}
+
+/** "+3.9%"; "+0%" without a base. */
+export function shareText(overhead, base) {
+  return `+${formatPercent(base.time ? overhead / base.time : 0)}`;
+}

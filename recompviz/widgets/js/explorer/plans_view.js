@@ -1,0 +1,73 @@
+// The plans to choose from: some of the curve, baselines and earlier choices, with their peaks and times, predicted and measured.
+
+import { html, setText } from "../shared/elements.js";
+import { formatBytes, formatCost } from "../shared/units.js";
+import { shareText } from "../data/base_time.js";
+import { keepMask, leastTotal, reachableRows, rowFor, totalText } from "../data/plan_table.js";
+import { makeDataTable, linkCell } from "../shared/data_table.js";
+import { costUnit, keepAllTotal } from "./header.js";
+import { isRunOf, stepText } from "./runs_view.js";
+import { isOffered } from "./switches.js";
+
+const SHARES = [0, 0.25, 0.5, 0.75]; // of the range of totals, at which a plan of the curve is listed
+
+/** The plans, the largest peak first, as [{ table, row, name, peak, overhead, shown }]. @param names(number) the name of a table */
+export function planRows(tables, state, names) {
+  const found = new Map();
+  const add = (table, row, name) => {
+    const key = `${table}:${row}`;
+    if (row < 0 || found.has(key)) return;
+    const { totalPeaks, overheads } = tables[table];
+    found.set(key, { table, row, name, peak: totalPeaks[row], overhead: overheads[row], shown: table === state.table && row === state.row });
+  };
+  tables.forEach((table, number) => {
+    if (table?.objective === "given") for (let row = 0; row < table.rows; row++) add(number, row, table.names[row]);
+  });
+  const curve = tables[state.table].objective === "given" ? 0 : state.table;
+  const [least, most] = [leastTotal(tables[curve]), keepAllTotal(tables[curve])];
+  const known = [...found.values()].some(({ name }) => name === "keep-all");
+  if (!known) add(curve, reachableRows(tables[curve])[0], "keep-all");
+  add(state.table, state.row, names(state.table));
+  for (const share of SHARES) {
+    const row = rowFor(tables[curve], least + share * (most - least));
+    if (row >= 0 && tables[curve].overheads[row] > 0) add(curve, row, share ? names(curve) : `${names(curve)}, the leanest`);
+  }
+  for (const { table, row } of state.earlier) if (isOffered(tables, table, state.theory) && row < tables[table].rows) add(table, row, names(table));
+  return [...found.values()].sort((a, b) => b.peak - a.peak || a.overhead - b.overhead);
+}
+
+/** The panel. @param base of baseOf in base_time.js; @param actions { choose(table, row) } */
+export function makePlansView(parent, graph, base, actions) {
+  const { time, unit } = costUnit(graph.timeUnit);
+  const title = html("div", "rv-drawer-title", parent);
+  let runs = new Map(); // row → its newest run
+  const number = "rv-number-cell";
+  const choose = ({ table, row }) => actions.choose(table, row);
+  let tables = [];
+  const peakOf = ({ table, peak }) => totalText(tables[table], peak, base.time);
+  const table = makeDataTable(
+    parent,
+    [
+      { name: "plan", fill: (cell, row) => linkCell(cell, row.name, () => choose(row), `Show the plan ${row.name}, ${peakOf(row)}`) },
+      { name: "peak", className: number, fill: (cell, row) => cell.append(peakOf(row)) },
+      { name: time ? `extra time, ${unit}` : "extra units", className: number, fill: (cell, row) => cell.append(formatCost(row.overhead)) },
+      { name: "", className: number, fill: (cell, row) => cell.append(`${shareText(row.overhead, base)} of ${base.name}`) },
+      { name: "peak measured", className: number, fill: (cell, row) => cell.append(runs.get(row) ? formatBytes(runs.get(row).measuredPeak) : "–") },
+      { name: "step measured", className: number, fill: (cell, row) => cell.append(runs.get(row) ? stepText(runs.get(row).plannedStep, runs.get(row).eagerStep) : "–") },
+    ],
+    { caption: "Plans, the largest peak first", noun: "plans", pick: choose, mark: (row) => row.shown },
+  );
+  return {
+    show(all, state, names) {
+      tables = all;
+      setText(title, "Plans: click one to show it");
+      const rows = planRows(tables, state, names);
+      const from = JSON.stringify([rows, base, state.runs.map((run) => run.number)]);
+      table.setRows(() => {
+        runs = new Map(rows.map((row) => [row, state.runs.findLast((run) => isRunOf(run, keepMask(tables[row.table], row.row, graph.count)))]));
+        return rows;
+      }, [from]);
+    },
+    destroy: table.destroy,
+  };
+}

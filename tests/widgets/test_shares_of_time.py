@@ -1,0 +1,50 @@
+"""What extra time is a per cent of: every place of the page names it, and all have the same."""
+
+import re
+
+import pytest
+
+from recompviz.widgets.base import assets
+from tests.widgets.test_javascript import run
+
+pytestmark = pytest.mark.node
+
+GRAPH = {"count": 2, "time": [60, 40], "timeUnit": "ms (measured)", "stepTime": 300}
+RUN = {"eagerStep": 320, "plannedStep": 330, "predictedStep": 336, "spread": [0.01, 0.05], "pairs": 9}
+
+
+def base(graph, runs=()):
+    return run("data/base_time.js", "m.baseOf(v.graph, v.runs)", graph=graph, runs=list(runs))
+
+
+def test_the_base_is_the_step_where_its_time_is_known_and_else_the_forward_pass():
+    assert base(GRAPH) == {"time": 300, "name": "the step", "from": "predicted"}
+    assert base(GRAPH | {"stepTime": None}) == {"time": 100, "name": "the forward", "from": "predicted"}
+    assert base(GRAPH, [{"eagerStep": None}, RUN]) == {"time": 320, "name": "the step", "from": "measured"}
+    assert base(GRAPH | {"timeUnit": "µs (measured)"}, [RUN])["time"] == pytest.approx(320e3)
+    assert base({"count": 1, "time": [5], "timeUnit": "units of the paper"}, [RUN])["name"] == "the forward"
+
+
+def test_header_and_run_say_the_same_per_cent_of_the_step():
+    table = {"rows": 1, "totalPeaks": [30], "formulaPeaks": [9], "overheads": [16]}
+    figures = "m.figures(v.graph, v.table, 0, [1, 0], 40, false, v.base).overhead"
+    value, unit, _ = run("explorer/header.js", figures, graph=GRAPH, table=table, base=base(GRAPH, [RUN]))
+    assert (value, unit) == ("+5.0%", "of the step · 16 ms")
+    line = run("explorer/run_view.js", "m.timesText(v.run)", run=RUN)
+    assert line.endswith("predicted +5.0%")
+    assert "% of the step" in line
+    about = run("explorer/header.js", "m.aboutOverhead(v.graph, 16, v.base)", graph=GRAPH, base=base(GRAPH, [RUN]))
+    assert "+5.0% of the eager step, which takes 320 ms (measured)" in about
+    assert about.endswith("+16% of the forward pass alone")
+
+
+def test_every_share_of_time_in_the_page_names_its_base():
+    """No script of the view of a plan has the forward pass as a fixed base."""
+    scripts = {path.name: path.read_text(encoding="utf-8") for path in (assets.HERE / "js" / "explorer").glob("*.js")}
+    fixed = {
+        name: found
+        for name, text in scripts.items()
+        if not name.startswith("step_")
+        and (found := re.findall(r"`[^`\n]*of the forward[^`\n]*`", text.replace("of the forward pass alone", "")))
+    }
+    assert fixed == {}
