@@ -128,7 +128,7 @@ class SoakRun:
         except NotNow as reason:
             self.not_now[f"{name}: {reason}"] += 1
             result = f"not now: {reason}"
-        except Exception as error:
+        except Exception as error:  # a failed action is a result: it is reported, and the run goes on
             if "is not attached to the DOM" in str(error):  # it was drawn anew before it could be used
                 self.not_now[f"{name}: drawn anew"] += 1
                 return
@@ -160,7 +160,7 @@ class SoakRun:
                     wrong += [f"view {number}: {each}" for each in differences(kernel, view)]
                 if kernel["busy"] and patient:
                     wrong = ["busy"]
-            except Exception as error:
+            except Exception as error:  # page or kernel cannot answer now, for example while the page is loaded
                 wrong = [str(error)[:500]]
             if wrong:
                 time.sleep(0.15)
@@ -193,7 +193,7 @@ class SoakRun:
         if number < 40:
             try:
                 self.soak.page.screenshot(path=self.out / f"error{number}.png")
-            except Exception as error:
+            except Exception as error:  # the page may have crashed; the error itself is already recorded
                 print(f"    no picture: {error}")
 
     def measure(self) -> None:

@@ -196,7 +196,7 @@ class Session:
             self.detail = selector
         try:
             element.click(timeout=3000, **options)
-        except Exception as error:
+        except Exception as error:  # playwright has one type for all; the text tells which, and others are raised
             text = str(error)
             if "intercepts pointer events" in text or "not attached" in text or "Timeout" in text:
                 raise NotNow(f"{selector} cannot be clicked: {reason(text)}") from error

@@ -72,7 +72,7 @@ def said(error: BaseException) -> str:
     """Return the type and the message of an error in one line. The message of an error may raise an error."""
     try:
         text = ascii(str(error))[1:300]
-    except Exception as second:
+    except Exception as second:  # __str__ may raise anything
         text = f"its message cannot be shown ({type(second).__name__})"
     return f"{type(error).__name__}: {text}"
 

@@ -55,7 +55,7 @@ def cases(numbers: Iterable[int], seed: int) -> list[FaultCount]:
             try:
                 with limited():
                     check()
-            except (Exception, TooLong) as error:
+            except (Exception, TooLong) as error:  # any error here is a fault of the core
                 wrong = f"graph {number} of seed {seed}: {said(error)}"
             tally.add(subject, kind, wrong)
         for _ in range(3):
@@ -308,6 +308,6 @@ def _refusal(what: str, made: Callable[[], Any], right: Callable[[Any], bool]) -
         with limited(20):
             result = made()
             return None if right(result) else f"{what}: wrong result {result!r}"
-    except (Exception, TooLong) as error:
+    except (Exception, TooLong) as error:  # ``unclear`` judges its type and message
         why = unclear(error)
         return None if why is None else f"{what}: {why}"

@@ -95,7 +95,7 @@ def cases(numbers: Iterable[int], seed: int) -> list[FaultCount]:
                     if drawn.random() < 0.3:
                         _wait(widget)
                     wrong = wrong or healthy(drawn, widget)
-            except (Exception, TooLong) as error:
+            except (Exception, TooLong) as error:  # any error here is a fault of the widget
                 wrong = said(error)
             wrong = wrong or (f"logged {logged.records[0][:300]}" if logged.records else None)
             what = f"message {number} of seed {seed}: {ascii(message)[:300]}: {wrong}"
@@ -280,7 +280,7 @@ def answered(widget: Any, kind: str, message: Any) -> str | None:
     text = message["content"]["data"]["content"]["text"]
     try:
         plan = Plan.from_json(widget.graph, text)
-    except Exception:
+    except Exception:  # a damaged plan may raise any type; the widget must have refused it
         return None if state == "failed" and 10 < len(said) < 1000 else f"the page says {state} {said!r}"
     same = np.array_equal(widget._selection.plan.keep_mask, plan.keep_mask)
     return (

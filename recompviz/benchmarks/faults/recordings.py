@@ -76,7 +76,7 @@ def opened(path: Path) -> str | None:
             text.encode()
             if report.peak < 0 or report.peak != report.timeline.peak:
                 wrong = f"the peak is {report.peak}, that of the timeline {report.timeline.peak}"
-    except (Exception, TooLong) as error:
+    except (Exception, TooLong) as error:  # its type and message are judged below
         wrong = unclear(error)
         if wrong is None and (not isinstance(error, SnapshotError) or "more memory" in str(error)):
             wrong = f"{type(error).__name__}: {str(error)[:200]}"

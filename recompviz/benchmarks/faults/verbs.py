@@ -298,7 +298,7 @@ def outcome(verb: Verb, p: Prepared) -> BaseException | None:
     """Call a function, and return the exception that it raised."""
     try:
         verb(p)
-    except BaseException as error:
+    except BaseException as error:  # also an injected interrupt; the caller judges the type
         return error.with_traceback(None) if isinstance(error, RecompvizError) else error
     return None
 

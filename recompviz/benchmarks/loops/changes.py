@@ -314,7 +314,7 @@ class _Trained:
                 loss = output.pow(2).mean() * getattr(self.model, "weight_of_loss", 1.0)
             if loss.requires_grad:
                 loss.backward()
-        except Exception as error:
+        except Exception as error:  # the type of the error is what the two models are compared by
             return [type(error).__name__]
         gradients = [copy.deepcopy(value.grad) for value in (x, *self.model.parameters()) if value.is_leaf]
         if self.optimizer is not None:

@@ -120,7 +120,7 @@ def _rank(rank: int, port: int, kind: str) -> Iterator[subprocess.Popen[str]]:
     with subprocess.Popen(command, env=environment, stdout=pipe, stderr=pipe, text=True) as process:
         try:
             yield process
-        except BaseException:
+        except BaseException:  # also an interrupt: no process may be left
             process.kill()
             raise
 

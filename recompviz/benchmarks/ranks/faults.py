@@ -89,7 +89,7 @@ def worker(fault: str) -> None:
 
     try:
         ended = _run(fault, rank, last, die)
-    except Exception as error:
+    except Exception as error:  # the type of the error is the result of the rank
         ended = f"{type(error).__name__}: {str(error).splitlines()[0][:160]}"
     report(ended)
 

@@ -104,7 +104,7 @@ class _Cache(FunctionCache):
         """Replace a damaged index by an empty one."""
         try:
             self._cache_file.flush()
-        except Exception as error:
+        except Exception as error:  # for example a folder that cannot be written
             _warn(error)
 
 

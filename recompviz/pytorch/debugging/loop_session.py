@@ -167,7 +167,7 @@ class LoopSession:
         try:
             self._observer = Observer(device, self._model, self._optimizer, in_loop=True, spaces=self._spaces)
             self._recordings = self._pass.enter_context(self._observer.recording())
-        except BaseException:
+        except BaseException:  # also an interrupt: what was entered must be closed
             self._observer = None
             self._around.close()
             raise

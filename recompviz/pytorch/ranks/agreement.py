@@ -113,7 +113,7 @@ def _made(
             if least is not None and len(set(totals.values())) > 1:
                 error.add_note(f"the least total is that of rank {least}: {format_bytes(totals[least])}")
             raise
-    except BaseException as error:
+    except BaseException as error:  # also an interrupt: the other ranks wait for an answer
         notes = " ".join(getattr(error, "__notes__", ()))
         text = f"{type(error).__name__}: {error} {notes}".strip()
         store.write("plans", json.dumps({"error": text, "ranks": list(getattr(error, "ranks", [0]))}))

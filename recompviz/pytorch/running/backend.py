@@ -138,7 +138,7 @@ def compile_region(
         )
     except (InfeasibleBudget, DynamoError):  # Dynamo's own: it captures again, or reports the user's error
         raise
-    except Exception as error:
+    except Exception as error:  # whatever fails, the graph runs eagerly, with a warning
         for region in regions:
             chooser.remove(region)
         if isinstance(error, MemoryError):

@@ -66,7 +66,7 @@ def error_of_loss(step: Step, arguments: tuple[Any, ...], output: Any) -> Except
                 for leaf in leaves
             ]
             result = step.loss(pytree.tree_unflatten(zeros, spec), *arguments[2])
-        except Exception as error:
+        except Exception as error:  # the loss is the user's code; its error is the result
             return None if isinstance(error, torch.OutOfMemoryError) else error
     if isinstance(result, int | float):
         return TypeError(

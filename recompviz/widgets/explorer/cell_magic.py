@@ -85,7 +85,7 @@ def report_of_cell(shell: Any, line: str, cell: str) -> MemoryReport:
                 observed.step()
                 if observed.done:
                     break
-    except BaseException:
+    except BaseException:  # also an interrupt: a finished report is shown, then the error
         if observed.done:
             print(observed.report.text)
         raise

@@ -169,7 +169,7 @@ def explore(
         return OpeningExplorer(work, f"{type(model).__name__}, training step")
     try:
         return Explorer(**vars(work(lambda *_: None)))
-    except Exception as error:
+    except Exception as error:  # of the tracer, or of the model's own code
         raise without_library_frames(error) from None
 
 

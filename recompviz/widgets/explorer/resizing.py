@@ -182,7 +182,7 @@ class Resizing:
                 before, self.sizes = self.sizes, sizes
                 try:
                     self._shown(job.result, budget)
-                except BaseException:
+                except BaseException:  # also an interrupt, or an error of the user's observer
                     self.sizes = before
                     raise
                 self._told(self.message("done", 1.0, ""))

@@ -199,7 +199,7 @@ class StepExplorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no 
             return
         try:
             self.open_region(whole_number(content["region"]) + 1)
-        except Exception as error:
+        except Exception as error:  # whatever fails, the page gets an answer
             self._view._opened = {"region": self._region, "text": f"the region cannot be shown: {explain(error)}"}
 
     def __repr__(self) -> str:
