@@ -91,6 +91,7 @@ class PlanMismatch(RecompvizError, ValueError):
     Parameters
     ----------
     message : str
+        The text of the error.
     key : str
         The key of a saved plan whose value is wrong; empty if the error is not about one key.
     expected : str

@@ -101,6 +101,7 @@ def format_bytes(count: float, *, up: bool = False) -> str:
     Parameters
     ----------
     count : float
+        Bytes.
     up : bool
         Whether to round up instead of to the nearest number, so that a budget of this text is at least ``count`` bytes.
 

@@ -138,7 +138,8 @@ def bound_curve(
     joint : JointGraph
         The joint graph of the same training step.
     once : bool
-        The family of strategies; see :class:`BoundCurve`. The bound for ``once=True`` is never lower.
+        Whether the bounds are only for strategies that run each forward call at most once more, just in time. Such
+        bounds are never lower. :class:`BoundCurve` has the details.
     points, solves : int
         ``points`` is the largest number of calls of each pass at which a linear program counts memory, and ``solves``
         the largest number of linear programs. An integer program of a step of more than 400 calls counts memory at up

@@ -60,7 +60,8 @@ class Relaxation:
     most_points : int
         The largest number of points. More points give a larger bound and take longer.
     once : bool
-        Whether each call runs at most once more; see the docstring of the module.
+        Whether the strategies run each forward call at most once more. The docstring of the module explains the
+        difference.
     """
 
     def __init__(self, uses: Uses, most_points: int, once: bool) -> None:
@@ -278,9 +279,9 @@ def integer_program(
     """Return a lower bound on ``cost @ x`` and the best solution found, over integer x with ``matrix @ x <= rhs``.
 
     Costs are shares of a forward pass, and x is from 0 to ``upper``. The bound is 0 if ``seconds`` are too short to
-    prove one, and infinite if there is no such x. The solver stops when its solution is proven to be within the share
-    ``close`` of the optimum. It is exact only up to its tolerances, so each constraint is relaxed, and the bound is
-    lowered by ``TOLERANCE``.
+    prove one, and infinite if there is no such x. The solver stops when its solution is proven to be within ``close``
+    of the optimum, as a share of it. It is exact only up to its tolerances, so each constraint is relaxed, and the
+    bound is lowered by ``TOLERANCE``.
     """
     from scipy.optimize import Bounds, LinearConstraint, milp
 

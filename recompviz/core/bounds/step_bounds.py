@@ -36,7 +36,7 @@ class StepBounds:
         self._locks = {once: threading.Lock() for once in (False, True)}
 
     def curve(self, once: bool = False, progress: Progress | None = None) -> BoundCurve:
-        """Return the bounds for all budgets, cached; see :func:`bound_curve`."""
+        """Return the bounds of :func:`bound_curve` for the strategies that ``once`` selects; cached."""
         with self._locks[once]:
             if once not in self._curves:
                 self._curves[once] = bound_curve(self._graph, self._joint, once=once, progress=progress)
@@ -47,7 +47,7 @@ class StepBounds:
         return self.bound_within(plan, once=False)
 
     def bound_within(self, plan: Plan, once: bool) -> float:
-        """Return a lower bound on the overhead of every strategy of a family within the simulated peak of a plan."""
+        """Return :meth:`bound` for the strategies that ``once`` selects; :func:`bound_curve` explains ``once``."""
         peak = simulate_schedule(make_schedule(self._joint, plan.keep_mask.tolist())).peak
         if not plan.overhead:
             return 0.0

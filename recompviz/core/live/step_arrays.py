@@ -24,8 +24,8 @@ class StepArrays(NamedTuple):
     workspace are in bytes, rounded as the allocator rounds them.
 
     ``made_bytes[c]`` is the size of what call c makes. ``frees[free_start[c]:free_start[c + 1]]`` are the storages that
-    the forward pass frees after call c unless they are saved. ``dependent`` has the forward calls of which other nodes
-    say whether their outputs are kept.
+    the forward pass frees after call c unless they are saved. ``dependent`` has the forward calls whose outputs are
+    also kept because of other nodes: of views of an output, or of the nodes that read a constant.
     """
 
     # per call

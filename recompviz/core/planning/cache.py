@@ -40,7 +40,9 @@ class Cache:
         Parameters
         ----------
         key : str
+            Any text, for example ``"plans live"``.
         compute : callable () → value
+            Computes the value of the key.
         waiting : callable (), optional
             Called every 0.05 seconds while another thread computes the same key. If it raises an exception, the wait
             ends with this exception.

@@ -327,7 +327,7 @@ class Planner:
         once : bool
             If False, the bounds are for all strategies that keep the traced order of the calls, and may run forward
             calls again in the backward pass. If True, they are for strategies that run each forward call at most once
-            more, just in time, as the schedule of a plan does. The bounds are then higher.
+            more, just in time, as the schedule of a plan does. The bounds are then never lower.
         progress : callable (done, total), optional
             Called before each linear program. Raise :class:`recompviz.Cancelled` in it to stop.
 
@@ -344,14 +344,15 @@ class Planner:
     def optimality_gap(self, plan: Plan, once: bool = False) -> float:
         """Return an upper bound on a plan's overhead beyond the optimum, as a share of the cost of a forward pass.
 
-        The budget is the plan's simulated peak. With 0.04, no strategy within this budget saves more than 4 % of the
-        cost of a forward pass.
+        The budget is the plan's simulated peak. A result of 0.04 means: within this budget, no strategy recomputes less
+        than the plan by more than 4 % of the cost of a forward pass.
 
         Parameters
         ----------
         plan : Plan
         once : bool
-            The family of strategies; see :meth:`bounds`.
+            Whether the plan is compared only with strategies that run each forward call at most once more, just in
+            time. If False, it is compared with all strategies that may run forward calls again.
 
         Raises
         ------

@@ -187,6 +187,7 @@ class Tradeoff:
         Parameters
         ----------
         objective : "time" or "memory"
+            The time-centric or the memory-centric front.
         most : int, optional
             The largest number of plans. If the front has more plans, the optimal plans of ``most`` evenly spaced
             budgets are returned. If left out, all plans are returned.

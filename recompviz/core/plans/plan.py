@@ -265,8 +265,8 @@ class Plan:
     def gap(self) -> float | None:
         """An upper bound on the overhead beyond the optimum, as a share of the cost T(V) of a forward pass.
 
-        It is (overhead − :attr:`bound`) / T(V), not below 0. With 0.04, no strategy within the simulated peak of this
-        plan saves more than 4 % of the cost of a forward pass. None if :attr:`bound` is None.
+        It is (overhead − :attr:`bound`) / T(V), not below 0. A gap of 0.04 means: within the simulated peak of this
+        plan, no strategy recomputes less by more than 4 % of the cost of a forward pass. None if :attr:`bound` is None.
         """
         if self.bound is None:
             return None
@@ -383,6 +383,7 @@ class Plan:
         graph : Graph
             The graph of the plan, or a graph with the same fingerprint. Only names, costs and source lines may differ.
         text : str
+            JSON.
 
         Returns
         -------

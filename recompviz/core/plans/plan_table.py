@@ -78,6 +78,7 @@ class PlanTable:
         ----------
         graph : Graph
         objective : "time", "memory", "live" or "given"
+            Where the plans come from; the attribute ``objective`` of the table.
         plans : sequence of Plan
         profile : callable (Plan) → numpy.ndarray of int64
             Returns for each step of the plan's schedule (one step per operator call) the most bytes alive, parameters

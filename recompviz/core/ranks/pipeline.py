@@ -39,8 +39,12 @@ class StagePlace:
     stage : int
         From 0 to ``stages − 1``.
     stages : int
+        The number of stages of the pipeline.
     micro_batches : int
+        The number of micro-batches in one batch.
     kind : "1f1b" or "gpipe"
+        The schedule. With ``"1f1b"``, a stage alternates forward and backward passes. With ``"gpipe"``, it runs all
+        forward passes first.
     """
 
     stage: int

@@ -81,10 +81,13 @@ class RankBoard:
     Attributes
     ----------
     title : str
+        The title of the view, for example the name of the model's class.
     lanes : tuple of RankLane
+        One for each kind of rank, or for each stage of a pipeline.
     shared : bool
         Whether all ranks run one plan; the rows of the lanes then have the same plans.
     device : str
+        The device that the step was traced for, for example ``"cpu"``.
     schedule : str
         The name of the pipeline's schedule; empty without a pipeline.
     notes : tuple of str
@@ -109,7 +112,7 @@ class RankBoard:
         return max(int(lane.peaks[0]) for lane in self.lanes)
 
     def rows(self, budget: float) -> tuple[int, ...]:
-        """Return for each lane the row of least recomputation that fits a budget; the leanest row if none fits."""
+        """Return for each lane the row of least recomputation that fits a budget; if none fits, its last row."""
         if self.shared:
             count = len(self.lanes[0].peaks)
             fits = (r for r in range(count) if all(lane.peaks[r] <= budget for lane in self.lanes))
@@ -123,11 +126,11 @@ class RankBoard:
         return len(lane.peaks) - 1
 
     def peaks(self, rows: Sequence[int]) -> tuple[int, ...]:
-        """Return the peak of each lane for a row of each."""
+        """Return the peak of each lane in bytes; ``rows`` has the row of each lane."""
         return tuple(int(lane.peaks[row]) for lane, row in zip(self.lanes, rows, strict=True))
 
     def order(self, rows: Sequence[int]) -> tuple[int, ...]:
-        """Return the lanes by falling peak: the worst first."""
+        """Return the positions of the lanes by falling peak; ``rows`` has the row of each lane."""
         peaks = self.peaks(rows)
         return tuple(sorted(range(len(self.lanes)), key=lambda i: (-peaks[i], i)))
 
@@ -146,7 +149,7 @@ class RankBoard:
         return tuple(i for i in range(len(LAYERS)) if any(lane.layers[..., i].max() > 0 for lane in self.lanes))
 
     def table(self, budget: float) -> str:
-        """Return the ranks under a budget as a text, the worst first."""
+        """Return the ranks under a budget of bytes as a text, the highest peak first."""
         rows = self.rows(budget)
         peaks = self.peaks(rows)
         lines = [f"{self.title}: {format_bytes(budget)} for each rank"]

@@ -70,9 +70,11 @@ class Pass:
     Attributes
     ----------
     kind : "forward", "backward" or "optimizer"
+        What runs in the pass.
     stage : int
         The stage of the pipeline; 0 without a pipeline.
     micro_batch : int
+        The micro-batch, counted from 0.
     """
 
     kind: PassKind

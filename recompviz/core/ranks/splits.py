@@ -11,7 +11,9 @@ from collections.abc import Mapping, Sequence
 
 
 def best_split(blocks: int, costs: Sequence[Mapping[int, float]]) -> tuple[int, ...] | None:
-    """Return the number of blocks of each stage for which the largest cost is least; of several, the least sum.
+    """Return the number of blocks of each stage, so that the largest cost of a stage is as small as possible.
+
+    Of several such divisions, the one with the least sum of costs is returned.
 
     Parameters
     ----------

@@ -16,7 +16,8 @@ class ProcessMemory:
     used : int
         On the CPU, the resident memory of the process. On a device, the bytes in use there, by all processes.
     tensors : int
-        Of them, on the CPU the bytes of the tensors that were counted, on a device the bytes that PyTorch reserves.
+        The part of ``used`` that PyTorch accounts for. On the CPU, the bytes of the tensors that were found; on a
+        device, the bytes that PyTorch reserves.
     device : str
         The name of the device; empty for the CPU.
     """
@@ -27,7 +28,7 @@ class ProcessMemory:
 
     @property
     def other(self) -> int:
-        """The bytes in use that belong to nothing that PyTorch counts."""
+        """The bytes in use that PyTorch does not account for."""
         return max(self.used - self.tensors, 0)
 
     @property

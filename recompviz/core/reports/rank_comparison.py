@@ -66,6 +66,7 @@ class RankComparison:
     ----------
     reports : tuple of MemoryReport
     names : tuple of str
+        The name of each rank, for example ``"rank 0"``.
     budget : int or None
         Bytes that each rank has.
     rows : tuple of RankDifference
@@ -203,9 +204,9 @@ def compare_ranks(
     Raises
     ------
     TypeError
-        If ``reports`` has something else.
+        If an element of ``reports`` is not a :class:`MemoryReport`.
     ValueError
-        If ``reports`` is empty, or the number of names is another.
+        If ``reports`` is empty, or the number of names is not that of the reports.
 
     Examples
     --------

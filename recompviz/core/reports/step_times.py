@@ -54,7 +54,7 @@ class StepTimes:
 
     @property
     def spread(self) -> tuple[float, float]:
-        """The interval of :attr:`extra`: the least and the largest share that agree with the pairs."""
+        """An interval for the true median of :attr:`extra`, at 95 % confidence if there are at least six pairs."""
         shares = sorted(self._shares)
         left_out = rank_left_out(len(shares))
         return shares[left_out], shares[-1 - left_out]

@@ -19,7 +19,7 @@ _LINES = ("solid", "dash", "dot", "dashdot")
 
 
 def recording_figure(report: SnapshotReport, figure: Any) -> Any:
-    """Add the reserved memory and the marks to the figure of a report, whose axis has steps of several events.
+    """Add the reserved memory and the marks to the figure of a report, on whose axis a step is several events.
 
     Parameters
     ----------

@@ -14,7 +14,7 @@ from recompviz.core.snapshots.starting_state import AWAITING, placed_blocks
 
 @dataclass(frozen=True)
 class SelfCheck:
-    """The end of a replay beside the end that the file states; frozen.
+    """Comparison of the memory at the end of a replay with that at the end of the recording; frozen.
 
     Attributes
     ----------
@@ -44,7 +44,7 @@ class SelfCheck:
 
     @property
     def holds(self) -> bool:
-        """Whether the replay ends as the file states, without contradictions."""
+        """Whether the replay ends with the bytes that the file states, without contradictions."""
         return not self._faults()
 
     @property

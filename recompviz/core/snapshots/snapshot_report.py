@@ -164,8 +164,7 @@ class SnapshotReport(MemoryReport):
     Attributes
     ----------
     check : SelfCheck
-        The end of the replay beside the end that the file states. If it does not hold, the first line of the report
-        says so.
+        Whether the replay ends with the bytes that the file states. If not, the first line of the report says so.
     marks : tuple of Mark
         Annotations, snapshots and failed requests, as ranges of events.
     history : DeviceHistory

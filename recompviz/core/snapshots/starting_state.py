@@ -192,7 +192,7 @@ def event_kind(event: Mapping[str, Any], settings: AllocatorSettings) -> Segment
 
 
 def ranges_of(segments: Sequence[Any]) -> Ranges[SegmentKind]:
-    """Return the address ranges of the segments of a snapshot, with their kinds."""
+    """Return the address ranges of the segments of a snapshot. The label of a range is the kind of its segment."""
     found: Ranges[SegmentKind] = Ranges()
     for segment in segments:
         found.add(segment["address"], segment["address"] + segment["total_size"], kind_of(segment))

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def shared_steps(joint: JointGraph) -> NDArray[np.bool_]:
-    """Return for each step of the forward pass whether it shares the place of the step before. All plans share them."""
+    """Return for each step of the forward pass whether it shares the place of the step before; equal for all plans."""
     sizes, scratch, forward = joint.sizes, joint.scratch, joint.forward_count
     idle = [not any(sizes[s] for s in joint.calls[c].makes) and not scratch[c] for c in range(forward)]
     return _shared(np.array(idle, np.bool_))

@@ -144,7 +144,18 @@ class Programme:
             path.append(cell.candidates[cell.best].other)
 
     def plan(self, place: Place) -> Plan:
-        """Return the plan of a cell of the last row. ``place`` is the place of one of :attr:`answers`."""
+        """Return the plan of a cell of the last row.
+
+        Parameters
+        ----------
+        place : (int, float)
+            The place of one of :attr:`answers`.
+
+        Raises
+        ------
+        ValueError
+            If the table has no value at ``place``.
+        """
         masks = [mask for mask, _ in self.walk(place)]
         rising = masks if self.budget is None else masks[::-1]
         return Plan.from_masks(self.graph, rising[1:])

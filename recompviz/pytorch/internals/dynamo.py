@@ -123,12 +123,11 @@ def allow_more_captures() -> None:
 def guard_process_state() -> None:
     """Add guards for changes that Dynamo does not notice.
 
-    One is the replacement of a method in its class, another a change of the number of environment variables. Dynamo
-    itself notices a method that is replaced in an object, and a new value of an existing environment variable. Then
-    there are switches that decide which kernel a call becomes in a graph, as in
-    ``with torch.nn.attention.sdpa_kernel(…):`` around a call of the compiled model, and the hooks of all modules
-    (``torch.nn.modules.module.register_module_forward_hook``).
-    Call this function in the backend, because Dynamo builds the guards of a graph after the backend has returned.
+    The guards are for a method that is replaced in its class, and for the number of environment variables. (Dynamo
+    itself notices a method that is replaced in an object, and a new value of an existing variable.) They are also for
+    settings that select the kernel of a call, as in ``with torch.nn.attention.sdpa_kernel(…):`` around a call of the
+    compiled model, and the hooks of all modules (``torch.nn.modules.module.register_module_forward_hook``). Call this
+    function in the backend, because Dynamo builds the guards of a graph after the backend has returned.
     """
     translator = getattr(dynamo_tls, "current_tx", None)
     if translator is None:
@@ -169,9 +168,9 @@ def _guard_state(builder: GuardBuilder, guard: Guard) -> None:
 
 
 def in_dispatch_mode() -> bool:
-    """Return whether a mode such as ``FlopCounterMode`` sees every operator, so that Dynamo runs everything eagerly.
+    """Return whether a dispatch mode such as ``FlopCounterMode`` is active. Dynamo then runs everything eagerly.
 
-    PyTorch 2.13 never again captures, or runs the graphs of, a compiled function that was called in such a mode.
+    PyTorch 2.13 runs a compiled function that was once called in such a mode eagerly from then on.
     """
     return is_in_any_mode_without_ignore_compile_internals()
 

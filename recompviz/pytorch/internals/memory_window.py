@@ -89,7 +89,7 @@ def note_closed(window: OpenWindow) -> None:
 
 
 def step_is_recorded() -> bool:
-    """Return whether a window that :func:`note_open` registered is open, because its training step has not ended."""
+    """Return whether a training step is being recorded: a window that :func:`note_open` registered is still open."""
     return bool(_open_windows)
 
 

@@ -115,21 +115,21 @@ def is_pointwise(target: Any) -> bool:
 
 
 def is_random(target: Any) -> bool:
-    """Return whether an operator says that it draws from a random generator."""
+    """Return whether PyTorch tags an operator as drawing from a random generator."""
     return isinstance(target, torch._ops.OpOverload) and torch.Tag.nondeterministic_seeded in target.tags
 
 
 def may_be_random(target: Any) -> bool:
     """Return whether an operator can draw from a random generator.
 
-    Operators of other packages can, although few say so: a tag is easily forgotten. Operators that call a part of a
-    graph (``torch.cond``) can, because the part can.
+    Operators of other packages count as random, because few of them have the tag. So do operators that call a subgraph
+    (``torch.cond``), because an operator in the subgraph may be random.
     """
     return is_random(target) or is_foreign(target)
 
 
 def is_foreign(target: Any) -> bool:
-    """Return whether an operator belongs to another package, or calls a part of a graph, in which anything can be."""
+    """Return whether an operator belongs to another package, or calls a subgraph (``torch.cond``)."""
     if isinstance(target, torch._ops.OpOverload):
         return target.namespace not in _OF_PYTORCH
     return isinstance(target, torch._ops.HigherOrderOperator)

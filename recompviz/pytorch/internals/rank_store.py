@@ -63,7 +63,9 @@ class RankStore:
         Parameters
         ----------
         name : str
+            The name of the message.
         ranks : sequence of int
+            The ranks whose messages are read.
         until : float
             The end of the wait, as a time of ``time.monotonic``. Messages that are in the store are read even later.
 

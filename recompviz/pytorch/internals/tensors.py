@@ -67,7 +67,7 @@ def storage_key(tensor: torch.Tensor) -> int:
 
 
 def place_of(tensor: torch.Tensor) -> tuple[Any, ...]:
-    """Return the address, shape, strides and dtype of a tensor; only shape and dtype if it has no address."""
+    """Return the address, shape, strides and dtype of a tensor; only shape and dtype if it has no storage."""
     try:
         return tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype
     except (RuntimeError, NotImplementedError):  # sparse, or a subclass that wraps other tensors

@@ -175,9 +175,10 @@ def lines_traced(on_line: object, running: bool = False) -> Iterator[None]:
 
     Parameters
     ----------
-    on_line : callable
+    on_line : callable (frame, event)
+        What to call; ``event`` is ``"line"`` or ``"return"``.
     running : bool
-        Whether to follow functions too that run already, such as that of a training loop.
+        Whether to also follow functions that are already running, such as that of a training loop.
     """
     before = sys.gettrace()
     frames = [frame for frame, _ in own_frames(sys._getframe(1))] if running else []

@@ -31,6 +31,7 @@ def measured_timeline(
     static : dict from Category to int
         The bytes on the device that existed before the training step.
     device : str
+        The device on which the step ran, for example ``"cuda:0"``.
     """
     return _Builder(reading, schedule).timeline(static, device)
 

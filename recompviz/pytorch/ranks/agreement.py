@@ -65,6 +65,17 @@ def shared_plans(
         its own error.
     RuntimeError
         If there is no default process group.
+
+    Examples
+    --------
+    With one rank:
+
+    >>> import torch.distributed as dist
+    >>> dist.init_process_group("gloo", rank=0, world_size=1, store=dist.HashStore())
+    >>> unit = UnitPlan("layers.0", operators=("aten.mm", "aten.relu"), keep=(True, False))
+    >>> [plan.name for plan in shared_plans(lambda total: [unit], total="10 GiB")]
+    ['layers.0']
+    >>> dist.destroy_process_group()
     """
     expect(seconds, (int, float), "seconds", "a number of seconds", "write seconds=300")
     own = None if total is None else parse_total(total)
@@ -141,6 +152,16 @@ def confirm_plans(plans: Sequence[UnitPlan], *, seconds: float = 60.0) -> None:
         If plans differ, if a rank does not answer in time, or if rank 0 has ended.
     RuntimeError
         If there is no default process group.
+
+    Examples
+    --------
+    With one rank:
+
+    >>> import torch.distributed as dist
+    >>> dist.init_process_group("gloo", rank=0, world_size=1, store=dist.HashStore())
+    >>> unit = UnitPlan("layers.0", operators=("aten.mm", "aten.relu"), keep=(True, False))
+    >>> confirm_plans([unit])  # raises no error
+    >>> dist.destroy_process_group()
     """
     expect(seconds, (int, float), "seconds", "a number of seconds", "write seconds=60")
     plans = expect_unit_plans(plans)

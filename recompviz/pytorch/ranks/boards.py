@@ -37,7 +37,7 @@ def board_of(ranks: RankStep | RankKind | StageStep | Iterable[Any], title: str 
     Raises
     ------
     TypeError
-        If ``ranks`` has something else.
+        If ``ranks`` has an object of another type.
     ValueError
         If ``ranks`` is empty, or its stages belong to different pipelines.
     """

@@ -35,19 +35,19 @@ def measure_rank(
 ) -> Timeline:
     """Run one training step of this rank, and record every allocation and free.
 
-    All ranks must call it together, because the step runs collectives. Run a few steps before, so that engines and
-    optimizers have made what they keep.
+    All ranks must call it together, because the step runs collectives. Run a few steps before it, so that the
+    optimizer's state and the buffers of FSDP or DDP exist.
 
     Parameters
     ----------
     step : callable () → result
         Runs the forward and the backward pass. The gradients must have been cleared.
     parameters, buffers, inputs, targets
-        What exists before the step; counted as static memory, sharded tensors with this rank's part.
+        Tensors that exist before the step. They count as static memory; of a sharded tensor, this rank's part counts.
     optimizer : torch.optim.Optimizer, optional
         Its state is counted as static memory.
     device : str
-        The device of the rank.
+        The device of the rank, for example ``"cuda:0"``.
 
     Returns
     -------

@@ -62,7 +62,7 @@ class StageStep:
 
     @cached_property
     def curve(self) -> tuple[tuple[float, int, Plan], ...]:
-        """The best plans found: the recomputation for one micro-batch, in rising order, the peak in bytes, the plan."""
+        """The best plans found, as (overhead of one micro-batch, peak in bytes, plan), by rising overhead."""
         plans = list(self.planner.plans("live").plans)
         if len(plans) > MOST_PLANS:
             plans = [plans[int(i)] for i in np.unique(np.linspace(0, len(plans) - 1, MOST_PLANS).astype(int))]

@@ -29,7 +29,7 @@ class BackwardInAutocast(UserWarning):
 
 
 def check_autocast(region: Region) -> None:
-    """Warn once for each region whose backward pass starts now and would be computed in other types in eager PyTorch.
+    """Warn if eager PyTorch would compute the backward pass that starts now in other dtypes; once for each region.
 
     Warns
     -----

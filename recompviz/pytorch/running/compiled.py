@@ -166,13 +166,13 @@ def compile(
         The most bytes that a training step may take, or a string such as ``"10 GiB"``. If left out, every value is
         kept. The total includes parameters, gradients, optimizer state, inputs, and everything that is allocated from
         the start of the model's forward pass to the end of the backward pass. Scratch memory of ``optimizer.step()`` is
-        not known, and comes after it. On CUDA it also includes everything else that is allocated when the forward
-        pass starts. On the CPU, it includes from the first planned step on what the code between the forward pass and
-        the end of the backward pass reads, such as targets, and what a step leaves for the next one, such as the loss.
-        Name anything else with ``holds``, for example a model that is not compiled and runs before the forward pass.
-        What the other compiled models hold is known, also of those that run only without gradients: their parameters,
-        the values they save, and their outputs. If compiled models with different totals run in one step, the smallest
-        total holds for all of them.
+        not known, and comes after it. On CUDA it also includes everything else that is allocated when the forward pass
+        starts. On the CPU, it also includes the following, from the first planned step on: tensors that code between
+        the forward pass and the end of the backward pass reads, such as targets, and tensors that a step leaves for the
+        next one, such as the loss. Name anything else with ``holds``, for example a model that is not compiled and runs
+        before the forward pass. What the other compiled models hold is known, also of those that run only without
+        gradients: their parameters, the values they save, and their outputs. If compiled models with different totals
+        run in one step, the smallest total holds for all of them.
     optimizer : torch.optim.Optimizer, optional
         The optimizer of the model. Its state counts from the first step on. If left out, the optimizer is found when it
         first steps, and its state counts from then on. If several optimizers train the model, name one here and the
@@ -195,8 +195,8 @@ def compile(
     Raises
     ------
     TypeError
-        If ``model`` is not callable, ``holds`` has something else than listed above, or another argument has the wrong
-        type.
+        If ``model`` is not callable, ``holds`` has an object of another type than those above, or another argument has
+        the wrong type.
     ValueError
         If ``total`` is not a size, or ``optimizer`` trains no parameter of the model.
     InfeasibleBudget

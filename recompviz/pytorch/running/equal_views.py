@@ -22,7 +22,7 @@ _CONTIGUOUS = (aten.mm.default, aten.addmm.default, aten.bmm.default)
 
 
 class EqualViews:
-    """Replaces the views of a joint graph by equal values.
+    """Finds, for each view in a joint graph, an earlier value that can be read in its place.
 
     Parameters
     ----------

@@ -134,7 +134,7 @@ class PlannedRegion:
         return self.starting[0].mask
 
     def first_plan(self, free: int) -> NDArray[np.bool_]:
-        """Return the plan of a run in a step that has no recorded step to go by.
+        """Return the plan of a run while no step is recorded that starts like the current one.
 
         Later runs of such a step are unknown, and what this run saves is alive while they run. So a plan that saves
         less may be better than the plan of least peak, if it fits as well. Half of the free bytes above the least peak

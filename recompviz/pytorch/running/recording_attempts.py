@@ -92,7 +92,7 @@ class RecordingAttempts:
         self._again[first] -= 1
 
     def put_off(self, first: Region) -> bool:
-        """Put a recording off, because a step of another model is being recorded; False after three times."""
+        """Postpone a recording while a step of another model is recorded. Return False if this was done three times."""
         if self._deferred[first] >= MOST_DEFERRED:
             self._deferred[first] = 0
             return False

@@ -184,7 +184,7 @@ class StepRecorder:
         run.when_freed = lambda _run: self._ended(number, packed)
 
     def other_runs(self, run: Run, saved: int) -> None:
-        """Note a run of another compiled model that starts now; ``saved`` are bytes that still other models save."""
+        """Note a run of another compiled model that starts now; ``saved`` are the bytes that further models save."""
         if not self.stopped:
             with named_range(f"{OTHER}{len(self.others)}"):
                 pass

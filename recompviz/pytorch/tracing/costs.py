@@ -111,6 +111,7 @@ def unit_of(costs: Costs, calibrated: bool = False) -> str:
     Parameters
     ----------
     costs : "time", "paper", "flops", "roofline", "measured" or Roofline
+        The cost model; :meth:`recompviz.Trace.with_costs` explains each.
     calibrated : bool
         Whether the trace has measured times. This matters only for ``"time"``.
 
@@ -143,6 +144,7 @@ def priced(folded: Folded, costs: Costs, device: torch.device) -> Folded:
     ----------
     folded : Folded
     costs : "time", "paper", "flops", "roofline", "measured" or Roofline
+        The cost model; :meth:`recompviz.Trace.with_costs` explains each.
     device : torch.device
         The device for which times are estimated, by its documented figures or a measured roofline.
 

@@ -73,6 +73,7 @@ def parts_of(
     Parameters
     ----------
     granularity : "operators" or "paper"
+        Whether a node is one operator call, or one function as the paper counts them.
     members : sequence of int
         The calls that belong to G, in traced order.
     call_node : sequence of torch.fx.Node

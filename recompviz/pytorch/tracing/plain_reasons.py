@@ -57,7 +57,7 @@ _REASONS: tuple[tuple[re.Pattern[str], Reason], ...] = tuple(
 
 
 def plain_reason(report: str) -> Reason | None:
-    """Return a report of Dynamo in plain words; None for a report that has none.
+    """Return a report of Dynamo in plain words; None for a report that this module does not know.
 
     Examples
     --------

@@ -153,5 +153,5 @@ def explanation(error: Exception) -> str:
 
 
 def is_about(error: Exception, function: object) -> bool:
-    """Return whether the report of a capture is about a function, the loss, and not about the model."""
+    """Return whether a capture failed in ``function``, the loss, and not in the model."""
     return is_in(str(error), function)

@@ -45,6 +45,7 @@ class Axis:
     Attributes
     ----------
     name : "batch" or "length"
+        Whether it is the number of examples, or the length of the token sequences.
     size : int
         The size in the traced step.
     most : int

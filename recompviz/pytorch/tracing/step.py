@@ -46,7 +46,9 @@ def step_arguments(
     Parameters
     ----------
     inputs : sequence
+        The positional arguments of the model.
     kwargs : mapping, optional
+        The keyword arguments of the model.
     targets : sequence or torch.Tensor
         The arguments of the loss after the model's output. A single tensor is one target.
     optimizer : torch.optim.Optimizer, optional

@@ -21,7 +21,7 @@ _OBSERVED, _UNBOUND = "Observed exception", "failed to bind arguments"
 
 
 def must_come_through(error: BaseException | None) -> BaseException | None:
-    """Return the exception among an error and its causes that the caller of recompviz must get; None if there is none.
+    """Return the error, or the one of its causes, that must be raised unchanged; None if there is none.
 
     These are ``MemoryError``, and exceptions whose type is neither built in nor defined by PyTorch or recompviz.
 

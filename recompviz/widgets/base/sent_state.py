@@ -72,7 +72,7 @@ class SentState:
         number : int
             The number of the last message that the page has, with all messages before it.
         own : int
-            The count of what pages have set, up to which the page knows it.
+            The value of :attr:`own` up to which the page knows what pages have set.
         values : mapping of str to object
             The present values of the traits. They are compared by identity, because values are replaced, not changed.
         """

@@ -51,7 +51,7 @@ def image(svg: str, words: str, beside_widget: bool = True) -> str:
 
 
 class SavedPicture:
-    """A displayed picture that is replaced a while after it became old, and only once if it becomes old often.
+    """A displayed picture that is replaced some time after the widget has changed.
 
     It is replaced in another thread, when nothing has changed for ``quiet`` seconds, at least ``every`` seconds after
     the last time, and not while the widget is busy.
@@ -88,7 +88,7 @@ class SavedPicture:
         self._waiting = False
 
     def changed(self) -> None:
-        """Say that the picture is old. It is replaced later."""
+        """Note that the widget has changed. The picture is replaced later."""
         with self._lock:
             self._changes += 1
             self._changed_at = time.monotonic()

@@ -112,7 +112,8 @@ def write_site(out: str | Path, folder: Path | None = None) -> Site:
     out : str or Path
         The folder of the pages; it is made if it does not exist.
     folder : Path, optional
-        The folder of the notebooks, as for :func:`find_course`.
+        The folder of the notebooks. Default: the first that exists of ``notebooks`` in the checkout and ``notebooks``
+        in the current folder.
 
     Returns
     -------

@@ -739,7 +739,7 @@ class Explorer(PageWidget):
     def to_svg(self) -> str:
         """Return a static SVG picture of the graph, the trade-off curve and the timeline of the selected plan.
 
-        Segments and the peak by the paper's formula are in it while the paper's view is shown.
+        If the paper's view is shown, the picture also has the segments and the peak by the paper's formula.
         """
         return self._picture()
 

@@ -122,7 +122,7 @@ class Runs:
             self._job.cancel()
 
     def retire(self) -> None:
-        """Cancel the run under way, and report nothing any more, because the Explorer shows another training step."""
+        """Cancel the run under way, and report nothing more, because the Explorer shows another training step."""
         self._told, self._finished = (lambda _message: None), (lambda _run, _report: None)
         self.cancel()
 

@@ -33,7 +33,7 @@ class Strata:
 
 
 def strata_of(modules: Sequence[str], sizes: Sequence[int]) -> Strata:
-    """Return the strata of the module paths of all nodes, with the bytes of each node.
+    """Return the strata of a graph, from the module path and the bytes of each node.
 
     Examples
     --------

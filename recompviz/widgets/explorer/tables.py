@@ -156,7 +156,7 @@ class Tables:
         return found.table
 
     def has(self, number: int, row: int) -> bool:
-        """Return whether there is a table with this number, and this table has the row."""
+        """Return whether there is a table with this number that has this row."""
         found = self.shown(number)
         return found is not None and 0 <= row < len(found.table)
 
@@ -190,6 +190,7 @@ class Tables:
         Parameters
         ----------
         objective : "time", "memory" or "live"
+            What the solver minimizes; :meth:`recompviz.Planner.plans` explains it.
         family : str
             The family of lower sets that the solver uses.
         """

@@ -127,6 +127,7 @@ def fill_ranks(order: Iterable[int], before: Sequence[Sequence[int]], earliest: 
     earliest : sequence of int
         The least rank of each node without predecessors.
     most : int
+        The largest number of nodes in a rank.
 
     Examples
     --------

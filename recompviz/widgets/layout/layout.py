@@ -42,6 +42,7 @@ class Layout:
     Attributes
     ----------
     mode : "wrapped", "right" or "down"
+        Whether the ranks run from left to right in several lines, in one line, or from top to bottom.
     engine : "dot" or "layered"
         The program that computed the layout: Graphviz, or the built-in layout.
     nodes : numpy.ndarray of float32, shape (#V, 2)

@@ -21,7 +21,7 @@ Change = dict[str, Mapping[str, Value]]
 
 
 class CurvePart:
-    """A chart of the last row of the table, the row of ∅. Its x axis is the overhead, and its y axis the least peak.
+    """A chart of the trade-off curve: the values R(∅, t) of a table over the overhead t.
 
     The chart is drawn when the object is made. Points and lines are hidden until a patch (changes of SVG elements)
     shows them.

@@ -16,7 +16,7 @@ Change = dict[str, Mapping[str, Value]]
 
 
 def draw_lattice(canvas: Canvas, graph: Graph, diagram: Hasse, at: Sequence[Sequence[float]], scale: float = 1) -> None:
-    """Draw the lower sets of a graph, and a line between two sets if one is the other and a single node.
+    """Draw the lower sets of a graph, and a line between two sets if one is the other with one more node.
 
     Parameters
     ----------

@@ -37,7 +37,7 @@ _PAGE = """<!doctype html>
 
 
 def page_css() -> str:
-    """Return the rules for a page around lessons: its ground, and the colours of its theme."""
+    """Return the rules for a page around lessons: its background, and the colours of its theme."""
     rules = ["body{margin:0}", ".rv-alone{max-width:1240px;margin:0 auto;padding:16px}"]
     for is_light, scheme, colours in (("true", "light", palette.LIGHT), ("false", "dark", palette.DARK)):
         body = f"color-scheme:{scheme};background:{colours['surface']};color:{colours['text']}"

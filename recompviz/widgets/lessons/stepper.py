@@ -133,7 +133,7 @@ class Stepper(Lesson):
         Raises
         ------
         ValueError
-            If there is no step of a number. Then no file is written.
+            If a number is not that of a step. Then no file is written.
         FileError
             If a file cannot be written. The error is also an OSError.
         """

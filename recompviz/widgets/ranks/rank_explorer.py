@@ -166,7 +166,7 @@ def explore_ranks(ranks: Any, *, budget: int | float | str | None = None, title:
     Raises
     ------
     TypeError
-        If ``ranks`` has something else.
+        If ``ranks`` has an object of another type.
     ValueError
         If ``ranks`` is empty, or its steps do not belong together.
 

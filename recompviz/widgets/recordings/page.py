@@ -102,8 +102,8 @@ def recording_message(report: SnapshotReport) -> dict[str, Any]:
 
     In the columns of blocks and parts, ``born`` and ``died`` are positions of events in the trace. ``born`` is −1 for
     the beginning of the recording, and ``died`` is larger than all positions for what is there at its end. ``free`` is
-    the event after which the memory of a block is free. A block that was released before the recording began has died
-    at −1. Addresses count from ``base``, because numbers of JavaScript are exact up to 2⁵³ only.
+    the event after which the memory of a block is free. ``died`` is −1 for a block that was released before the
+    recording began. Addresses count from ``base``, because numbers of JavaScript are exact up to 2⁵³ only.
     """
     history = report.history
     allocations = history.allocations

@@ -72,9 +72,9 @@ def recurrent_passes(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
     """Yield a finding if each backward pass of a step runs again through the graphs of all passes before it.
 
     This happens if a state is carried from one part to the next with its graph, as in truncated backpropagation through
-    time without ``detach``. Passes that share one graph, such as those of several tasks, run through the same nodes
-    each time; here the number of nodes that run again rises from pass to pass. Passes that are differentiated again
-    are left out.
+    time without ``detach``. In such a step, the number of nodes that run again rises from pass to pass. Passes that
+    share one graph, such as those of several tasks, run through the same nodes each time, and are not reported. Passes
+    that are differentiated again are left out.
     """
     passes = _backward_passes(peak)
     again = [len(before.keys() & after.keys()) for before, after in pairwise(passes)]
@@ -153,8 +153,8 @@ def recomputed_too_early(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
 
     If checkpoints have the best length, about as much is recomputed as kept. A checkpoint is reported if at least three
     of its recomputed blocks are alive at the peak, with more than twice the bytes that are kept. All these blocks
-    except the largest count as avoidable. It is no surprise if it is one of several: half of what all checkpoints of
-    the step recompute is not alive at the peak. That is how a checkpoint around each block works.
+    except the largest count as avoidable. The finding is not surprising if these blocks are at most half of all bytes
+    that the checkpoints of the step recompute: a checkpoint around each block works in this way.
     """
     recomputed = sum(
         peak.recording.rounded(block.size)

@@ -96,7 +96,7 @@ def _readers(peak: PeakState, live: LiveBlock) -> list[Operator]:
 
 
 def wide_masks(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
-    """Yield a finding for each line that casts a bool mask to a wider dtype, with which it is only multiplied."""
+    """Yield a finding for each line that casts a bool mask to a wider dtype, if the result is only multiplied."""
     recording = peak.recording
     lines: dict[SourceLine | None, LiveRows] = defaultdict(list)
     for i, live in rows:
@@ -144,7 +144,7 @@ def _is_wide(peak: PeakState, number: int) -> bool:
 
 
 def repeated_values(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
-    """Yield a finding for each line that writes a value at least twice into memory.
+    """Yield a finding for each line that stores every element of a value at least twice, such as ``repeat``.
 
     The saving is verified if all readers of the result broadcast, so that they could read the value itself.
     """

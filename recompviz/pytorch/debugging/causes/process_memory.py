@@ -131,9 +131,9 @@ def frozen_state(peak: PeakState, entries: list[tuple[int, Block, int]]) -> Iter
 def untouched_memory(peak: PeakState, step_bytes: int) -> Iterator[Finding]:
     """Yield a finding about tensors of the process that the recorded steps do not touch.
 
-    Untouched models, and what the traceback of the last error holds, are reported if they take at least a tenth of the
-    bytes of the process's tensors, other tensors if they take at least half. If the steps reach other tensors through
-    the same variable, a tensor is left out, because it is the rest of a data set.
+    Untouched models, and tensors that the traceback of the last error holds, are reported if they take at least a tenth
+    of the bytes of the process's tensors. Other tensors are reported if they take at least half. A tensor is left out
+    if the steps read other tensors of the same variable: it is then the rest of a data set.
     """
     total = step_bytes + sum(one.size for one in peak.outside)
     used = peak.touched - {LAST_ERROR}  # the functions that failed may have had tensors that the steps use

@@ -112,7 +112,7 @@ def _partly_trained(owner: str, idle: list[str], trained: list[str]) -> tuple[st
 
 
 def dead_operators(peak: PeakState, gone: set[int]) -> frozenset[int]:
-    """Return backward operators that need not run if those in ``gone`` do not: nothing else reads their results."""
+    """Return ``gone`` and the backward operators whose results only the operators in the returned set read."""
     dead = set(gone)
     for op in reversed(peak.operators[peak.start : peak.end]):
         if op.phase is not Phase.BACKWARD or op.number in dead or not op.makes:

@@ -186,7 +186,14 @@ class ProcessTensors:
         watcher : Watcher
             It knows the storages that the steps touched.
         walk : Walk
-            A search that names tensors.
+            A search that has ended. It gives the tensors their names.
+
+        Returns
+        -------
+        list of OutsideTensor
+            The tensors that the steps did not touch.
+        set of str
+            The variables.
         """
         names: dict[int, tuple[str, str, bool]] = {}
         touched = set()

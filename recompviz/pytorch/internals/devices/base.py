@@ -102,7 +102,7 @@ class DeviceRuntime(ABC):
         return None
 
     def unseen(self, known: Mapping[int, int]) -> list[int]:
-        """Return the bytes of allocations of PyTorch that are none of the known storages, as far as it can be told.
+        """Return the bytes that PyTorch has allocated for other storages than the known ones, as far as they are found.
 
         Parameters
         ----------
@@ -112,7 +112,7 @@ class DeviceRuntime(ABC):
         Returns
         -------
         list of int
-            The bytes of each block, or their sum as one number. Empty if there are none, or if it cannot be told.
+            The bytes of each block, or their sum as one number. Empty if there are none, or if they cannot be found.
         """
         allocated = self.allocated()
         rest = 0 if allocated is None else allocated - sum(self.rounded(size) for size in known.values())

@@ -86,7 +86,7 @@ def _block_at(memory: int, at: int, high: int) -> tuple[int, bool]:
 
 
 def resident_bytes() -> int | None:
-    """Return the resident memory of the process in bytes; None where the system does not tell."""
+    """Return the resident memory of the process in bytes; None if the operating system does not report it."""
     with contextlib.suppress(OSError, ValueError, IndexError), open("/proc/self/statm", encoding="ascii") as file:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     return None
