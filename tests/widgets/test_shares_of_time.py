@@ -1,16 +1,54 @@
 """What extra time is a per cent of: every place of the page names it, and all have the same."""
 
+import dataclasses
 import re
 
 import pytest
 
+from recompviz.core.planning.planner import Planner
 from recompviz.widgets.base import assets
+from recompviz.widgets.explorer.time_base import step_time, time_base
+from tests.widgets.conftest import Lab
 from tests.widgets.test_javascript import run
 
 pytestmark = pytest.mark.node
 
 GRAPH = {"count": 2, "time": [60, 40], "timeUnit": "ms (measured)", "stepTime": 300}
 RUN = {"eagerStep": 320, "plannedStep": 330, "predictedStep": 336, "spread": [0.01, 0.05], "pairs": 9}
+
+
+def calibrated(planner, seconds):
+    joint = dataclasses.replace(planner.joint, seconds=(seconds,) * len(planner.joint.calls))
+    return Planner(planner.graph, joint)
+
+
+def test_the_time_of_the_step_is_the_sum_of_its_measured_calls_and_grows_with_the_size():
+    bare = Lab().planner
+    known = calibrated(bare, 0.002)
+    whole = pytest.approx(2.0 * len(bare.joint.calls))
+    assert step_time(known, "ms (measured)") == whole
+    assert step_time(known, "ms (estimated)") is None
+    assert step_time(bare, "ms (measured)") is None
+    assert step_time(known, "FLOP") is None
+    assert step_time(bare, "ms (scaled)", known) == whole
+    graph = bare.graph
+    twice = Planner(type(graph)(graph.names, graph.memory, 2 * graph.time, graph.edges, graph.info), bare.joint)
+    assert step_time(twice, "ms (scaled)", known) == pytest.approx(4.0 * len(bare.joint.calls))
+
+
+def test_picture_and_text_of_an_explorer_have_the_base_of_the_page():
+    lab = Lab()
+    known = calibrated(lab.planner, 0.05)
+    explorer = lab.explorer(known, cost_unit="ms (measured)", budget=lab.time.least_total)
+    step = explorer._graph["step_time"]
+    assert step == pytest.approx(50.0 * len(known.joint.calls))
+    share = f"+{explorer.plan.overhead / step:.1%} of the step"
+    assert share in repr(explorer)
+    assert share in explorer.to_svg()
+    bare = lab.explorer(cost_unit="ms (estimated)", budget=lab.time.least_total)
+    assert bare._graph["step_time"] is None
+    assert "of the forward" in repr(bare)
+    assert time_base(known, "ms (measured)", step, 321.0).time == 321.0
 
 
 def base(graph, runs=()):

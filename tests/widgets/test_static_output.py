@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import base64
+import re
 import threading
 import time
+import xml.etree.ElementTree as ET
 
 import IPython.display
 import nbclient
 import nbformat
 import pytest
 
-from recompviz.widgets.base.static_output import NO_MESSAGE, SavedPicture, display_with_picture
+from recompviz.core.base.palette import LIGHT
+from recompviz.widgets.base.any_ground import GREY
+from recompviz.widgets.base.static_output import NO_MESSAGE, SavedPicture, display_with_picture, image
+from tests.widgets.conftest import Lab
 
 CELLS = (
     "import recompviz as rv\n"
@@ -42,6 +48,23 @@ def test_the_picture_is_replaced_when_the_search_has_ended(monkeypatch):
     ended.set()
     assert done.wait(10)
     assert replaced == [NO_MESSAGE + "final"]
+
+
+def test_a_saved_picture_has_no_ground_and_text_for_light_and_dark_pages():
+    """An image does not know the theme of its page: a white ground would be a bright box in a dark one."""
+    explorer = Lab().explorer(title="Net")
+    svg = base64.b64decode(re.search(r'base64,([^"]+)', explorer._image())[1]).decode()
+    drawn = ET.fromstring(svg)
+    sheet = drawn[0].text
+    assert drawn[0].tag.endswith("style"), "before the ground"
+    assert "svg{background:none!important}" in sheet
+    assert "svg>rect:first-of-type" in sheet
+    fills = {text.get("fill") for text in drawn.iter("{http://www.w3.org/2000/svg}text")}
+    assert fills & {LIGHT["text"], LIGHT["muted"]}
+    for colour in fills & {LIGHT["text"], LIGHT["muted"]}:
+        assert f'[fill="{colour}"]{{fill:{GREY}}}' in sheet
+    assert "<style" not in explorer.to_svg()
+    assert "<style" not in image("<svg/>", "")
 
 
 def test_a_picture_is_replaced_once_after_many_changes_and_not_while_the_widget_is_busy():

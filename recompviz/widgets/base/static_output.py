@@ -15,6 +15,8 @@ from collections.abc import Callable, Mapping
 from html import escape
 from typing import Any
 
+from recompviz.widgets.base.any_ground import any_ground_sheet
+
 CLASS = "recompviz-static"
 # s without a change until a picture is replaced, and the least time between two pictures of a widget
 QUIET, EVERY = 3.0, 6.0
@@ -26,7 +28,7 @@ NO_MESSAGE = (
 
 
 def image(svg: str, words: str, beside_widget: bool = True) -> str:
-    """Return an SVG picture as an HTML image.
+    """Return an SVG picture as an HTML image without a ground, in colours for light and dark pages.
 
     JupyterLab removes SVG elements from notebooks that are not trusted, but not images.
 
@@ -44,7 +46,14 @@ def image(svg: str, words: str, beside_widget: bool = True) -> str:
     >>> image("<svg/>", "a plan").split()[-1]
     'src="data:image/svg+xml;base64,PHN2Zy8+"></div>'
     """
-    data = base64.b64encode(svg.encode("utf-8", "replace")).decode()
+    head = svg.find(">") + 1
+    # an image does not know the theme of its page
+    drawn = (
+        svg
+        if svg[:head].endswith("/>")
+        else f"{svg[:head]}<style>{escape(any_ground_sheet(), quote=False)}</style>{svg[head:]}"
+    )
+    data = base64.b64encode(drawn.encode("utf-8", "replace")).decode()
     source = f"data:image/svg+xml;base64,{data}"
     name = f' class="{CLASS}"' if beside_widget else ""
     return f'<div{name}><img alt="{escape(words)}" style="width: 100%" src="{source}"></div>'

@@ -46,6 +46,7 @@ from recompviz.widgets.explorer.search import Awaited, Chosen, PlanSearch, searc
 from recompviz.widgets.explorer.selection import Selection
 from recompviz.widgets.explorer.standalone import standalone_page
 from recompviz.widgets.explorer.tables import FAMILIES
+from recompviz.widgets.explorer.time_base import TimeBase, step_time, time_base
 from recompviz.widgets.layout.layout import MODES, Layout, lay_out
 from recompviz.widgets.layout.step_nodes import LabelNumbers
 
@@ -272,7 +273,7 @@ class Explorer(PageWidget):
         layout, tables = lay_out(self.graph), self._selection.tables
         return {
             "_graph": wire.graph_message(
-                self.graph, self.title, self.device, self._given.capacity_bytes, self.cost_unit
+                self.graph, self.title, self.device, self._given.capacity_bytes, self.cost_unit, self._step_time()
             ),
             "_layout": wire.layout_message(layout),
             "_mode": layout.mode,
@@ -736,6 +737,14 @@ class Explorer(PageWidget):
 
     # ---------------------------------------------------------------- static forms
 
+    def _step_time(self) -> float | None:
+        return step_time(self.planner, self.cost_unit, self._given.planner)
+
+    def _time_base(self) -> TimeBase:
+        """What extra time is a share of, the same as in the page."""
+        eager = next((run["eager_step"] for run in reversed(self._runs) if run["eager_step"]), None)
+        return time_base(self.planner, self.cost_unit, self._step_time(), eager)
+
     def to_svg(self) -> str:
         """Return a static SVG picture of the graph, the trade-off curve and the timeline of the selected plan.
 
@@ -758,6 +767,7 @@ class Explorer(PageWidget):
             self.title,
             self.device,
             self.cost_unit,
+            self._time_base(),
             budget=budget,
             keep_all=first.outlines[0] if keeps_all else None,
             theory=self._theory,
@@ -800,9 +810,8 @@ class Explorer(PageWidget):
         return text
 
     def __repr__(self) -> str:
-        forward = float(self.graph.time.sum())
         plan, timeline = self._selection.plan, self._selection.timeline
-        share = f" ({plan.overhead / forward:.0%} of the forward)" if forward else ""
+        share = f" ({part})" if (part := self._time_base().share(plan.overhead)) else ""
         return (
             f"Explorer({self.title} on {self.device}: {len(self.graph)} nodes, "
             f"{int(np.count_nonzero(plan.keep_mask))} kept, {int(np.count_nonzero(~plan.keep_mask))} recomputed; "

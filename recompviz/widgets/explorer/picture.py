@@ -19,6 +19,7 @@ from recompviz.core.plans.plan_table import PlanTable
 from recompviz.core.steps.timeline import Timeline
 from recompviz.widgets.explorer.labels import fitted, node_labels, text_size
 from recompviz.widgets.explorer.landscape_picture import Frame, landscape_parts, text
+from recompviz.widgets.explorer.time_base import TimeBase
 from recompviz.widgets.layout.layout import NODE, Layout
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ DETAILED = 1_000
 _numbers = count(1)
 
 
+LEAST_RANGE = 0.01
 CURVE = Frame(50.0, 390.0, 34.0, 190.0)
 
 
@@ -46,6 +48,7 @@ def picture(
     title: str,
     device: str,
     cost_unit: str = "time units",
+    base: TimeBase | None = None,
     *,
     budget: float | None = None,
     keep_all: NDArray[np.float32] | None = None,
@@ -69,6 +72,8 @@ def picture(
         The heading of the picture is "``title`` on ``device``".
     cost_unit : str
         The unit of ``graph.time``.
+    base : TimeBase, optional
+        What extra time is a share of. If None, the forward pass.
     budget : float, optional
         Total bytes, drawn as a line. If None, there is no line.
     keep_all : numpy.ndarray of float32, optional
@@ -87,8 +92,8 @@ def picture(
     scale = min(1.2, (WIDTH - 24) / max(layout.width, 1.0), 900 / max(layout.height, 1.0))
     graph_height = layout.height * scale + 40
     height = 58 + graph_height + 250 + (18 if caption else 0)
-    forward = float(graph.time.sum())
-    share = f" = {plan.overhead / forward:.0%} of the forward" if forward else ""
+    base = base or TimeBase(float(graph.time.sum()), "the forward")
+    share = f" = {part}" if (part := base.share(plan.overhead)) else ""
     formula = f"{format_bytes(plan.peak)} formula bytes, grey bands are segments · " if theory else ""
     facts = (
         f"peak {format_bytes(timeline.peak)} total bytes · {formula}"
@@ -109,7 +114,7 @@ def picture(
         *_graph_parts(graph, layout, plan, hatch, theory),
         "</g>",
         f'<g transform="translate(0 {58 + graph_height:.1f})">',
-        *_curve_parts(table, plan, timeline, forward, budget),
+        *_curve_parts(table, plan, timeline, base, budget),
         *landscape_parts(graph, timeline, budget, keep_all, hatch),
         "</g>",
         text(14, height - 10, caption, MUTED) if caption else "",
@@ -167,9 +172,10 @@ def _box(graph: Graph, layout: Layout, plan: Plan, v: int, label: str, hatch: st
     return [box, text(x, y + 3.6, label, colour, size=text_size(label, 10.5), weight=560, anchor="middle")]
 
 
-def _curve_parts(table: PlanTable, plan: Plan, timeline: Timeline, forward: float, budget: float | None) -> list[str]:
+def _curve_parts(table: PlanTable, plan: Plan, timeline: Timeline, base: TimeBase, budget: float | None) -> list[str]:
     frame, least, most = CURVE, table.least_total, int(table.total_peaks.max())
-    span = max(most - least, 1)
+    # a smaller range of totals is nothing to trade, as in js/explorer/budget_axis.js
+    span = max(most if most - least < LEAST_RANGE * most else most - least, 1)
     low, high = least - 0.25 * span, most + 0.06 * span
     tallest = max(max(row.overhead for row in table.plans), 1e-9) * 1.1
 
@@ -183,7 +189,7 @@ def _curve_parts(table: PlanTable, plan: Plan, timeline: Timeline, forward: floa
         f"M{x(total):.1f} {y(row.overhead):.1f}h0" for total, row in zip(table.total_peaks, table.plans, strict=True)
     )
     parts = [
-        text(14, 16, "Trade-off: extra time against peak (total bytes)", TEXT, weight=650),
+        text(14, 16, f"Trade-off: extra time, % of {base.name}, against peak", TEXT, weight=650),
         f'<rect x="{frame.left}" y="{frame.top}" width="{x(least) - frame.left:.1f}" '
         f'height="{frame.bottom - frame.top}" fill="{MUTED}" fill-opacity="0.13"/>',
         text((frame.left + x(least)) / 2, frame.top + 14, "infeasible", MUTED, size=10.5, anchor="middle"),
@@ -196,7 +202,7 @@ def _curve_parts(table: PlanTable, plan: Plan, timeline: Timeline, forward: floa
     for total in (least, most):
         parts.append(text(x(total), frame.bottom + 15, format_bytes(total), MUTED, size=10.5, anchor="middle"))
     for overhead in (0.0, tallest / 1.1):
-        label = f"{overhead / forward:.0%}" if forward else "0%"
+        label = f"{overhead / base.time:.0%}" if base.time else "0%"
         parts.append(text(frame.left - 5, y(overhead) + 4, label, MUTED, size=10.5, anchor="end"))
     return parts
 

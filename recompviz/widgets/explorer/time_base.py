@@ -1,0 +1,95 @@
+"""What extra time is a share of: the step where its time is known, otherwise the forward pass.
+
+The time of the step without recomputation is known after calibration, as the sum of the measured operator calls, and
+after a run, as measured. At another batch size it is scaled like the forward pass. ``js/data/base_time.js`` mirrors
+this.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from recompviz.core.planning.planner import Planner
+
+MILLISECONDS = {"ns": 1e-6, "µs": 1e-3, "ms": 1.0, "s": 1e3}
+
+
+@dataclass(frozen=True)
+class TimeBase:
+    """The time that is 100 %.
+
+    Attributes
+    ----------
+    time : float
+        In the unit of the costs.
+    name : str
+        ``"the step"`` or ``"the forward"``.
+
+    Examples
+    --------
+    >>> TimeBase(200.0, "the step").share(5.0)
+    '+2.5% of the step'
+    """
+
+    time: float
+    name: str
+
+    def share(self, overhead: float) -> str:
+        """Return an extra time as a share; "" if the whole takes no time."""
+        return f"+{overhead / self.time:.1%} of {self.name}" if self.time else ""
+
+
+def milliseconds_of(unit: str) -> float | None:
+    """Return the milliseconds of one unit of the costs; None if the costs are not times.
+
+    Examples
+    --------
+    >>> milliseconds_of("µs (measured)"), milliseconds_of("FLOP")
+    (0.001, None)
+    """
+    found = re.fullmatch(r"(ns|µs|ms|s)(?: \(\w+\))?", unit)
+    return MILLISECONDS[found[1]] if found else None
+
+
+def step_time(planner: Planner, unit: str, traced: Planner | None = None) -> float | None:
+    """Return the predicted time of the step without recomputation, in the unit of the costs; None if it is not known.
+
+    Parameters
+    ----------
+    planner : Planner
+    unit : str
+        The unit of ``planner.graph.time``.
+    traced : Planner, optional
+        The step at the sizes that were traced. The time of its step is scaled if ``planner`` has other sizes.
+    """
+    each = milliseconds_of(unit)
+    if each is None or not unit.endswith(("(measured)", "(scaled)")):
+        return None
+    if planner.joint.seconds:
+        return 1000 * sum(planner.joint.seconds) / each
+    if traced is None or not traced.joint.seconds or not traced.graph.time.sum():
+        return None
+    growth = float(planner.graph.time.sum()) / float(traced.graph.time.sum())
+    return 1000 * sum(traced.joint.seconds) * growth / each
+
+
+def time_base(planner: Planner, unit: str, step: float | None, eager: float | None = None) -> TimeBase:
+    """Return the base: a measured eager step, else the predicted one, else the forward pass.
+
+    Parameters
+    ----------
+    planner : Planner
+    unit : str
+        The unit of ``planner.graph.time``.
+    step : float or None
+        Of :func:`step_time`.
+    eager : float, optional
+        The measured time of an eager step, in milliseconds.
+    """
+    each = milliseconds_of(unit)
+    if eager and each:
+        return TimeBase(eager / each, "the step")
+    return TimeBase(float(planner.graph.time.sum()), "the forward") if step is None else TimeBase(step, "the step")
