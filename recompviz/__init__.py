@@ -80,6 +80,8 @@ _MODULES = {
     "measure": "recompviz.pytorch.measuring.meter",
     "memory_strips": "recompviz.widgets.lessons.strips",
     "playground": "recompviz.widgets.lessons.set_playground",
+    "pipeline_rank": "recompviz.pytorch.ranks.interleaved_rank",
+    "PipelineRank": "recompviz.pytorch.ranks.interleaved_rank",
     "plan_units": "recompviz.pytorch.ranks.planned_units",
     "quiz": "recompviz.core.teaching.course",
     "rank_kinds": "recompviz.pytorch.ranks.rank_step",
@@ -159,6 +161,8 @@ if TYPE_CHECKING:
     from recompviz.pytorch.ranks.agreement import RanksDisagree as RanksDisagree
     from recompviz.pytorch.ranks.agreement import confirm_plans as confirm_plans
     from recompviz.pytorch.ranks.agreement import shared_plans as shared_plans
+    from recompviz.pytorch.ranks.interleaved_rank import PipelineRank as PipelineRank
+    from recompviz.pytorch.ranks.interleaved_rank import pipeline_rank as pipeline_rank
     from recompviz.pytorch.ranks.megatron import megatron_recompute as megatron_recompute
     from recompviz.pytorch.ranks.pipeline_stage import StageStep as StageStep
     from recompviz.pytorch.ranks.pipeline_stage import stage_step as stage_step

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import product
 
 import pytest
 import torch
 from torch import nn
 
 import recompviz as rv
+from recompviz.core.ranks.interleaved import RankPlace
 from recompviz.core.ranks.rank_layers import LAYERS
 from recompviz.pytorch.ranks.boards import board_of
 
@@ -56,9 +58,9 @@ def test_buckets_of_a_replicated_step_are_buffers_of_collectives() -> None:
 
 
 def stages(kind: str = "1f1b", micro_batches: int = 4) -> list[rv.StageStep]:
-    first = rv.trace(blocks(2), torch.zeros(32, 6))
+    first = rv.trace(blocks(1), torch.zeros(32, 6))
     given = torch.zeros(32, 6, requires_grad=True)
-    last = rv.trace(blocks(2), given, targets=(torch.zeros(32, 6),), loss=nn.functional.mse_loss)
+    last = rv.trace(blocks(1), given, targets=(torch.zeros(32, 6),), loss=nn.functional.mse_loss)
     return [rv.stage_step(t, i, 2, micro_batches, ["*"], kind=kind) for i, t in enumerate((first, last))]  # type: ignore[arg-type]
 
 
@@ -75,6 +77,72 @@ def test_each_stage_has_plans_of_its_own(kind: str) -> None:
         assert len(lane.passes) == 8
 
 
+def interleaved(micro_batches: int = 4) -> list[rv.PipelineRank]:
+    given = torch.zeros(32, 6, requires_grad=True)
+    traces = [
+        rv.trace(blocks(1), torch.zeros(32, 6)),
+        *(rv.trace(blocks(1), given) for _ in range(2)),
+        rv.trace(blocks(1), given, targets=(torch.zeros(32, 6),), loss=nn.functional.mse_loss),
+    ]
+    steps = [rv.stage_step(t, i, 4, micro_batches, ["*"], kind="interleaved") for i, t in enumerate(traces)]
+    return [rv.pipeline_rank(steps[i::2], 2) for i in range(2)]
+
+
+def test_each_rank_of_an_interleaved_pipeline_has_a_plan_for_each_of_its_stages() -> None:
+    ranks = interleaved()
+    view = rv.explore_ranks(ranks)
+    view.budget = view.board.least
+    assert [lane.stages for lane in view.board.lanes] == [(0, 2), (1, 3)]
+    assert len(view.plans) == 4
+    assert "1a" in view.to_svg()
+    for rank, lane, row in zip(ranks, view.board.lanes, view.rows, strict=True):
+        assert rank.simulate(lane.plans[row]).peak == lane.peaks[row] <= view.budget
+        assert lane.layers.min() >= 0
+        assert lane.layers.sum(axis=-1).max(axis=(1, 2)).tolist() == lane.peaks.tolist()
+        plans = rank.plan(view.budget)
+        assert rank.simulate(plans).peak <= view.budget
+        assert sum(plan.overhead for plan in plans) <= lane.overheads[row].sum()
+        with pytest.raises(rv.InfeasibleBudget):
+            rank.plan(1000)
+        with pytest.raises(ValueError, match="1 plans for 2 stages"):
+            rank.simulate([None])
+
+
+def test_the_order_of_an_interleaved_rank_is_that_of_pytorch() -> None:
+    from torch.distributed.pipelining.schedules import ScheduleInterleaved1F1B, _ComputationType
+
+    for ranks, local, micro_batches in product(range(2, 5), range(1, 4), range(1, 10)):
+        schedule = ScheduleInterleaved1F1B.__new__(ScheduleInterleaved1F1B)
+        rounds = max(1, micro_batches // ranks)
+        schedule.n_local_stages, schedule.pp_group_size, schedule._n_microbatches = local, ranks, micro_batches
+        schedule.number_of_rounds, schedule.microbatches_per_round = rounds, micro_batches // rounds
+        for rank in range(ranks):
+            place = RankPlace(rank, ranks, local, micro_batches)
+            assert place.is_possible == (micro_batches % rounds == 0)
+            if place.is_possible:
+                actions = filter(None, schedule._calculate_single_rank_operations(rank))
+                expected = [
+                    (a.computation_type != _ComputationType.FORWARD, a.stage_index, a.microbatch_index) for a in actions
+                ]
+                assert [(p.kind == "backward", p.stage, p.micro_batch) for p in place.order()] == expected
+
+
+def test_stages_that_are_not_those_of_a_rank_are_refused() -> None:
+    first, second = interleaved()
+    with pytest.raises(ValueError, match="not those of one of 2 ranks"):
+        rv.pipeline_rank([first.stages[0], second.stages[0]], 2)
+    with pytest.raises(ValueError, match="ranks is 1"):
+        rv.pipeline_rank(first.stages, 1)
+    with pytest.raises(ValueError, match="different pipelines"):
+        rv.pipeline_rank([stages()[0]], 2)
+    with pytest.raises(ValueError, match="equal rounds for 2 ranks"):
+        interleaved(5)
+    with pytest.raises(ValueError, match=r"rv\.pipeline_rank"):
+        first.stages[0].simulate()
+    with pytest.raises(ValueError, match="given twice"):
+        board_of([first, first])
+
+
 def test_ranks_that_do_not_belong_together_are_refused() -> None:
     first, last = stages()
     with pytest.raises(ValueError, match="of another pipeline"):
@@ -84,7 +152,7 @@ def test_ranks_that_do_not_belong_together_are_refused() -> None:
     with pytest.raises(ValueError, match="ranks is empty"):
         board_of([])
     step = rv.shard_step(trace_of(blocks()), 2, ["*"])
-    with pytest.raises(TypeError, match="stages of a pipeline among other ranks"):
+    with pytest.raises(TypeError, match="parts of a pipeline among other ranks"):
         board_of([step, last])
     with pytest.raises(TypeError, match="has a Linear"):
         board_of([nn.Linear(1, 1)])

@@ -180,14 +180,15 @@ def test_predicted_and_measured_peaks_of_two_stages_are_equal_and_gradients_too(
     cases = [
         {"kind": "1f1b", "layers": 4, "micro_batches": 4, "share": 0.3, "steps": 2},
         {"kind": "gpipe", "layers": 2, "micro_batches": 3},
+        {"kind": "interleaved", "layers": 4, "micro_batches": 4, "share": 0.3, "steps": 2},
     ]
     for result in run_ranks("recompviz.benchmarks.ranks.stages", [json.dumps(cases)], world=2, seconds=600):
-        planned, eager = result["rows"]
-        for row in (planned, eager):
+        for row in result["rows"]:
             assert row["static"] == row["expected"]
             assert abs(row["measured"] - row["predicted"]) <= row["measured"] / 1000
-        assert planned["equal"]
-        assert planned["measured"] <= planned["budget"]
+        for planned in result["rows"][::2]:
+            assert planned["equal"]
+            assert planned["measured"] <= planned["budget"]
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ It prints the figures of this stage as a line of JSON.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 import recompviz as rv
 from recompviz.benchmarks.ranks.case_runner import run_cases
 from recompviz.core.ranks.unit_plan import UnitPlan
+from recompviz.core.steps.timeline import Timeline
 from recompviz.networks import gpt2
 from recompviz.networks._losses import next_token
 from recompviz.pytorch.internals.tensors import same_bits
@@ -95,7 +97,8 @@ def figures(
 
     Parameters
     ----------
-    kind : "1f1b" or "gpipe"
+    kind : "1f1b", "gpipe" or "interleaved"
+        With ``"interleaved"``, each rank has two stages.
     layers, micro_batches : int
     share : float, optional
         Where the budget of the plan lies: 0 for the least peak, 1 for the peak without recomputation. If left out, the
@@ -106,24 +109,15 @@ def figures(
     split : sequence of int
         The number of blocks of each stage.
     """
-    stage, stages = dist.get_rank(), dist.get_world_size()
-    step = stage_of(stage, stages, layers, micro_batches, kind, split, calibrated=True)
-    plan, budget = None, None
-    if share is not None:
-        least, most = step.curve[-1][1], step.simulate().peak
-        budget = int(least + share * (most - least))
-        plan = step.plan(budget)
-    unit_plans = () if plan is None else step.unit_plans(plan)
-    if plan is None:  # nothing runs under a plan, so autograd gets every gradient as soon as it is there
-        step = rv.stage_step(step.trace, stage, stages, micro_batches, kind=step.place.kind)
-    timeline = step.simulate(plan)
-    row: dict[str, Any] = {"rank": stage, "predicted": timeline.peak, "budget": budget}
-    row["overhead"] = 0.0 if plan is None else plan.overhead
+    predicted = _predicted(kind, layers, micro_batches, share, split)
+    timeline = predicted.timeline
+    row: dict[str, Any] = {"rank": dist.get_rank(), "predicted": timeline.peak, "budget": predicted.budget}
+    row["overhead"] = predicted.overhead
     if steps:
-        eager = Stage(kind, layers, micro_batches, split, ()).train(steps)
-        planned = Stage(kind, layers, micro_batches, split, unit_plans).train(steps)
+        eager = Stages(kind, layers, micro_batches, split, ()).train(steps)
+        planned = Stages(kind, layers, micro_batches, split, predicted.plans).train(steps)
         row["equal"] = all(same_bits(a, b) for a, b in zip(planned, eager, strict=True))
-    run = Stage(kind, layers, micro_batches, split, unit_plans)
+    run = Stages(kind, layers, micro_batches, split, predicted.plans)
     for _ in range(2):
         run.clear()
         run.batch()
@@ -132,31 +126,76 @@ def figures(
         run.clear()
         dist.barrier()
         measured = measure_rank(
-            run.batch, run.module.parameters(), buffers=run.module.buffers(), inputs=run.held(), targets=run.targets
+            run.batch, run.modules.parameters(), buffers=run.modules.buffers(), inputs=run.held(), targets=run.targets
         )
         peaks.append(measured.peak)
     return row | {"measured": min(peaks), "most": max(peaks), "static": measured.static, "expected": timeline.static}
 
 
-class Stage:
-    """The training loop of one stage."""
+@dataclass(frozen=True, eq=False)
+class _Predicted:
+    """The predicted memory of this rank: timeline, budget, recomputation of a micro-batch, and plans for each stage."""
+
+    timeline: Timeline
+    budget: int | None
+    overhead: float
+    plans: tuple[tuple[UnitPlan, ...], ...]
+
+
+def _predicted(kind: str, layers: int, micro_batches: int, share: float | None, split: Sequence[int]) -> _Predicted:
+    steps = [stage_of(i, n, layers, micro_batches, kind, split, calibrated=True) for i, n in _numbers(kind)]
+    if share is None:  # nothing runs under a plan, so autograd gets every gradient as soon as it is there
+        again = [rv.stage_step(s.trace, s.place.stage, s.place.stages, micro_batches, kind=s.place.kind) for s in steps]
+        return _Predicted(_rank_of(again).simulate(), None, 0.0, ())
+    rank = _rank_of(steps)
+    least, most = rank.curve[-1][1], rank.simulate().peak
+    budget = int(least + share * (most - least))
+    found = rank.plan(budget)
+    plans = found if isinstance(found, tuple) else (found,)
+    unit_plans = tuple(step.unit_plans(plan) for step, plan in zip(steps, plans, strict=True))
+    return _Predicted(rank.simulate(found), budget, sum(plan.overhead for plan in plans), unit_plans)
+
+
+def _rank_of(steps: Sequence[rv.StageStep]) -> Any:
+    """Return what this rank runs: its stage, or its stages in turn."""
+    return rv.pipeline_rank(steps, dist.get_world_size()) if steps[0].place.kind == "interleaved" else steps[0]
+
+
+def _numbers(kind: str) -> list[tuple[int, int]]:
+    """Return the stages of this rank, as pairs of their number and the number of stages."""
+    rank, ranks = dist.get_rank(), dist.get_world_size()
+    return [(rank, 2 * ranks), (rank + ranks, 2 * ranks)] if kind == "interleaved" else [(rank, ranks)]
+
+
+class Stages:
+    """The training loop of the stages of one rank; ``plans`` has the plans of each stage, or is empty."""
 
     def __init__(
-        self, kind: str, layers: int, micro_batches: int, split: Sequence[int], plans: tuple[UnitPlan, ...]
+        self, kind: str, layers: int, micro_batches: int, split: Sequence[int], plans: Sequence[tuple[UnitPlan, ...]]
     ) -> None:
-        from torch.distributed.pipelining import PipelineStage, Schedule1F1B, ScheduleGPipe
+        from torch.distributed.pipelining import (
+            PipelineStage,
+            Schedule1F1B,
+            ScheduleGPipe,
+            ScheduleInterleaved1F1B,
+        )
 
-        stage, stages = dist.get_rank(), dist.get_world_size()
-        self.module = part(stage, stages, layers, split)
+        numbers = _numbers(kind)
+        self.modules = nn.ModuleList(part(i, n, layers, split) for i, n in numbers)
         torch.manual_seed(1)
         tokens = torch.randint(0, VOCABULARY, (2 * micro_batches, LENGTH))
-        self.inputs = (tokens,) if stage == 0 else ()
-        self.targets = (tokens,) if stage == stages - 1 else ()
-        if plans:
-            rv.plan_units(self.module, plans)
-        self.stage: Any = PipelineStage(self.module, stage, stages, torch.device("cpu"))
-        made = Schedule1F1B if kind == "1f1b" else ScheduleGPipe
-        self.schedule: Any = made(self.stage, micro_batches, loss_fn=next_token)
+        self.inputs = (tokens,) if numbers[0][0] == 0 else ()
+        self.targets = (tokens,) if numbers[-1][0] == numbers[-1][1] - 1 else ()
+        for module, of_stage in zip(self.modules, plans, strict=False):
+            rv.plan_units(module, of_stage)
+        pairs = zip(self.modules, numbers, strict=True)
+        self.stages: list[Any] = [PipelineStage(module, i, n, torch.device("cpu")) for module, (i, n) in pairs]
+        self.schedule: Any
+        if kind == "interleaved":
+            self.schedule = ScheduleInterleaved1F1B(self.stages, micro_batches, loss_fn=next_token)
+        else:
+            made = Schedule1F1B if kind == "1f1b" else ScheduleGPipe
+            self.schedule = made(self.stages[0], micro_batches, loss_fn=next_token)
         self.losses: list[Tensor] = []
 
     def batch(self) -> None:
@@ -167,25 +206,27 @@ class Stage:
     def clear(self) -> None:
         """Drop all gradients and losses."""
         self.losses.clear()
-        for parameter in self.module.parameters():
+        for parameter in self.modules.parameters():
             parameter.grad = None
 
     def held(self) -> list[Tensor]:
         """Return the inputs of this stage, and the buffers in which it receives."""
-        received = [*self.stage.args_recv_info.values(), *self.stage.grad_recv_info.values()]
+        received = [
+            info for stage in self.stages for info in (*stage.args_recv_info.values(), *stage.grad_recv_info.values())
+        ]
         buffers = [getattr(info, "buffer", None) for infos in received for info in infos]
         return [*self.inputs, *(buffer for buffer in buffers if isinstance(buffer, Tensor))]
 
     def train(self, steps: int) -> list[Tensor]:
         """Train on ``steps`` batches; return all losses, and the parameters and gradients after the last batch."""
-        optimizer = torch.optim.SGD(self.module.parameters(), lr=1e-2, momentum=0.9)
+        optimizer = torch.optim.SGD(self.modules.parameters(), lr=1e-2, momentum=0.9)
         found = []
         for _ in range(steps):
             self.clear()
             self.batch()
             optimizer.step()
             found += [loss.detach() for loss in self.losses]
-        for parameter in self.module.parameters():
+        for parameter in self.modules.parameters():
             assert parameter.grad is not None
             found += [parameter.detach().clone(), parameter.grad.clone()]
         return found

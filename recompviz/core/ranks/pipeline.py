@@ -27,7 +27,7 @@ from recompviz.core.steps.timeline import Timeline
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-PipelineKind = Literal["1f1b", "gpipe"]
+PipelineKind = Literal["1f1b", "gpipe", "interleaved"]
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,10 @@ class StagePlace:
         The number of stages of the pipeline.
     micro_batches : int
         The number of micro-batches in one batch.
-    kind : "1f1b" or "gpipe"
+    kind : "1f1b", "gpipe" or "interleaved"
         The schedule. With ``"1f1b"``, a stage alternates forward and backward passes. With ``"gpipe"``, it runs all
-        forward passes first.
+        forward passes first. With ``"interleaved"``, a rank has several stages, and the order of the passes is that of
+        the rank; see :mod:`recompviz.core.ranks.interleaved`.
     """
 
     stage: int
@@ -64,7 +65,7 @@ class StagePlace:
 
     @property
     def in_flight(self) -> int:
-        """The most micro-batches whose forward pass has run, and whose backward pass has not.
+        """The most micro-batches whose forward pass has run, and whose backward pass has not; 1F1B and GPipe only.
 
         Examples
         --------
@@ -218,8 +219,8 @@ def stage_passes(
 
     The parameters are those of :func:`stage_timeline`.
     """
-    first = _Passes(steps.first, keep_mask, device)
-    later = _Passes(steps.later, keep_mask, device)
+    first = StagePasses(steps.first, keep_mask, device)
+    later = StagePasses(steps.later, keep_mask, device)
     ends: list[int] = []
     columns: list[NDArray[np.int64]] = []
     ran: set[tuple[bool, int]] = set()
@@ -273,7 +274,7 @@ def _released(place: StagePlace, i: int, ran: set[tuple[bool, int]]) -> bool:
     return not kept or (True, place.micro_batches - place.in_flight) in ran
 
 
-class _Passes:
+class StagePasses:
     """The forward and the backward pass of one micro-batch, as parts of its simulated timeline."""
 
     def __init__(self, joint: JointGraph, keep_mask: Sequence[bool], device: str) -> None:

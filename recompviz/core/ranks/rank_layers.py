@@ -32,7 +32,7 @@ LAYERS = (
     Layer("parameters", "parameters", "rank-parameters"),
     Layer("optimizer", "optimizer state", "rank-optimizer"),
     Layer("inputs", "inputs and buffers", "rank-inputs"),
-    Layer("gradients", "gradients of parameters", "rank-gradients"),
+    Layer("gradients", "stored gradients", "rank-gradients"),
     Layer("gathered", "gathered parameters", "rank-gathered"),
     Layer("collectives", "buffers of collectives", "rank-collectives"),
     Layer("kept", "kept values", "keep"),

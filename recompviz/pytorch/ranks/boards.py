@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from recompviz.core.ranks.rank_board import RankBoard, RankLane
 from recompviz.core.ranks.rank_layers import Pass, PassKind, layered, static_layers
 from recompviz.core.steps.schedule import Phase
 from recompviz.core.steps.timeline import Timeline
+from recompviz.pytorch.ranks.interleaved_rank import PipelineRank
 from recompviz.pytorch.ranks.pipeline_stage import StageStep
 from recompviz.pytorch.ranks.rank_step import RankKind, RankStep
 
@@ -21,16 +23,22 @@ COLUMNS, LEAST_COLUMNS = 192, 4
 # the most plans of a lane
 MOST_ROWS = 48
 SCHEDULES = {"1f1b": "1F1B", "gpipe": "GPipe", "interleaved": "interleaved 1F1B"}
-_EXPECTED = "the steps of rv.rank_kinds, rv.shard_step or rv.replicate_step, or the stages of rv.stage_step"
+_EXPECTED = (
+    "the steps of rv.rank_kinds, rv.shard_step or rv.replicate_step, the stages of rv.stage_step, or the ranks of "
+    "rv.pipeline_rank"
+)
+SINGLE = (RankStep, RankKind, StageStep, PipelineRank)
 
 
-def board_of(ranks: RankStep | RankKind | StageStep | Iterable[Any], title: str | None = None) -> RankBoard:
+def board_of(
+    ranks: RankStep | RankKind | StageStep | PipelineRank | Iterable[Any], title: str | None = None
+) -> RankBoard:
     """Return the board of predicted ranks. This searches for plans.
 
     Parameters
     ----------
-    ranks : RankStep, RankKind, StageStep, or several of one kind
-        Several stages must be of the same pipeline.
+    ranks : RankStep, RankKind, StageStep, PipelineRank, or several of one kind
+        Several stages, or ranks with several stages, must be of the same pipeline.
     title : str, optional
         By default the name of the model's class.
 
@@ -41,18 +49,21 @@ def board_of(ranks: RankStep | RankKind | StageStep | Iterable[Any], title: str 
     ValueError
         If ``ranks`` is empty, or its stages belong to different pipelines.
     """
-    given = [ranks] if isinstance(ranks, (RankStep, RankKind, StageStep)) else list(ranks)
+    given = [ranks] if isinstance(ranks, SINGLE) else list(ranks)
     if not given:
         raise ValueError(f"ranks is empty, expected {_EXPECTED}")
     stages = [one for one in given if isinstance(one, StageStep)]
+    turns = [one for one in given if isinstance(one, PipelineRank)]
     alone = [RankKind((one.rank,), one) if isinstance(one, RankStep) else one for one in given]
     kinds = [kind for kind in alone if isinstance(kind, RankKind)]
     if len(stages) == len(given):
         return _pipeline(stages, title)
+    if len(turns) == len(given):
+        return _interleaved(turns, title)
     if len(kinds) == len(given):
         return _replicas(kinds, title)
-    wrong = next((one for one in given if not isinstance(one, (RankStep, RankKind, StageStep))), None)
-    what = "stages of a pipeline among other ranks" if wrong is None else f"a {type(wrong).__name__}"
+    wrong = next((one for one in given if not isinstance(one, SINGLE)), None)
+    what = "parts of a pipeline among other ranks" if wrong is None else f"a {type(wrong).__name__}"
     raise TypeError(f"ranks has {what}, expected {_EXPECTED}")
 
 
@@ -167,6 +178,41 @@ def _stage_lane(stage: StageStep) -> RankLane:
         static_layers(stage.simulate(curve[0][2])),
         np.stack(layers),
         lambda row: stage.simulate(curve[row][2]).peak,
+    )
+
+
+def _interleaved(given: Sequence[PipelineRank], title: str | None) -> RankBoard:
+    ranks = sorted(given, key=lambda one: one.place.rank)
+    first = ranks[0].place
+    for one in ranks[1:]:
+        if replace(one.place, rank=first.rank) != first:
+            raise ValueError(f"{one.place} is of another pipeline than {first}; give the ranks of one pipeline")
+    numbers = [one.place.rank for one in ranks]
+    if len(set(numbers)) < len(numbers):
+        raise ValueError(f"a rank is given twice: {numbers}; give each rank once")
+    trace = ranks[0].stages[0].trace
+    notes = _notes(trace, True)
+    if missing := [str(i) for i in range(first.ranks) if i not in numbers]:
+        notes = (*notes, f"not given, and left out of the times: rank {', '.join(missing)}")
+    schedule = f"{SCHEDULES['interleaved']}, {first.micro_batches} micro-batches"
+    return RankBoard(_title(trace, title), tuple(map(_turns_lane, ranks)), False, trace.device, schedule, notes)
+
+
+def _turns_lane(rank: PipelineRank) -> RankLane:
+    curve = _spread(rank.curve)
+    order = rank.place.order()
+    columns = max(LEAST_COLUMNS, COLUMNS // len(order))
+    return RankLane(
+        f"rank {rank.place.rank}",
+        order,
+        tuple(float(stage.graph.time.sum()) for stage in rank.stages),
+        rank.place.stages,
+        tuple(plans for _, _, plans in curve),
+        np.array([[plan.overhead for plan in plans] for _, _, plans in curve], np.float64),
+        np.array([peak for _, peak, _ in curve], np.int64),
+        static_layers(rank.simulate()),
+        np.stack([layered(*rank.passes(plans), columns) for _, _, plans in curve]),
+        lambda row: rank.simulate(curve[row][2]).peak,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 
@@ -21,6 +22,8 @@ from recompviz.core.ranks.unit_plan import UnitPlan, unit_plans
 from recompviz.core.steps.timeline import Timeline
 from recompviz.pytorch.ranks.trace_sharding import units_of
 from recompviz.pytorch.tracing.traced_step import Trace, expect_trace
+
+T = TypeVar("T")
 
 # the most plans whose peak over a whole batch is simulated
 MOST_PLANS = 64
@@ -57,24 +60,25 @@ class StageStep:
 
     def simulate(self, plan: Plan | None = None) -> Timeline:
         """Return the predicted memory of the stage over one batch; without a plan, every value is kept."""
+        self._expect_alone()
         mask = self.planner.check(plan).keep_mask.tolist()
         return stage_timeline(self.steps, self.place, mask, self.trace.device)
 
     @cached_property
     def curve(self) -> tuple[tuple[float, int, Plan], ...]:
         """The best plans found, as (overhead of one micro-batch, peak in bytes, plan), by rising overhead."""
+        self._expect_alone()
+        return best_rows((plan.overhead, self.simulate(plan).peak, plan) for plan in self.candidates)
+
+    @cached_property
+    def candidates(self) -> tuple[Plan, ...]:
+        """The plans whose peak over a whole batch is simulated."""
         plans = list(self.planner.plans("live").plans)
         if len(plans) > MOST_PLANS:
             plans = [plans[int(i)] for i in np.unique(np.linspace(0, len(plans) - 1, MOST_PLANS).astype(int))]
         # the micro-batches in flight count by what each saves, so plans that save least for their time are tried, too
         plans += minimum_cut_plans(self.graph, self.steps.first) if has_numba() else []
-        plans.append(Plan.keep_all(self.graph))
-        rows = sorted(((plan.overhead, self.simulate(plan).peak, plan) for plan in plans), key=lambda row: row[:2])
-        best: list[tuple[float, int, Plan]] = []
-        for row in rows:
-            if not best or row[1] < best[-1][1]:
-                best.append(row)
-        return tuple(best)
+        return (*plans, Plan.keep_all(self.graph))
 
     def plan(self, total: int | float | str) -> Plan:
         """Return the plan of least recomputation, of those found, whose peak over the batch is at most ``total``.
@@ -103,6 +107,10 @@ class StageStep:
         filled = Plan.from_keep_mask(self.graph, mask, plan.kind)
         return filled if filled.overhead < plan.overhead else plan
 
+    def _expect_alone(self) -> None:
+        if self.place.kind == "interleaved":
+            raise ValueError("a rank of an interleaved pipeline has several stages; predict it with rv.pipeline_rank")
+
     def unit_plans(self, plan: Plan) -> tuple[UnitPlan, ...]:
         """Return the parts of a plan for the units, for :func:`recompviz.plan_units`."""
         return unit_plans(self.graph, self.planner.check(plan).keep_mask.tolist(), self.units)
@@ -110,6 +118,15 @@ class StageStep:
     def __repr__(self) -> str:
         at = self.place
         return f"StageStep({at.stage + 1} of {at.stages}, {at.micro_batches} micro-batches, {at.kind}, {self.trace!r})"
+
+
+def best_rows(rows: Iterable[tuple[float, int, T]]) -> tuple[tuple[float, int, T], ...]:
+    """Return the rows (recomputation, peak, what has them) than which none is better, by rising recomputation."""
+    best: list[tuple[float, int, T]] = []
+    for row in sorted(rows, key=lambda row: row[:2]):
+        if not best or row[1] < best[-1][1]:
+            best.append(row)
+    return tuple(best)
 
 
 def stage_step(
@@ -133,8 +150,9 @@ def stage_step(
     units : iterable of str
         The modules of the stage that run under a plan, as for :func:`recompviz.shard_step`. Without them, every value
         is kept.
-    kind : "1f1b" or "gpipe"
-        The schedule: ``Schedule1F1B`` or ``ScheduleGPipe``.
+    kind : "1f1b", "gpipe" or "interleaved"
+        The schedule: ``Schedule1F1B``, ``ScheduleGPipe`` or ``ScheduleInterleaved1F1B``. With ``"interleaved"``, give
+        the stages of a rank to :func:`recompviz.pipeline_rank`.
 
     Returns
     -------
@@ -162,8 +180,8 @@ def stage_step(
             f"micro_batches is {micro_batches}, expected at least {stages if kind == '1f1b' else 1}, as the schedule "
             "needs; divide the batch into more parts"
         )
-    if kind not in ("1f1b", "gpipe"):
-        raise ValueError(f"kind is {kind!r}, expected '1f1b' or 'gpipe'")
+    if kind not in ("1f1b", "gpipe", "interleaved"):
+        raise ValueError(f"kind is {kind!r}, expected '1f1b', 'gpipe' or 'interleaved'")
     place = StagePlace(stage, stages, micro_batches, kind)
     names = tuple(unit.name for unit in units_of(trace, [units] if isinstance(units, str) else units)[1:])
     joint = pin_outside(trace.joint, names)

@@ -149,9 +149,9 @@ def explore_ranks(ranks: Any, *, budget: int | float | str | None = None, title:
 
     Parameters
     ----------
-    ranks : RankStep, RankKind, StageStep, or several of one kind
+    ranks : RankStep, RankKind, StageStep, PipelineRank, or several of one kind
         What :func:`recompviz.rank_kinds`, :func:`recompviz.shard_step` or :func:`recompviz.replicate_step` returns, or
-        the stages of one pipeline from :func:`recompviz.stage_step`.
+        the stages of one pipeline from :func:`recompviz.stage_step`, or its ranks from :func:`recompviz.pipeline_rank`.
     budget : int, float or str, optional
         The budget of each rank at first: total bytes, a string such as ``"10 GiB"``, or a percentage of the largest
         peak without recomputation. By default, nothing is recomputed.

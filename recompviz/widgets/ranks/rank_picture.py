@@ -98,7 +98,8 @@ def _bars(
         part = 1 - 2 * durations["forward", one.stage] / whole if one.kind == "backward" and whole else 0.0
         if part > 0:
             parts.append(_rect(x, top, wide * part, BAR - 3, "recompute"))
-        label = str(one.micro_batch + 1) if board.schedule else one.kind
+        letter = "abcdefgh"[lane.stages.index(one.stage)] if 1 < len(lane.stages) < 9 else ""
+        label = f"{one.micro_batch + 1}{letter}" if board.schedule else one.kind
         if wide > (12 if board.schedule else 7 * len(label)):
             parts.append(_text(x + wide / 2, top + 11.5, label, 11, 400, "on-hue", "middle"))
     return parts

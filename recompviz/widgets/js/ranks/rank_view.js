@@ -50,7 +50,8 @@ export function mountRanks(model, parent) {
   const budget = makeRankBudget(root, board, { budget: (bytes, settled) => choose(bytes, settled) }, id);
   const readout = html("div", "rv-rank-readout", root);
   readout.setAttribute("role", "status");
-  const hint = "Point at a rank, or focus it and use the arrow keys: what it holds at that moment.";
+  const letters = board.lanes[0].stages.length > 1 ? " 1a, 1b: micro-batch 1 in the first and in the second stage of a rank." : "";
+  const hint = `Point at a rank, or focus it and use the arrow keys: what it holds at that moment.${letters}`;
   const chart = makeRankChart(root, board, (text) => setText(readout, text || hint), id);
   setText(readout, hint);
   const foot = html("div", "rv-step-foot", root);

@@ -1,0 +1,175 @@
+"""What one rank holds that runs several stages of a pipeline in turn: the interleaved 1F1B schedule.
+
+With ``r`` ranks, rank ``i`` runs the stages ``i``, ``i + r``, ``i + 2r``, … Micro-batches run in *rounds*: those of a
+round pass through the rank's first stage, then through its second one, and so on. So a rank runs more forward passes
+before its first backward pass than with 1F1B, and waits less.
+
+PyTorch keeps the request of everything that was sent until the end of the step. So outputs, and gradients of inputs,
+stay until then. Only outputs of the last stage of the pipeline are freed by their backward passes.
+
+References
+----------
+D. Narayanan et al., *Efficient Large-Scale Language Model Training on GPU Clusters Using Megatron-LM*, 2021.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from recompviz.core.ranks.pipeline import StagePasses, StageSteps
+from recompviz.core.ranks.rank_layers import Pass
+from recompviz.core.steps.joint import Category
+from recompviz.core.steps.timeline import Timeline
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class RankPlace:
+    """The place of a rank in an interleaved pipeline.
+
+    Attributes
+    ----------
+    rank, ranks : int
+        The number of the rank, from 0, and the number of ranks.
+    local_stages : int
+        The number of stages of each rank.
+    micro_batches : int
+    """
+
+    rank: int
+    ranks: int
+    local_stages: int
+    micro_batches: int
+
+    @property
+    def stages(self) -> tuple[int, ...]:
+        """The stages of the rank, counted from 0."""
+        return tuple(self.rank + self.ranks * i for i in range(self.local_stages))
+
+    @property
+    def round_size(self) -> int:
+        """The number of micro-batches in a round: as many as ranks, or a few more if these do not divide them."""
+        return self.micro_batches // max(1, self.micro_batches // self.ranks)
+
+    @property
+    def is_possible(self) -> bool:
+        """Whether the micro-batches can be divided into equal rounds."""
+        return self.micro_batches % self.round_size == 0
+
+    @property
+    def warm_up(self) -> int:
+        """The forward passes before the first backward pass, except the one that comes directly before it."""
+        most = (self.local_stages - 1) * self.round_size + 2 * (self.ranks - 1 - self.rank)
+        return min(most, self.micro_batches * self.local_stages)
+
+    def order(self) -> tuple[Pass, ...]:
+        """Return the passes in their order.
+
+        Examples
+        --------
+        Two stages on each of two ranks, and two micro-batches; a letter for the pass, the stage and the micro-batch:
+
+        >>> " ".join(f"{p.kind[0]}{p.stage}{p.micro_batch}" for p in RankPlace(1, 2, 2, 2).order())
+        'f10 f11 f30 b30 f31 b31 b10 b11'
+        """
+        forward = self._turns(range(self.local_stages))
+        backward = self._turns(range(self.local_stages - 1, -1, -1))
+        passes = [Pass("forward", *turn) for turn in forward[: self.warm_up]]
+        for i, turn in enumerate(backward):
+            if self.warm_up + i < len(forward):
+                passes.append(Pass("forward", *forward[self.warm_up + i]))
+            passes.append(Pass("backward", *turn))
+        return tuple(passes)
+
+    def _turns(self, places: Sequence[int]) -> list[tuple[int, int]]:
+        """Return pairs (stage, micro-batch), round after round; the stages of a round in the given order."""
+        size = self.round_size
+        return [
+            (self.stages[place], start + i)
+            for start in range(0, self.micro_batches, size)
+            for place in places
+            for i in range(size)
+        ]
+
+
+def interleaved_passes(
+    steps: Sequence[StageSteps], place: RankPlace, keep_masks: Sequence[Sequence[bool]], device: str = "cpu"
+) -> tuple[Timeline, tuple[int, ...]]:
+    """Return the predicted timeline of a rank over one batch, and for each pass the step after its last one.
+
+    Parameters
+    ----------
+    steps : sequence of StageSteps
+        The steps of the rank's stages, in the order of ``place.stages``.
+    place : RankPlace
+    keep_masks : sequence of sequence of bool
+        The plan of each stage.
+    device : str
+        The name of the device for ``Timeline.device``.
+    """
+    parts = [_Part(step, mask, device) for step, mask in zip(steps, keep_masks, strict=True)]
+    last = place.ranks * place.local_stages - 1
+    columns: list[NDArray[np.int64]] = []
+    labels: list[str] = []
+    phases: list[int] = []
+    ends: list[int] = []
+    sent: list[NDArray[np.int64]] = []
+    offsets = np.concatenate([[0], np.cumsum([len(part.later.timeline.storage_labels) for part in parts])]).tolist()
+
+    def add(rows: NDArray[np.int64], offset: int, step: int) -> None:
+        rows = rows.copy()
+        rows[0] += step
+        rows[1] += offset
+        columns.append(rows)
+
+    for one in place.order():
+        at = place.stages.index(one.stage)
+        part, backward = parts[at], one.kind == "backward"
+        passes = part.later if one.micro_batch else part.first
+        held = part.steps.outputs | (part.steps.inputs if backward else frozenset())
+        add(passes.rows(backward, held), offsets[at], len(labels))
+        name = f"stage {one.stage + 1}, " if place.local_stages > 1 else ""
+        labels += [f"{label} ({name}micro-batch {one.micro_batch})" for label in passes.labels[backward]]
+        phases += passes.phases[backward]
+        ends.append(len(labels))
+        if backward and one.stage == last:
+            add(passes.frees(part.steps.outputs, 0), offsets[at], len(labels) - 1)
+        kept = part.steps.inputs if backward else part.steps.outputs if one.stage != last else frozenset()
+        rows = passes.frees(kept, 0)
+        rows[1] += offsets[at]
+        sent.append(rows)
+    for rows in sent:
+        add(rows, 0, len(labels) - 1)
+    step, storage, category, delta = np.concatenate(columns, axis=1)
+    static: dict[Category, int] = {}
+    for part in parts:
+        for kind, size in part.first.timeline.static_bytes.items():
+            static[kind] = static.get(kind, 0) + size
+    timeline = Timeline(
+        step.astype(np.int32),
+        storage.astype(np.int32),
+        category.astype(np.int8),
+        delta,
+        tuple(labels),
+        np.array(phases, np.int8),
+        storage_labels=tuple(label for part in parts for label in part.later.timeline.storage_labels),
+        static_bytes=static,
+        kind="simulated",
+        device=device,
+    )
+    return timeline, tuple(ends)
+
+
+class _Part:
+    """The passes of one stage of the rank, for the first and for later micro-batches."""
+
+    def __init__(self, steps: StageSteps, keep_mask: Sequence[bool], device: str) -> None:
+        self.steps = steps
+        self.first = StagePasses(steps.first, keep_mask, device)
+        self.later = StagePasses(steps.later, keep_mask, device)

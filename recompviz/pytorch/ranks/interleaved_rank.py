@@ -1,0 +1,175 @@
+"""``pipeline_rank``: one rank that runs several stages of a pipeline in turn, predicted and planned."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from recompviz.core.base.errors import InfeasibleBudget
+from recompviz.core.base.units import parse_total
+from recompviz.core.plans.plan import Plan
+from recompviz.core.ranks.interleaved import RankPlace, interleaved_passes
+from recompviz.core.steps.timeline import Timeline
+from recompviz.pytorch.ranks.pipeline_stage import MOST_PLANS, StageStep, best_rows
+
+
+@dataclass(frozen=True, eq=False)
+class PipelineRank:
+    """One rank of an interleaved pipeline over one batch; frozen. It is made by :func:`pipeline_rank`.
+
+    Attributes
+    ----------
+    stages : tuple of StageStep
+        The stages of the rank, from the first to the last.
+    place : RankPlace
+        The place of the rank, with the order of its passes.
+    """
+
+    stages: tuple[StageStep, ...]
+    place: RankPlace
+
+    def passes(self, plans: Sequence[Plan | None] | None = None) -> tuple[Timeline, tuple[int, ...]]:
+        """Return the predicted memory, and for each pass of ``place.order()`` the step after its last one."""
+        given = [None] * len(self.stages) if plans is None else list(plans)
+        if len(given) != len(self.stages):
+            raise ValueError(f"{len(given)} plans for {len(self.stages)} stages; give one for each stage of the rank")
+        pairs = zip(self.stages, given, strict=True)
+        masks = [stage.planner.check(plan).keep_mask.tolist() for stage, plan in pairs]
+        device = self.stages[0].trace.device
+        return interleaved_passes([stage.steps for stage in self.stages], self.place, masks, device)
+
+    def simulate(self, plans: Sequence[Plan | None] | None = None) -> Timeline:
+        """Return the predicted memory of the rank over one batch.
+
+        Parameters
+        ----------
+        plans : sequence of Plan, optional
+            A plan for each stage; without plans, every value is kept.
+        """
+        return self.passes(plans)[0]
+
+    @cached_property
+    def curve(self) -> tuple[tuple[float, int, tuple[Plan, ...]], ...]:
+        """The best plans found: the recomputation for one micro-batch, in rising order, the peak, a plan per stage."""
+        fronts = [self._front_of(i) for i in range(len(self.stages))]
+        at = [0] * len(fronts)
+        tried = [tuple(at)]
+        while True:
+            # the stage whose next plan frees most for its recomputation goes on
+            gains = [
+                ((front[k][1] - front[k + 1][1]) / (front[k + 1][0] - front[k][0]), i)
+                for i, (front, k) in enumerate(zip(fronts, at, strict=True))
+                if k + 1 < len(front)
+            ]
+            if not gains:
+                break
+            at[max(gains)[1]] += 1
+            tried.append(tuple(at))
+        if len(tried) > MOST_PLANS:
+            places = {round(i * (len(tried) - 1) / (MOST_PLANS - 1)) for i in range(MOST_PLANS)}
+            tried = [tried[i] for i in sorted(places)]
+        chosen = (tuple(front[k][2] for front, k in zip(fronts, rows, strict=True)) for rows in tried)
+        return best_rows((sum(plan.overhead for plan in plans), self.simulate(plans).peak, plans) for plans in chosen)
+
+    def _front_of(self, place: int) -> tuple[tuple[float, int, Plan], ...]:
+        """Return the best plans of one stage, if the other stages keep everything."""
+
+        def peak(plan: Plan) -> int:
+            plans: list[Plan | None] = [None] * len(self.stages)
+            plans[place] = plan
+            return self.simulate(plans).peak
+
+        return best_rows((plan.overhead, peak(plan), plan) for plan in self.stages[place].candidates)
+
+    def plan(self, total: int | float | str) -> tuple[Plan, ...]:
+        """Return a plan for each stage: of those found, the ones of least recomputation whose peak fits ``total``.
+
+        The search starts from the best plans of the curve that fit, and keeps further values while they fit.
+
+        Raises
+        ------
+        InfeasibleBudget
+            If no plans fit.
+        """
+        size = parse_total(total)
+        for _, peak, plans in self.curve:
+            if peak <= size:
+                return self._filled(plans, size)
+        raise InfeasibleBudget(size, self.curve[-1][1], "total")
+
+    def _filled(self, plans: tuple[Plan, ...], size: int) -> tuple[Plan, ...]:
+        """Return plans that keep further values, those of most time for each byte first, while the peak fits."""
+        masks = [plan.keep_mask.copy() for plan in plans]
+        graphs = [stage.graph for stage in self.stages]
+        lost = [
+            (graph.time[v] / max(int(graph.memory[v]), 1), i, v)
+            for i, graph in enumerate(graphs)
+            for v in np.flatnonzero(~masks[i] & (graph.time > 0)).tolist()
+        ]
+        steps, device = [stage.steps for stage in self.stages], self.stages[0].trace.device
+        for _, i, v in sorted(lost, key=lambda row: (-row[0], row[1:])):
+            masks[i][v] = True
+            kept = [mask.tolist() for mask in masks]
+            masks[i][v] = interleaved_passes(steps, self.place, kept, device)[0].peak <= size
+        kinds = [plan.kind for plan in plans]
+        return tuple(Plan.from_keep_mask(*row) for row in zip(graphs, masks, kinds, strict=True))
+
+    def __repr__(self) -> str:
+        at = self.place
+        stages = ", ".join(str(stage + 1) for stage in at.stages)
+        return f"PipelineRank(rank {at.rank} of {at.ranks}, stages {stages}, {at.micro_batches} micro-batches)"
+
+
+def pipeline_rank(stages: Iterable[StageStep], ranks: int) -> PipelineRank:
+    """Return one rank of ``ScheduleInterleaved1F1B`` of ``torch.distributed.pipelining`` over one batch.
+
+    Parameters
+    ----------
+    stages : sequence of StageStep
+        The stages of the rank, made by :func:`recompviz.stage_step` with ``kind="interleaved"``. Rank ``i`` has the
+        stages ``i``, ``i + ranks``, ``i + 2 · ranks``, …
+    ranks : int
+        The number of ranks, at least 2.
+
+    Raises
+    ------
+    ValueError
+        If the stages are not those of a rank, or the micro-batches cannot be divided into equal rounds.
+
+    Examples
+    --------
+    >>> import torch, recompviz as rv
+    >>> t = rv.trace(torch.nn.Linear(8, 8), torch.zeros(4, 8))
+    >>> stages = [rv.stage_step(t, i, 4, 4, kind="interleaved") for i in range(4)]
+    >>> rank = rv.pipeline_rank([stages[0], stages[2]], 2)
+    >>> rank, len(rank.place.order())
+    (PipelineRank(rank 0 of 2, stages 1, 3, 4 micro-batches), 16)
+    """
+    given = sorted(stages, key=lambda stage: stage.place.stage)
+    if not given:
+        raise ValueError("stages is empty, expected the stages of one rank, from rv.stage_step")
+    if isinstance(ranks, bool) or not isinstance(ranks, int) or ranks < 2:
+        raise ValueError(f"ranks is {ranks!r}, expected a number of ranks, at least 2")
+    first = given[0].place
+    count = first.stages // ranks
+    if any(
+        (s.place.kind, s.place.stages, s.place.micro_batches) != ("interleaved", first.stages, first.micro_batches)
+        for s in given
+    ):
+        raise ValueError('the stages are of different pipelines; make all with rv.stage_step(…, kind="interleaved")')
+    place = RankPlace(first.stage, ranks, count, first.micro_batches)
+    numbers = tuple(stage.place.stage for stage in given)
+    if count * ranks != first.stages or numbers != place.stages:
+        raise ValueError(
+            f"stages {list(numbers)} of {first.stages} are not those of one of {ranks} ranks; rank i has the stages i, "
+            f"i + {ranks}, i + {2 * ranks}, …"
+        )
+    if not place.is_possible:
+        raise ValueError(
+            f"{place.micro_batches} micro-batches cannot be divided into equal rounds for {ranks} ranks; use a "
+            f"multiple of {ranks}"
+        )
+    return PipelineRank(tuple(given), place)
