@@ -29,7 +29,7 @@ import numpy as np
 from recompviz.core.base.errors import InfeasibleBudget
 from recompviz.core.base.units import format_bytes
 from recompviz.core.graphs.graph import Graph, Name
-from recompviz.core.sequences.program import Program
+from recompviz.core.sequences.ordered_graph import OrderedGraph
 from recompviz.core.sequences.search import PROVEN, shortest_sequence
 
 BUDGETS = (0.9, 0.8, 0.7, 0.6, 0.5)
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     print(f"{'graph':16} {'values':>6} {'budget':>6} {'+time':>9} {'bound':>9} {'gap':>8} {'extra':>6} {'seconds':>8}")
     for name, graph, order in _graphs(options.folder, options.only, options.random):
-        peak = int(Program.from_graph(graph, order).profile(range(len(graph))).max())
+        peak = int(OrderedGraph.from_graph(graph, order).profile(range(len(graph))).max())
         for share in options.budgets:
             print(
                 f"{name:16} {len(graph):6} {share:6.0%} {row(graph, order, int(share * peak), options.seconds)}",

@@ -9,15 +9,15 @@ from itertools import combinations
 import pytest
 
 from recompviz import Graph, GraphError, InfeasibleBudget
-from recompviz.core.sequences.program import Program
+from recompviz.core.sequences.ordered_graph import OrderedGraph
 from recompviz.core.sequences.search import shortest_sequence
 from recompviz.core.sequences.stage_program import StageProgram
 from tests.core.random_graphs import random_graph
 
 
-def least_overhead(program: Program, budget: int) -> float:
+def least_overhead(ordered: OrderedGraph, budget: int) -> float:
     """Search all sequences by Dijkstra's algorithm; a state is the next first computation and the values in memory."""
-    n = len(program)
+    n = len(ordered)
     start: tuple[int, frozenset[int]] = (0, frozenset())
     distance = {start: 0.0}
     queue: list[tuple[float, int, tuple[int, frozenset[int]]]] = [(0.0, 0, start)]
@@ -30,17 +30,17 @@ def least_overhead(program: Program, budget: int) -> float:
         if stage == n:
             return cost
         for v in range(stage + 1):
-            needed = set(program.reads[v])
+            needed = set(ordered.reads[v])
             if v in held or not needed <= held:
                 continue
             # values that nobody reads at this position may be dropped before it
             for count in range(len(held - needed) + 1):
                 for dropped in combinations(sorted(held - needed), count):
                     before = held - set(dropped)
-                    if int(program.memory[[v, *before]].sum()) > budget:
+                    if int(ordered.memory[[v, *before]].sum()) > budget:
                         continue
                     after = (stage + (v == stage), before | {v})
-                    new = cost + (0.0 if v == stage else float(program.time[v]))
+                    new = cost + (0.0 if v == stage else float(ordered.time[v]))
                     if new < distance.get(after, math.inf):
                         distance[after] = new
                         pushed += 1
@@ -48,19 +48,19 @@ def least_overhead(program: Program, budget: int) -> float:
     return math.inf
 
 
-def small_program(seed: int) -> tuple[Graph, Program]:
+def small_ordered_graph(seed: int) -> tuple[Graph, OrderedGraph]:
     graph = random_graph(seed)
-    return graph, Program.from_graph(graph)
+    return graph, OrderedGraph.from_graph(graph)
 
 
 @pytest.mark.parametrize("seed", range(12))
 def test_bound_and_search_surround_the_optimum(seed: int) -> None:
-    graph, program = small_program(seed)
-    peak = int(program.profile(range(len(graph))).max())
-    for budget in sorted({program.working_set(), (program.working_set() + peak) // 2, peak - 1}):
-        optimum = least_overhead(program, budget)
-        stages = StageProgram(program, budget, most_points=len(graph))
-        slack = 1e-9 * float(program.time.sum())
+    graph, ordered = small_ordered_graph(seed)
+    peak = int(ordered.profile(range(len(graph))).max())
+    for budget in sorted({ordered.working_set(), (ordered.working_set() + peak) // 2, peak - 1}):
+        optimum = least_overhead(ordered, budget)
+        stages = StageProgram(ordered, budget, most_points=len(graph))
+        slack = 1e-9 * float(ordered.time.sum())
         assert stages.bound().cost <= optimum + slack
         assert stages.bound(whole=True).cost <= optimum + slack
         if math.isinf(optimum):
@@ -71,14 +71,14 @@ def test_bound_and_search_surround_the_optimum(seed: int) -> None:
             assert found.overhead == pytest.approx(optimum)
             assert found.bound <= found.overhead
             assert found.peak <= budget
-            number = {name: v for v, name in enumerate(program.names)}
-            assert int(program.profile([number[name] for name in found.values]).max()) == found.peak
+            number = {name: v for v, name in enumerate(ordered.names)}
+            assert int(ordered.profile([number[name] for name in found.values]).max()) == found.peak
 
 
 def test_a_budget_of_the_whole_peak_needs_no_extra_computation() -> None:
-    graph, program = small_program(3)
-    found = shortest_sequence(graph, int(program.profile(range(len(graph))).max()), seconds=0.05)
-    assert found.values == program.names
+    graph, ordered = small_ordered_graph(3)
+    found = shortest_sequence(graph, int(ordered.profile(range(len(graph))).max()), seconds=0.05)
+    assert found.values == ordered.names
     assert found.overhead == found.gap == 0
 
 
@@ -89,20 +89,20 @@ def test_a_large_value_is_computed_again_rather_than_held() -> None:
     memory = {"a": 5, "x1": 4, "y1": 4, "x2": 1, "y2": 6, "end": 1}
     graph = Graph.from_edges(edges, memory, dict.fromkeys(names, 1.0))
     found = shortest_sequence(graph, 12, names, seconds=0.2)
-    assert found.overhead == least_overhead(Program.from_graph(graph, names), 12)
+    assert found.overhead == least_overhead(OrderedGraph.from_graph(graph, names), 12)
     assert found.values.count("a") == 2
 
 
 def test_sequences_are_checked() -> None:
     graph = Graph.from_edges([("a", "b")], memory={"a": 1, "b": 1})
     with pytest.raises(GraphError, match="topological"):
-        Program.from_graph(graph, ["b", "a"])
+        OrderedGraph.from_graph(graph, ["b", "a"])
     with pytest.raises(GraphError, match="'c', which is no node"):
-        Program.from_graph(graph, ["a", "c"])
+        OrderedGraph.from_graph(graph, ["a", "c"])
     with pytest.raises(GraphError, match="2 nodes once"):
-        Program.from_graph(graph, ["a"])
+        OrderedGraph.from_graph(graph, ["a"])
     with pytest.raises(GraphError, match="reads 'a'"):
-        Program.from_graph(graph).profile([1])
+        OrderedGraph.from_graph(graph).profile([1])
     with pytest.raises(ValueError, match="seconds"):
         shortest_sequence(graph, 2, seconds=0)
 

@@ -417,7 +417,7 @@ def test_a_search_with_too_many_labels_stops(monkeypatch: pytest.MonkeyPatch) ->
 def test_a_small_graph_with_real_costs_does_not_wait_for_the_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     graph = real_costs(3)
     assert has_fine_costs(graph)
-    monkeypatch.setattr(solver, "is_compiled", lambda _name: False)
+    monkeypatch.setattr(solver, "has_compiled_code", lambda _name: False)
     monkeypatch.setattr(solver, "_choose_compiled", lambda *_arguments: pytest.fail("this would compile"))
     curve = solver.solve(graph)
     assert (curve.family, curve.tolerance) == ("all", 0.0)

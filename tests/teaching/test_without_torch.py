@@ -89,7 +89,7 @@ def test_pip_in_a_browser_installs_no_torch() -> None:
 @pytest.mark.parametrize("family", ["all", "paper", "prefixes", "auto"])
 def test_small_graphs_are_solved_without_compiling(monkeypatch: pytest.MonkeyPatch, family: str) -> None:
     compiled = {name: rv.solve(small_graph(name), family) for name in NAMES}  # type: ignore[arg-type]
-    monkeypatch.setattr(solver, "is_compiled", lambda _: False)
+    monkeypatch.setattr(solver, "has_compiled_code", lambda _: False)
     monkeypatch.setattr(solver, "_choose_compiled", None)
     for name, before in compiled.items():
         curve = rv.solve(small_graph(name), family)  # type: ignore[arg-type]

@@ -16,4 +16,4 @@ def no_outputs_of_earlier_tests() -> Iterator[None]:
     yield
     from recompviz.pytorch.running import live_outputs
 
-    live_outputs.forget()
+    live_outputs.forget_outputs()

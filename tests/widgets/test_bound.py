@@ -9,7 +9,7 @@ import pytest
 from recompviz.core.base.errors import Cancelled
 from recompviz.core.bounds.step_bounds import gap_text
 from recompviz.core.planning.planner import Planner
-from recompviz.widgets.explorer.bound import Bound
+from recompviz.widgets.explorer.bound import TableBounds
 from tests.widgets.test_javascript import run
 
 
@@ -33,7 +33,7 @@ def test_plans_without_a_search_or_of_the_formula_have_no_bound(lab):
 
 def test_a_cancelled_computation_tells_nothing(lab):
     told = []
-    bound = Bound(told.append)
+    bound = TableBounds(told.append)
     bound.start(lab.planner, lab.time)
     bound.stop()
     bound.wait(60)

@@ -12,7 +12,7 @@ import traitlets
 
 from recompviz.core.base.errors import FileError
 from recompviz.widgets.base import assets
-from recompviz.widgets.base.page_widget import PageWidget, amount, node_numbers, whole_number
+from recompviz.widgets.base.page_widget import PageWidget, amount, checked_nodes, whole_number
 from recompviz.widgets.explorer.explorer import Explorer
 from recompviz.widgets.explorer.step_explorer import StepExplorer, StepView
 from recompviz.widgets.lessons.set_playground import Playground
@@ -53,7 +53,7 @@ def test_only_numbers_are_amounts(value):
 @pytest.mark.parametrize("value", [None, "12", {}, 5, [-1], [3], [0, 0], [None], [[0]], [0, 1, 2, 0], [True]])
 def test_only_lists_of_different_nodes_are_node_numbers(value):
     with pytest.raises((TypeError, ValueError), match="expected"):
-        node_numbers(value, 3)
+        checked_nodes(value, 3)
 
 
 def test_the_page_cannot_change_what_is_the_kernels(lab):

@@ -16,7 +16,7 @@ def has_numba() -> bool:
     return importlib.util.find_spec("numba") is not None
 
 
-def is_compiled(kernels: str) -> bool:
+def has_compiled_code(kernels: str) -> bool:
     """Return whether numba's cache has a file of compiled code for a module in ``recompviz/core``.
 
     Parameters
@@ -32,7 +32,7 @@ def is_compiled(kernels: str) -> bool:
 
     Examples
     --------
-    >>> is_compiled("live/no_such_kernels")
+    >>> has_compiled_code("live/no_such_kernels")
     False
     """
     if os.environ.get("NUMBA_CACHE_DIR"):  # the cache is elsewhere, under names that numba chooses

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from recompviz.core.base.units import format_bytes, parse_bytes
-from recompviz.core.bounds.relaxation import Line, Relaxation
+from recompviz.core.bounds.relaxation import LinearBound, Relaxation
 from recompviz.core.bounds.uses import Uses
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class BoundCurve:
         No strategy has a smaller peak, in total bytes (parameters included).
     forward : float
         The cost of a forward pass, the sum of ``graph.time``.
-    lines : tuple of Line
+    lines : tuple of LinearBound
         Each line is a lower bound for every budget in transient bytes.
     """
 
@@ -59,7 +59,7 @@ class BoundCurve:
     method: str
     least_total: int
     forward: float
-    lines: tuple[Line, ...]
+    lines: tuple[LinearBound, ...]
     _static: int
     _uses: Uses
     # the integer program
@@ -182,9 +182,9 @@ def has_scipy() -> bool:
     return True
 
 
-def _lines(relaxation: Relaxation, least: int, most: int, solves: int, report: Progress) -> tuple[Line, ...]:
+def _lines(relaxation: Relaxation, least: int, most: int, solves: int, report: Progress) -> tuple[LinearBound, ...]:
     """Return lines at budgets from least to most, more of them where the bound is large and curved."""
-    lines: dict[int, Line] = {}
+    lines: dict[int, LinearBound] = {}
     for i in range(solves):
         budget = int(least + (most - least) * (i / max(1, solves)) ** 2)
         if budget in lines:

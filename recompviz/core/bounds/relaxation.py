@@ -44,7 +44,7 @@ TOLERANCE = 2e-6
 CLOSE = 0.002
 
 
-class Line(NamedTuple):
+class LinearBound(NamedTuple):
     """A lower bound on recomputation as a function of the budget: ``value + slope * budget``; slope ≤ 0."""
 
     value: float
@@ -220,7 +220,7 @@ class Relaxation:
 
     # ------------------------------------------------------------ solutions
 
-    def line(self, budget: int) -> Line | None:
+    def line(self, budget: int) -> LinearBound | None:
         """Solve the program for a budget. Return a lower bound that is valid for every budget, and largest at this one.
 
         None if the solver finds no solution, for example because no strategy fits in the budget.
@@ -235,7 +235,7 @@ class Relaxation:
         multipliers = np.maximum(-solved.ineqlin.marginals, 0.0) * self.unit
         value = dual_value(multipliers, self.cost, self.matrix, self.rhs, self.upper)
         error = SAFETY * (self.unit + np.abs(multipliers) @ np.abs(rhs))
-        return Line(value - float(error), -float(multipliers[self._memory_rows].sum()) / self.scale)
+        return LinearBound(value - float(error), -float(multipliers[self._memory_rows].sum()) / self.scale)
 
     def integer_bound(self, budget: int, seconds: float) -> float:
         """Return a lower bound for one budget from the integer solutions; 0 if the time is too short to prove one.

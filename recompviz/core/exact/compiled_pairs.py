@@ -64,7 +64,7 @@ def compiled_pairwise_front(
     words = bit_words(sets, len(graph))
     adjacency = adjacency_of(graph)
     boundaries = lattice_kernels.boundaries_of(words, adjacency)
-    lower_sets = kernels.Family(
+    lower_sets = kernels.LowerSetFamily(
         words,
         boundaries,
         lattice_kernels.inflows(words, boundaries, graph.memory, adjacency),

@@ -42,7 +42,7 @@ COLUMNS = 6
 REPLACED = -2
 
 
-class Runs(NamedTuple):
+class SortedRuns(NamedTuple):
     """Several sorted lists of labels (partial solutions) in one array.
 
     List k has the rows ``first[k]`` to ``last[k] − 1`` of ``labels``. The docstring of the module explains labels.
@@ -66,7 +66,7 @@ class Removal(NamedTuple):
     kept: bool
 
 
-class Bound(NamedTuple):
+class PruningBound(NamedTuple):
     """A test for labels (partial solutions) that cannot lead to a better result than the curve known before the search.
 
     A sequence of lower sets improves on the known curve if, for some j, its overhead t is at most ``cells[j, 0]`` and
@@ -112,7 +112,7 @@ def shift_run(source, first, last, removal, out, at):
 def is_useful(t, z, bound):
     """Return whether a label (partial solution) with overhead t and peak z can still improve on the known curve.
 
-    ``bound`` describes the known curve; see :class:`Bound`.
+    ``bound`` describes the known curve; see :class:`PruningBound`.
     """
     cells = bound.cells
     t, z = t + bound.least_t, z + bound.least_x

@@ -17,9 +17,9 @@ from recompviz.core.exact.label_kernels import (
     LAST,
     LOW,
     ORIGIN,
-    Bound,
+    PruningBound,
     Removal,
-    Runs,
+    SortedRuns,
     T,
     X,
     Y,
@@ -112,7 +112,7 @@ class Counts(NamedTuple):
     front: int
 
 
-class Scratch(NamedTuple):
+class SweepBuffers(NamedTuple):
     """Scratch memory of a sweep over the lower sets.
 
     A row of ``moves`` is (old state, node removed, new state). ``runs`` has lists of labels to merge, and ``stair`` is
@@ -120,15 +120,15 @@ class Scratch(NamedTuple):
     """
 
     moves: NDArray[np.int64]
-    runs: Runs
+    runs: SortedRuns
     stair: NDArray[np.int64]
 
 
 @kernel
-def new_scratch(moves, labels):
+def new_sweep_buffers(moves, labels):
     """Return scratch memory for the given numbers of moves and labels."""
-    runs = Runs(np.empty((labels, COLUMNS), np.int64), np.empty(moves, np.int64), np.empty(moves, np.int64))
-    return Scratch(np.empty((moves, 3), np.int64), runs, np.empty((labels, 3), np.int64))
+    runs = SortedRuns(np.empty((labels, COLUMNS), np.int64), np.empty(moves, np.int64), np.empty(moves, np.int64))
+    return SweepBuffers(np.empty((moves, 3), np.int64), runs, np.empty((labels, 3), np.int64))
 
 
 @kernel
@@ -241,7 +241,7 @@ def front_of(c, base, states, sets, new, closed, allowed, scratch):
     first, last = scratch.runs.first, scratch.runs.last
     first[: states - base] = new.start[base:states]
     last[: states - base] = new.start[base + 1 : states + 1]
-    return close_front(Runs(new.labels, first, last), states - base, allowed, closed.front)
+    return close_front(SortedRuns(new.labels, first, last), states - base, allowed, closed.front)
 
 
 @kernel(inline="always")
@@ -320,11 +320,11 @@ def solve_set(c, used, nodes, sets, cells, old, new, closed, allowed, scratch):
     base = used.states
     states, count = find_states(c, base, nodes, sets, old, new, scratch.moves)
     states = put_opening_last(c, base, states, count, sets, new, scratch.moves)
-    labels, bound = used.labels, Bound(cells, np.int64(0), np.int64(0))
+    labels, bound = used.labels, PruningBound(cells, np.int64(0), np.int64(0))
     for s in range(base, states):
         # the rest of the sequence adds at least M(P) to the peak, and recomputes at most C∖P
         least_t = min(np.int64(0), sets.time_of[c] - sum_over(new.pattern[s], nodes.time))
-        bound = Bound(cells, least_t, sum_over(new.pattern[s], nodes.memory))
+        bound = PruningBound(cells, least_t, sum_over(new.pattern[s], nodes.memory))
         new.start[s] = labels
         labels = fill_state(s, count, nodes, old, new, scratch, bound, allowed, labels)
         new.start[s + 1] = labels
@@ -348,7 +348,7 @@ def sweep(cursor, count, used, nodes, sets, cells, most_exact, allowed, even, od
     and ``needed`` is the result of :func:`rows_needed`. Otherwise all numbers in ``needed`` are 0.
     """
     level, c = cursor.level, cursor.next_set
-    scratch = new_scratch(64, 1024)
+    scratch = new_sweep_buffers(64, 1024)
     for _ in range(count):
         while level >= 0 and c == sets.level_start[level + 1]:
             if used.labels > most_exact:
@@ -364,7 +364,7 @@ def sweep(cursor, count, used, nodes, sets, cells, most_exact, allowed, even, od
             return Cursor(level, c), used, needed
         moves, labels = needed.states - used.states, needed.labels - used.labels
         if moves > len(scratch.moves) or labels > len(scratch.stair):
-            scratch = new_scratch(max(2 * moves, len(scratch.moves)), max(2 * labels, len(scratch.stair)))
+            scratch = new_sweep_buffers(max(2 * moves, len(scratch.moves)), max(2 * labels, len(scratch.stair)))
         used = solve_set(c, used, nodes, sets, cells, old, new, closed, allowed[level], scratch)
         c += 1
     return Cursor(level, c), used, Counts(0, 0, 0, 0)

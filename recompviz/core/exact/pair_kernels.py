@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 T, R, FROM_SET, FROM_LABEL = 0, 1, 2, 3
 
 
-class Family(NamedTuple):
+class LowerSetFamily(NamedTuple):
     """The lower sets of a family by falling size: set 0 is V and the last set is ∅.
 
     Each array has one row for each set L. ``sets`` and ``boundaries`` are L and its boundary ∂(L) as bitsets.

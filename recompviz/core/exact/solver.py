@@ -15,7 +15,7 @@ from numbers import Integral
 from typing import TYPE_CHECKING, Literal, NamedTuple, cast
 
 from recompviz.core.base.arguments import expect, shown
-from recompviz.core.base.compiled import has_numba, is_compiled
+from recompviz.core.base.compiled import has_compiled_code, has_numba
 from recompviz.core.base.errors import ImpossiblePin, TooManyLowerSets
 from recompviz.core.base.progress import Progress
 from recompviz.core.exact.lazy_front import LazyParetoFront
@@ -212,7 +212,7 @@ def _choose_first_time(graph: Graph, family: Family, limit: int, pins: Pins) -> 
 
     Compiling takes up to a minute. The NumPy solver takes about a second for a small family.
     """
-    if is_compiled("exact/open_segments_kernels"):
+    if has_compiled_code("exact/open_segments_kernels"):
         return None
     try:
         every = all_lower_sets(graph, min(limit, FEW)) if family in ("all", "auto") else []

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from recompviz.core.base.compiled import has_numba, is_compiled
+from recompviz.core.base.compiled import has_compiled_code, has_numba
 from recompviz.core.live.archive import Archive, no_archive
 from recompviz.core.live.repeated import NO_BLOCKS, Repeated
 from recompviz.core.live.step_arrays import scratch_of, step_arrays
@@ -42,7 +42,7 @@ def profile_function(graph: Graph, joint: JointGraph) -> Callable[[Plan], NDArra
     The function uses the compiled simulation if numba is installed and has compiled it on this machine before.
     Otherwise it uses the slower simulator.
     """
-    if not (has_numba() and is_compiled("live/kernels")):
+    if not (has_numba() and has_compiled_code("live/kernels")):
         return lambda plan: simulate_schedule(make_schedule(joint, plan.keep_mask.tolist())).profile
     model = LiveModel(graph, joint)
     static = sum(joint.static.values())

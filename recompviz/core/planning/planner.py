@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from recompviz.core.base.arguments import expect
-from recompviz.core.base.compiled import has_numba, is_compiled
+from recompviz.core.base.compiled import has_compiled_code, has_numba
 from recompviz.core.base.progress import Progress
 from recompviz.core.bounds.curve import BoundCurve
 from recompviz.core.bounds.step_bounds import StepBounds
@@ -491,7 +491,7 @@ class Planner:
 
         True if the graph has at most 40 nodes, and no numba kernel must be compiled first.
         """
-        return len(self.graph) <= SMALL and (is_compiled("live/kernels") or not has_numba())
+        return len(self.graph) <= SMALL and (has_compiled_code("live/kernels") or not has_numba())
 
     # ---------------------------------------------------------------- baselines
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from recompviz.core.graphs.graph import Graph
     from recompviz.core.steps.joint import JointGraph
 
-Pass = Literal["forward", "backward"]
+PassKind = Literal["forward", "backward"]
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ class StepMoment:
     """
 
     region: int
-    of: Pass
+    of: PassKind
     eager: bool
     saved: int
     outside: int

@@ -1,7 +1,7 @@
-"""Compiled simulated annealing over the extra computations of a program. This module needs numba.
+"""Compiled simulated annealing over the extra computations of a graph. This module needs numba.
 
 A state of the search is a list of extra computations (stage, value) in the order of the sequence; see
-:mod:`recompviz.core.sequences.program`.
+:mod:`recompviz.core.sequences.ordered_graph`.
 Its *energy* is the cost of the extra computations, plus the price of the *excess*: the bytes above the budget, summed
 over all positions. The price rises while no state fits in the budget, and falls while states fit.
 """
@@ -22,8 +22,8 @@ _ROUND = 1000
 _FARTHEST = 12
 
 
-class ProgramArrays(NamedTuple):
-    """A program as arrays. Value v reads the values ``reads[start[v]:start[v + 1]]``."""
+class GraphArrays(NamedTuple):
+    """A graph as arrays. Value v reads the values ``reads[start[v]:start[v + 1]]``."""
 
     memory: np.ndarray
     time: np.ndarray
@@ -47,9 +47,9 @@ class Positions(NamedTuple):
 
 
 @kernel
-def simulate(extra, count, program, positions, budget):
+def simulate(extra, count, graph, positions, budget):
     """Simulate the sequence with the first ``count`` extra computations. Return its length and its excess in bytes."""
-    memory, start, reads = program.memory, program.start, program.reads
+    memory, start, reads = graph.memory, graph.start, graph.reads
     length = len(memory) + count
     positions.bytes[: length + 1] = 0
     positions.latest[:] = -1
@@ -104,13 +104,13 @@ def _remove(extra, count, i):
 
 
 @kernel
-def _reads(program, v, u):
+def _reads(graph, v, u):
     """Return whether the computation of v reads u."""
-    return u in program.reads[program.start[v] : program.start[v + 1]]
+    return u in graph.reads[graph.start[v] : graph.start[v + 1]]
 
 
 @kernel
-def _drop(extra, count, length, excess, program, positions, budget, rng):
+def _drop(extra, count, length, excess, graph, positions, budget, rng):
     """Drop a value that is alive at a position and not read there; compute it again before its next read.
 
     If some positions need more bytes than the budget, the position is one of them. The extra computation may read
@@ -131,7 +131,7 @@ def _drop(extra, count, length, excess, program, positions, budget, rng):
     reader = positions.value[at]
     chosen, seen = -1, 0
     for position in range(at):
-        if positions.last_use[position] > at and not _reads(program, reader, positions.value[position]):
+        if positions.last_use[position] > at and not _reads(graph, reader, positions.value[position]):
             seen += 1
             if draw(rng) * seen < 1:
                 chosen = position
@@ -139,7 +139,7 @@ def _drop(extra, count, length, excess, program, positions, budget, rng):
         return count
     u = positions.value[chosen]
     at += 1
-    while not _reads(program, positions.value[at], u):
+    while not _reads(graph, positions.value[at], u):
         at += 1
     # positions.latest_use is free after a simulation; here it is the list of values whose inputs are still to be seen
     stage, waiting = positions.stage[at], positions.latest_use
@@ -150,8 +150,8 @@ def _drop(extra, count, length, excess, program, positions, budget, rng):
     while size and count < len(extra) - 1:
         size -= 1
         v = waiting[size]
-        for k in range(program.start[v], program.start[v + 1]):
-            w = program.reads[k]
+        for k in range(graph.start[v], graph.start[v + 1]):
+            w = graph.reads[k]
             position = at - 1
             while positions.value[position] != w:
                 position -= 1
@@ -187,7 +187,7 @@ def _remove_some(extra, count, rng):
 
 
 @kernel
-def _exchange(extra, count, program, rng):
+def _exchange(extra, count, graph, rng):
     """Move a random extra computation to another stage, or replace it by one of another value at the same place.
 
     Return the new length of the list, or −1 if there is no such change.
@@ -199,7 +199,7 @@ def _exchange(extra, count, program, rng):
     if kind < 0.5:
         distance = int(_FARTHEST * draw(rng) ** 2)
         stage += distance if draw(rng) < 0.5 else -distance
-        if stage <= v or stage >= len(program.memory):
+        if stage <= v or stage >= len(graph.memory):
             return -1
         first = 0
         while first < count and extra[first, 0] < stage:
@@ -209,16 +209,16 @@ def _exchange(extra, count, program, rng):
             end += 1
         i = draw_integer(rng, first, end + 1)
     elif kind < 0.8:
-        if program.start[v] == program.start[v + 1]:
+        if graph.start[v] == graph.start[v + 1]:
             return -1
-        v = program.reads[draw_integer(rng, program.start[v], program.start[v + 1])]
+        v = graph.reads[draw_integer(rng, graph.start[v], graph.start[v + 1])]
     else:
         v = draw_integer(rng, 0, stage)
     return _insert(extra, count, i, stage, v)
 
 
 @kernel
-def anneal(extra, count, best, program_fields, positions_fields, budget, proposals, heat, price, rng):
+def anneal(extra, count, best, graph_fields, positions_fields, budget, proposals, heat, price, rng):
     """Change the extra computations by simulated annealing. Return (length of the best list, its cost).
 
     Parameters
@@ -229,8 +229,8 @@ def anneal(extra, count, best, program_fields, positions_fields, budget, proposa
         The length of the list.
     best : numpy.ndarray of int64, shape (most, 2)
         The least expensive list found that fits in the budget is written here.
-    program_fields, positions_fields : tuples of arrays
-        The fields of ``ProgramArrays`` and ``Positions``.
+    graph_fields, positions_fields : tuples of arrays
+        The fields of ``GraphArrays`` and ``Positions``.
     budget : int
         Bytes.
     proposals : int
@@ -247,11 +247,11 @@ def anneal(extra, count, best, program_fields, positions_fields, budget, proposa
     tuple of (int, float)
         (−1, infinity) if no state fitted in the budget.
     """
-    program, positions = ProgramArrays(*program_fields), Positions(*positions_fields)
-    length, excess = simulate(extra, count, program, positions, budget)
+    graph, positions = GraphArrays(*graph_fields), Positions(*positions_fields)
+    length, excess = simulate(extra, count, graph, positions, budget)
     cost = 0.0
     for i in range(count):
-        cost += program.time[extra[i, 1]]
+        cost += graph.time[extra[i, 1]]
     best_count, best_cost = -1, np.inf
     if excess == 0:
         best[:count] = extra[:count]
@@ -260,24 +260,24 @@ def anneal(extra, count, best, program_fields, positions_fields, budget, proposa
     hot, cold = heat
     for proposal in range(proposals):
         if not current:  # the positions are those of a rejected proposal
-            length, excess = simulate(extra, count, program, positions, budget)
+            length, excess = simulate(extra, count, graph, positions, budget)
             current = True
         proposed[:count] = extra[:count]
         chance = draw(rng)
         if count == 0 or chance < (0.5 if excess > 0 else 0.1):
-            size = _drop(proposed, count, length, excess, program, positions, budget, rng)
+            size = _drop(proposed, count, length, excess, graph, positions, budget, rng)
             if size == count:
                 continue
         elif chance < 0.75:
             size = _remove_some(proposed, count, rng)
         else:
-            size = _exchange(proposed, count, program, rng)
+            size = _exchange(proposed, count, graph, rng)
             if size < 0:
                 continue
-        new_length, new_excess = simulate(proposed, size, program, positions, budget)
+        new_length, new_excess = simulate(proposed, size, graph, positions, budget)
         new_cost = 0.0
         for i in range(size):
-            new_cost += program.time[proposed[i, 1]]
+            new_cost += graph.time[proposed[i, 1]]
         change = new_cost - cost + price * (new_excess - excess)
         temperature = hot * (cold / hot) ** (proposal / proposals)
         current = change <= 0 or draw(rng) < np.exp(-change / temperature)

@@ -21,7 +21,7 @@ from recompviz.core.base.errors import InfeasibleBudget
 from recompviz.core.base.units import format_bytes, parse_bytes
 from recompviz.core.bounds.curve import has_scipy
 from recompviz.core.bounds.relaxation import TOLERANCE
-from recompviz.core.sequences.program import Program
+from recompviz.core.sequences.ordered_graph import OrderedGraph
 from recompviz.core.sequences.stage_program import Bound, StageProgram
 
 if TYPE_CHECKING:
@@ -145,13 +145,13 @@ def shortest_sequence(
     if not isinstance(seconds, (int, float)) or not seconds > 0:
         raise ValueError(f"seconds is {shown(seconds)}, expected a number above 0; write seconds=60")
     limit = parse_bytes(budget)
-    program = Program.from_graph(graph, order)
-    total = float(program.time.sum())
+    ordered = OrderedGraph.from_graph(graph, order)
+    total = float(ordered.time.sum())
     clock = _Clock(float(seconds))
-    bound, stages = _first_bound(program, limit, clock)
+    bound, stages = _first_bound(ordered, limit, clock)
     if math.isinf(bound.cost):
-        raise InfeasibleBudget(limit, max(program.working_set(), limit + 1), "sequence", PROVEN)
-    runs = _Runs(program, limit, seed)
+        raise InfeasibleBudget(limit, max(ordered.working_set(), limit + 1), "sequence", PROVEN)
+    runs = _AnnealingRuns(ordered, limit, seed)
     near = NEAR * total
     runs.until(bound.cost + near, clock, FIRST_SHARE if stages is not None else 1.0)
     if stages is not None and runs.cost > bound.cost + near and clock.left(1.0) > 0:
@@ -165,10 +165,10 @@ def shortest_sequence(
         runs.until(bound.cost + near, clock, 1.0)
     if not math.isfinite(runs.cost):
         raise InfeasibleBudget(limit, runs.least_peak(), "sequence", NOT_FOUND)
-    sequence = program.sequence(runs.extra)
-    peak = int(program.profile(sequence).max(initial=0))
+    sequence = ordered.sequence(runs.extra)
+    peak = int(ordered.profile(sequence).max(initial=0))
     return ComputationSequence(
-        tuple(program.names[v] for v in sequence), peak, runs.cost, min(bound.cost, runs.cost), total, limit
+        tuple(ordered.names[v] for v in sequence), peak, runs.cost, min(bound.cost, runs.cost), total, limit
     )
 
 
@@ -183,44 +183,44 @@ class _Clock:
         return share * self.seconds - (time.process_time() - self._start)
 
 
-def _first_bound(program: Program, budget: int, clock: _Clock) -> tuple[Bound, StageProgram | None]:
+def _first_bound(ordered: OrderedGraph, budget: int, clock: _Clock) -> tuple[Bound, StageProgram | None]:
     """Return the bound of the linear programs, and the last of them if it is small enough for whole numbers."""
-    if program.working_set() > budget:
+    if ordered.working_set() > budget:
         return Bound(math.inf, []), None
     if not has_scipy():
         return Bound(0.0, []), None
     seconds, best = max(0.1, FIRST_SHARE * clock.seconds), Bound(0.0, [])
-    stages = StageProgram(program, budget, FEW_POINTS)
-    if len(program) > FEW_POINTS:
+    stages = StageProgram(ordered, budget, FEW_POINTS)
+    if len(ordered) > FEW_POINTS:
         best = stages.bound(seconds)
-        stages = StageProgram(program, budget, max(FEW_POINTS, min(POINTS, MOST_PRESENT // len(program))))
+        stages = StageProgram(ordered, budget, max(FEW_POINTS, min(POINTS, MOST_PRESENT // len(ordered))))
     best = max(best, stages.bound(seconds), key=lambda bound: bound.cost)
     return best, stages if stages.columns() <= MOST_WHOLE else None
 
 
-class _Runs:
+class _AnnealingRuns:
     """Runs of simulated annealing. They keep the best extra computations found, and their cost."""
 
-    def __init__(self, program: Program, budget: int, seed: int) -> None:
-        from recompviz.core.sequences.annealing_kernels import Positions, ProgramArrays
+    def __init__(self, ordered: OrderedGraph, budget: int, seed: int) -> None:
+        from recompviz.core.sequences.annealing_kernels import GraphArrays, Positions
 
-        n = len(program)
+        n = len(ordered)
         most = 4 * n + 64
-        lengths = [len(row) for row in program.reads]
+        lengths = [len(row) for row in ordered.reads]
         start = np.zeros(n + 1, np.int64)
         start[1:] = np.cumsum(lengths)
-        reads = np.array([u for row in program.reads for u in row], np.int64)
-        self._arrays = ProgramArrays(program.memory.astype(np.int64), program.time.astype(np.float64), start, reads)
+        reads = np.array([u for row in ordered.reads for u in row], np.int64)
+        self._arrays = GraphArrays(ordered.memory.astype(np.int64), ordered.time.astype(np.float64), start, reads)
         at = [np.zeros(n + most + 2, np.int64) for _ in range(4)]
         self._positions = Positions(at[0], at[1], at[2], at[3], np.zeros(n, np.int64), np.zeros(n, np.int64))
-        self._program, self._budget, self._most = program, budget, most
+        self._ordered, self._budget, self._most = ordered, budget, most
         self._rng = np.array([seed], np.uint64)
         self._best = np.zeros((most, 2), np.int64)
         self._start: list[tuple[int, int]] = []
         self._proposals = PROPOSALS
-        mean = float(program.time.mean()) or 1.0
+        mean = float(ordered.time.mean()) or 1.0
         self._heat = (HEAT[0] * mean, HEAT[1] * mean)
-        profile = program.profile(range(n))
+        profile = ordered.profile(range(n))
         self._price = mean / (PRICED_SHARE * max(1, int(profile.max(initial=1))))
         self.extra: list[tuple[int, int]] = []
         self.cost = 0.0 if int(profile.max(initial=0)) <= budget else math.inf
@@ -256,4 +256,4 @@ class _Runs:
 
     def least_peak(self) -> int:
         """Return a number of bytes in which a sequence fits: the peak of the base order."""
-        return int(self._program.profile(range(len(self._program))).max(initial=0))
+        return int(self._ordered.profile(range(len(self._ordered))).max(initial=0))

@@ -46,7 +46,7 @@ from recompviz.core.bounds.relaxation import (
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from recompviz.core.sequences.program import Program
+    from recompviz.core.sequences.ordered_graph import OrderedGraph
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Bound:
     Attributes
     ----------
     cost : float
-        In the unit of ``Program.time``. Infinite if it is proven that no sequence fits in the budget.
+        In the unit of ``OrderedGraph.time``. Infinite if it is proven that no sequence fits in the budget.
     extra : list of (int, int)
         The extra computations (stage, value) of the solution, if it is one of whole numbers. The sequence with these
         may need more memory than the budget.
@@ -67,27 +67,27 @@ class Bound:
 
 
 class StageProgram:
-    """The linear program of one :class:`Program` and one budget. Its methods need scipy.
+    """The linear program of one :class:`OrderedGraph` and one budget. Its methods need scipy.
 
     Parameters
     ----------
-    program : Program
+    graph : OrderedGraph
     budget : int
         Bytes.
     most_points : int
         The largest number of points. More points give a larger bound and take longer.
     """
 
-    def __init__(self, program: Program, budget: int, most_points: int) -> None:
-        self._program, self._budget = program, budget
-        n = len(program)
-        profile = program.profile(range(n))
+    def __init__(self, graph: OrderedGraph, budget: int, most_points: int) -> None:
+        self._graph, self._budget = graph, budget
+        n = len(graph)
+        profile = graph.profile(range(n))
         self._points = largest_of_parts(profile, 0, n, most_points)
         self._interval = np.searchsorted(self._points, np.arange(n))
         # the last first computation that reads a value, or a value that is computed again from it
         self._last_need = [-1] * n
         for v in reversed(range(n)):
-            self._last_need[v] = max((max(w, self._last_need[w]) for w in program.readers[v]), default=-1)
+            self._last_need[v] = max((max(w, self._last_need[w]) for w in graph.readers[v]), default=-1)
         self._columns: dict[tuple[str, int, int], int] = {}
         self._costs: list[float] = []
         self._rows: list[tuple[list[tuple[int, float]], float]] = []
@@ -113,15 +113,13 @@ class StageProgram:
         """Return the column of *again*; None if an extra computation in interval k would be of no use."""
         first, last = self._ends(k)
         return (
-            self._column("again", v, k, float(self._program.time[v]))
-            if v < last and first < self._last_need[v]
-            else None
+            self._column("again", v, k, float(self._graph.time[v])) if v < last and first < self._last_need[v] else None
         )
 
     def _ends(self, k: int) -> tuple[int, int]:
         """Return the point before interval k, and the last position of the interval."""
         first = self._points[k - 1] if k else -1
-        return first, self._points[k] if k < len(self._points) else len(self._program) - 1
+        return first, self._points[k] if k < len(self._points) else len(self._graph) - 1
 
     # ------------------------------------------------------------ constraints
 
@@ -133,7 +131,7 @@ class StageProgram:
         return [(column, -1.0) for column in columns if column is not None]
 
     def _constrain(self, v: int) -> None:
-        reads, readers = self._program.reads[v], self._program.readers[v]
+        reads, readers = self._graph.reads[v], self._graph.readers[v]
         for k in range(int(self._interval[v]), len(self._points) + 1):
             first, last = self._ends(k)
             source = self._source(v, k)
@@ -148,10 +146,10 @@ class StageProgram:
                         self._rows.append(([(column, 1.0), *source], 0.0))
 
     def _count_memory(self) -> None:
-        program, memory = self._program, self._program.memory
+        graph, memory = self._graph, self._graph.memory
         self._fits = True
         for k, at in enumerate(self._points):
-            needed = {at, *program.reads[at]}
+            needed = {at, *graph.reads[at]}
             room = self._budget - int(memory[list(needed)].sum())
             self._fits &= room >= 0
             terms = [
@@ -198,7 +196,7 @@ class StageProgram:
         values, columns = np.array([value for _, value in flat]), np.array([c for c, _ in flat], np.int64)
         matrix = csc_array((values, (rows, columns)), shape=(len(lengths), len(self._costs)))
         rhs, costs = np.array([value for _, value in self._rows]), np.array(self._costs)
-        unit = float(self._program.time.sum()) or 1.0
+        unit = float(self._graph.time.sum()) or 1.0
         limit = {"time_limit": seconds} if math.isfinite(seconds) else {}
         if not len(costs):
             return Bound(0.0, []), None
@@ -217,12 +215,12 @@ class StageProgram:
 
     def _count_extra_memory(self, solution: NDArray[np.float64]) -> bool:
         """Add the constraints on memory during extra computations that a solution violates. Return whether it does."""
-        program, memory = self._program, self._program.memory
-        if len(self._points) < len(program):
+        graph, memory = self._graph, self._graph.memory
+        if len(self._points) < len(graph):
             return False  # an interval has several positions
         again: dict[int, list[tuple[int, int]]] = {}
         for (kind, v, k), column in self._columns.items():
-            if kind == "again" and solution[column] > 1e-6 and k < len(program) and (v, k) not in self._counted:
+            if kind == "again" and solution[column] > 1e-6 and k < len(graph) and (v, k) not in self._counted:
                 again.setdefault(k, []).append((v, column))
         added = False
         for k, values in again.items():
@@ -232,7 +230,7 @@ class StageProgram:
                 for v, (terms, constant) in held.items()
             }
             for v, column in values:
-                needed = {v, *program.reads[v]}
+                needed = {v, *graph.reads[v]}
                 room = int(memory[list(needed)].sum())
                 others = {w: share for w, share in shares.items() if w not in needed}
                 used = room * solution[column] + sum(int(memory[w]) * share for w, share in others.items())
@@ -256,7 +254,7 @@ class StageProgram:
                 terms.append((before, 1.0))
             else:
                 constant = 1.0  # it is computed just before the interval
-            if v not in self._program.reads[k]:
+            if v not in self._graph.reads[k]:
                 after = self._present(v, k)
                 if after is None:
                     continue
@@ -288,8 +286,8 @@ class StageProgram:
             first, last = self._ends(k)
             stage_of: dict[int, int] = {}
             for v in sorted(values, reverse=True):
-                uses = [w for w in self._program.readers[v] if first < w <= last]
-                uses += [stage_of[w] for w in self._program.readers[v] if w in stage_of]
+                uses = [w for w in self._graph.readers[v] if first < w <= last]
+                uses += [stage_of[w] for w in self._graph.readers[v] if w in stage_of]
                 stage_of[v] = max(min(uses, default=last), v + 1)
             extra += [(stage, v) for v, stage in stage_of.items()]
         return extra

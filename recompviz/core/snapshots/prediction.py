@@ -116,14 +116,14 @@ def predict_recording(
     settings = settings or AllocatorSettings()
     start = starting_state(segments, trace, settings)
     allocator = start.allocator(settings)
-    run = _Run(allocator, start, trace)
+    run = _Replay(allocator, start, trace)
     same_address = None
     if _Placement.possible(start, trace):
         place = _Placement(trace)
         placed = start.allocator(settings, place=place)
         place.below = placed.below
-        same_address = _Run(placed, start, trace).same_address
-    empty = _Run(CachingAllocator(settings), start, trace, empty=True)
+        same_address = _Replay(placed, start, trace).same_address
+    empty = _Replay(CachingAllocator(settings), start, trace, empty=True)
     free = [block["size"] for one in segments for block in one["blocks"] if block["state"] == "inactive"]
     return PredictedRecording(
         settings,
@@ -150,7 +150,7 @@ def reserved_with(start: StartingState, trace: Sequence[Any], settings: Allocato
         The events of one device, as in the snapshot.
     settings : AllocatorSettings
     """
-    return max(_Run(CachingAllocator(settings), start, trace, empty=True).predicted, default=0)
+    return max(_Replay(CachingAllocator(settings), start, trace, empty=True).predicted, default=0)
 
 
 def _free_memory(allocator: CachingAllocator) -> FreeMemory:
@@ -187,7 +187,7 @@ class _Placement:
         return self.below(size)
 
 
-class _Run:
+class _Replay:
     """The requests of a trace, given to the model one after another."""
 
     def __init__(

@@ -27,20 +27,20 @@ from recompviz.core.teaching.varied_graphs import random_graph, with_other_sizes
 
 # name → graph of the course, and the function that asks about it
 _COURSE: dict[str, tuple[str, Poser]] = {
-    "1.1": ("inception", questions.boundary),
-    "1.2": ("u-net", questions.count),
-    "1.3": ("u-net", questions.closure),
-    "1.4": ("branches", questions.largest_boundary),
-    "2.1": ("diamond", questions.overhead),
-    "2.2": ("diamond", questions.peak),
-    "2.3": ("chain", questions.least_peak),
-    "2.4": ("residual", questions.one_recomputation),
-    "3.1": ("chain", questions.table_cell),
-    "3.2": ("chain", questions.memory_centric),
-    "3.3": ("residual", questions.time_centric),
-    "4.1": ("branches", questions.beyond_the_family),
-    "4.2": ("even chain", questions.even_chain),
-    "4.3": ("inception", questions.most_useful_value),
+    "1.1": ("inception", questions.ask_boundary),
+    "1.2": ("u-net", questions.ask_count),
+    "1.3": ("u-net", questions.ask_closure),
+    "1.4": ("branches", questions.ask_largest_boundary),
+    "2.1": ("diamond", questions.ask_overhead),
+    "2.2": ("diamond", questions.ask_peak),
+    "2.3": ("chain", questions.ask_least_peak),
+    "2.4": ("residual", questions.ask_one_recomputation),
+    "3.1": ("chain", questions.ask_table_cell),
+    "3.2": ("chain", questions.ask_memory_centric),
+    "3.3": ("residual", questions.ask_time_centric),
+    "4.1": ("branches", questions.ask_beyond_the_family),
+    "4.2": ("even chain", questions.ask_even_chain),
+    "4.3": ("inception", questions.ask_most_useful_value),
 }
 _TITLES = {"u-net": "U-Net.", "residual": "Residual blocks."}
 # Random graphs that are drawn before a question is given up.
@@ -281,7 +281,7 @@ def quiz(graph: Graph | str, seed: Seed = 0) -> Exercises:
         )
     found: list[Exercise] = []
     for kind, (_, pose) in _COURSE.items():
-        posed = None if pose is questions.even_chain else pose(graph, "", random.Random(f"{seed}/{kind}"))
+        posed = None if pose is questions.ask_even_chain else pose(graph, "", random.Random(f"{seed}/{kind}"))
         if posed is not None:
             name = f"quiz {len(found) + 1}"
             found.append(Exercise(name, posed.question.strip(), graph, posed.judge, posed.hints, f"quiz {seed}"))

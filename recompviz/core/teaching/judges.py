@@ -82,7 +82,7 @@ def largest_boundary(graph: Graph, answer: Any) -> Feedback:
 # -------------------------------------------------------------------- notebook 2: the canonical strategy
 
 
-def overhead_of(sequence: tuple[int, ...]) -> Judge:
+def overhead_is(sequence: tuple[int, ...]) -> Judge:
     """Return a judge that accepts one number: the overhead (cost of recomputation) of the given lower-set sequence.
 
     The sets of ``sequence`` are bit masks.
@@ -98,7 +98,7 @@ def overhead_of(sequence: tuple[int, ...]) -> Judge:
     return judge
 
 
-def peak_of(sequence: tuple[int, ...]) -> Judge:
+def peak_is(sequence: tuple[int, ...]) -> Judge:
     """Return a judge that accepts one number: the peak of the given lower-set sequence by the paper's formula.
 
     The sets of ``sequence`` are bit masks.

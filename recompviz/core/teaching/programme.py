@@ -39,8 +39,8 @@ Place = tuple[int, float]  # a lower set as a bit mask, and an overhead
 
 
 @dataclass(frozen=True)
-class Candidate:
-    """A segment L′∖L among which a cell of the table chooses. The cell takes the fitting segment with the least value.
+class Transition:
+    """A transition of the recursion: a segment L′∖L that a cell of the table may choose.
 
     The docstring of the module has the two recursions. In the budget-free form, the cell belongs to L, and the segment
     follows L. In the per-budget form, the cell belongs to L′, and the segment ends at L′. M(S) and T(S) are the bytes
@@ -82,7 +82,7 @@ class Cell:
     ----------
     place : (int, float)
         The lower set L as a bit mask, and the overhead t.
-    candidates : tuple of Candidate
+    candidates : tuple of Transition
         The segments that the cell may choose; empty for the first cell of the recursion.
     best : int
         Position in ``candidates`` of the fitting candidate with the least value; −1 if none fits or there are none.
@@ -91,7 +91,7 @@ class Cell:
     """
 
     place: Place
-    candidates: tuple[Candidate, ...]
+    candidates: tuple[Transition, ...]
     best: int
     value: int
 
@@ -277,7 +277,7 @@ def _fill(graph: Graph, budget: int | None) -> Programme:
         return sum(t for v, t in enumerate(whole) if mask >> v & 1)
 
     for row in rows[1:]:
-        options: dict[int, list[Candidate]] = {}
+        options: dict[int, list[Transition]] = {}
         for other in rows:
             small, large = (row, other) if budget is None else (other, row)
             if small == large or small & ~large or other not in filled:
@@ -289,7 +289,7 @@ def _fill(graph: Graph, budget: int | None) -> Programme:
             for t, needed in filled[other].items():
                 value = max(p, delta_m + needed) if budget is None else needed + delta_m
                 fits = budget is None or needed + p <= budget
-                candidate = Candidate((other, t / scale), needed, p, delta_m, extra / scale, value, fits)
+                candidate = Transition((other, t / scale), needed, p, delta_m, extra / scale, value, fits)
                 options.setdefault(t + extra, []).append(candidate)
         filled[row] = {}
         for t in sorted(options):

@@ -89,7 +89,7 @@ def _sequence(graph: Graph, sets: tuple[str, ...]) -> tuple[int, ...]:
 # -------------------------------------------------------------------- notebook 1: lower sets
 
 
-def boundary(graph: Graph, title: str, chance: random.Random | None) -> Posed | None:
+def ask_boundary(graph: Graph, title: str, chance: random.Random | None) -> Posed | None:
     """Ask for a lower set with a given boundary."""
     if chance is None:
         wanted = graph.mask("ad")
@@ -112,7 +112,7 @@ def boundary(graph: Graph, title: str, chance: random.Random | None) -> Posed | 
     )
 
 
-def count(graph: Graph, title: str, _: random.Random | None) -> Posed | None:
+def ask_count(graph: Graph, title: str, _: random.Random | None) -> Posed | None:
     """Ask for the number of lower sets."""
     if not has_few_lower_sets(graph):
         return None
@@ -128,7 +128,7 @@ def count(graph: Graph, title: str, _: random.Random | None) -> Posed | None:
     )
 
 
-def closure(graph: Graph, title: str, chance: random.Random | None) -> Posed | None:
+def ask_closure(graph: Graph, title: str, chance: random.Random | None) -> Posed | None:
     """Ask for the smallest lower set that contains two nodes."""
     if chance is None:
         u, v = graph.names.index("d"), graph.names.index("g")
@@ -153,7 +153,7 @@ def closure(graph: Graph, title: str, chance: random.Random | None) -> Posed | N
     )
 
 
-def largest_boundary(graph: Graph, title: str, _: random.Random | None) -> Posed | None:
+def ask_largest_boundary(graph: Graph, title: str, _: random.Random | None) -> Posed | None:
     """Ask for the lower set whose boundary takes the most memory."""
     if not has_few_lower_sets(graph):
         return None
@@ -171,14 +171,14 @@ def largest_boundary(graph: Graph, title: str, _: random.Random | None) -> Posed
 # -------------------------------------------------------------------- notebook 2: the canonical strategy
 
 
-def overhead(graph: Graph, title: str, chance: random.Random | None) -> Posed | None:
+def ask_overhead(graph: Graph, title: str, chance: random.Random | None) -> Posed | None:
     """Ask for the overhead of a sequence."""
     sequence = _given_sequence(graph, chance)
     if sequence is None:
         return None
     return Posed(
         f"{title} Sequence {_sets_of(graph, sequence)}. What is its overhead? Answer with a number.",
-        judges.overhead_of(sequence),
+        judges.overhead_is(sequence),
         (
             "The overhead is the cost T of all values that are in no boundary.",
             "Write down the boundary of each set of the sequence. The boundary of V is empty.",
@@ -187,14 +187,14 @@ def overhead(graph: Graph, title: str, chance: random.Random | None) -> Posed | 
     )
 
 
-def peak(graph: Graph, title: str, chance: random.Random | None) -> Posed | None:
+def ask_peak(graph: Graph, title: str, chance: random.Random | None) -> Posed | None:
     """Ask for the peak of a sequence."""
     sequence = _given_sequence(graph, chance)
     if sequence is None:
         return None
     return Posed(
         f"{title} Sequence {_sets_of(graph, sequence)}. Predict its peak by the formula. Answer with a number.",
-        judges.peak_of(sequence),
+        judges.peak_is(sequence),
         (
             "The peak is the largest of one sum for each segment.",
             "Each sum has four terms: the cache of the earlier segments, twice the segment, the gradients that flow "
@@ -216,7 +216,7 @@ def _given_sequence(graph: Graph, chance: random.Random | None) -> tuple[int, ..
     return (*chance.choice(pairs), graph.everything) if pairs else None
 
 
-def least_peak(graph: Graph, title: str, chance: random.Random | None) -> Posed | None:
+def ask_least_peak(graph: Graph, title: str, chance: random.Random | None) -> Posed | None:
     """Ask for the sequence of least peak with a given number of segments."""
     if sequence_count(graph) > MOST_SEQUENCES:
         return None
@@ -243,7 +243,7 @@ def least_peak(graph: Graph, title: str, chance: random.Random | None) -> Posed 
     )
 
 
-def one_recomputation(graph: Graph, title: str, chance: random.Random | None) -> Posed | None:
+def ask_one_recomputation(graph: Graph, title: str, chance: random.Random | None) -> Posed | None:
     """Ask for a sequence of least peak that recomputes a given value."""
     if sequence_count(graph) > MOST_SEQUENCES:
         return None
@@ -282,7 +282,7 @@ def _on_a_front(plans: Sequence[SequenceCost], asked: Sequence[SequenceCost]) ->
 # -------------------------------------------------------------------- notebook 3: the dynamic programme
 
 
-def table_cell(graph: Graph, title: str, chance: random.Random | None) -> Posed | None:
+def ask_table_cell(graph: Graph, title: str, chance: random.Random | None) -> Posed | None:
     """Ask for a value of the table of the budget-free recursion."""
     if chance is None:
         mask, t = graph.mask("a"), 5.0
@@ -309,12 +309,12 @@ def table_cell(graph: Graph, title: str, chance: random.Random | None) -> Posed 
     )
 
 
-def memory_centric(graph: Graph, title: str, chance: random.Random | None) -> Posed | None:
+def ask_memory_centric(graph: Graph, title: str, chance: random.Random | None) -> Posed | None:
     """Ask for the sequence of largest overhead that fits a budget and contains a given lower set."""
     return _through(graph, title, chance, ("ab", 15), largest=True)
 
 
-def time_centric(graph: Graph, title: str, chance: random.Random | None) -> Posed | None:
+def ask_time_centric(graph: Graph, title: str, chance: random.Random | None) -> Posed | None:
     """Ask for the sequence of least overhead that fits a budget and contains a given lower set."""
     return _through(graph, title, chance, ("abc", 23), largest=False)
 
@@ -360,7 +360,7 @@ def _through(
 # -------------------------------------------------------------------- notebook 4: where simple rules fail
 
 
-def beyond_the_family(graph: Graph, title: str, chance: random.Random | None) -> Posed | None:
+def ask_beyond_the_family(graph: Graph, title: str, chance: random.Random | None) -> Posed | None:
     """Ask for the shortest sequence that the paper's family of lower sets cannot match."""
     if sequence_count(graph) > MOST_SEQUENCES:
         return None
@@ -381,7 +381,7 @@ def beyond_the_family(graph: Graph, title: str, chance: random.Random | None) ->
     )
 
 
-def even_chain(graph: Graph, _: str, chance: random.Random | None) -> Posed:
+def ask_even_chain(graph: Graph, _: str, chance: random.Random | None) -> Posed:
     """Ask for the least peak of a chain that is too long for any solver."""
     root = 100 if chance is None else chance.randrange(60, 400)
     return Posed(
@@ -396,7 +396,7 @@ def even_chain(graph: Graph, _: str, chance: random.Random | None) -> Posed:
     )
 
 
-def most_useful_value(graph: Graph, title: str, chance: random.Random | None) -> Posed | None:
+def ask_most_useful_value(graph: Graph, title: str, chance: random.Random | None) -> Posed | None:
     """Ask for the value whose memory matters most for the least peak."""
     if sequence_count(graph) > MOST_SEQUENCES:
         return None

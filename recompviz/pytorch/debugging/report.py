@@ -21,7 +21,7 @@ from recompviz.pytorch.debugging.peak.description import (
     block_label,
     category,
     label,
-    operator_name,
+    operator_path,
     why,
 )
 from recompviz.pytorch.debugging.peak.peak_state import PeakState
@@ -122,7 +122,7 @@ def _live_row(peak: PeakState, one: LiveBlock) -> PeakRow:
         shape=block.operand.shape if block is not None else (),
         dtype=block.operand.dtype if block is not None else "",
         born=operator_label(op) if op is not None else "",
-        last_use=operator_name(last) if last is not None else "",
+        last_use=operator_path(last) if last is not None else "",
         age=peak.age(one),
         attributed=op is not None or block is not None,
         retainer=_retainer(peak, one),

@@ -58,7 +58,7 @@ class InfoMaker:
             key=key + (f"#{occurrence}" if occurrence else ""),
             op=op,
             module=module,
-            source=source_line(node.meta.get("stack_trace") or ""),
+            source=innermost_user_line(node.meta.get("stack_trace") or ""),
             shape=tuple(int(size) for size in tensor.shape) if tensor is not None else (),
             dtype=str(tensor.dtype).removeprefix("torch.") if tensor is not None else "",
             block=block_of(module),
@@ -106,19 +106,19 @@ def block_of(module: str) -> str:
     return ""
 
 
-def source_line(stack_trace: str) -> str:
+def innermost_user_line(stack_trace: str) -> str:
     """Return the innermost frame of a stack trace that is in the user's code, as ``file:line<TAB>text``.
 
     If no frame is in the user's code, the result is empty.
     """
     best = ""
     for match in _FRAME.finditer(stack_trace):
-        if not is_library(match["file"]):
+        if not is_pytorch_file(match["file"]):
             best = f"{match['file']}:{match['line']}\t{match['text'].strip()}"
     return best
 
 
-def is_library(file: str) -> bool:
+def is_pytorch_file(file: str) -> bool:
     """Return whether a file belongs to PyTorch or to ``recompviz.pytorch``."""
     return file.startswith(_LIBRARIES)
 

@@ -42,7 +42,7 @@ from torch import nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 from torch.utils import _pytree as pytree
 
-from recompviz.pytorch.internals.devices.runtimes import autocast_devices, runtime, without_memory
+from recompviz.pytorch.internals.devices.runtimes import any_without_memory, autocast_devices, runtime
 from recompviz.pytorch.internals.tensors import place_of, same_bits, set_version, version_of
 from recompviz.pytorch.internals.undone import undone
 
@@ -225,7 +225,7 @@ class _State:
     def save_values(self, tensors: Iterable[torch.Tensor]) -> None:
         """Copy the values of tensors, if they are not copied yet."""
         for tensor in tensors:
-            if id(tensor) not in self._copied and not without_memory([tensor]):
+            if id(tensor) not in self._copied and not any_without_memory([tensor]):
                 self._copied.add(id(tensor))
                 # on the host, so that the copies take no memory of the device that is measured
                 copied = tensor.detach().to("cpu", copy=True)
@@ -335,7 +335,7 @@ def _saved_source(value: Any) -> Callable[[], object] | None:
 
 def _generators(tensors: Iterable[torch.Tensor]) -> list[torch.Generator]:
     """Return the random generators of the CPU and of the devices of some tensors."""
-    devices = {torch.device("cpu"), *(tensor.device for tensor in tensors if not without_memory([tensor]))}
+    devices = {torch.device("cpu"), *(tensor.device for tensor in tensors if not any_without_memory([tensor]))}
     return [runtime(device).generator() for device in devices]
 
 

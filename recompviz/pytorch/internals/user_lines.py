@@ -14,7 +14,7 @@ from types import CodeType, FrameType
 from typing import TypeVar
 
 from recompviz.core.reports.source_line import SourceLine
-from recompviz.pytorch.internals.node_info import is_library
+from recompviz.pytorch.internals.node_info import is_pytorch_file
 from recompviz.pytorch.internals.undone import undone
 
 # the most lines of a stack that are kept, innermost first
@@ -42,9 +42,9 @@ _HARNESS = tuple(_PACKAGES + name for name in ("ipykernel", "IPython", "_pytest"
 def is_own(file: str) -> bool:
     """Return whether a file is the user's. Files of PyTorch, Python, recompviz, Jupyter and pytest are not."""
     if file.startswith(_PACKAGES):
-        return not is_library(file) and not file.startswith(_HARNESS)
+        return not is_pytorch_file(file) and not file.startswith(_HARNESS)
     shown = file.startswith("<") and not file.startswith("<ipython")
-    return not is_library(file) and not file.startswith((*_STANDARD, *_OURS)) and not shown
+    return not is_pytorch_file(file) and not file.startswith((*_STANDARD, *_OURS)) and not shown
 
 
 @cache
@@ -65,7 +65,7 @@ def _cell(file: str) -> str:
 @cache
 def in_packages(file: str) -> bool:
     """Return whether a file belongs to an installed package or to Python itself."""
-    return file.startswith((_PACKAGES, *_STANDARD)) or is_library(file)
+    return file.startswith((_PACKAGES, *_STANDARD)) or is_pytorch_file(file)
 
 
 def warn_user(message: str, category: type[Warning]) -> None:

@@ -28,7 +28,7 @@ CHANGE = 0.03
 
 # inputs, keyword arguments, targets
 Arguments = tuple[Any, Any, Any]
-Run = Callable[[Arguments], Any]
+StepFunction = Callable[[Arguments], Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +93,7 @@ class TwoSteps:
             self.second_arguments = self.trace.arguments
             return self._results(run, find_outside=True)
 
-    def under(self, run: Run, held_by: Callable[[Any], list[torch.Tensor] | None]) -> list[StepResult]:
+    def under(self, run: StepFunction, held_by: Callable[[Any], list[torch.Tensor] | None]) -> list[StepResult]:
         """Run both steps with ``run`` as their forward pass.
 
         Call :meth:`eager` before, because it finds the trained tensors outside the model.
@@ -110,7 +110,7 @@ class TwoSteps:
 
     def _results(
         self,
-        run: Run,
+        run: StepFunction,
         held_by: Callable[[Any], list[torch.Tensor] | None] = lambda _result: None,
         find_outside: bool = False,
     ) -> list[StepResult]:
@@ -135,7 +135,7 @@ class TwoSteps:
     def _result(
         self,
         arguments: Arguments,
-        run: Run,
+        run: StepFunction,
         held_by: Callable[[Any], list[torch.Tensor] | None],
         find_outside: bool,
         before: dict[int, tuple[torch.Tensor, torch.Tensor | None]],

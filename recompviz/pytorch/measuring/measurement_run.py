@@ -27,7 +27,7 @@ from recompviz.pytorch.internals.profiler import allocation_events, named_range
 from recompviz.pytorch.internals.state import WriteCounts, clear_gradients
 from recompviz.pytorch.internals.tensors import storage_key
 from recompviz.pytorch.running.planned import PlannedModule
-from recompviz.pytorch.running.program import Mark, profiler_mark
+from recompviz.pytorch.running.program import StepMark, profiler_mark
 from recompviz.pytorch.tracing.step import Loss, Step
 from recompviz.pytorch.tracing.traced_step import Trace
 
@@ -39,7 +39,7 @@ SLACK = 2 << 20
 TRAINED = "contaminated: other work in this process trained the same model meanwhile; run it alone"
 
 # gives the loss, or the outputs of a model whose loss is outside
-Run = Callable[[], Any]
+ForwardFunction = Callable[[], Any]
 
 
 @dataclass
@@ -85,7 +85,7 @@ class MeasurementRun:
         self.module, self.device, self.arguments = module, device, arguments
         self.optimizer = None if optimizer is None else plain_optimizer(optimizer)
 
-    def one_step(self, run: Run) -> list[tuple[int, int]]:
+    def one_step(self, run: ForwardFunction) -> list[tuple[int, int]]:
         """Run a training step that is not recorded, and return its counts of writes (:class:`WriteCounts`).
 
         ``run`` runs the forward pass, and returns the loss or the outputs.
@@ -97,7 +97,7 @@ class MeasurementRun:
             self.optimizer.step()
         return counts.so_far()
 
-    def recorded_step(self, run: Run, usual: list[tuple[int, int]]) -> Reading:
+    def recorded_step(self, run: ForwardFunction, usual: list[tuple[int, int]]) -> Reading:
         """Run a training step that the profiler records.
 
         Parameters
@@ -156,7 +156,9 @@ class MeasurementRun:
         return self.module.trace.constants if isinstance(self.module, PlannedModule) else []
 
 
-def runner_of(module: nn.Module, arguments: Any, loss: Loss | None = None) -> Callable[[Mark | None], Run]:
+def runner_of(
+    module: nn.Module, arguments: Any, loss: Loss | None = None
+) -> Callable[[StepMark | None], ForwardFunction]:
     """Return a function ``with_mark(mark)`` that returns a function ``run()`` for the forward pass of a training step.
 
     ``mark`` is a function from the number of a step of a schedule to a context manager, or None. A planned module runs
@@ -166,7 +168,7 @@ def runner_of(module: nn.Module, arguments: Any, loss: Loss | None = None) -> Ca
     if isinstance(module, PlannedModule):
         planned = module
 
-        def run(mark: Mark | None) -> Run:
+        def run(mark: StepMark | None) -> ForwardFunction:
             if mark is None:
                 return lambda: planned(*inputs, *targets, **kwargs)
             return planned.marked(mark, *inputs, *targets, **kwargs)

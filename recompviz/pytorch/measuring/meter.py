@@ -17,7 +17,7 @@ from recompviz.core.base.arguments import expect
 from recompviz.core.base.errors import RecompvizError
 from recompviz.core.steps.timeline import Timeline
 from recompviz.pytorch.internals.aot import make_lazy_parameters
-from recompviz.pytorch.internals.devices.runtimes import device_of, without_memory
+from recompviz.pytorch.internals.devices.runtimes import any_without_memory, device_of
 from recompviz.pytorch.internals.state import state_restored
 from recompviz.pytorch.measuring.measured_timeline import measured_timeline
 from recompviz.pytorch.measuring.measurement_run import (
@@ -103,7 +103,7 @@ def measure(
     if not isinstance(module, PlannedModule):
         refuse_call(module, *arguments[:2])
     refuse_foreign(optimizer, module, arguments)
-    if without_memory([*module.parameters(), *pytree.tree_leaves(arguments)]):
+    if any_without_memory([*module.parameters(), *pytree.tree_leaves(arguments)]):
         raise RecompvizError(
             "a model or batch on the meta device has no memory to measure; use rv.trace and rv.simulate"
         )

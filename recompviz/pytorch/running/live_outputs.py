@@ -77,6 +77,6 @@ def _alive() -> list[LiveOutput]:
     return list(_outputs.values())
 
 
-def forget() -> None:
+def forget_outputs() -> None:
     """Forget all outputs. They no longer count in any total, also if they are alive."""
     _outputs.clear()

@@ -28,7 +28,7 @@ from recompviz.pytorch.internals.export import capture_settings, quiet_capture
 from recompviz.pytorch.running.active_budget import active
 from recompviz.pytorch.running.backend import active_backend
 from recompviz.pytorch.running.planned_budget import PlannedBudget
-from recompviz.pytorch.running.program import Mark, Program, write_program
+from recompviz.pytorch.running.program import Program, StepMark, write_program
 from recompviz.pytorch.running.resident_memory import watch_optimizers
 from recompviz.pytorch.tracing.traced_step import Trace, expect_trace
 
@@ -149,7 +149,7 @@ class PlannedModule(nn.Module):
         self._budget.first_call = False
         return result
 
-    def marked(self, mark: Mark, *values: Any, **kwargs: Any) -> Callable[[], Any]:
+    def marked(self, mark: StepMark, *values: Any, **kwargs: Any) -> Callable[[], Any]:
         """Return a function that runs the forward pass with marks, for a measurement.
 
         Each step of the plan's schedule, in the forward and in the backward pass, runs inside the context manager

@@ -18,7 +18,7 @@ from recompviz.core.steps.joint import Call, Category
 from recompviz.pytorch.internals.undone import undone
 from recompviz.pytorch.internals.user_lines import warn_user
 from recompviz.pytorch.running.operator_figures import OperatorFigures, as_traced, calibrated_joint
-from recompviz.pytorch.running.program import Mark
+from recompviz.pytorch.running.program import StepMark
 from recompviz.pytorch.running.region import Region, Run, Stage
 from recompviz.pytorch.running.step_budget import StepBudget
 from recompviz.pytorch.running.step_model import model_of_region
@@ -39,7 +39,7 @@ class PlanWarning(UserWarning):
 class _Marker:
     """Marks each step of the schedule in one run, for a measurement."""
 
-    mark_step: Mark
+    mark_step: StepMark
     forward_count: int
     arrives: bool
 
@@ -83,7 +83,7 @@ class PlannedBudget(StepBudget):
         self.estimated = trace.estimated
         self.plans = [other.keep_mask for other in plans]
         self.traced_regions: list[Region] = []
-        self._mark: Mark | None = None
+        self._mark: StepMark | None = None
         self._warned = False
         # the first call of a step that for example fills a cache
         self.first_call = trace.after_first
@@ -176,7 +176,7 @@ class PlannedBudget(StepBudget):
         self.traced_regions = [other for other in self.traced_regions if other is not region]
 
     @contextlib.contextmanager
-    def marked(self, mark: Mark) -> Iterator[None]:
+    def marked(self, mark: StepMark) -> Iterator[None]:
         """Run each step of the schedule inside ``mark(step)``, for the runs that start inside this block."""
         with undone(partial(setattr, self, "_mark", self._mark)):
             self._mark = mark

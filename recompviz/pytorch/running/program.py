@@ -32,7 +32,7 @@ from recompviz.pytorch.tracing.call_list import ARRIVE
 from recompviz.pytorch.tracing.folding import Folded
 
 # a context manager around each step of the schedule, for measuring
-Mark = Callable[[int], contextlib.AbstractContextManager[None]]
+StepMark = Callable[[int], contextlib.AbstractContextManager[None]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +65,7 @@ class Program:
     reads_in_backward: tuple[int, ...]
 
 
-def write_program(folded: Folded, schedule: Schedule, mark: Mark | None = None) -> Program:
+def write_program(folded: Folded, schedule: Schedule, mark: StepMark | None = None) -> Program:
     """Generate the forward and the backward function that run a schedule.
 
     Parameters

@@ -10,7 +10,7 @@ import traceback
 from dataclasses import dataclass
 
 from recompviz.core.graphs.operator_names import public_name
-from recompviz.pytorch.internals.node_info import is_library
+from recompviz.pytorch.internals.node_info import is_pytorch_file
 from recompviz.pytorch.internals.user_lines import in_packages, is_own, source_line
 
 _FRAME = re.compile(r'^\s*File "(?P<file>[^"]+)", line (?P<line>\d+), in (?P<name>\S+)', re.MULTILINE)
@@ -82,17 +82,17 @@ def user_line(report: str) -> str:
     If no line is the user's, it is the innermost line of another package, but never one of PyTorch or recompviz.
     """
     frames = [(found["file"], int(found["line"]), found["name"]) for found in _FRAME.finditer(report)]
-    return line_text(frames)
+    return frame_text(frames)
 
 
 def line_of(error: BaseException) -> str:
     """Return the user's innermost line in the traceback of an error, with its text; empty if there is none."""
-    return line_text([(f.filename, f.lineno or 0, f.name) for f in traceback.extract_tb(error.__traceback__)])
+    return frame_text([(f.filename, f.lineno or 0, f.name) for f in traceback.extract_tb(error.__traceback__)])
 
 
-def line_text(frames: list[tuple[str, int, str]]) -> str:
+def frame_text(frames: list[tuple[str, int, str]]) -> str:
     """Return the text of the user's innermost frame, ``File "model.py", line 7, in forward: if h.sum() > 0:``."""
-    others = [frame for frame in frames if not is_library(frame[0]) and is_own(frame[0])]
+    others = [frame for frame in frames if not is_pytorch_file(frame[0]) and is_own(frame[0])]
     own = [frame for frame in others if not in_packages(frame[0])]
     if not own and not others:
         return ""

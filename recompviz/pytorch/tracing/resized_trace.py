@@ -30,7 +30,7 @@ from recompviz.pytorch.tracing.tracer import trace_again
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-Sizes = Mapping[str, int]
+AxisSizes = Mapping[str, int]
 
 # A length is traced at these parts of itself, and a shorter length cannot be changed.
 PARTS_OF_LENGTH = (2, 4)
@@ -91,7 +91,7 @@ def axes_of(arguments: Any) -> tuple[Axis, ...]:
     return (*axes, Axis("length", length, MOST_LENGTHS * length))
 
 
-def resized_arguments(arguments: Any, axes: tuple[Axis, ...], sizes: Sizes) -> Any:
+def resized_arguments(arguments: Any, axes: tuple[Axis, ...], sizes: AxisSizes) -> Any:
     """Return the arguments of a step at other sizes: examples are repeated or left out, sequences repeated or cut.
 
     Parameters
@@ -117,7 +117,7 @@ def resized_arguments(arguments: Any, axes: tuple[Axis, ...], sizes: Sizes) -> A
     return pytree.tree_map(resized, arguments)
 
 
-def _resized_tensor(tensor: torch.Tensor, old: Sizes, new: Sizes) -> torch.Tensor:
+def _resized_tensor(tensor: torch.Tensor, old: AxisSizes, new: AxisSizes) -> torch.Tensor:
     changed = tensor.detach()
     for dimension, size in enumerate(tensor.shape):
         wanted = size
@@ -169,7 +169,7 @@ class ResizedTraces:
         self._base = _Figures.of(trace if traced is None else traced)
         self._figures: dict[tuple[str, int], _Figures] = {}
 
-    def trace_at(self, sizes: Sizes) -> Trace:
+    def trace_at(self, sizes: AxisSizes) -> Trace:
         """Trace the step at other sizes. The new trace is not calibrated."""
         return trace_again(self.trace, resized_arguments(self.trace.arguments, self.axes, sizes))
 
@@ -219,7 +219,7 @@ class ResizedTraces:
             raise TraceError(f"the model has no length {length:,}: {short}")
         self._figures["length", length] = self._figures_of(there, "length", length)
 
-    def at(self, sizes: Sizes) -> tuple[Graph, JointGraph]:
+    def at(self, sizes: AxisSizes) -> tuple[Graph, JointGraph]:
         """Return the graph and the joint graph of the step at other sizes. The first call traces; see :meth:`learn`.
 
         Bytes are those of a trace at these sizes. The times of the forward calls grow as a roofline estimates.
@@ -268,7 +268,7 @@ class ResizedTraces:
         )
         return Graph(graph.names, memory, times, graph.edges, info), resized
 
-    def _polynomial(self, name: str, sizes: Sizes) -> NDArray[np.float64]:
+    def _polynomial(self, name: str, sizes: AxisSizes) -> NDArray[np.float64]:
         """Return one array of figures at other sizes: the polynomial in the length, times the growth in the batch."""
         values: NDArray[np.float64] = getattr(self._base, name)
         growth = np.ones_like(values)
@@ -287,7 +287,7 @@ class ResizedTraces:
             growth *= np.divide(there, values, out=np.ones_like(values), where=values != 0)
         return values * growth if name == "times" else np.rint(values * growth)
 
-    def _shape(self, v: int, shape: tuple[int, ...], sizes: Sizes) -> tuple[int, ...]:
+    def _shape(self, v: int, shape: tuple[int, ...], sizes: AxisSizes) -> tuple[int, ...]:
         """Return the shape of a value: each dimension grows as in the traces at other sizes."""
         found = list(map(float, shape))
         for axis in self.axes:

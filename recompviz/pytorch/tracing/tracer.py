@@ -23,7 +23,7 @@ from recompviz.core.base.tracebacks import without_library_frames
 from recompviz.core.steps.joint import Category, Storage
 from recompviz.pytorch.internals.aot import CapturedStep, CaptureOff, captured_joint, make_lazy_parameters
 from recompviz.pytorch.internals.autograd import forward_only
-from recompviz.pytorch.internals.devices.runtimes import device_of, without_memory
+from recompviz.pytorch.internals.devices.runtimes import any_without_memory, device_of
 from recompviz.pytorch.internals.export import BufferSet, joint_graph, result_on_shapes
 from recompviz.pytorch.internals.fake_tensors import fake_mode_of, without_storage
 from recompviz.pytorch.internals.state import one_at_a_time, state_restored
@@ -130,7 +130,7 @@ def _planned_device(step: Step, arguments: Arguments, signature: Signature, devi
 
     ``device`` is the argument of :func:`recompviz.trace`.
     """
-    estimated = without_memory([*step.parameters(), *step.buffers(), *pytree.tree_leaves(arguments)])
+    estimated = any_without_memory([*step.parameters(), *step.buffers(), *pytree.tree_leaves(arguments)])
     if device is not None and not estimated:
         raise TraceError(
             f"device={device!r} was given for a model on {signature.device}; it is for a model and inputs on the "

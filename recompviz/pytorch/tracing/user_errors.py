@@ -14,7 +14,7 @@ import torch
 from recompviz.core.base.errors import RecompvizError
 from recompviz.pytorch.internals.aot import EndOfCapture
 from recompviz.pytorch.internals.export import result_on_shapes
-from recompviz.pytorch.internals.node_info import is_library
+from recompviz.pytorch.internals.node_info import is_pytorch_file
 
 # in Dynamo's report of an exception that the captured code raises, and of a call with wrong arguments
 _OBSERVED, _UNBOUND = "Observed exception", "failed to bind arguments"
@@ -67,7 +67,7 @@ def raised_by_user(error: Exception, step: torch.nn.Module, arguments: tuple[Any
         result_on_shapes(step, arguments)
     except BaseException as raised:  # an interrupt, too, if the user's code raises one
         frames = traceback.extract_tb(raised.__traceback__)
-        if must_come_through(raised) is raised or not is_library(frames[-1].filename):
+        if must_come_through(raised) is raised or not is_pytorch_file(frames[-1].filename):
             return raised
         # such as the AttributeError of torch.nn.Module for a name that it lacks
         if f"raised exception {type(raised).__name__}(" in str(error) or (unbound and isinstance(raised, TypeError)):

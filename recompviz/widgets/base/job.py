@@ -24,7 +24,7 @@ from recompviz.core.base.errors import Cancelled, RecompvizError
 
 T = TypeVar("T")
 
-State = Literal["running", "done", "cancelled", "failed"]
+JobState = Literal["running", "done", "cancelled", "failed"]
 
 # the most threads that wait for further jobs
 IDLE = 2
@@ -32,7 +32,7 @@ IDLE = 2
 INTERVAL = 0.1
 
 
-class Progress(Protocol):
+class JobProgress(Protocol):
     """The type of the function by which a job's work reports its progress."""
 
     def __call__(self, done: float, total: float, text: str = "") -> None:
@@ -94,8 +94,8 @@ class Job(Generic[T]):
     (True, 'done', 42)
     """
 
-    def __init__(self, work: Callable[[Progress], T], changed: Callable[[Job[T]], None], text: str = "") -> None:
-        self.state: State = "running"
+    def __init__(self, work: Callable[[JobProgress], T], changed: Callable[[Job[T]], None], text: str = "") -> None:
+        self.state: JobState = "running"
         self.fraction = 0.0
         self.text = text
         self.result: T | None = None
@@ -188,7 +188,7 @@ class Job(Generic[T]):
         finally:
             self._ended.set()
 
-    def _end(self, state: State, text: str) -> None:
+    def _end(self, state: JobState, text: str) -> None:
         self.state, self.text, self.result = state, text, None
         self._changed(self)
 

@@ -241,7 +241,7 @@ def amount(value: Any) -> float:
     return float(value)
 
 
-def node_numbers(value: Any, count: int) -> list[int]:
+def checked_nodes(value: Any, count: int) -> list[int]:
     """Return a list of different node numbers from a page, each from 0 to ``count`` − 1.
 
     Raises

@@ -16,12 +16,12 @@ from typing import Any
 from recompviz.widgets.lessons.lesson import Lesson
 
 
-def names_of(source: str) -> tuple[set[str], set[str]]:
+def names_in_cell(source: str) -> tuple[set[str], set[str]]:
     """Return the names that a cell reads, and the names that it assigns or whose object it changes.
 
     Examples
     --------
-    >>> reads, writes = names_of("diamond.chosen = wanted\\nx = 1")
+    >>> reads, writes = names_in_cell("diamond.chosen = wanted\\nx = 1")
     >>> sorted(reads), sorted(writes)
     (['diamond', 'wanted'], ['diamond', 'x'])
     """
@@ -62,7 +62,7 @@ def needed(sources: Sequence[str], wanted: Sequence[int]) -> list[int]:
     >>> needed(["import recompviz as rv", "slow = 1", "g = rv.Graph", "g"], [3])
     [0, 2, 3]
     """
-    names = [names_of(source) for source in sources]
+    names = [names_in_cell(source) for source in sources]
     chosen, open_ = set(wanted), list(wanted)
     while open_:
         cell = open_.pop()

@@ -9,14 +9,14 @@ import numpy as np
 
 from recompviz.core.planning.planner import Planner
 from recompviz.core.plans.plan_table import PlanTable
-from recompviz.widgets.base.job import Job, Progress
+from recompviz.widgets.base.job import Job, JobProgress
 
 # the bounds of larger graphs take minutes
 MOST_NODES = 1200
 NO_BOUND: dict[str, Any] = {"rows": 0, "overheads": b""}
 
 
-class Bound:
+class TableBounds:
     """The lower bounds on the overhead of the plans in a table.
 
     Parameters
@@ -38,7 +38,7 @@ class Bound:
         if len(planner.graph) > MOST_NODES:
             return
 
-        def work(progress: Progress) -> dict[str, Any]:
+        def work(progress: JobProgress) -> dict[str, Any]:
             curve = planner.bounds(progress=progress)
             overheads = [curve.overhead(int(total)) for total in table.total_peaks]
             own = [plan.overhead for plan in table.plans]

@@ -13,7 +13,7 @@ from recompviz.core.base.tracebacks import without_library_frames
 from recompviz.core.planning.planner import Planner
 from recompviz.core.plans.plan import Plan
 from recompviz.core.reports.run_report import RunReport
-from recompviz.widgets.base.job import Progress
+from recompviz.widgets.base.job import JobProgress
 from recompviz.widgets.explorer.explorer import Explorer
 from recompviz.widgets.explorer.explorer_arguments import BASELINES, ExplorerArguments
 from recompviz.widgets.explorer.opening import OpeningExplorer, is_interactive
@@ -149,7 +149,7 @@ def explore(
         return StepExplorer(step_report(model))
     expect_flag(theory, "theory")
 
-    def work(progress: Progress) -> ExplorerArguments:
+    def work(progress: JobProgress) -> ExplorerArguments:
         progress(2, 100, "loading the tracer")
         from recompviz.pytorch.measuring.calibration import calibrate
         from recompviz.pytorch.measuring.entry import trace
@@ -245,7 +245,7 @@ class TraceResizer:
         self._traced = traced_sizes
         self._subjects = OrderedDict({traced_sizes: Subject(traced.planner, runner, traced.cost_unit)})
 
-    def at(self, sizes: Mapping[str, int], progress: Progress) -> Subject:
+    def at(self, sizes: Mapping[str, int], progress: JobProgress) -> Subject:
         """Return the training step at other sizes; see :class:`Resizer`."""
         wanted = tuple(sizes[axis.name] for axis in self.axes)
         if wanted not in self._subjects:
@@ -273,7 +273,7 @@ class ResizedRunner:
         self._resized, self._sizes = resized, sizes
         self._runner: TraceRunner | None = None
 
-    def run(self, plan: Plan, progress: Progress) -> RunReport:
+    def run(self, plan: Plan, progress: JobProgress) -> RunReport:
         """Run training steps under a plan and report the measurements; see :meth:`TraceRunner.run`."""
         if self._runner is None:
             progress(1, 100, "tracing the step at this size")
@@ -297,7 +297,7 @@ class TraceRunner:
     def __init__(self, trace: Trace) -> None:
         self.trace = trace
 
-    def run(self, plan: Plan, progress: Progress) -> RunReport:
+    def run(self, plan: Plan, progress: JobProgress) -> RunReport:
         """Run training steps under a plan and report the measurements.
 
         The steps run on a copy of the model, which shares the parameters and has its own gradients and buffers. If the
@@ -326,7 +326,7 @@ class TraceRunner:
         finally:
             runtime(self.trace.device).empty_cache()  # most of what the run allocated is free now
 
-    def _report(self, plan: Plan, progress: Progress) -> RunReport:
+    def _report(self, plan: Plan, progress: JobProgress) -> RunReport:
         progress(2, 100, "preparing the plan")
         import torch
 

@@ -32,7 +32,7 @@ from recompviz.widgets.base.job import explain
 from recompviz.widgets.base.page_widget import PageWidget, amount, whole_number
 from recompviz.widgets.base.static_output import SavedPicture, display_with_picture, image
 from recompviz.widgets.explorer import wire
-from recompviz.widgets.explorer.bound import NO_BOUND, Bound
+from recompviz.widgets.explorer.bound import NO_BOUND, TableBounds
 from recompviz.widgets.explorer.budgets import affordable_row, budget_bytes, first_choice
 from recompviz.widgets.explorer.explorer_arguments import BASELINES, OBJECTIVES, ExplorerArguments
 from recompviz.widgets.explorer.joint_wire import packed_joint
@@ -41,7 +41,7 @@ from recompviz.widgets.explorer.page_choices import choice_of_page, numbers_aske
 from recompviz.widgets.explorer.picture import picture
 from recompviz.widgets.explorer.questions import Questions, check_solver
 from recompviz.widgets.explorer.resizing import Resizer, Resizing, Subject
-from recompviz.widgets.explorer.runs import WHOLE, Run, RunHistory, Runner, Runs, Undisturbed, run_state
+from recompviz.widgets.explorer.runs import WHOLE, RunHistory, Runner, RunRequest, Runs, Undisturbed, run_state
 from recompviz.widgets.explorer.search import Awaited, Chosen, PlanSearch, search_tables
 from recompviz.widgets.explorer.selection import Selection
 from recompviz.widgets.explorer.standalone import standalone_page
@@ -221,7 +221,7 @@ class Explorer(PageWidget):
         self._selection = Selection(self.planner, shown, self._on_selection)
         self._resizing = Resizing(given.resizer, self._selection, self._tell_sizes, self._show_resized)
         self._search: PlanSearch | None = None
-        self._bounds = Bound(self._tell_bound)
+        self._bounds = TableBounds(self._tell_bound)
         self._settling = False
         self._history = RunHistory()
         self._make_parts(given.runner)
@@ -668,7 +668,7 @@ class Explorer(PageWidget):
         if message["state"] != "running" and not self._bound["rows"]:
             self._start_bounds(after_run=True)
 
-    def _on_run(self, run: Run, report: RunReport) -> None:
+    def _on_run(self, run: RunRequest, report: RunReport) -> None:
         self.set_trait("runs", (*self.runs, report)[-WHOLE:])
         message = wire.run_message(report, run.number, run.table, run.row, run.budget, run.predicted)
         self._history = self._history.with_run(self.planner, message)

@@ -46,7 +46,7 @@ SMALL = 0.01
 
 
 @dataclass(frozen=True)
-class Frame:
+class PlotArea:
     """The rectangle of a diagram in the coordinates of the picture, which grow to the right and downwards.
 
     Attributes
@@ -75,10 +75,10 @@ class Frame:
         return f'<path d="{path}" fill="none" stroke="{MUTED}"/>'
 
 
-FRAME = Frame(470.0, 985.0, 34.0, 180.0)
+FRAME = PlotArea(470.0, 985.0, 34.0, 180.0)
 
 
-def text(
+def svg_text(
     x: float, y: float, words: str, fill: str, *, size: float = 12, weight: int = 400, anchor: str = "start"
 ) -> str:
     """Return an SVG text."""
@@ -130,7 +130,7 @@ def landscape_parts(
     hatch : str
         A prefix for the names of patterns, unique in the page.
     """
-    title = text(430, 16, "Memory over the step (total bytes)", TEXT, weight=650)
+    title = svg_text(430, 16, "Memory over the step (total bytes)", TEXT, weight=650)
     if len(timeline.phases) == 0:
         return [title]
     top = HEADROOM * max(timeline.peak, 1, 0 if keep_all is None else float(keep_all.max()))
@@ -151,7 +151,7 @@ def landscape_parts(
         low = high
     parts += _names(layers, strata, columns, top)
     parts += _lines(timeline, places, budget, keep_all, top)
-    parts += [FRAME.axes, text(FRAME.left - 5, FRAME.bottom + 4, "0", MUTED, size=10.5, anchor="end")]
+    parts += [FRAME.axes, svg_text(FRAME.left - 5, FRAME.bottom + 4, "0", MUTED, size=10.5, anchor="end")]
     return [*parts, *_legend(most, timeline.peak, keep_all is not None, hatch)]
 
 
@@ -243,7 +243,7 @@ def _names(
         if fits[at] >= 12:
             x, y = FRAME.left + (at + need / 2) * width, FRAME.y(float(middle[at + need // 2]) / top)
             colour = SURFACE if layer else LIGHT["on-hue"]
-            parts.append(text(x, y + 4, name, colour, size=11, weight=650, anchor="middle"))
+            parts.append(svg_text(x, y + 4, name, colour, size=11, weight=650, anchor="middle"))
     return parts
 
 
@@ -269,13 +269,15 @@ def _lines(
             f'<path class="budget" d="M{FRAME.left} {y:.1f}H{FRAME.right}" stroke="{ACCENT}" stroke-width="1.5" '
             'stroke-dasharray="5 3"/>'
         )
-        parts.append(text(FRAME.left + 4, y - 4, f"budget {format_bytes(int(budget))}", ACCENT, size=11, weight=620))
+        parts.append(
+            svg_text(FRAME.left + 4, y - 4, f"budget {format_bytes(int(budget))}", ACCENT, size=11, weight=620)
+        )
     share = (int(places[timeline.peak_step]) + 0.5) / (int(places[-1]) + 1)
     x, y = FRAME.x(share), FRAME.y(timeline.peak / top)
     anchor, offset = ("end", -8) if share > 0.7 else ("start", 8)
     words = f"peak {format_bytes(timeline.peak)}"
     parts.append(f'<path d="M{x:.1f} {y:.1f}l-4 -7h8Z" fill="{TEXT}"/>')
-    parts.append(text(max(x + offset, FRAME.left + 130), y - 4, words, TEXT, size=11, weight=620, anchor=anchor))
+    parts.append(svg_text(max(x + offset, FRAME.left + 130), y - 4, words, TEXT, size=11, weight=620, anchor=anchor))
     return parts
 
 
@@ -307,10 +309,10 @@ def _legend(most: dict[Category, float], peak: int, keep_all: bool, hatch: str) 
         width = 6.2 * len(words)
         if x + 16 + width > FRAME.right:
             x, y = FRAME.left, y + 17
-        parts += [*_swatch(x, y - 9, category, hatch), text(x + 14, y, words, MUTED, size=11)]
+        parts += [*_swatch(x, y - 9, category, hatch), svg_text(x + 14, y, words, MUTED, size=11)]
         x += 26 + width
     if small:
-        parts.append(text(x, y, f"+{len(small)} below 1 %", MUTED, size=11))
+        parts.append(svg_text(x, y, f"+{len(small)} below 1 %", MUTED, size=11))
     return parts
 
 

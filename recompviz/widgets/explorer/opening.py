@@ -17,7 +17,7 @@ from typing import Any
 
 from recompviz.core.base.errors import RecompvizError
 from recompviz.core.base.tracebacks import without_library_frames
-from recompviz.widgets.base.job import Job, Progress, explain
+from recompviz.widgets.base.job import Job, JobProgress, explain
 from recompviz.widgets.base.static_output import CLASS
 from recompviz.widgets.explorer.explorer import Explorer
 from recompviz.widgets.explorer.explorer_arguments import ExplorerArguments
@@ -55,7 +55,7 @@ class OpeningExplorer(Explorer):
         RecompvizError.
     """
 
-    def __init__(self, work: Callable[[Progress], ExplorerArguments], title: str) -> None:
+    def __init__(self, work: Callable[[JobProgress], ExplorerArguments], title: str) -> None:
         self.error: BaseException | None = None
         self._frames: types.TracebackType | None = None
         self._open = threading.Event()

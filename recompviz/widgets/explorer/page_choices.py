@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from recompviz.widgets.base.page_widget import amount, node_numbers, whole_number
+from recompviz.widgets.base.page_widget import amount, checked_nodes, whole_number
 from recompviz.widgets.layout.layout import MODES
 
 
@@ -45,7 +45,7 @@ def choice_of_page(name: str, value: Any, count: int) -> Any:
     if name == "_asked":
         fields = {field: whole_number(value[field]) for field in ("request", "table", "row")}
         return {**fields, "budget": amount(value["budget"]), **_edition(value)}
-    keep, recompute = node_numbers(value["keep"], count), node_numbers(value["recompute"], count)
+    keep, recompute = checked_nodes(value["keep"], count), checked_nodes(value["recompute"], count)
     numbers = {"request": whole_number(value["request"]), "base": whole_number(value["base"], -1)}
     return {**numbers, **_edition(value), "keep": keep, "recompute": recompute}
 

@@ -18,7 +18,7 @@ from recompviz.core.plans.plan import Plan
 from recompviz.core.plans.plan_table import PlanTable
 from recompviz.core.steps.timeline import Timeline
 from recompviz.widgets.explorer.labels import fitted, node_labels, text_size
-from recompviz.widgets.explorer.landscape_picture import Frame, landscape_parts, text
+from recompviz.widgets.explorer.landscape_picture import PlotArea, landscape_parts, svg_text
 from recompviz.widgets.explorer.time_base import TimeBase
 from recompviz.widgets.layout.layout import NODE, Layout
 
@@ -36,7 +36,7 @@ _numbers = count(1)
 
 
 LEAST_RANGE = 0.01
-CURVE = Frame(50.0, 390.0, 34.0, 190.0)
+CURVE = PlotArea(50.0, 390.0, 34.0, 190.0)
 
 
 def picture(
@@ -108,8 +108,8 @@ def picture(
         f'patternTransform="rotate(45)"><rect width="6" height="6" fill="{LIGHT["recompute-ground"]}"/>'
         f'<rect width="2.2" height="6" fill="{LIGHT["recompute-hatch"]}"/></pattern></defs>',
         f'<rect width="{WIDTH:.0f}" height="{height:.0f}" fill="{SURFACE}"/>',
-        text(14, 24, f"{title} on {device}", TEXT, size=16, weight=650),
-        text(14, 44, facts, MUTED),
+        svg_text(14, 24, f"{title} on {device}", TEXT, size=16, weight=650),
+        svg_text(14, 44, facts, MUTED),
         f'<g transform="translate({(WIDTH - layout.width * scale) / 2:.1f} 66) scale({scale:.4f})">',
         *_graph_parts(graph, layout, plan, hatch, theory),
         "</g>",
@@ -117,7 +117,7 @@ def picture(
         *_curve_parts(table, plan, timeline, base, budget),
         *landscape_parts(graph, timeline, budget, keep_all, hatch),
         "</g>",
-        text(14, height - 10, caption, MUTED) if caption else "",
+        svg_text(14, height - 10, caption, MUTED) if caption else "",
         "</svg>",
     ]
     return "".join(parts)
@@ -169,7 +169,7 @@ def _box(graph: Graph, layout: Layout, plan: Plan, v: int, label: str, hatch: st
         return [box]
     label = fitted(label)
     colour = LIGHT["on-keep" if kept else "on-recompute"]
-    return [box, text(x, y + 3.6, label, colour, size=text_size(label, 10.5), weight=560, anchor="middle")]
+    return [box, svg_text(x, y + 3.6, label, colour, size=text_size(label, 10.5), weight=560, anchor="middle")]
 
 
 def _curve_parts(table: PlanTable, plan: Plan, timeline: Timeline, base: TimeBase, budget: float | None) -> list[str]:
@@ -192,7 +192,7 @@ def _curve_parts(table: PlanTable, plan: Plan, timeline: Timeline, base: TimeBas
         text(14, 16, f"Trade-off: extra time, % of {base.name}, against peak", TEXT, weight=650),
         f'<rect x="{frame.left}" y="{frame.top}" width="{x(least) - frame.left:.1f}" '
         f'height="{frame.bottom - frame.top}" fill="{MUTED}" fill-opacity="0.13"/>',
-        text((frame.left + x(least)) / 2, frame.top + 14, "infeasible", MUTED, size=10.5, anchor="middle"),
+        svg_text((frame.left + x(least)) / 2, frame.top + 14, "infeasible", MUTED, size=10.5, anchor="middle"),
         frame.axes,
         f'<path d="{dots}" stroke="{RECOMPUTE}" stroke-width="5" stroke-linecap="round"/>',
         _budget_mark(frame, x(budget)) if budget is not None and low <= budget <= high else "",
@@ -200,14 +200,14 @@ def _curve_parts(table: PlanTable, plan: Plan, timeline: Timeline, base: TimeBas
         'stroke-width="2"/>',
     ]
     for total in (least, most):
-        parts.append(text(x(total), frame.bottom + 15, format_bytes(total), MUTED, size=10.5, anchor="middle"))
+        parts.append(svg_text(x(total), frame.bottom + 15, format_bytes(total), MUTED, size=10.5, anchor="middle"))
     for overhead in (0.0, tallest / 1.1):
         label = f"{overhead / base.time:.0%}" if base.time else "0%"
         parts.append(text(frame.left - 5, y(overhead) + 4, label, MUTED, size=10.5, anchor="end"))
     return parts
 
 
-def _budget_mark(frame: Frame, x: float) -> str:
+def _budget_mark(frame: PlotArea, x: float) -> str:
     return (
         f'<path class="budget" d="M{x:.1f} {frame.top}V{frame.bottom}" stroke="{ACCENT}" stroke-width="1.5" '
         'stroke-dasharray="5 3"/>'

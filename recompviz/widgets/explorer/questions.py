@@ -20,7 +20,7 @@ from recompviz.core.planning.planner import Planner, check_objective
 from recompviz.core.plans.plan import Plan
 from recompviz.core.plans.plan_table import PlanObjective, PlanTable
 from recompviz.core.plans.plan_text import longest_text
-from recompviz.widgets.base.job import Job, Progress
+from recompviz.widgets.base.job import Job, JobProgress
 from recompviz.widgets.explorer.selection import Selection
 from recompviz.widgets.explorer.tables import FAMILIES
 
@@ -247,7 +247,7 @@ class Questions:
             self._added()
             return text + self._selection.choose_table(number)
 
-    def _ask(self, text: str, work: Callable[[Progress], PlanTable], answered: Callable[[PlanTable], str]) -> None:
+    def _ask(self, text: str, work: Callable[[JobProgress], PlanTable], answered: Callable[[PlanTable], str]) -> None:
         """Start a job, and cancel the one under way. ``answered`` shows the table and returns the text for the user."""
         with self._selection.changing():
             if self._job is not None:

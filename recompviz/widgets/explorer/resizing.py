@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from recompviz.core.planning.planner import Planner
-from recompviz.widgets.base.job import Job, Progress
+from recompviz.widgets.base.job import Job, JobProgress
 from recompviz.widgets.explorer.runs import Runner
 from recompviz.widgets.explorer.selection import Selection
 
@@ -59,7 +59,7 @@ class Resizer(Protocol):
         """The sizes that can be changed."""
         ...
 
-    def at(self, sizes: Mapping[str, int], progress: Progress) -> Subject:
+    def at(self, sizes: Mapping[str, int], progress: JobProgress) -> Subject:
         """Return the training step at other sizes.
 
         Parameters

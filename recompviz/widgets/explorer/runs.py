@@ -11,8 +11,8 @@ from recompviz.core.plans.plan import Plan
 from recompviz.core.plans.plan_table import PlanTable
 from recompviz.core.reports.run_report import RunReport
 from recompviz.core.steps.timeline import Timeline
-from recompviz.widgets.base.job import Job, Progress, is_out_of_memory
-from recompviz.widgets.explorer.bound import Bound
+from recompviz.widgets.base.job import Job, JobProgress, is_out_of_memory
+from recompviz.widgets.explorer.bound import TableBounds
 from recompviz.widgets.explorer.selection import Selection
 
 # A run waits as long for the end of the linear program that computes bounds, in seconds.
@@ -26,7 +26,7 @@ WHOLE, LISTED = 20, 200
 class Runner(Protocol):
     """The type of an object that can run training steps under a plan."""
 
-    def run(self, plan: Plan, progress: Progress) -> RunReport:
+    def run(self, plan: Plan, progress: JobProgress) -> RunReport:
         """Run training steps under a plan and report the measurements.
 
         Parameters
@@ -40,7 +40,7 @@ class Runner(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class Run:
+class RunRequest:
     """The selection at the start of a run; frozen.
 
     Attributes
@@ -78,8 +78,8 @@ class Runs:
     told : callable (message)
         Called when the state of the run changes. The message is the new value of the Explorer's trait ``_run``.
     finished : callable (run, report)
-        Called with a :class:`Run` and its :class:`RunReport` when the run has succeeded. It is not called if the run
-        failed or was cancelled.
+        Called with a :class:`RunRequest` and its :class:`RunReport` when the run has succeeded. It is not called if the
+        run failed or was cancelled.
     before : int
         The number of the last run before these.
     """
@@ -89,7 +89,7 @@ class Runs:
         runner: Runner,
         selection: Selection,
         told: Callable[[dict[str, Any]], None],
-        finished: Callable[[Run, RunReport], None],
+        finished: Callable[[RunRequest, RunReport], None],
         before: int = 0,
     ) -> None:
         self._runner, self._selection = runner, selection
@@ -110,7 +110,7 @@ class Runs:
                 return
             self._count += 1
             chosen = (selection.table, selection.row, selection.current, selection.budget, selection.plan)
-            run = Run(self._count, *chosen, selection.timeline)
+            run = RunRequest(self._count, *chosen, selection.timeline)
             self._job = Job(
                 lambda progress: self._runner.run(run.plan, progress), lambda job: self._on_job(run, job), "starting"
             )
@@ -139,7 +139,7 @@ class Runs:
         if self._job is not None and not self._selection.held:
             self._job.wait(seconds)
 
-    def _on_job(self, run: Run, job: Job[RunReport]) -> None:
+    def _on_job(self, run: RunRequest, job: Job[RunReport]) -> None:
         with self._selection.changing_for(job.state == "running") as free:
             if not free:
                 return
@@ -155,10 +155,10 @@ class Runs:
 class Undisturbed:
     """A runner that first stops the computation of bounds, which would disturb the measured times."""
 
-    def __init__(self, runner: Runner, bounds: Bound) -> None:
+    def __init__(self, runner: Runner, bounds: TableBounds) -> None:
         self._runner, self._bounds = runner, bounds
 
-    def run(self, plan: Plan, progress: Progress) -> RunReport:
+    def run(self, plan: Plan, progress: JobProgress) -> RunReport:
         """Stop the computation of bounds, and run training steps under a plan."""
         self._bounds.stop()
         self._bounds.wait(STOPPED)

@@ -15,7 +15,7 @@ import traitlets
 from recompviz.core.planning.planner import Planner
 from recompviz.core.plans.baselines import existing_baselines
 from recompviz.core.plans.plan_table import PlanObjective, PlanTable
-from recompviz.widgets.base.job import Job, Progress
+from recompviz.widgets.base.job import Job, JobProgress
 from recompviz.widgets.explorer.selection import Selection
 from recompviz.widgets.explorer.tables import Tables
 
@@ -47,7 +47,7 @@ class Chosen(traitlets.Any):
 
 
 def search_tables(
-    planner: Planner, objectives: Sequence[PlanObjective], progress: Progress | None = None
+    planner: Planner, objectives: Sequence[PlanObjective], progress: JobProgress | None = None
 ) -> list[PlanTable]:
     """Return the plan table of each objective, in the same order.
 

@@ -46,7 +46,7 @@ MOST_HEIGHTS = 4.0
 
 
 @dataclass(frozen=True)
-class Part:
+class LineRanks:
     """The ranks of one line, and where the line begins.
 
     Attributes
@@ -71,7 +71,7 @@ class Line:
 
     Attributes
     ----------
-    part : Part
+    part : LineRanks
     top : float
         The y coordinate of the upper side of the line, in pixels.
     arrangement : Arrangement
@@ -85,7 +85,7 @@ class Line:
         The y coordinates of the upper and the lower side of the row of the line.
     """
 
-    part: Part
+    part: LineRanks
     top: float
     arrangement: Arrangement
     members: tuple[int, ...]
@@ -121,18 +121,18 @@ def wrap(
     rank = ranks_within(graph, PITCH / NODE_PITCH * view[1] / view[0])
     count = max(rank, default=-1) + 1
     guess = sqrt(count * LINE_HEIGHT / PITCH * view[0] / view[1])
-    tried: set[tuple[Part, ...]] = set()
+    tried: set[tuple[LineRanks, ...]] = set()
     best: tuple[float, list[Line]] = (-1.0, [])
 
-    def laid(parts: list[Part]) -> tuple[float, list[Line]]:
+    def laid(parts: list[LineRanks]) -> tuple[float, list[Line]]:
         lines = _set_lines(rank, edges, parts, node)
         width, height = _extent(lines, node)
         return min(view[0] / width, view[1] / height, MOST_SCALE), lines
 
-    def broken(columns: int) -> tuple[Part, ...]:
+    def broken(columns: int) -> tuple[LineRanks, ...]:
         starts = _breaks(rank, edges, count, columns)
         stops = [*starts[1:], count]
-        return tuple(Part(a, b - 1, i) for i, (a, b) in enumerate(zip(starts, stops, strict=True)))
+        return tuple(LineRanks(a, b - 1, i) for i, (a, b) in enumerate(zip(starts, stops, strict=True)))
 
     # heights depend on where the lines break, so several widths are tried; the one that fills the window best is used
     for stretch in STRETCHES if len(graph) <= TRY_OUT else STRETCHES[:2]:
@@ -156,7 +156,9 @@ def wrap(
     return _place(rank, edges, best[1], node)
 
 
-def _u_parts(rank: Sequence[int], edges: Sequence[tuple[int, int]], chain: Sequence[int], count: int) -> list[Part]:
+def _u_parts(
+    rank: Sequence[int], edges: Sequence[tuple[int, int]], chain: Sequence[int], count: int
+) -> list[LineRanks]:
     """Return the lines of a U: for each skip connection a row with a line on each side, and below them the middle."""
     down = [rank[edges[e][0]] for e in chain]
     up = [rank[edges[e][1]] for e in chain]
@@ -168,10 +170,10 @@ def _u_parts(rank: Sequence[int], edges: Sequence[tuple[int, int]], chain: Seque
         for i, ((a, b), (c, d)) in enumerate(zip(left, right, strict=True))
     ]
     width = max([*need, middle[1] - middle[0] + 1 + 2 * U_INDENT * len(chain)])
-    parts = [Part(a, b, i, U_INDENT * i) for i, (a, b) in enumerate(left)]
+    parts = [LineRanks(a, b, i, U_INDENT * i) for i, (a, b) in enumerate(left)]
     if middle[0] <= middle[1]:
-        parts.append(Part(*middle, len(chain), (width - (middle[1] - middle[0] + 1)) / 2))
-    parts += [Part(a, b, i, width - U_INDENT * i - (b - a + 1)) for i, (a, b) in reversed(list(enumerate(right)))]
+        parts.append(LineRanks(*middle, len(chain), (width - (middle[1] - middle[0] + 1)) / 2))
+    parts += [LineRanks(a, b, i, width - U_INDENT * i - (b - a + 1)) for i, (a, b) in reversed(list(enumerate(right)))]
     return parts
 
 
@@ -195,7 +197,7 @@ def _breaks(rank: Sequence[int], edges: Sequence[tuple[int, int]], count: int, c
 
 
 def _set_lines(
-    rank: Sequence[int], edges: Sequence[tuple[int, int]], parts: Sequence[Part], node: tuple[float, float]
+    rank: Sequence[int], edges: Sequence[tuple[int, int]], parts: Sequence[LineRanks], node: tuple[float, float]
 ) -> list[Line]:
     line_of_rank: list[int] = []
     for i, part in enumerate(parts):
@@ -243,7 +245,7 @@ def _set_lines(
     ]
 
 
-def _straight(rank: Sequence[int], u: int, v: int, left: Part, right: Part) -> bool:
+def _straight(rank: Sequence[int], u: int, v: int, left: LineRanks, right: LineRanks) -> bool:
     """Whether an edge between two lines of a row passes no rank of them."""
     return rank[u] == left.last and rank[v] == right.first
 
@@ -256,7 +258,7 @@ def _place(
     line_of = [0] * len(rank)
     routes: list[list[Point]] = [[] for _ in edges]
 
-    def x_of(r: int, part: Part) -> float:
+    def x_of(r: int, part: LineRanks) -> float:
         return MARGIN + half + (part.shift + r - part.first) * PITCH
 
     for i, line in enumerate(lines):

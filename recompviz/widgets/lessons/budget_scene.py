@@ -16,10 +16,10 @@ from recompviz.core.teaching.sets import hasse, set_text
 from recompviz.core.teaching.strategy import State
 from recompviz.widgets.lessons.graph_part import LEGEND_HEIGHT, GraphPart
 from recompviz.widgets.lessons.lattice_part import draw_lattice, sequence_patch
-from recompviz.widgets.lessons.notation import Sizes, label_width, short_set
+from recompviz.widgets.lessons.notation import SizeFormat, label_width, short_set
 from recompviz.widgets.lessons.scene import Canvas, Frame, Scene, Value
 from recompviz.widgets.lessons.small_drawing import ROW, Point, hasse_centres
-from recompviz.widgets.lessons.strips import LEGEND, bars_of, draw_legend, stacked
+from recompviz.widgets.lessons.strips import LEGEND, bar_states, draw_legend, stacked
 
 MOST_BUDGETS = 40
 LEFT, CURVE_RIGHT, STRIP_LEFT = 58.0, 270.0, 322.0
@@ -72,11 +72,11 @@ def budget_scene(table: Programme) -> Scene:
 
 class _BudgetScene:
     def __init__(self, table: Programme) -> None:
-        self.graph, self.sizes = table.graph, Sizes.of(table.graph)
+        self.graph, self.sizes = table.graph, SizeFormat.of(table.graph)
         self.choices = []
         for cell in table.time_centric:
             plan = table.plan(cell.place)
-            self.choices.append(_Choice(plan, bars_of(plan), plan.overhead, plan.peak))
+            self.choices.append(_Choice(plan, bar_states(plan), plan.overhead, plan.peak))
         self.budgets = budgets_of([choice.peak for choice in self.choices])
         self.most = self.budgets[-1]
         self.canvas = Canvas()

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from recompviz.core.teaching.programme import Cell, Programme
-from recompviz.widgets.lessons.notation import Sizes
+from recompviz.widgets.lessons.notation import SizeFormat
 from recompviz.widgets.lessons.scene import Canvas, Value
 
 HEIGHT = 150.0
@@ -48,7 +48,7 @@ class CurvePart:
         right: float,
     ) -> None:
         answers = table.answers
-        sizes = Sizes.of(table.graph)
+        sizes = SizeFormat.of(table.graph)
         self.left, self.top, self.right, self.bottom = left + 40, top + 10, right - 10, top + 10 + HEIGHT
         self.most = max(cell.place[1] for cell in answers) or 1.0
         self.low, self.high = min(cell.value for cell in answers), max(cell.value for cell in answers)

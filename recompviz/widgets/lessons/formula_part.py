@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from recompviz.core.plans.formula import SegmentTerms
 from recompviz.core.teaching.strategy import State, Strategy
-from recompviz.widgets.lessons.notation import Sizes, sub
+from recompviz.widgets.lessons.notation import SizeFormat, sub
 from recompviz.widgets.lessons.scene import Canvas, Value
 
 Change = dict[str, Mapping[str, Value]]
@@ -62,7 +62,7 @@ def formula_patch(strategy: Strategy, state: State) -> Change:
     i = state.segment
     backward = state.verb in ("recompute", "backward", "release")
     terms = strategy.terms[i - 1] if i else SegmentTerms(0, 0, 0, 0)
-    size_text = Sizes.of(strategy.plan.graph)
+    size_text = SizeFormat.of(strategy.plan.graph)
     patch: Change = {}
     sizes = (terms.cache, terms.segment, terms.gradients, terms.needed)
     for row, ((symbol, _, _, _), size) in enumerate(zip(TERMS, sizes, strict=True)):

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from recompviz.core.graphs.bitsets import bits
 from recompviz.core.graphs.graph import Graph
 from recompviz.core.plans.plan import Plan
-from recompviz.widgets.lessons.notation import Sizes, cost_lines, fit_name, sub
+from recompviz.widgets.lessons.notation import SizeFormat, cost_lines, fit_name, sub
 from recompviz.widgets.lessons.scene import Canvas, Value
 from recompviz.widgets.lessons.small_drawing import GAP, draw_graph
 
@@ -30,7 +30,7 @@ class GraphPart:
     """
 
     def __init__(self, graph: Graph, most_width: float) -> None:
-        self.graph, self.sizes = graph, Sizes.of(graph)
+        self.graph, self.sizes = graph, SizeFormat.of(graph)
         self.drawing = draw_graph(graph, row=ROW, most_width=most_width, above=36)
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from recompviz.core.teaching.strategy import State, Strategy
-from recompviz.widgets.lessons.notation import Sizes
+from recompviz.widgets.lessons.notation import SizeFormat
 from recompviz.widgets.lessons.scene import Canvas, Gauge, Value
 
 CHART_HEIGHT = 120.0
@@ -51,7 +51,7 @@ class MemoryChart:
     def __init__(self, canvas: Canvas, strategy: Strategy, left: float, right: float, top: float) -> None:
         self.strategy, self.states = strategy, strategy.states
         graph = strategy.plan.graph
-        self.sizes = Sizes.of(graph)
+        self.sizes = SizeFormat.of(graph)
         self.left, self.right, self.top, self.bottom = left + 34.0, right - 4, top, top + CHART_HEIGHT
         self.pitch = (self.right - self.left) / len(self.states)
         self.most = max(2 * graph.memory_of(graph.everything), 1)

@@ -79,7 +79,7 @@ def fit_name(name: object, width: float) -> tuple[str, dict[str, str]]:
 
 
 @dataclass(frozen=True)
-class Sizes:
+class SizeFormat:
     """Sizes as text, all in one unit.
 
     Attributes
@@ -94,7 +94,7 @@ class Sizes:
     unit: str
 
     @classmethod
-    def of(cls, graph: Graph) -> Sizes:
+    def of(cls, graph: Graph) -> SizeFormat:
         """Return the unit for a graph: bytes if the keep-everything peak 2M(V) has at most four digits."""
         total = 2 * graph.memory_of(graph.everything)
         if total < _WHOLE:
@@ -107,7 +107,7 @@ class Sizes:
 
         Examples
         --------
-        >>> Sizes(1, "")(12), Sizes(1024, "KiB")(2560)
+        >>> SizeFormat(1, "")(12), SizeFormat(1024, "KiB")(2560)
         ('12', '2.5')
         """
         if self.divisor == 1:
@@ -130,12 +130,12 @@ def label_width(text: str) -> float:
     return max(30.0, 9.0 * len(text) + 14)
 
 
-def cost_lines(graph: Graph, v: int, sizes: Sizes, width: float) -> list[str]:
+def cost_lines(graph: Graph, v: int, sizes: SizeFormat, width: float) -> list[str]:
     """Return the size and the cost of a node as one line of text, or as two if one is wider than ``width`` pixels.
 
     Examples
     --------
-    >>> cost_lines(Graph.from_edges([("a", "b")], memory=dict(a=1, b=1)), 0, Sizes(1, ""), 70)
+    >>> cost_lines(Graph.from_edges([("a", "b")], memory=dict(a=1, b=1)), 0, SizeFormat(1, ""), 70)
     ['M 1, T 1']
     """
     parts = [f"M {sizes(int(graph.memory[v]))}", f"T {graph.time[v]:.3g}"]

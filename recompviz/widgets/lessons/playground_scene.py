@@ -14,7 +14,7 @@ from recompviz.core.graphs.bitsets import bits
 from recompviz.core.graphs.graph import Graph
 from recompviz.core.teaching.sets import Hasse, hasse, inspect_set, set_text
 from recompviz.widgets.lessons.lattice_part import draw_lattice, sequence_patch
-from recompviz.widgets.lessons.notation import Sizes, cost_lines, fit_name
+from recompviz.widgets.lessons.notation import SizeFormat, cost_lines, fit_name
 from recompviz.widgets.lessons.scene import Canvas, Frame, Patch, Scene, Value
 from recompviz.widgets.lessons.small_drawing import GAP, LATTICE_WIDTH, ROW, Drawing, draw_graph, hasse_centres
 
@@ -50,7 +50,7 @@ def playground_scene(graph: Graph, chosen: int = 0, sequence: Sequence[int] = ()
     diagram = diagram_of(graph)
     left, graph_width, right, height = _frame(drawing, diagram)
     canvas.text(left, 22, "Graph G", "heading")
-    sizes = Sizes.of(graph)
+    sizes = SizeFormat.of(graph)
     canvas.text(left + 74, 22, f"M: size{f' in {sizes.unit}' if sizes.unit else ''}, T: cost", "muted")
     wide, high = drawing.node
     ox, oy = left + (graph_width - drawing.width) / 2, TOP + (height - TOP - drawing.height - 30) / 2

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from itertools import pairwise
 
-from recompviz.core.teaching.programme import Candidate, Cell, Programme
+from recompviz.core.teaching.programme import Cell, Programme, Transition
 from recompviz.core.teaching.sets import set_text
 from recompviz.widgets.lessons.curve_part import LEAST_WIDTH, WHOLE_HEIGHT, CurvePart
 from recompviz.widgets.lessons.graph_part import GraphPart
-from recompviz.widgets.lessons.notation import Sizes, sub
+from recompviz.widgets.lessons.notation import SizeFormat, sub
 from recompviz.widgets.lessons.programme_table import TablePart
 from recompviz.widgets.lessons.recursion_part import LINES, WIDTH, RecursionPart
 from recompviz.widgets.lessons.scene import Canvas, Frame, Scene, Value, fitting_scale
@@ -46,7 +46,7 @@ class _ProgrammeScene:
         self.programme, self.graph = programme, programme.graph
         self.budget_free = programme.budget is None
         self.canvas = Canvas()
-        self.sizes = Sizes.of(self.graph)
+        self.sizes = SizeFormat.of(self.graph)
         self.drawn = GraphPart(self.graph, WIDTH)
         self.left = max(WIDTH, self.drawn.width) + 40
         graph_bottom = self._draw_graph()
@@ -111,12 +111,12 @@ class _ProgrammeScene:
             patch |= self.curve.patch([c for c in self.table.cells[: i + 1] if c.place[0] == 0], lines=False)
         return Frame(patch, self._cell_caption(cell, best))
 
-    def _ends(self, cell: Cell, candidate: Candidate) -> tuple[int, int]:
+    def _ends(self, cell: Cell, candidate: Transition) -> tuple[int, int]:
         """Return the lower sets L ⊊ L′ whose difference is the segment of a candidate."""
         here, other = cell.place[0], candidate.other[0]
         return (here, other) if self.budget_free else (other, here)
 
-    def _cell_caption(self, cell: Cell, best: Candidate | None) -> str:
+    def _cell_caption(self, cell: Cell, best: Transition | None) -> str:
         name = self.table.name(cell.place)
         if not cell.candidates:
             why = "everything is computed, no segment remains" if self.budget_free else "nothing is computed or cached"

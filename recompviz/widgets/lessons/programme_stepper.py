@@ -7,7 +7,7 @@ from recompviz.core.base.units import parse_bytes
 from recompviz.core.graphs.graph import Graph
 from recompviz.core.teaching.programme import budget_free, per_budget
 from recompviz.core.teaching.small_graphs import graph_of
-from recompviz.widgets.lessons.notation import Sizes
+from recompviz.widgets.lessons.notation import SizeFormat
 from recompviz.widgets.lessons.programme_scene import programme_scene
 from recompviz.widgets.lessons.stepper import Stepper
 
@@ -59,6 +59,6 @@ def step_programme(graph: Graph | str, budget: int | str | None = None) -> Stepp
     one = per_budget(graph, chosen)
     scenes = [
         programme_scene(every, "All budgets"),
-        programme_scene(one, f"One budget: {Sizes.of(graph).full(chosen)}"),
+        programme_scene(one, f"One budget: {SizeFormat.of(graph).full(chosen)}"),
     ]
     return Stepper(scenes, "DP stepper")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from recompviz.core.teaching.programme import Cell, Place, Programme
 from recompviz.core.teaching.sets import set_text
-from recompviz.widgets.lessons.notation import Sizes, label_width, short_set
+from recompviz.widgets.lessons.notation import SizeFormat, label_width, short_set
 from recompviz.widgets.lessons.scene import Canvas, Value
 
 HEIGHT = 376.0  # up to which rows are 30 px high
@@ -61,7 +61,7 @@ class TablePart:
             (*table.cells, *table.infeasible), key=lambda cell: (self.row_of[cell.place[0]], cell.place[1])
         )
         self.number = {cell.place: i for i, cell in enumerate(self.cells)}
-        self.sizes = Sizes.of(table.graph)
+        self.sizes = SizeFormat.of(table.graph)
         widest, cell_width, row = _measures(table)
         x0 = left + widest + 8
         self.right, self.bottom = x0 + len(table.times) * cell_width, top + len(table.sets) * row

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from recompviz.core.teaching.programme import Candidate, Cell, Place
-from recompviz.widgets.lessons.notation import Sizes
+from recompviz.core.teaching.programme import Cell, Place, Transition
+from recompviz.widgets.lessons.notation import SizeFormat
 from recompviz.widgets.lessons.scene import Canvas, Value
 
 LINES = 6  # lines below the equations
@@ -28,14 +28,14 @@ class RecursionPart:
         The budget in bytes, by the paper's peak formula. None for the recursion over all budgets at once.
     name_of : callable (place) → str
         Returns the name of the cell at a place (lower set, overhead), for example ``R(ab, 3)``.
-    sizes : Sizes
+    sizes : SizeFormat
         Writes a size as a number.
     top : float
         Top of the equations, in pixels.
     """
 
     def __init__(
-        self, canvas: Canvas, budget: int | None, name_of: Callable[[Place], str], sizes: Sizes, top: float
+        self, canvas: Canvas, budget: int | None, name_of: Callable[[Place], str], sizes: SizeFormat, top: float
     ) -> None:
         self.budget, self.name_of, self.sizes = budget, name_of, sizes
         heading = "Recursion" if budget is None else f"Recursion for budget B = {sizes.full(budget)}"
@@ -73,7 +73,7 @@ class RecursionPart:
             patch[f"line{line}"] = {"text": text, "style": "formula-strong" if i == cell.best else "formula"}
         return patch
 
-    def _line(self, candidate: Candidate) -> str:
+    def _line(self, candidate: Transition) -> str:
         name = self.name_of(candidate.other)
         p, delta_m, needed, value = map(self.sizes, (candidate.p, candidate.delta_m, candidate.needed, candidate.value))
         if self.budget is None:

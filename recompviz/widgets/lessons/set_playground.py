@@ -20,7 +20,7 @@ from recompviz.core.teaching.small_graphs import NAMES, graph_of
 from recompviz.core.teaching.strategy import canonical_strategy
 from recompviz.widgets.base.assets import esm
 from recompviz.widgets.base.job import explain
-from recompviz.widgets.base.page_widget import node_numbers
+from recompviz.widgets.base.page_widget import checked_nodes
 from recompviz.widgets.lessons.graph_edits import edited
 from recompviz.widgets.lessons.lesson import Lesson
 from recompviz.widgets.lessons.playground_scene import caption, diagram_of, lattice_centres, playground_scene
@@ -118,10 +118,10 @@ class Playground(Lesson):
         """Return checked node numbers from the page; see :class:`PageWidget`."""
         count = len(self._graph)
         if name == "_chosen":
-            return node_numbers(value, count)
+            return checked_nodes(value, count)
         if not isinstance(value, (list, tuple)) or len(value) > count:
             raise TypeError(f"expected a list of at most {count} sets")
-        return [node_numbers(nodes, count) for nodes in value]
+        return [checked_nodes(nodes, count) for nodes in value]
 
     @property
     def graph(self) -> Graph:

@@ -6,7 +6,7 @@ from recompviz.core.graphs.bitsets import bits
 from recompviz.core.graphs.graph import Graph
 from recompviz.core.teaching.sets import set_text
 from recompviz.core.teaching.strategy import Strategy
-from recompviz.widgets.lessons.notation import Sizes, sub
+from recompviz.widgets.lessons.notation import SizeFormat, sub
 
 
 def freed(strategy: Strategy, i: int) -> tuple[int, int]:
@@ -39,7 +39,7 @@ def strategy_caption(strategy: Strategy, i: int) -> str:
     'Segment 1 is computed. Keep its boundary ∂(L₁) = {a}; there is nothing to discard.'
     """
     plan, state = strategy.plan, strategy.states[i]
-    sizes = Sizes.of(plan.graph)
+    sizes = SizeFormat.of(plan.graph)
     graph, segment, k = plan.graph, state.segment, len(strategy.terms)
     name = graph.names[state.node] if state.node >= 0 else ""
     at_peak = " Live memory is now at the peak." if state.live == strategy.peak else ""

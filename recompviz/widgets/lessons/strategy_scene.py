@@ -13,7 +13,7 @@ from recompviz.core.graphs.graph import Graph
 from recompviz.core.teaching.strategy import State, Strategy
 from recompviz.widgets.lessons.formula_part import HEIGHT, draw_formula, formula_patch
 from recompviz.widgets.lessons.memory_chart import CHART_HEIGHT, MemoryChart
-from recompviz.widgets.lessons.notation import Sizes, fit_name, sub
+from recompviz.widgets.lessons.notation import SizeFormat, fit_name, sub
 from recompviz.widgets.lessons.scene import Canvas, Frame, Prediction, Scene, Value, fitting_scale
 from recompviz.widgets.lessons.small_drawing import Drawing, draw_graph
 from recompviz.widgets.lessons.strategy_captions import freed, names_of, strategy_caption
@@ -41,7 +41,7 @@ def strategy_scene(strategy: Strategy, title: str, *, stacked: bool = False) -> 
     graph = plan.graph
     canvas = Canvas()
     canvas.text(20, 22, title, "title")
-    note = Sizes.of(graph).note
+    note = SizeFormat.of(graph).note
     above, below = VALUE_HEIGHT / 2 + 19, VALUE_HEIGHT / 2 + GRADIENT_HEIGHT + 7
     drawing = draw_graph(graph, row=80, most_width=PART_WIDTH - 40, above=above, below=below)
     graph_width, graph_height = drawing.width, 16 + drawing.height + GRADIENT_HEIGHT
@@ -83,7 +83,7 @@ def strategy_scene(strategy: Strategy, title: str, *, stacked: bool = False) -> 
 def predictions(strategy: Strategy) -> tuple[Prediction | None, ...]:
     """Return for each state the question about the next action; None for the last state."""
     graph, states = strategy.plan.graph, strategy.states
-    sizes = Sizes.of(graph)
+    sizes = SizeFormat.of(graph)
     found: list[Prediction | None] = []
     for i, (state, after) in enumerate(pairwise(states)):
         if after.node >= 0:
@@ -110,7 +110,7 @@ def predictions(strategy: Strategy) -> tuple[Prediction | None, ...]:
 
 def _draw_values(canvas: Canvas, strategy: Strategy, drawing: Drawing, ox: float, top: float) -> None:
     graph = strategy.plan.graph
-    sizes = Sizes.of(graph)
+    sizes = SizeFormat.of(graph)
     oy = top + 16
     for curve, arrow in zip(drawing.curves, drawing.arrows, strict=True):
         canvas.add("path", "edge", d=curve, transform=f"translate({ox:.1f} {oy:.1f})")

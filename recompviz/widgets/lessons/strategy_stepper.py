@@ -9,7 +9,7 @@ from recompviz.core.graphs.graph import Graph, Name
 from recompviz.core.plans.plan import Plan
 from recompviz.core.teaching.small_graphs import graph_of
 from recompviz.core.teaching.strategy import canonical_strategy, plan_of
-from recompviz.widgets.lessons.notation import Sizes
+from recompviz.widgets.lessons.notation import SizeFormat
 from recompviz.widgets.lessons.scene import Scene, beside
 from recompviz.widgets.lessons.stepper import Stepper
 from recompviz.widgets.lessons.strategy_scene import strategy_scene
@@ -100,5 +100,5 @@ def both_objectives(graph: Graph, budget: int | str | None) -> Scene:
         strategy_scene(canonical_strategy(curve.plan(budget, "time")), "Time-centric", stacked=True),
         strategy_scene(canonical_strategy(curve.plan(budget, "memory")), "Memory-centric", stacked=True),
     ]
-    shown = budget if isinstance(budget, str) else Sizes.of(graph).full(budget)
+    shown = budget if isinstance(budget, str) else SizeFormat.of(graph).full(budget)
     return beside(scenes, f"Time-centric and memory-centric under budget {shown}")

@@ -87,7 +87,7 @@ def _shown_plan(graph: Graph, given: Plan | Iterable[Iterable[Name]]) -> Plan:
     return plan
 
 
-def bars_of(plan: Plan) -> list[State]:
+def bar_states(plan: Plan) -> list[State]:
     """Return the states after each computation of a training step; each has a bar in the strip of the plan."""
     graph = plan.graph
     if plan.keep_mask.all():
@@ -115,7 +115,7 @@ def draw_legend(canvas: Canvas, x: float, y: float) -> None:
 
 
 def _scene(graph: Graph, plans: Mapping[str, Plan]) -> Scene:
-    bars = {name: bars_of(plan) for name, plan in plans.items()}
+    bars = {name: bar_states(plan) for name, plan in plans.items()}
     count = max(map(len, bars.values()))
     tallest = max(bar.live for strip in bars.values() for bar in strip)
     pitch = (WIDTH - LEFT - RIGHT) / count

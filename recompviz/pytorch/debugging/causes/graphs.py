@@ -22,7 +22,7 @@ from recompviz.pytorch.debugging.causes.shared import (
     peak_reduction,
 )
 from recompviz.pytorch.debugging.causes.unneeded_gradients import dead_operators
-from recompviz.pytorch.debugging.peak.description import blocks_and_bytes, operator_name, saved_for
+from recompviz.pytorch.debugging.peak.description import blocks_and_bytes, operator_path, saved_for
 from recompviz.pytorch.debugging.peak.peak_state import PeakState
 from recompviz.pytorch.debugging.recorder.recording import LiveBlock
 
@@ -176,7 +176,7 @@ def recomputed_too_early(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
             "recomputed too early",
             members,
             f"the checkpoint recomputes {blocks_and_bytes(len(members), size)} together; the operator running at the "
-            f"peak, {operator_name(peak.recording.peak_operator)}, needs one or two of them",
+            f"peak, {operator_path(peak.recording.peak_operator)}, needs one or two of them",
             f"checkpoint shorter parts: about {max(2, round(len(members) ** 0.5))} instead of one",
             line,
             avoidable=size - largest_of(members).size,

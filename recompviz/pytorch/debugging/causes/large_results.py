@@ -22,7 +22,7 @@ from recompviz.pytorch.debugging.causes.shared import (
     item_bytes,
     nearest_source,
 )
-from recompviz.pytorch.debugging.peak.description import block_label, blocks_and_bytes, operator_name
+from recompviz.pytorch.debugging.peak.description import block_label, blocks_and_bytes, operator_path
 from recompviz.pytorch.debugging.peak.peak_state import PeakState
 from recompviz.pytorch.debugging.recorder.watched import Operator
 
@@ -144,7 +144,7 @@ def broadcasts(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
             line,
             avoidable=max(size - inputs, 0) if meant else saves,
             verified=not meant,
-            value=block_label(peak, peak.blocks[op.makes[0].block]) if op.makes else operator_name(op),
+            value=block_label(peak, peak.blocks[op.makes[0].block]) if op.makes else operator_path(op),
         )
 
 

@@ -19,7 +19,7 @@ _SAME_LINE = 40
 def label(peak: PeakState, live: LiveBlock) -> str:
     """Return a name for a live allocation: the name of its block, ``"workspace of …"`` or ``"unattributed"``."""
     if live.block is None:
-        return f"workspace of {operator_name(live.operator)}" if live.operator is not None else "unattributed"
+        return f"workspace of {operator_path(live.operator)}" if live.operator is not None else "unattributed"
     return block_label(peak, live.block)
 
 
@@ -37,11 +37,11 @@ def block_label(peak: PeakState, block: Block) -> str:
         if paths := peak.paths.get(block.number):
             return f"`{paths[0].expression}`"
         reader = peak.operators[block.first_seen] if block.first_seen < len(peak.operators) else None
-        return f"made outside, read by {operator_name(reader)}" if reader is not None else "made outside"
+        return f"made outside, read by {operator_path(reader)}" if reader is not None else "made outside"
     op = peak.operators[block.maker]
-    name = operator_name(op)
+    name = operator_path(op)
     if op.phase is Phase.BACKWARD:
-        name = f"backward of {operator_name(peak.forward_of(op) or op)}"
+        name = f"backward of {operator_path(peak.forward_of(op) or op)}"
     variable = _variable(peak, op)
     return f"{variable} ({name})" if variable else name
 
@@ -107,7 +107,7 @@ def why(peak: PeakState, live: LiveBlock) -> str:
     """
     block, maker = live.block, live.operator
     if block is None:
-        return f"workspace of {operator_name(maker)}" if maker is not None else "allocated outside every operator"
+        return f"workspace of {operator_path(maker)}" if maker is not None else "allocated outside every operator"
     parts = []
     age = peak.age(live)
     steps_ago = f"{age} step{'s' if age > 1 else ''} ago"
@@ -123,9 +123,9 @@ def why(peak: PeakState, live: LiveBlock) -> str:
     following = peak.next_read(live)
     if not parts and following is not None:
         kind = "gradient in flight, " if maker is not None and maker.phase is Phase.BACKWARD else ""
-        parts.append(f"{kind}read next by {operator_name(following)}")
+        parts.append(f"{kind}read next by {operator_path(following)}")
     if not parts and maker is not None and maker.number == peak.at:
-        parts.append(f"result of {operator_name(maker)}, which is running")
+        parts.append(f"result of {operator_path(maker)}, which is running")
     held = None if block.role else peak.retainer(live)
     if held is not None and not (parts and held[0].local):
         parts.append(f"held by {held[0].text}")
@@ -133,7 +133,7 @@ def why(peak: PeakState, live: LiveBlock) -> str:
     if not parts and last is not None:
         running = last.number == peak.at
         parts.append(
-            f"read by {operator_name(last)}, which is running" if running else f"last read by {operator_name(last)}"
+            f"read by {operator_path(last)}, which is running" if running else f"last read by {operator_path(last)}"
         )
     if age and not block.role:
         parts.append(f"made {steps_ago}")
@@ -158,7 +158,7 @@ _ROLES = {
 }
 
 
-def operator_name(op: Operator | None) -> str:
+def operator_path(op: Operator | None) -> str:
     """Return module and operator, ``"layer1/relu"``, or optimizer and operator, ``"Adam.step/mul"``.
 
     For None, it is ``"no operator"``.

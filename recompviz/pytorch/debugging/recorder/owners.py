@@ -15,7 +15,7 @@ from torch.optim import optimizer as optimizers
 from torch.utils import _pytree as pytree
 
 from recompviz.pytorch.debugging.recorder.block_table import BlockTable
-from recompviz.pytorch.internals.node_info import is_library
+from recompviz.pytorch.internals.node_info import is_pytorch_file
 from recompviz.pytorch.internals.undone import undone
 
 
@@ -94,7 +94,7 @@ class Owners:
                 self.add_module(module)
             self._running.append(self._module_names[module])
             kind = type(module)
-            library = is_library(getattr(sys.modules.get(kind.__module__), "__file__", None) or "")
+            library = is_pytorch_file(getattr(sys.modules.get(kind.__module__), "__file__", None) or "")
             self._layers.append((kind.__name__, hasattr(module, "inplace")) if library else ("", False))
 
         def leave(_module: nn.Module, _inputs: Any, _output: Any) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from recompviz.pytorch.internals.devices.base import DeviceRuntime
-from recompviz.pytorch.internals.devices.large_allocations import large_allocations, resident_bytes
+from recompviz.pytorch.internals.devices.large_allocations import large_allocations, resident_set_size
 
 
 class CpuRuntime(DeviceRuntime):
@@ -44,7 +44,7 @@ class CpuRuntime(DeviceRuntime):
         return [size for address, size in large_allocations().items() if address not in known]
 
     def in_use(self) -> tuple[int, int] | None:
-        resident = resident_bytes()
+        resident = resident_set_size()
         return None if resident is None else (resident, -1)
 
     def empty_cache(self) -> None:

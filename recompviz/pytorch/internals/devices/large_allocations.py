@@ -85,7 +85,7 @@ def _block_at(memory: int, at: int, high: int) -> tuple[int, bool]:
     return size, words[6] == _LEAD and words[7] == (size - _LEAD) | _OWN_PAGES
 
 
-def resident_bytes() -> int | None:
+def resident_set_size() -> int | None:
     """Return the resident memory of the process in bytes; None if the operating system does not report it."""
     with contextlib.suppress(OSError, ValueError, IndexError), open("/proc/self/statm", encoding="ascii") as file:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")

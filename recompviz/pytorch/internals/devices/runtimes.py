@@ -49,7 +49,7 @@ def autocast_devices() -> tuple[str, ...]:
     return tuple(dict.fromkeys(("cpu", "cuda", *([] if found is None else [found.type]))))
 
 
-def without_memory(values: Iterable[Any]) -> bool:
+def any_without_memory(values: Iterable[Any]) -> bool:
     """Return whether any tensor among the values is on the meta device or fake, and so has a shape and no memory."""
     tensors = (value for value in values if isinstance(value, torch.Tensor))
     return any(tensor.device.type == "meta" or isinstance(tensor, FakeTensor) for tensor in tensors)

@@ -6,10 +6,10 @@ The first computations of all values follow a given order. The memory at a posit
 computed, and of the values that were computed before and are read at this position or later, before they are computed
 again.
 
-The given order is called the *base order*. A :class:`Program` is the graph with its values numbered by their positions
-in the base order. A sequence is written as a list of *extra computations* (stage, value), in the order in which they
-run. The extra computations of a stage come after the first computation of the value with number ``stage − 1``, and
-before the first computation of the value with number ``stage``.
+The given order is called the *base order*. An :class:`OrderedGraph` is the graph with its values numbered by their
+positions in the base order. A sequence is written as a list of *extra computations* (stage, value), in the order in
+which they run. The extra computations of a stage come after the first computation of the value with number ``stage −
+1``, and before the first computation of the value with number ``stage``.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class Program:
+class OrderedGraph:
     """A graph whose values are numbered by their positions in the base order; frozen.
 
     Attributes
@@ -56,7 +56,7 @@ class Program:
         return len(self.names)
 
     @classmethod
-    def from_graph(cls, graph: Graph, order: Sequence[Name] | None = None) -> Program:
+    def from_graph(cls, graph: Graph, order: Sequence[Name] | None = None) -> OrderedGraph:
         """Number the values of a graph by their positions in an order.
 
         Parameters
@@ -73,7 +73,7 @@ class Program:
         Examples
         --------
         >>> graph = Graph.from_edges([("a", "b"), ("a", "c")], memory=dict(a=4, b=2, c=1))
-        >>> Program.from_graph(graph, ["a", "c", "b"]).names
+        >>> OrderedGraph.from_graph(graph, ["a", "c", "b"]).names
         ('a', 'c', 'b')
         """
         if order is None:
@@ -122,7 +122,7 @@ class Program:
         Examples
         --------
         >>> graph = Graph.from_edges([("a", "b"), ("b", "c"), ("a", "c")], memory=dict(a=4, b=2, c=1))
-        >>> Program.from_graph(graph).profile([0, 1, 2]).tolist()  # a, b, c
+        >>> OrderedGraph.from_graph(graph).profile([0, 1, 2]).tolist()  # a, b, c
         [4, 6, 7]
         """
         computed: list[int | None] = [None] * len(self)
