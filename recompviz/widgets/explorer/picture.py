@@ -189,7 +189,7 @@ def _curve_parts(table: PlanTable, plan: Plan, timeline: Timeline, base: TimeBas
         f"M{x(total):.1f} {y(row.overhead):.1f}h0" for total, row in zip(table.total_peaks, table.plans, strict=True)
     )
     parts = [
-        text(14, 16, f"Trade-off: extra time, % of {base.name}, against peak", TEXT, weight=650),
+        svg_text(14, 16, f"Trade-off: extra time, % of {base.name}, against peak", TEXT, weight=650),
         f'<rect x="{frame.left}" y="{frame.top}" width="{x(least) - frame.left:.1f}" '
         f'height="{frame.bottom - frame.top}" fill="{MUTED}" fill-opacity="0.13"/>',
         svg_text((frame.left + x(least)) / 2, frame.top + 14, "infeasible", MUTED, size=10.5, anchor="middle"),
@@ -203,7 +203,7 @@ def _curve_parts(table: PlanTable, plan: Plan, timeline: Timeline, base: TimeBas
         parts.append(svg_text(x(total), frame.bottom + 15, format_bytes(total), MUTED, size=10.5, anchor="middle"))
     for overhead in (0.0, tallest / 1.1):
         label = f"{overhead / base.time:.0%}" if base.time else "0%"
-        parts.append(text(frame.left - 5, y(overhead) + 4, label, MUTED, size=10.5, anchor="end"))
+        parts.append(svg_text(frame.left - 5, y(overhead) + 4, label, MUTED, size=10.5, anchor="end"))
     return parts
 
 
