@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,12 @@ import pytest
 from graphviz.backend import dot_command, execute
 
 from recompviz.core.graphs.graph import Graph
+from recompviz.core.graphs.node_info import NodeInfo
 from recompviz.core.steps.examples import residual_step
 from recompviz.widgets.layout import layout
-from recompviz.widgets.layout.layered import WAITS, arrange, isotonic, ranks_of
+from recompviz.widgets.layout.layered import NODE_GAP, WAITS, arrange, isotonic, ranks_of
 from recompviz.widgets.layout.layout import MODES, NODE, default_mode, edge_span, lay_out
+from recompviz.widgets.layout.wrapped import PITCH
 
 
 def u_shape(n: int) -> Graph:
@@ -99,7 +102,9 @@ def test_a_deep_network_is_wrapped_and_a_shallow_one_is_not():
 def test_labels_of_a_deep_network_are_legible_in_the_width_of_a_notebook_and_a_huge_one_fills_the_window(blocks):
     narrow = 820  # px, beside a file browser
     drawn = lay_out(residual_step(blocks)[0], "wrapped")
-    assert 0.8 * narrow / 0.88 < drawn.width <= narrow / 0.88
+    assert drawn.width <= narrow / 0.88
+    block = 10 * PITCH  # of a bottleneck; a line has as many whole ones as fit
+    assert drawn.width + block > 0.8 * narrow / 0.88
     huge = lay_out(residual_step((8, 12, 13, 9))[0], "wrapped")
     width, height = layout.VIEW
     assert min(width / huge.width, height / huge.height) < 0.88
@@ -200,3 +205,80 @@ def test_names_with_marks_of_the_dot_language_survive_to_graphviz():
     assert r"\"c\"" in drawing.source
     if shutil.which("dot"):
         assert drawing.pipe("plain", encoding="utf-8").count("\nedge ") == 1
+
+
+def mixture(blocks=3, experts=4):
+    """A deep network whose blocks have an attention and a mixture of parallel experts beside each other."""
+    edges, info = [], []
+
+    def node(module, op, *sources):
+        info.append(
+            NodeInfo(
+                key=f"{module}/{op}{len(info)}",
+                op=op,
+                module=module,
+                block="blocks.*" if module.startswith("blocks.") else "",
+            )
+        )
+        edges.extend((source, len(info) - 1) for source in sources)
+        return len(info) - 1
+
+    x = node("embed", "embedding")
+    for b in range(blocks):
+        path = f"blocks.{b}"
+        qkv = node(f"{path}.attn", "linear", node(f"{path}.ln1", "norm", x))
+        copies = [node(f"{path}.attn", "copy", qkv) for _ in range(3)]
+        scores = node(f"{path}.attn", "softmax", node(f"{path}.attn", "matmul", *copies[:2]))
+        x = node(path, "add", x, node(f"{path}.attn", "matmul", scores, copies[2]))
+        norm = node(f"{path}.ln2", "norm", x)
+        scatter = node(f"{path}.moe", "topk", node(f"{path}.moe.router", "linear", norm))
+        scatter = node(f"{path}.moe", "scatter", scatter, node(f"{path}.moe", "zeros", scatter))
+        total = None
+        for e in range(experts):
+            gate = node(f"{path}.moe.experts.{e}", "silu", node(f"{path}.moe.experts.{e}.gate", "linear", norm))
+            up = node(f"{path}.moe.experts.{e}.up", "linear", norm)
+            down = node(f"{path}.moe.experts.{e}.down", "linear", node(f"{path}.moe.experts.{e}", "mul", gate, up))
+            part = node(f"{path}.moe", "mul", down, scatter)
+            total = part if total is None else node(f"{path}.moe", "add", total, part)
+        x = node(path, "add", x, total)
+    count = len(info)
+    return Graph(tuple(i.key for i in info), [1] * count, [1] * count, sorted(set(edges)), tuple(info))
+
+
+def test_lines_break_between_blocks_and_not_inside_them():
+    for graph in (mixture(), residual_step((3, 4, 6, 3))[0]):
+        x = lay_out(graph, "wrapped", seconds=0).nodes[:, 0]
+        inner = [(u, v) for u, v in graph.edges.tolist() if graph.info[u].member == graph.info[v].member != ""]
+        assert len(inner) > len(graph) / 2
+        assert all(x[u] < x[v] for u, v in inner)
+
+
+@pytest.mark.parametrize("mode", ["wrapped", "right"])
+def test_parallel_experts_lie_in_straight_rows_with_equal_shapes(mode):
+    graph = mixture()
+    layout = lay_out(graph, mode, seconds=0)
+    for b in range(3):
+        shapes, rows = [], []
+        for e in range(4):
+            path = f"blocks.{b}.moe.experts.{e}"
+            nodes = [v for v, info in enumerate(graph.info) if info.module.startswith(path)]
+            straight = [v for v in nodes if not graph.info[v].module.endswith(".up")]
+            assert np.ptp(layout.nodes[straight, 1]) < 0.1
+            rows.append(layout.nodes[straight[0], 1])
+            shapes.append(layout.nodes[nodes] - layout.nodes[nodes[0]])
+        assert np.abs(np.array(shapes) - shapes[0]).max() < 0.1  # the experts are drawn alike
+        assert min(np.diff(sorted(rows))) > 2 * NODE[1]
+
+
+def test_straight_rows_keep_the_order_and_the_distances_of_the_boxes():
+    rng = np.random.default_rng(3)
+    for _ in range(30):
+        count = int(rng.integers(5, 40))
+        edges = sorted({(int(u), int(v)) for u, v in rng.integers(0, count, (2 * count, 2)) if u < v})
+        graph = Graph.from_edges(edges, memory=dict.fromkeys(range(count), 1))
+        rank = ranks_of(graph)
+        pairs = [(u, v) for u, v in graph.edges.tolist()]
+        across = arrange(rank, pairs).across
+        for r in set(rank):
+            beside = sorted(across[v] for v in range(len(graph)) if rank[v] == r)
+            assert all(b - a >= NODE_GAP - 0.02 for a, b in pairwise(beside))

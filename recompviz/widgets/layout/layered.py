@@ -1,6 +1,6 @@
 """The built-in layered layout: ranks, orders within the ranks, and coordinates.
 
-It has four steps:
+It has five steps:
 
 1. Each node gets a rank. The rank is at least the number of edges on the longest path from a source to the node.
 2. An edge that spans several ranks gets a *dummy* on each rank between its ends.
@@ -8,6 +8,7 @@ It has four steps:
 4. Each item gets a coordinate in its rank. The coordinates are fitted to those in the neighbouring ranks by weighted
    least squares, with a least distance between items (isotonic regression). The weights keep the longest path and long
    edges straight.
+5. The items of each path move as one, so that parallel branches lie in straight rows, and push their neighbours.
 
 Source: Sugiyama, Tagawa, Toda 1981; Gansner et al. 1993.
 """
@@ -16,9 +17,11 @@ from __future__ import annotations
 
 from bisect import bisect_right, insort
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from graphlib import TopologicalSorter
 from itertools import pairwise
+from math import inf
 
 from recompviz.core.graphs.graph import Graph
 
@@ -34,6 +37,10 @@ TRUNK = 3
 MOST_DUMMIES = 20_000
 # least distance across the ranks between nodes, between a node and a line, and between lines
 NODE_GAP, MIXED_GAP, LINE_GAP = 29.0, 18.0, 6.0
+# straight rows may make the picture larger by this factor
+GROWS = 1.3
+# how often rows are drawn to the rows that they are connected with
+PULLS = 3
 
 
 @dataclass(frozen=True)
@@ -90,7 +97,8 @@ def ranks_within(graph: Graph, shape: float) -> list[int]:
     """Return the rank of each node as :func:`ranks_of` does, but with a limit on the nodes of a rank.
 
     Parallel branches, such as the experts of a mixture, would all have the same ranks, and the picture would be a high
-    and narrow column. With more nodes in a rank than the limit, later branches get later ranks.
+    and narrow column. With more nodes in a rank than the limit, later branches get later ranks. A branch that is a
+    module of a list, such as one expert, gets later ranks as a whole, so that all experts are drawn alike.
 
     Parameters
     ----------
@@ -112,10 +120,34 @@ def ranks_within(graph: Graph, shape: float) -> list[int]:
     for u, v in graph.edges.tolist():
         before[v].append(u)
     numbered = bool((graph.edges[:, 0] < graph.edges[:, 1]).all())
-    return fill_ranks(range(len(graph)) if numbered else graph.order, before, rank, most)
+    return fill_ranks(range(len(graph)) if numbered else graph.order, before, rank, most, branches_of(graph))
 
 
-def fill_ranks(order: Iterable[int], before: Sequence[Sequence[int]], earliest: Sequence[int], most: int) -> list[int]:
+def branches_of(graph: Graph) -> list[str]:
+    """Return for each node the innermost module of a list or sequence that it belongs to; empty if there is none.
+
+    Examples
+    --------
+    >>> from recompviz.core.graphs.node_info import NodeInfo
+    >>> info = tuple(NodeInfo(module=module) for module in ("experts.1.up", "head"))
+    >>> branches_of(Graph(("a", "b"), [1, 1], [1, 1], [(0, 1)], info))
+    ['experts.1', '']
+    """
+    found = []
+    for info in graph.info:
+        parts = info.module.split(".")
+        last = max((i for i, part in enumerate(parts) if part.isdigit()), default=-1)
+        found.append(".".join(parts[: last + 1]))
+    return found
+
+
+def fill_ranks(
+    order: Iterable[int],
+    before: Sequence[Sequence[int]],
+    earliest: Sequence[int],
+    most: int,
+    branches: Sequence[str] = (),
+) -> list[int]:
     """Return ranks with at most ``most`` nodes each. A node gets the first rank with room after its predecessors.
 
     Parameters
@@ -128,20 +160,46 @@ def fill_ranks(order: Iterable[int], before: Sequence[Sequence[int]], earliest: 
         The least rank of each node without predecessors.
     most : int
         The largest number of nodes in a rank.
+    branches : sequence of str, optional
+        The branch of each node. The nodes of a branch get later ranks together, if all their other predecessors come
+        before them in the order. A node with an empty name is in no branch.
 
     Examples
     --------
     >>> fill_ranks(range(5), [[], [0], [0], [0], [1, 2, 3]], [0] * 5, 2)
     [0, 1, 1, 2, 3]
     """
-    rank = [0] * len(before)
+    rank = [-1] * len(before)
     held: Counter[int] = Counter()
+    order = list(order)
+    members: dict[str, list[int]] = {}
+    for v in order if branches else ():
+        members.setdefault(branches[v], []).append(v)
+
+    def natural(unit: Sequence[int]) -> dict[int, int] | None:
+        """Return the ranks of nodes directly after their predecessors; None if a predecessor has none yet."""
+        found: dict[int, int] = {}
+        for v in unit:
+            near = [found.get(u, rank[u]) for u in before[v]]
+            if min(near, default=0) < 0:
+                return None
+            found[v] = max(near, default=earliest[v] - 1) + 1
+        return found
+
     for v in order:
-        r = max((rank[u] + 1 for u in before[v]), default=earliest[v])
-        while held[r] >= most:
-            r += 1
-        rank[v] = r
-        held[r] += 1
+        if rank[v] >= 0:
+            continue
+        found = natural(members[branches[v]]) if branches and branches[v] else None
+        if found is None or max(Counter(found.values()).values()) > most:
+            found = natural([v])
+        assert found is not None, "the order is topological"
+        counts = Counter(found.values())
+        shift = 0
+        while any(held[r + shift] + count > most for r, count in counts.items()):
+            shift += 1
+        for u, r in found.items():
+            rank[u] = r + shift
+            held[r + shift] += 1
     return rank
 
 
@@ -189,6 +247,10 @@ def arrange(rank: Sequence[int], edges: Sequence[tuple[int, int]], most_dummies:
         layers[items_rank[item]].append(item)
     layers = _reduce_crossings(layers, before, after)
     across = _coordinates(layers, before, after, n)
+    links = [edges[e] for e in sorted(main)]
+    links += [pair for chain in chains.values() for pair in pairwise(chain)]
+    links += [(edges[e][0], chain[0]) for e, chain in chains.items()]
+    across = _straightened(across, layers, links, before, after, n)
 
     low = min(across)
     across = [round(y - low, 2) for y in across]
@@ -313,6 +375,81 @@ def _coordinates(
             for item, y, s in zip(layer, fitted, offsets[r], strict=True):
                 across[item] = y + s
     return across
+
+
+def _straightened(
+    across: list[float],
+    layers: Sequence[Sequence[int]],
+    links: Sequence[tuple[int, int]],
+    before: Sequence[Sequence[tuple[int, float]]],
+    after: Sequence[Sequence[tuple[int, float]]],
+    n: int,
+) -> list[float]:
+    """Return coordinates in which the items that links join have one coordinate, if the picture does not grow by much.
+
+    A link joins items of neighbouring ranks. Of two links that cross, the first counts. Joined items move as one, and
+    push their neighbours.
+    """
+    place = {item: i for layer in layers for i, item in enumerate(layer)}
+    row = _rows(links, layers, place)
+    count = max(row, default=-1) + 1
+    above: list[dict[int, float]] = [{} for _ in range(count)]  # for each row the rows above it, and the least distance
+    below: list[dict[int, float]] = [{} for _ in range(count)]
+    for layer in layers:
+        for p, q in pairwise(layer):
+            gap = (NODE_GAP, MIXED_GAP, LINE_GAP)[(p >= n) + (q >= n)]
+            a, b = row[p], row[q]
+            above[b][a] = below[a][b] = max(gap, above[b].get(a, 0.0))
+    order = list(TopologicalSorter({b: near.keys() for b, near in enumerate(above)}).static_order())
+    members: list[list[int]] = [[] for _ in range(count)]
+    for item, r in enumerate(row):
+        members[r].append(item)
+    wanted = [sum(across[item] for item in items) / len(items) for items in members]
+    high, low = list(wanted), list(wanted)
+    for r in order:
+        high[r] = max([wanted[r], *(high[a] + gap for a, gap in above[r].items())])
+    for r in reversed(order):
+        low[r] = min([wanted[r], *(low[b] - gap for b, gap in below[r].items())])
+    y = [(a + b) / 2 for a, b in zip(high, low, strict=True)]  # distances hold in both, so they hold in the mean
+    for _ in range(PULLS):
+        for r in (*order, *reversed(order)):
+            near = [(y[row[o]], w) for item in members[r] for o, w in (*before[item], *after[item]) if row[o] != r]
+            weight = sum(w for _, w in near)
+            if weight:
+                pulled = sum(at * w for at, w in near) / weight
+                least = max((y[a] + gap for a, gap in above[r].items()), default=-inf)
+                most = min((y[b] - gap for b, gap in below[r].items()), default=inf)
+                y[r] = max(min(pulled, most), least)
+    straight = [y[r] for r in row]
+    grown = max(straight) - min(straight)
+    return straight if grown <= GROWS * (max(across) - min(across)) + NODE_GAP else across
+
+
+def _rows(links: Sequence[tuple[int, int]], layers: Sequence[Sequence[int]], place: Mapping[int, int]) -> list[int]:
+    """Return a number for each item; items that links join, without a crossing of links, have the same one."""
+    rank = {item: r for r, layer in enumerate(layers) for item in layer}
+    taken: list[list[tuple[int, int]]] = [[] for _ in layers]  # for each rank the accepted links, by place
+    follows: dict[int, int] = {}
+    for u, v in links:
+        pair, held = (place[u], place[v]), taken[rank[u]]
+        i = bisect_right(held, pair)
+        fits = (i == 0 or (held[i - 1][0] < pair[0] and held[i - 1][1] < pair[1])) and (
+            i == len(held) or (held[i][0] > pair[0] and held[i][1] > pair[1])
+        )
+        if fits:
+            held.insert(i, pair)
+            follows[u] = v
+    number = [-1] * len(place)
+    rows = 0
+    for layer in layers:
+        for item in layer:
+            if number[item] < 0:
+                at: int | None = item
+                while at is not None:
+                    number[at] = rows
+                    at = follows.get(at)
+                rows += 1
+    return number
 
 
 def isotonic(values: Sequence[float], weights: Sequence[float]) -> list[float]:

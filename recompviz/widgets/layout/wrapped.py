@@ -1,10 +1,11 @@
 """The wrapped layout: a deep network in lines from left to right, like a text, or as a U.
 
 A real network has hundreds of ranks with a few nodes each, so one line would be too thin to read. The ranks are
-therefore broken into lines, at places that few edges cross. The number of lines is chosen so that the graph fills the
-window. If labels are then not legible, the lines are as long as they can be in a narrow window, and the picture is
-higher than the window, unless it is much higher. Each line has a layered layout. An edge to a later line runs through
-the gaps between the lines. An edge that skips lines also runs along the left margin.
+therefore broken into lines, between blocks of the model rather than inside them, at places that few edges cross. The
+number of lines is chosen so that the graph fills the window. If labels are then not legible, the lines are as long as
+they can be in a narrow window, and the picture is higher than the window, unless it is much higher. Each line has a
+layered layout. An edge to a later line runs through the gaps between the lines. An edge that skips lines also runs
+along the left margin.
 
 A graph with nested skip connections (:mod:`recompviz.widgets.layout.nested_skips`) is drawn as a U if it then fills the
 window about as well. In a U, two lines share a row: a part of the way down, and the part of the way up that the skip
@@ -13,8 +14,9 @@ connections of the row lead to.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from math import sqrt
 
 from recompviz.core.graphs.graph import Graph
@@ -33,10 +35,16 @@ TRY_OUT = 1_000
 # a U is drawn if its scale in the window is at least this share of the scale of the best text
 U_SHARE = 0.6
 ROWS_SHARE = 0.7  # the same for a U with more rows than the largest U
+# more rows are not tried: they would not be legible, and each try takes time
+MOST_ROWS = 24
 # columns between the two sides of a U, and by which each row is indented
 U_GAP, U_INDENT = 2.0, 0.7
 MOST_SCALE = 1.25  # a page does not draw a picture larger
 LANE = 6.0  # between skip connections above a row
+# a line that ends inside a block makes a text worth this share of its scale
+CUT_SHARE = 0.6
+# a line may be shorter, down to this share of the longest, to end between modules
+SHORTEST = 0.45
 # at a smaller scale labels are not legible
 LEGIBLE = 0.88
 # a narrow window, of a notebook beside a file browser; a picture of this width divided by LEGIBLE is legible there
@@ -129,19 +137,28 @@ def wrap(
         width, height = _extent(lines, node)
         return min(view[0] / width, view[1] / height, MOST_SCALE), lines
 
+    cut, blocks_cut = _cuts(graph, rank, count)
+
     def broken(columns: int) -> tuple[LineRanks, ...]:
-        starts = _breaks(rank, edges, count, columns)
+        starts = _breaks(rank, edges, count, columns, cut)
         stops = [*starts[1:], count]
         return tuple(LineRanks(a, b - 1, i) for i, (a, b) in enumerate(zip(starts, stops, strict=True)))
 
     # heights depend on where the lines break, so several widths are tried; the one that fills the window best is used
-    for stretch in STRETCHES if len(graph) <= TRY_OUT else STRETCHES[:2]:
-        parts = broken(max(8, round(guess * stretch)))
+    small = len(graph) <= TRY_OUT
+    widths = [max(8, round(guess * stretch)) for stretch in (STRETCHES if small else STRETCHES[:2])]
+    widths += sorted(_between_blocks(blocks_cut, guess), key=lambda columns: abs(columns - guess))[: 4 if small else 1]
+    preferred = -1.0
+    for columns in widths:
+        parts = broken(columns)
         if parts not in tried:
             tried.add(parts)
-            best = max(best, laid(list(parts)), key=lambda one: one[0])
+            one = laid(list(parts))
+            worth = one[0] * (CUT_SHARE if any(blocks_cut[part.first] for part in parts) else 1.0)
+            if worth > preferred:
+                preferred, best = worth, one
     chain = nested_skips(rank, edges)
-    us = [laid(_u_parts(rank, edges, spread(chain, rows), count)) for rows in range(2, len(chain) + 1)]
+    us = [laid(_u_parts(rank, edges, spread(chain, rows), count)) for rows in range(2, min(len(chain), MOST_ROWS) + 1)]
     largest = max((scale for scale, _ in us), default=0.0)
     # the U with the most rows that is about as large as the largest
     most = next((u for u in reversed(us) if u[0] >= ROWS_SHARE * largest), None)
@@ -177,10 +194,46 @@ def _u_parts(
     return parts
 
 
-def _breaks(rank: Sequence[int], edges: Sequence[tuple[int, int]], count: int, columns: int) -> list[int]:
+def _cuts(graph: Graph, rank: Sequence[int], count: int) -> tuple[list[int], list[int]]:
+    """Return how many modules, and how many repeated blocks, a line that begins at each rank would cut in two."""
+    spans: dict[str, tuple[int, int]] = {}
+    blocks: dict[str, tuple[int, int]] = {}
+    for r, info in zip(rank, graph.info, strict=True):
+        parts = info.module.split(".") if info.module else []
+        for depth in range(1, len(parts) + 1):
+            _widen(spans, ".".join(parts[:depth]), r)
+        if info.member:
+            _widen(blocks, info.member, r)
+    return _covered(spans.values(), count), _covered(blocks.values(), count)
+
+
+def _widen(spans: dict[str, tuple[int, int]], name: str, rank: int) -> None:
+    low, high = spans.get(name, (rank, rank))
+    spans[name] = min(low, rank), max(high, rank)
+
+
+def _covered(spans: Iterable[tuple[int, int]], count: int) -> list[int]:
+    """Return for each rank the number of spans (first, last) that begin before it and do not end before it."""
+    change = [0] * (count + 2)
+    for low, high in spans:
+        change[low + 1] += 1
+        change[high + 1] -= 1
+    return list(accumulate(change))[: count + 1]
+
+
+def _between_blocks(blocks_cut: Sequence[int], guess: float) -> set[int]:
+    """Return lengths of lines, about as long as ``guess``, that one or several blocks fill."""
+    ends = [r for r in range(1, len(blocks_cut)) if not blocks_cut[r]] if any(blocks_cut) else []
+    return {b - a for i, a in enumerate(ends[:3]) for b in ends[i + 1 :] if guess / 2 <= b - a <= 2 * guess}
+
+
+def _breaks(
+    rank: Sequence[int], edges: Sequence[tuple[int, int]], count: int, columns: int, cut: Sequence[int]
+) -> list[int]:
     """Return the first rank of each line.
 
-    A line has at most ``columns`` ranks. It ends within the last third of them, where the fewest edges cross.
+    A line has at most ``columns`` ranks. It ends within the last third of them, where it cuts the fewest modules in
+    two, and the fewest edges cross. It ends earlier if it then cuts fewer modules.
     """
     crossing = [0] * (count + 1)
     for u, v in edges:
@@ -191,8 +244,12 @@ def _breaks(rank: Sequence[int], edges: Sequence[tuple[int, int]], count: int, c
     starts = [0]
     while count - starts[-1] > columns:
         begin = starts[-1]
-        candidates = range(begin + max(1, columns * 2 // 3), begin + columns + 1)
-        starts.append(min(candidates, key=lambda r: (crossing[r], -r)))
+        late = begin + max(1, columns * 2 // 3)
+        candidates = range(begin + max(1, int(columns * SHORTEST)), begin + columns + 1)
+        least = min(cut[r] for r in candidates)
+        if min(cut[r] for r in candidates[late - candidates.start :]) == least:
+            candidates = range(late, begin + columns + 1)
+        starts.append(min(candidates, key=lambda r: (cut[r], crossing[r], -r)))
     return starts
 
 
