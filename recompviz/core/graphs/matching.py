@@ -2,8 +2,9 @@
 
 Nodes are matched in three passes. The first aligns the orders in which the nodes of the graphs run, by module and
 operator, so that a new node does not hide those after it. The second matches nodes that have the same key. The third
-matches nodes with the same operator and shape whose module has another path, if their inputs are matched, if the last
-part of the path is equal, or if equally many such nodes are left in both graphs. Such nodes have *moved*.
+matches nodes with the same operator and shape whose module has another path. One of three conditions must hold: their
+inputs are matched, the last part of the path is equal, or equally many such nodes are left in both graphs. Such nodes
+have *moved*.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ class Ranges(Generic[T]):
             yield start, end, label
 
     def at(self, address: int) -> tuple[int, int, T] | None:
-        """Return the range that contains an address, or None."""
+        """Return the range that contains an address, as (start, end, label); None if there is none."""
         i = bisect_right(self._starts, address) - 1
         if i < 0:
             return None

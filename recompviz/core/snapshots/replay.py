@@ -84,11 +84,12 @@ class DeviceHistory:
     parts : tuple of ReservedPart
         The memory that was reserved from the device.
     completed : dict of int to int
-        For each block whose memory was still in use by other streams after the program released it: the position of the
-        event after which its memory was free. It is the length of the trace if the recording ends before.
+        The blocks whose memory other streams still used after the program had released them. Number of the block →
+        position of the event after which its memory was free. The position is the length of the trace if the memory was
+        still in use at its end.
     waiting_before : tuple of (int, int, int)
-        Address, bytes, and the position of the event after which the memory was free, of each block that the program
-        had released before the recording began, and that other streams still used.
+        The blocks that the program had released before the recording began, and that other streams still used. One
+        entry for each block: its address, its bytes, and the position of the event after which its memory was free.
     """
 
     allocations: Allocations

@@ -83,7 +83,10 @@ class Observer:
 
     @contextlib.contextmanager
     def recording(self) -> Iterator[list[Recording]]:
-        """Watch and profile the training steps in a ``with`` block. After the block, the list has the recording."""
+        """Watch and profile the training steps in a ``with`` block.
+
+        The block gets an empty list. When the block has ended, the list has one recording.
+        """
         self._name_all()
         found: list[Recording] = []
         with (
@@ -159,8 +162,9 @@ class Observer:
     def searching_at_peak(self, recording: Recording) -> Iterator[dict[int, list[ReferencePath]]]:
         """Watch a training step, and search for reference paths at the operator of the peak.
 
-        The dictionary is filled when the step has reached that operator: number of a block → its paths. A block made in
-        this step stands for the recorded block that the same operator made in the step of the peak.
+        The ``with`` block gets an empty dictionary. It is filled when the step reaches that operator: number of a block
+        → its paths. A block made in this step stands for the recorded block that the same operator made in the step of
+        the peak.
         """
         at_peak, watcher = recording.peak_operator, self.watcher
         paths: dict[int, list[ReferencePath]] = {}
@@ -197,10 +201,11 @@ class Observer:
 
     @contextlib.contextmanager
     def following_stores(self, retainers: Mapping[Key, Retainer]) -> Iterator[dict[Key, SourceLine]]:
-        """Follow a training step line by line. After the block, the dictionary has the lines that store into retainers.
+        """Find the user's lines that store tensors into retainers, by following a training step line by line.
 
-        It has the line that stores the most bytes in each retainer; retainers without such a line are left out. The
-        retainers are read before each line.
+        The ``with`` block gets a dictionary, which is complete when the block has ended. It has for each retainer the
+        line that stores the most bytes in it. Retainers without such a line are left out. The retainers are read before
+        each line.
         """
         stored: dict[Key, SourceLine] = {}
         walk = self._walk()

@@ -126,8 +126,9 @@ def guard_process_state() -> None:
     The guards are for a method that is replaced in its class, and for the number of environment variables. (Dynamo
     itself notices a method that is replaced in an object, and a new value of an existing variable.) They are also for
     settings that select the kernel of a call, as in ``with torch.nn.attention.sdpa_kernel(…):`` around a call of the
-    compiled model, and the hooks of all modules (``torch.nn.modules.module.register_module_forward_hook``). Call this
-    function in the backend, because Dynamo builds the guards of a graph after the backend has returned.
+    compiled model. The last ones are for the hooks of all modules
+    (``torch.nn.modules.module.register_module_forward_hook``). Call this function in the backend, because Dynamo builds
+    the guards of a graph after the backend has returned.
     """
     translator = getattr(dynamo_tls, "current_tx", None)
     if translator is None:
@@ -189,7 +190,8 @@ def frequent_recompilation(often: bool) -> str:
     Parameters
     ----------
     often : bool
-        Whether to warn although Dynamo may compile the function again, if the cause is a size or a value.
+        If True, warn also while Dynamo may still compile the function again, if a size or a value caused the last
+        compilation.
     """
     translator = getattr(dynamo_tls, "current_tx", None)
     if translator is None:

@@ -53,8 +53,9 @@ class LiveGraphs:
     def note_ended(self, recorded: bool) -> bool:
         """Remove the runs that ended from the current step, and return whether a backward pass ran.
 
-        A graph that exists although a later run of the same region finished its backward pass was kept by the user, for
-        example with an output of an evaluation. It does not belong to the steps that follow; its bytes are in use.
+        If a later run of the same region has finished its backward pass and the graph of a run still exists, the user
+        keeps this graph, for example with an output of an evaluation. It then belongs to no step, and its bytes count
+        as in use.
 
         Parameters
         ----------

@@ -192,10 +192,10 @@ class Selection:
         Returns
         -------
         choice : tuple of int
-            The arguments (table, row, budget) for :meth:`choose`. If a table of an objective is selected, they are the
-            new table of the same number (the first, if there is none) and its row for the budget that the user asked
-            for (``wanted``, which stays). If no plan fits, the budget is the least total peak of the table. If another
-            table is selected, that table and its row stay selected.
+            The arguments (table, row, budget) for :meth:`choose`. If a table of an objective is selected, the table is
+            the new one of the same number, or the first if there is none. The row is the one for ``wanted``, the budget
+            that the user asked for. If no plan fits, the budget is the least total peak of the table. If another table
+            is selected, that table and its row stay selected.
         renumbered : callable (int) → int
             Returns the new number of a table from its old number.
         """
