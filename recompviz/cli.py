@@ -186,7 +186,7 @@ def saved_widget_state() -> Iterator[Path]:
     """Let JupyterLab save the state of widgets in notebooks, so that a notebook shows them without a kernel.
 
     This is a default, which the user's own settings override. The default is written to a file in a temporary folder.
-    In the ``with`` block, the folder is on Jupyter's path of configurations.
+    The ``with`` block gets the path of this folder. In the block, the folder is on Jupyter's path of configurations.
     """
     before = os.environ.get("JUPYTER_CONFIG_PATH")
     with tempfile.TemporaryDirectory(prefix="recompviz-lab-") as folder:

@@ -129,9 +129,9 @@ def rooms() -> list[str]:
 
 
 def idea(room: str) -> str:
-    """The docstring of a room in one line."""
+    """The first paragraph of a room's docstring, in one line."""
     text = ast.get_docstring(ast.parse((HOME / room / "__init__.py").read_text(encoding="utf-8"))) or ""
-    return " ".join(text.replace("``", "").split())
+    return " ".join(text.split("\n\n")[0].replace("``", "").split())
 
 
 # -------------------------------------------------------------------- drawing

@@ -1,4 +1,4 @@
-"""A *computation sequence*: the values of a graph in the order in which they are computed, with repetitions.
+"""A graph in a fixed order, and its *computation sequences*: orders in which values are computed, with repetitions.
 
 This is the model of Checkmate (Jain et al. 2020, arXiv 1910.02653) and Moccasin (Bartan et al. 2023, arXiv 2304.14463).
 One graph has the values of the forward and of the backward pass. A value may be computed again at any later position.

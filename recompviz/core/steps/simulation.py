@@ -1,4 +1,4 @@
-"""The simulator: add up the bytes that are alive during a schedule.
+"""The lifetime simulation: add up the bytes that are alive during a schedule.
 
 A call allocates its outputs when it starts, and uses its workspace while it runs. When it ends, storages whose last use
 was this call are freed. A planned module runs the same schedule. A simulated timeline therefore differs from a measured

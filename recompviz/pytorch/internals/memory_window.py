@@ -114,7 +114,7 @@ _calls = _Calls()
 
 @contextlib.contextmanager
 def compiled_call() -> Iterator[None]:
-    """Surround the call of a compiled graph, so that no memory window is closed during the call.
+    """In a ``with`` block around the call of a compiled graph, let no memory window be closed.
 
     PyTorch's profiler records the start and the end of the call of an autograd function. If the profiler stopped before
     the call ends, the end would be written into memory that is already free.

@@ -1,9 +1,10 @@
-"""A region: one graph that Dynamo captured. Each run may follow another plan.
+"""Execute a plan: a region, which is one graph that Dynamo captured, runs forward and backward under it.
 
-AOTAutograd fixes the number of tensors that a compiled forward pass saves. The place of each saved tensor is a *slot*.
-At each run, the program of the chosen plan fills the slots. The first slot holds a token, which is a tensor of three
-integers on the CPU: the numbers of the region, the program and the run, so that the backward pass runs the same
-program. The inputs that the backward pass reads and the saved values follow. Empty tensors fill the other slots.
+Each run of a region may follow another plan. AOTAutograd fixes the number of tensors that a compiled forward pass
+saves. The place of each saved tensor is a *slot*. At each run, the program of the chosen plan fills the slots. The
+first slot holds a token, which is a tensor of three integers on the CPU: the numbers of the region, the program and the
+run, so that the backward pass runs the same program. The inputs that the backward pass reads and the saved values
+follow. Empty tensors fill the other slots.
 """
 
 from __future__ import annotations
