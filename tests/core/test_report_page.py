@@ -12,6 +12,7 @@ import pytest
 
 from recompviz.core.reports.findings import Finding, PeakRow
 from recompviz.core.reports.landscape import LIT, bars_of
+from recompviz.core.reports.landscape_axis import WIDE, column_ends, step_widths, stretches
 from recompviz.core.reports.memory_report import MemoryReport
 from recompviz.core.reports.row_groups import grouped
 from recompviz.core.reports.source_line import SourceLine
@@ -61,6 +62,67 @@ def test_the_bars_of_the_landscape_add_up_to_the_memory_of_each_step(seed: int, 
     ends = [40 * (c + 1) // count for c in range(count)]
     assert heights.tolist() == [line.profile[a:b].max() for a, b in zip([0, *ends], ends, strict=False)]
     assert heights.max() == line.peak
+
+
+def recorded(blocks: int = 4, times: int = 3) -> tuple[Timeline, tuple[int, int]]:
+    """Equal training steps, in which most operators move no memory; and the part of the second one."""
+    labels, rows = [], []
+    for step in range(times):
+        size = 5 if step == 1 else 4  # the peak is in the second step
+        for prefix in ("", "backward: "):
+            for block in range(blocks):
+                for op in ("detach", f"net.{block}.conv/convolution", "detach", f"net.{block}.bn/add_"):
+                    labels.append(prefix + op if "/" in op else op)
+                    if "conv" in op:
+                        rows.append((len(labels) - 1, block, int(Category.KEPT), -size if prefix else size))
+    line = Timeline.of_events(
+        rows, labels, [0] * len(labels), storage_labels=tuple("abcd"), static_bytes={}, kind="measured", device="cpu"
+    )
+    length = len(labels) // times
+    return line, (length, 2 * length)
+
+
+def test_the_training_step_with_the_peak_is_wide_and_operators_without_memory_share_columns() -> None:
+    line, (first, stop) = recorded()
+    widths = step_widths(line, (first, stop))
+    assert widths.sum() == pytest.approx(1)
+    assert widths[first:stop].sum() == pytest.approx(WIDE)
+    busy = np.unique(line.step)
+    inside = busy[(busy >= first) & (busy < stop)]
+    assert widths[inside].sum() > 0.75 * WIDE  # three of four operators move no memory
+    ends = column_ends(widths, 40)
+    assert len(ends) == 40
+    assert ends[-1] == len(line.phases)
+    assert (np.diff([0, *ends]) >= 1).all()
+    shown = sum(first < end <= stop for end in ends)
+    assert shown > 0.6 * len(ends) > 2 * 40 / 3 * 0.8
+    bars = bars_of(line, focus=(first, stop), columns=40)
+    heights = np.zeros(bars.columns, np.int64)
+    for a, b, bytes_ in zip(bars.first, bars.stop, bars.heights, strict=True):
+        heights[a:b] += bytes_
+    assert heights.tolist() == [line.profile[a:b].max() for a, b in zip([0, *ends], ends, strict=False)]
+
+
+def test_the_axis_names_modules_as_deep_as_gives_the_most_names() -> None:
+    line, (first, stop) = recorded()
+    widths = step_widths(line, (first, stop))
+    middle = (first + stop) // 2
+    forward = stretches(line.step_labels, widths, first, middle)
+    assert [name for name, _ in forward if name] == ["net.0", "net.1", "net.2", "net.3"]
+    assert sum(share for _, share in forward) == pytest.approx(widths[first:middle].sum())
+    many, part = recorded(blocks=60)
+    named = stretches(many.step_labels, step_widths(many, part), *part)
+    assert [name for name, _ in named] == ["net"]  # names of blocks would not fit
+
+
+def test_a_report_of_a_recorded_step_has_the_modules_below_its_landscape() -> None:
+    line, (first, stop) = recorded()
+    phases = (StepPhase("forward", first, first + 15, 16), StepPhase("backward", first + 16, stop - 1, 16, True))
+    rows = tuple(PeakRow(f"net.{i}", 5, Category.KEPT, "saved") for i in range(4))
+    page = MemoryReport("step()", line, rows, (), phases=phases, growth=(0, 0, 0))._repr_html_()
+    assert page.count('title="net.2"') == 2  # forward and backward
+    assert 'title="steps before"' in page
+    assert 'title="net.2"' not in leaking()._repr_html_()
 
 
 def test_a_landscape_of_many_values_has_a_bounded_number_of_bars_and_still_adds_up() -> None:

@@ -10,12 +10,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from html import escape
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from recompviz.core.base import palette
 from recompviz.core.base.text import shortened
 from recompviz.core.base.units import format_bytes
 from recompviz.core.reports.landscape import LIT, OTHER, landscape_image
+from recompviz.core.reports.landscape_axis import last_parts, step_widths, stretches
 from recompviz.core.reports.memory_report import MOST_SHOWN
 
 if TYPE_CHECKING:
@@ -111,11 +113,40 @@ def _landscape(report: MemoryReport, cause: Finding | None) -> Iterator[str]:
     )
     steps = f"{len(report.growth)} steps" if len(report.growth) > 1 else "the step"
     yield f'<div style="border-bottom:{_LINE};border-left:{_LINE};margin:.6em 0 .2em">'
-    yield landscape_image(report.timeline, lit, words) + "</div>"
+    focus = _peak_step(report)
+    yield landscape_image(report.timeline, lit, words, focus) + "</div>"
+    if focus is not None:
+        yield _axis(report, focus)
     yield (
         f'<p style="margin:.2em 0 .6em;font-size:.9em">{legend}<span style="{_QUIET}">memory over {steps}; the dashed '
         f"line is the peak, {format_bytes(report.peak)}</span></p>"
     )
+
+
+def _peak_step(report: MemoryReport) -> tuple[int, int] | None:
+    """The part of the timeline that is the training step with the peak; None if it is not known."""
+    if not report.phases:
+        return None
+    first, stop = report.phases[0].first, min(report.phases[-1].last + 1, len(report.timeline.phases))
+    return (first, stop) if 0 <= first <= report.timeline.peak_step < stop else None
+
+
+def _axis(report: MemoryReport, focus: tuple[int, int]) -> str:
+    """The modules of the training step with the peak, below the landscape; the steps before and after it are narrow."""
+    widths = step_widths(report.timeline, focus)
+    labels, (first, stop) = report.timeline.step_labels, focus
+    turns = sorted({first, stop, *(phase.first for phase in report.phases if first < phase.first < stop)})
+    named = [(name, share) for a, b in pairwise(turns) for name, share in stretches(labels, widths, a, b)]
+    before, after = float(widths[:first].sum()), float(widths[stop:].sum())
+    parts = [("steps before", before), *named, ("steps after", after)]
+    cell = "overflow:hidden;white-space:nowrap;text-overflow:ellipsis;text-align:center;box-sizing:border-box;"
+    spans = "".join(
+        f'<span style="{cell}width:{share:.2%};border-left:{_LINE}" title="{escaped(name)}">'
+        f"{escaped(last_parts(name))}</span>"
+        for name, share in parts
+        if share > 0
+    )
+    return f'<div style="display:flex;font-size:.8em;{_QUIET}" aria-hidden="true">{spans}</div>'
 
 
 def _finding_html(finding: Finding, first: bool) -> str:

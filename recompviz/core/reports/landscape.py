@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from recompviz.core.base import palette
+from recompviz.core.reports.landscape_axis import column_ends, step_widths
 from recompviz.core.steps.joint import Category
 from recompviz.core.steps.timeline import Timeline
 
@@ -54,7 +55,9 @@ class Bars:
     columns: int
 
 
-def bars_of(timeline: Timeline, lit: Collection[int] = (), columns: int = COLUMNS) -> Bars:
+def bars_of(
+    timeline: Timeline, lit: Collection[int] = (), columns: int = COLUMNS, focus: tuple[int, int] | None = None
+) -> Bars:
     """Return the bars of a timeline: memory from before the steps, values in the order of their allocation, the rest.
 
     Parameters
@@ -63,7 +66,9 @@ def bars_of(timeline: Timeline, lit: Collection[int] = (), columns: int = COLUMN
     lit : collection of int
         The events that allocate the highlighted values.
     columns : int
-        The largest number of columns. Each shows the step with the most bytes of an equal part of the timeline.
+        The largest number of columns. Each shows the step with the most bytes of a part of the timeline.
+    focus : (int, int), optional
+        The part of the timeline that is drawn wide; see :func:`recompviz.core.reports.landscape_axis.step_widths`.
 
     Examples
     --------
@@ -75,10 +80,9 @@ def bars_of(timeline: Timeline, lit: Collection[int] = (), columns: int = COLUMN
     >>> bars.first.tolist(), bars.stop.tolist(), bars.lit.index(True)
     ([0, 1, 2, 3, 4, 5], [5, 4, 7, 5, 6, 7], 0)
     """
-    steps = len(timeline.phases)
-    count = min(columns, steps)
     profile = timeline.profile
-    ends = [steps * (c + 1) // count for c in range(count)]
+    ends = column_ends(step_widths(timeline, focus), columns)
+    count = len(ends)
     shown = [a + int(np.argmax(profile[a:b])) for a, b in zip([0, *ends[:-1]], ends, strict=True)]
     events = timeline.step_peak_events[shown] - 1
     birth, death = _spans(timeline)
@@ -135,7 +139,7 @@ def _spans(timeline: Timeline) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     return np.array(birth, np.int64), np.array(death, np.int64)
 
 
-def landscape_svg(timeline: Timeline, lit: Collection[int] = ()) -> str:
+def landscape_svg(timeline: Timeline, lit: Collection[int] = (), focus: tuple[int, int] | None = None) -> str:
     """Draw the landscape of a timeline as an SVG document.
 
     Parameters
@@ -144,8 +148,10 @@ def landscape_svg(timeline: Timeline, lit: Collection[int] = ()) -> str:
         With at least one step.
     lit : collection of int
         The events that allocate the highlighted values. If there are any, the other values are grey.
+    focus : (int, int), optional
+        The part of the timeline that is drawn wide.
     """
-    bars = bars_of(timeline, lit)
+    bars = bars_of(timeline, lit, focus=focus)
     tallest = max(timeline.peak, 1) * 1.04
     wide = WIDTH / max(bars.columns, 1)
     under = np.zeros(bars.columns, np.int64)
@@ -184,9 +190,9 @@ def _outline(first: int, low: NDArray[np.int64], high: NDArray[np.int64], wide: 
     yield "Z"
 
 
-def landscape_image(timeline: Timeline, lit: Collection[int], words: str) -> str:
+def landscape_image(timeline: Timeline, lit: Collection[int], words: str, focus: tuple[int, int] | None = None) -> str:
     """Return the landscape as an HTML image; ``words`` describe it for people who cannot see it."""
-    data = base64.b64encode(landscape_svg(timeline, lit).encode()).decode()
+    data = base64.b64encode(landscape_svg(timeline, lit, focus).encode()).decode()
     return (
         f'<img alt="{escape(words)}" style="width:100%;height:{HEIGHT}px;display:block" '
         f'src="data:image/svg+xml;base64,{data}">'
