@@ -191,3 +191,38 @@ def test_a_run_at_another_batch_is_predicted_with_the_costs_that_the_explorer_sh
     assert report.plan is plan
     assert report.times.predicted_extra == plan.overhead
     assert plan.on(subject.runner._runner.trace.graph).overhead != plan.overhead  # with other costs
+
+
+class Counted(ResizedTraces):
+    """Writes down at which sizes the step is traced."""
+
+    def trace_at(self, sizes):
+        self.traced = [*getattr(self, "traced", []), dict(sizes)]
+        return super().trace_at(sizes)
+
+
+@pytest.mark.slow
+def test_each_choice_of_a_size_traces_the_step_at_most_once_for_each_axis_that_changes():
+    resized = Counted(trace(Attention(), tokens(2, 32)))
+    choices = [
+        ({}, []),
+        ({"batch": 5}, [{"batch": 4}]),
+        ({"batch": 50}, []),
+        ({"length": 24}, [{"length": 24}]),  # itself
+        ({"length": 16}, [{"length": 16}]),
+        ({"length": 12}, [{"length": 8}]),  # now all shorter lengths follow
+        ({"length": 28, "batch": 3}, []),
+        ({"length": 64}, [{"length": 64}]),
+        ({"length": 64, "batch": 7}, []),
+    ]
+    for sizes, wanted in choices:
+        resized.traced = []
+        resized.at(sizes)
+        assert resized.traced == wanted, sizes
+        equal_to_trace(resized, sizes, resized.trace_at(sizes))
+
+
+def test_the_progress_says_at_which_size_the_step_is_traced():
+    resized, told = ResizedTraces(trace(Attention(), tokens(2, 32))), []
+    resized.learn({"batch": 3, "length": 16}, lambda *facts: told.append(facts))
+    assert told == [(0, 2, "batch", 4), (1, 2, "length", 16)]

@@ -419,3 +419,10 @@ def test_budgets_of_plans_that_take_different_time_never_look_equal():
     shares = "v.t.totalPeaks.map((b) => m.totalText(v.t, b, 100, (x, more) => u.percentWith(x / 2**20 / 200, more)))"
     shown = run("data/plan_table.js", shares, {"u": "shared/units.js"}, t=table)
     assert len(set(shown[:3])) == 3
+
+
+@pytest.mark.node
+def test_other_sizes_are_told_with_what_they_are_computed_from():
+    axes = [["batch", 8, []], ["length", 64, []]]
+    said = [run("explorer/fit.js", "m.sizesFrom(v.axes, v.now)", axes=axes, now=now) for now in ([8, 64], [8, 32])]
+    assert said == ["", "computed from the step traced at batch 8, length 64"]

@@ -9,7 +9,7 @@ trace. A length above that of the trace is traced, because a model may have a lo
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from torch.utils import _pytree as pytree
 
-from recompviz.core.base.progress import Progress
 from recompviz.core.graphs.costs import rounded_times
 from recompviz.core.graphs.graph import Graph
 from recompviz.core.steps.joint import JointGraph
@@ -173,29 +172,45 @@ class ResizedTraces:
         """Trace the step at other sizes. The new trace is not calibrated."""
         return trace_again(self.trace, resized_arguments(self.trace.arguments, self.axes, sizes))
 
-    def learn(self, progress: Progress | None = None) -> None:
-        """Trace the step at the sizes from which :meth:`at` computes. This takes as long as one to three traces.
+    def learn(self, sizes: AxisSizes, progress: Callable[[int, int, str, int], None] | None = None) -> None:
+        """Trace the step where figures for some sizes are missing: at most once for each axis that has another size.
+
+        One trace is enough for all batch sizes. A length is traced itself, until enough lengths are known that the
+        figures of all shorter ones follow from them.
 
         Parameters
         ----------
-        progress : callable (done, total), optional
-            Called before each trace. Raise :class:`recompviz.Cancelled` in it to stop.
+        sizes : mapping of str to int
+            The size of some axes, by name.
+        progress : callable (done, total, name, size), optional
+            Called before each trace with the axis and the size at which the step is traced. Raise
+            :class:`recompviz.Cancelled` in it to stop.
 
         Raises
         ------
         TraceError
             If the step cannot be traced at another size, or has other operators there.
         """
-        wanted = [
-            (axis.name, size)
-            for axis in self.axes
-            for size in ([2 * axis.size] if axis.name == "batch" else [axis.size // part for part in PARTS_OF_LENGTH])
-        ]
+        wanted = [(axis.name, size) for axis in self.axes if (size := self._missing(axis, sizes)) is not None]
         for done, (name, size) in enumerate(wanted):
             if progress is not None:
-                progress(done, len(wanted))
-            if (name, size) not in self._figures:
+                progress(done, len(wanted), name, size)
+            if name == "length" and size > next(axis.size for axis in self.axes if axis.name == name):
+                self._learn_longer(size)
+            else:
                 self._figures[name, size] = self._figures_of(self.trace_at({name: size}), name, size)
+
+    def _missing(self, axis: Axis, sizes: AxisSizes) -> int | None:
+        """Return the size of an axis at which the step must be traced before its figures are known; None for none."""
+        size = sizes.get(axis.name, axis.size)
+        if size == axis.size or (axis.name, size) in self._figures:
+            return None
+        if axis.name == "batch":
+            return None if ("batch", 2 * axis.size) in self._figures else 2 * axis.size
+        missing = [at for at in _lengths_of(axis) if ("length", at) not in self._figures]
+        if size > axis.size or len(missing) > 1:
+            return size
+        return missing[0] if missing else None
 
     def _figures_of(self, there: Trace, name: str, size: int) -> _Figures:
         figures = _Figures.of(there)
@@ -208,8 +223,6 @@ class ResizedTraces:
 
     def _learn_longer(self, length: int) -> None:
         """Trace the step at a longer length. Raise TraceError with the reason if the model cannot run there."""
-        if ("length", length) in self._figures:
-            return
         try:
             there = self.trace_at({"length": length})
         except Exception as error:  # of the tracer, or of the model's own code
@@ -220,7 +233,7 @@ class ResizedTraces:
         self._figures["length", length] = self._figures_of(there, "length", length)
 
     def at(self, sizes: AxisSizes) -> tuple[Graph, JointGraph]:
-        """Return the graph and the joint graph of the step at other sizes. The first call traces; see :meth:`learn`.
+        """Return the graph and the joint graph of the step at other sizes. It may trace first; see :meth:`learn`.
 
         Bytes are those of a trace at these sizes. The times of the forward calls grow as a roofline estimates.
         Workspace that was measured grows in proportion to the bytes that its operator makes, and never shrinks.
@@ -240,10 +253,7 @@ class ResizedTraces:
         for axis in self.axes:
             if not 1 <= sizes.get(axis.name, axis.size) <= axis.most:
                 raise ValueError(f"{axis.name} is {sizes[axis.name]}, expected 1 to {axis.most}")
-        self.learn()
-        for axis in self.axes:
-            if axis.name == "length" and (size := sizes.get("length", axis.size)) > axis.size:
-                self._learn_longer(size)
+        self.learn(sizes)
         trace, base = self.trace, self._base
         grown = {name: self._polynomial(name, sizes) for name in ("storages", "nodes", "clones", "tangent")}
         graph, joint = trace.graph, trace.joint
@@ -274,14 +284,14 @@ class ResizedTraces:
         growth = np.ones_like(values)
         for axis in self.axes:
             size = sizes.get(axis.name, axis.size)
-            if axis.name == "length" and size > axis.size:
-                there = getattr(self._figures["length", size], name)
+            if (axis.name, size) in self._figures:
+                there = getattr(self._figures[axis.name, size], name)
             else:
                 points = [(axis.size, values)]
                 points += [
                     (at, getattr(figures, name))
                     for (which, at), figures in self._figures.items()
-                    if which == axis.name and (which == "batch" or at < axis.size)
+                    if which == axis.name and (which == "batch" or at in _lengths_of(axis))
                 ]
                 there = _lagrange(points, size)
             growth *= np.divide(there, values, out=np.ones_like(values), where=values != 0)
@@ -291,8 +301,12 @@ class ResizedTraces:
         """Return the shape of a value: each dimension grows as in the traces at other sizes."""
         found = list(map(float, shape))
         for axis in self.axes:
-            at = 2 * axis.size if axis.name == "batch" else axis.size // PARTS_OF_LENGTH[0]
-            step = (sizes.get(axis.name, axis.size) - axis.size) / (at - axis.size)
+            size = sizes.get(axis.name, axis.size)
+            if size == axis.size:
+                continue
+            known = (size, 2 * axis.size) if axis.name == "batch" else (size, *_lengths_of(axis))
+            at = next(one for one in known if (axis.name, one) in self._figures)
+            step = (size - axis.size) / (at - axis.size)
             for i, (here, there) in enumerate(zip(shape, self._figures[axis.name, at].shapes[v], strict=True)):
                 found[i] *= 1 + step * (there - here) / here if here else 1
         return tuple(map(round, found))
@@ -327,6 +341,11 @@ class _Figures:
             node_times(folded, estimated_times(folded, torch.device(trace.device))),
             tuple(info.shape for info in graph.info),
         )
+
+
+def _lengths_of(axis: Axis) -> tuple[int, ...]:
+    """Return the lengths from which, and the traced one, the figures of all shorter lengths follow."""
+    return tuple(axis.size // part for part in PARTS_OF_LENGTH)
 
 
 def _lagrange(points: list[tuple[int, NDArray[np.float64]]], at: int) -> NDArray[np.float64]:

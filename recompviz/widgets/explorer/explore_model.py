@@ -249,8 +249,12 @@ class TraceResizer:
         """Return the training step at other sizes; see :class:`Resizer`."""
         wanted = tuple(sizes[axis.name] for axis in self.axes)
         if wanted not in self._subjects:
-            self._resized.learn(lambda done, total: progress(done, total, "tracing the step at other sizes"))
-            progress(95, 100, "computing sizes")
+
+            def tell(done: int, total: int, name: str, size: int) -> None:
+                progress(5 + 90 * done // total, 100, f"tracing the model at {name} {size:,}")
+
+            self._resized.learn(sizes, tell)
+            progress(95, 100, "computing the bytes of each value")
             graph, joint = self._resized.at(sizes)
             traced = self._resized.trace
             planner = Planner(graph, joint, device=traced.device)

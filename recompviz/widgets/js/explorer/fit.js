@@ -131,6 +131,12 @@ export function fitSentence({ table, given, target, base, unit, axes, now, searc
   return `${subject} ${verb} in ${target.label} for ${cost(overhead, base, unit, searching)}${bound && `, ${bound}`}${rival}`;
 }
 
+/** What other sizes are computed from; "" for the sizes of the traced step. A run repeats or cuts the traced batch. */
+export function sizesFrom(axes, now) {
+  if (axes.every(([, size], i) => size === now[i])) return "";
+  return `computed from the step traced at ${sizesText(axes, axes.map(([, size]) => size))}`;
+}
+
 /** What the totals leave out: "" if the step has an optimizer. */
 export function leftOut(hasOptimizer) {
   return hasOptimizer ? "" : "the state of an optimizer is not counted";

@@ -4,7 +4,7 @@ import { html, listeners, setText } from "../shared/elements.js";
 import { CATEGORY } from "../data/categories.js";
 import { rowFor, totalText } from "../data/plan_table.js";
 import { UNANSWERED } from "./kernel_note.js";
-import { DEVICES, fitMark, fitSentence, formatDecimal, leftOut, notASize, sizesText, trainingLines, typedTarget } from "./fit.js";
+import { DEVICES, fitMark, fitSentence, formatDecimal, leftOut, notASize, sizesFrom, sizesText, trainingLines, typedTarget } from "./fit.js";
 
 // ms from the last key on a slider of sizes until the step is resized
 const PAUSE = 400;
@@ -57,7 +57,7 @@ export function makeFitView(parent, model, graph, all, base, actions, id) {
     const slider = html("input", "rv-slider rv-fit-slider", label);
     Object.assign(slider, { type: "range", min: 0, max: steps.length - 1, step: 1, id: `${id}-${name}` });
     slider.setAttribute("aria-label", name);
-    slider.title = `${name} of the training step; traced at ${size}`;
+    slider.title = `${name} of the training step, traced at ${size}; at another ${name} its bytes are computed, and a run repeats or cuts the batch`;
     slider.value = Math.max(0, steps.indexOf(now[i]));
     const value = () => steps[Number(slider.value)];
     const show = () => {
@@ -195,8 +195,8 @@ export function makeFitView(parent, model, graph, all, base, actions, id) {
         button.setAttribute("aria-pressed", String(target.device && target.bytes === bytes));
       }
       showOwn(target);
-      const missing = leftOut(hasOptimizer);
-      setText(sentence, `${words()}${missing && `; ${missing}`}`);
+      const { axes: traced, now: shown } = model.get("_sizes");
+      setText(sentence, [words(), leftOut(hasOptimizer), sizesFrom(traced, shown)].filter(Boolean).join("; "));
       setText(little, model.get("_searching") ? "" : table.little);
       little.hidden = little.textContent === "";
       root.classList.toggle("rv-fit-not", rowFor(table, target.bytes) < 0 && !model.get("_searching"));
