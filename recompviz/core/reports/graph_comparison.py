@@ -160,7 +160,7 @@ def compare_planners(
     total : int, optional
         If given, the least recomputation for this total is compared too, which needs two searches.
     cost_unit : str
-        The unit of the costs, for people.
+        The unit of the costs as text, for example ``"ms"``.
 
     Examples
     --------

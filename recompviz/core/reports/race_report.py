@@ -29,7 +29,7 @@ class Racer:
     Attributes
     ----------
     name : str
-        The method, for people.
+        The name of the method, to be shown.
     detail : str
         What it does in this step.
     timeline : Timeline
@@ -71,7 +71,7 @@ class Race:
     title : str
         The name of the model.
     device : str
-        The device, for people.
+        The name of the device, to be shown.
     notes : tuple of str
         What the reader should know, for example which method could not run.
     """

@@ -1,8 +1,8 @@
 """What a training step needs memory for, if recomputation can hardly lower its peak.
 
 Recomputation frees values of the forward pass. If the peak consists of parameters, their gradients, the optimizer's
-state, inputs or one large value, no plan helps. The text then says what holds the peak, and what would lower it.
-Each claim is computed from the timeline of the leanest plan.
+state, inputs or one large value, no plan helps. The text then says what holds the peak, and what would lower it. Each
+claim is computed from the timeline of the plan of least peak.
 """
 
 from __future__ import annotations

@@ -122,7 +122,8 @@ def plan_units(model: nn.Module, plans: Sequence[UnitPlan]) -> PlannedUnits:
     Raises
     ------
     PlanMismatch
-        If the model has no module of a name. While the model runs, if a unit has other operators than its plan.
+        If a plan names a module that the model does not have. While the model runs, if a unit has other operators than
+        its plan.
 
     Examples
     --------

@@ -81,8 +81,8 @@ class OtherModels:
     Attributes
     ----------
     unnamed : int
-        Bytes that nobody named: those that existed before the last recorded step and that its code reads, and those
-        that the step left for the next one.
+        Bytes that the user did not name with ``holds``: those that existed before the last recorded step and that its
+        code reads, and those that the step left for the next one.
     """
 
     def __init__(self, owner: Owner) -> None:

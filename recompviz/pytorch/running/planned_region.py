@@ -88,7 +88,7 @@ class PlannedRegion:
     recorded : numpy.ndarray of bool or None
         The plan of the recorded run; None before a step was recorded.
     searched : set of tuple
-        The dynamic sizes of the inputs for which a leaner plan was searched before a step was recorded.
+        The dynamic sizes of the inputs for which a plan of lower peak was searched before a step was recorded.
     """
 
     region: Region

@@ -263,7 +263,7 @@ class StepRecorder:
         return max(int(blocks.live[:split].max(initial=0)), int(blocks.live[split:].max(initial=0)) - freed)
 
     def unnamed(self, known: set[int], rounded: Callable[[int], int]) -> int:
-        """Count the bytes that the step read or left behind and that nobody named. Call it after :meth:`finish`.
+        """Count the bytes that the step read or left, and that are not counted elsewhere. Call it after :meth:`finish`.
 
         Parameters
         ----------

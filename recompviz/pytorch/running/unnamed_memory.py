@@ -1,4 +1,4 @@
-"""Memory of a recorded training step that nobody named: what its eager code reads, and what it leaves for the next.
+"""Memory that the user did not name: what the eager code of a recorded step reads, and what it leaves for the next.
 
 Examples are targets, a teacher that is not compiled, and a loss that the caller keeps until the next step: the storage
 of a mean squared error is as large as the outputs. On CUDA the allocator counts all of it. On the CPU, the recording

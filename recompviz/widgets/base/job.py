@@ -43,7 +43,7 @@ class JobProgress(Protocol):
         done, total : float
             Amounts in any unit.
         text : str
-            The current activity, for people. If empty, the last text remains.
+            The current activity as text, to be shown to the user. If empty, the last text remains.
 
         Raises
         ------

@@ -142,7 +142,7 @@ class RankExplorer(PageWidget):
 
 
 def explore_ranks(ranks: Any, *, budget: int | float | str | None = None, title: str | None = None) -> RankExplorer:
-    """Open a view of predicted ranks: the memory of each over the step, worst first, under one budget for all.
+    """Open a view of predicted ranks: the memory of each over the step, the highest peak first, under one budget.
 
     The budget slider chooses a plan for all ranks, or for each stage of a pipeline. A pipeline's schedule stands over
     the memory, on the same time axis. The search for plans runs before the view opens.
