@@ -46,7 +46,7 @@ class Attention(nn.Module):
         self.shared = groups < heads
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        """Map [N, T, width] to a tensor of the same shape; ``cos`` and ``sin`` as for `rotate`."""
+        """Map [N, T, width] to a tensor of the same shape; ``cos`` and ``sin`` are the arguments of `rotate`."""
         n, t, _ = x.shape
         q, k, v = (
             project(x).view(n, t, -1, self.size).transpose(1, 2) for project in (self.q_proj, self.k_proj, self.v_proj)
@@ -84,7 +84,7 @@ class Block(nn.Module):
         self.mlp = MLP(width, hidden)
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        """Map [N, T, width] to a tensor of the same shape; ``cos`` and ``sin`` as for `rotate`."""
+        """Map [N, T, width] to a tensor of the same shape; ``cos`` and ``sin`` are the arguments of `rotate`."""
         x = x + self.self_attn(self.input_layernorm(x), cos, sin)
         y: Tensor = x + self.mlp(self.post_attention_layernorm(x))
         return y

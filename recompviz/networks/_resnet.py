@@ -149,7 +149,7 @@ def resnet(
 def resnet50(classes: int = 1000, original: bool = False) -> ResNet:
     """Return ResNet-50, which maps images [N, 3, 224, 224] to logits [N, classes].
 
-    With 1000 classes, it has 25,557,032 parameters. ``original`` as for :func:`resnet`.
+    With 1000 classes, it has 25,557,032 parameters. ``original`` puts the stride into the first 1×1 convolution.
     """
     return resnet((3, 4, 6, 3), classes=classes, original=original)
 
@@ -157,7 +157,7 @@ def resnet50(classes: int = 1000, original: bool = False) -> ResNet:
 def resnet101(classes: int = 1000, original: bool = False) -> ResNet:
     """Return ResNet-101, which maps images [N, 3, 224, 224] to logits [N, classes].
 
-    With 1000 classes, it has 44,549,160 parameters. ``original`` as for :func:`resnet`.
+    With 1000 classes, it has 44,549,160 parameters. ``original`` puts the stride into the first 1×1 convolution.
     """
     return resnet((3, 4, 23, 3), classes=classes, original=original)
 
@@ -165,6 +165,6 @@ def resnet101(classes: int = 1000, original: bool = False) -> ResNet:
 def resnet152(classes: int = 1000, original: bool = False) -> ResNet:
     """Return ResNet-152, which maps images [N, 3, 224, 224] to logits [N, classes].
 
-    With 1000 classes, it has 60,192,808 parameters. ``original`` as for :func:`resnet`.
+    With 1000 classes, it has 60,192,808 parameters. ``original`` puts the stride into the first 1×1 convolution.
     """
     return resnet((3, 8, 36, 3), classes=classes, original=original)

@@ -229,9 +229,8 @@ def as_written(graph: Graph) -> Plan:
 
     Values inside a checkpoint that are read outside it are kept.
 
-    In a trace, operators inside a checkpoint are operators like any others, and the plan that keeps every value also
-    keeps theirs. That plan therefore takes more memory than the model takes in eager PyTorch. The plan of this function
-    takes about as much memory as eager PyTorch.
+    A trace contains the operators inside checkpoints. The plan that keeps every value keeps their values as well, and
+    so takes more memory than eager PyTorch. The plan of this function takes about as much memory as eager PyTorch.
 
     Raises
     ------

@@ -58,8 +58,8 @@ class Bound:
     cost : float
         In the unit of ``OrderedGraph.time``. Infinite if it is proven that no sequence fits in the budget.
     extra : list of (int, int)
-        The extra computations (stage, value) of the solution, if it is one of whole numbers. The sequence with these
-        may need more memory than the budget.
+        The extra computations (stage, value) of the solution. Empty if the solution has fractions, or no solution was
+        found. The sequence with these computations may need more memory than the budget.
     """
 
     cost: float

@@ -64,7 +64,7 @@ def in_function_transform() -> bool:
 
 
 def has_storage(tensor: torch.Tensor) -> bool:
-    """Return whether a tensor has memory of its own. A batch of tensors that a transform passes as one has none."""
+    """Return whether a tensor has memory of its own. The batched tensors inside ``torch.vmap`` have none."""
     try:
         tensor.untyped_storage()
     except (NotImplementedError, RuntimeError):

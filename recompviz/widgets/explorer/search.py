@@ -161,7 +161,10 @@ class PlanSearch:
 
 
 def tables_with(planner: Planner, tables: Sequence[PlanTable], baselines: Sequence[str], searched: bool) -> Tables:
-    """Return the tables of the objectives, together with those baselines that the graph has."""
+    """Return the tables of the objectives, together with those baselines that the graph has.
+
+    ``searched`` says whether a search found ``tables``.
+    """
     shown = Tables(tables, planner, searched)
     if plans := [(plan.kind, plan) for plan in existing_baselines(baselines, planner.baseline)]:
         shown.give(plans)
