@@ -40,6 +40,7 @@ class RankPlace:
     local_stages : int
         The number of stages of each rank.
     micro_batches : int
+        The number of micro-batches in one batch.
     """
 
     rank: int
@@ -64,7 +65,7 @@ class RankPlace:
 
     @property
     def warm_up(self) -> int:
-        """The forward passes before the first backward pass, except the one that comes directly before it."""
+        """The number of forward passes before the first backward pass, without the last of them."""
         most = (self.local_stages - 1) * self.round_size + 2 * (self.ranks - 1 - self.rank)
         return min(most, self.micro_batches * self.local_stages)
 

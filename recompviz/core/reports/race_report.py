@@ -102,7 +102,7 @@ class Race:
 
     @property
     def sentence(self) -> str:
-        """Who is fastest among the methods that fit, in one sentence."""
+        """Which of the methods that fit is fastest, in one sentence."""
         fitting = [racer for racer in self.racers if self.fits(racer)]
         if not fitting:
             return f"no method fits {format_bytes(self.total)}"

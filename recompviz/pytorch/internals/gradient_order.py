@@ -64,7 +64,7 @@ class GradientOrder:
         self._allowed = frozenset(positions)
 
     def applied(self, arguments: Sequence[Any]) -> tuple[Any, ...]:
-        """Return the arguments with aliases of parameters, so that their gradients arrive in this order."""
+        """Return the arguments with aliases in place of parameters, so that their gradients arrive in this order."""
         if self._order is None:
             order = [i for returned in self._returned for i in _arrival(returned)]
             self._order = tuple(i for i in order if i in self._allowed)
@@ -121,7 +121,10 @@ def _note(arrived: list[int], number: int, _leaf: torch.Tensor) -> None:
 
 
 def parameters_of_aliases(arguments: Sequence[Any], positions: Iterable[int]) -> list[Any]:
-    """Return the arguments that :meth:`GradientOrder.applied` was given. Parameters are at the given positions."""
+    """Return the arguments with parameters in place of the aliases that :meth:`GradientOrder.applied` has made.
+
+    ``positions`` are those of the parameters.
+    """
     given = list(arguments)
     for i in positions:
         if not given[i].is_leaf:

@@ -33,7 +33,7 @@ _known = WeakTensorKeyDictionary()
 
 
 def sharded_of(parameters: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-    """Return the sharded parameters from which FSDP2 gathered some of these; the others are left out."""
+    """Return the sharded parameter of each parameter that FSDP2 has gathered; other parameters are left out."""
     composable: Any = sys.modules.get("torch.distributed._composable_state")
     if composable is None or not composable._module_state_mapping:
         return []

@@ -53,7 +53,7 @@ class PipelineRank:
 
     @cached_property
     def curve(self) -> tuple[tuple[float, int, tuple[Plan, ...]], ...]:
-        """The best plans found: the recomputation for one micro-batch, in rising order, the peak, a plan per stage."""
+        """The best plans found, as (overhead of one micro-batch, peak in bytes, a plan per stage), by rising overhead."""
         fronts = [self._front_of(i) for i in range(len(self.stages))]
         at = [0] * len(fronts)
         tried = [tuple(at)]

@@ -34,7 +34,7 @@ class _ModelOnly(torch.nn.Module):
 
 
 def output_on_shapes(step: Step, arguments: tuple[Any, ...]) -> Any:
-    """Return the model's output as tensors without memory; None if the model cannot compute it on these."""
+    """Return the model's output as tensors without memory; None if the model cannot compute it without memory."""
     try:
         with warnings_filtered(_NO_WARNINGS):
             return result_on_shapes(_ModelOnly(step.model), tuple(arguments[:2]))

@@ -27,7 +27,7 @@ _without_blocks: set[tuple[int, int]] = set()
 
 
 def large_allocations() -> dict[int, int]:
-    """Return the large blocks that have the form of PyTorch's: address → bytes, rounded up to whole pages.
+    """Return the large blocks of memory that look like PyTorch's allocations: address → bytes, in whole pages.
 
     Examples
     --------
