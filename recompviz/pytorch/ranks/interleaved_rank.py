@@ -53,7 +53,7 @@ class PipelineRank:
 
     @cached_property
     def curve(self) -> tuple[tuple[float, int, tuple[Plan, ...]], ...]:
-        """The best plans found, as (overhead of one micro-batch, peak in bytes, a plan per stage), by rising overhead."""
+        """The best plans found, as (overhead of one micro-batch, peak in bytes, plan of each stage), by overhead."""
         fronts = [self._front_of(i) for i in range(len(self.stages))]
         at = [0] * len(fronts)
         tried = [tuple(at)]
