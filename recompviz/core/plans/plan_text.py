@@ -52,7 +52,7 @@ class PlanText:
 
 
 def longest_text(nodes: int) -> int:
-    """Return the largest number of characters in the text of a plan for a graph of ``nodes`` nodes."""
+    """Return the largest number of characters that is accepted as the text of a plan of ``nodes`` nodes."""
     return _LEAST_LIMIT + _LIMIT_PER_NODE * nodes
 
 

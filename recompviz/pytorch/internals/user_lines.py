@@ -40,7 +40,16 @@ _HARNESS = tuple(_PACKAGES + name for name in ("ipykernel", "IPython", "_pytest"
 
 @cache
 def is_own(file: str) -> bool:
-    """Return whether a file is the user's. Files of PyTorch, Python, recompviz, Jupyter and pytest are not."""
+    """Return whether a file counts as the user's, so that its lines are shown in reports.
+
+    Files of PyTorch, of Python's standard library, of Jupyter and of pytest do not count, nor those in ``core``,
+    ``pytorch`` and ``widgets`` of recompviz. Files of other packages do.
+
+    Examples
+    --------
+    >>> is_own("/home/user/train.py"), is_own(os.__file__), is_own(__file__)
+    (True, False, False)
+    """
     if file.startswith(_PACKAGES):
         return not is_pytorch_file(file) and not file.startswith(_HARNESS)
     shown = file.startswith("<") and not file.startswith("<ipython")

@@ -198,7 +198,7 @@ class ResidentMemory:
         return self._inside_gradients if self._stepped else 0
 
     def region_parameters(self) -> list[torch.Tensor]:
-        """Return the parameters of the regions that are alive."""
+        """Return those parameters of the regions that still exist."""
         return self._values()[1]
 
     def in_use(self, run: Run, kept: int, others: Sequence[ResidentMemory]) -> int:
