@@ -7,8 +7,8 @@ The engines are a plain script for ``torchrun``, accelerate, Lightning, and Hugg
 times: eagerly, with every value kept, and under a total of 40 % of the range from the least total to the total without
 recomputation. *equal*: whether the losses of all steps and the parameters at the end are bitwise those of the eager
 loop. *total* is the limit of a rank. *peak* is the most that a step took after the plan was made: what existed before
-the step (parameters, gradients, state of the optimizer, inputs), and each allocation and free in it. Buckets that
-DistributedDataParallel holds for itself are in neither.
+the step (parameters, gradients, state of the optimizer, inputs, buckets of DistributedDataParallel), and each
+allocation and free in it.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ class Observed:
         gc.collect()
         live = [value for value in gc.get_objects() if issubclass(type(value), Tensor)]
         live += [value.grad for value in live if value.is_leaf and value.grad is not None]
-        before = _bytes(live)
+        before = _bytes(live) + _buckets(live)
         del live
         with memory_window(torch.device("cpu")) as window:
             yield
@@ -142,6 +142,14 @@ def _bytes(tensors: Sequence[Any]) -> int:
             storage = local.untyped_storage()
             sizes[storage.data_ptr()] = storage.nbytes()
     return sum(sizes.values())
+
+
+def _buckets(live: Sequence[Any]) -> int:
+    """Return the bytes of the buckets of DistributedDataParallel, which are no tensors of Python: of all gradients."""
+    own = {id(value) for value in live}
+    replicas = [one for one in gc.get_objects() if isinstance(one, nn.parallel.DistributedDataParallel)]
+    trained = [p for one in replicas for p in one.parameters() if p.requires_grad]
+    return sum(p.nbytes for p in trained if id(p) in own)
 
 
 Loop = Callable[[int | None, Observed], nn.Module]

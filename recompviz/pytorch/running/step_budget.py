@@ -20,6 +20,7 @@ from recompviz.core.base.units import format_bytes, parse_total
 from recompviz.core.planning.region_in_step import expected_region, unmeasured_region
 from recompviz.core.steps.joint import Category
 from recompviz.pytorch.internals.autograd import backward_runs
+from recompviz.pytorch.internals.ddp_buckets import bucket_bytes
 from recompviz.pytorch.internals.memory_window import closes_wait, step_is_recorded
 from recompviz.pytorch.internals.user_lines import warn_user
 from recompviz.pytorch.running.live_graphs import LiveGraphs
@@ -117,6 +118,7 @@ class StepBudget:
         self._room = 0
         self._free = 0  # bytes for the next run of a step that is not planned
         self._resident_before = 0  # the memory in use before the recorded step
+        self._buckets = self._buckets_before = 0  # what of it are buckets of DistributedDataParallel, counted apart
         self._recorded_number = 0
         self._recorded_planned = self._recorded_inside = False
         self._warned_over = False
@@ -356,9 +358,13 @@ class StepBudget:
 
     def _resident(self, run: Run, kept: int) -> dict[Category, int]:
         model = self.models.get(run.region)
+        found = self.memory.count(run, model.outside_gradients if model else 0, kept, self.others.memories())
+        # a recorded step shows the buckets, because gradients are copied into them
+        buckets = bucket_bytes(run.region.device, run.region.folded.joint.rounded)
+        self._buckets = max(0, buckets - (model.older_inputs if model else 0))
+        found[Category.OTHER] = found.get(Category.OTHER, 0) + self._buckets
         if model is None:
-            return self.memory.count(run, 0, kept, self.others.memories())
-        found = self.memory.count(run, model.outside_gradients, kept, self.others.memories())
+            return found
         found[Category.INPUT] = found.get(Category.INPUT, 0) + model.older_inputs
         outputs = sum(live.size for live in self.memory.outputs)
         # the plans count these in the forward passes
@@ -435,6 +441,7 @@ class StepBudget:
             self._old_gradients.record(first),
         )
         self._resident_before, self._recorded_number = self._limit - self._room, self.steps
+        self._buckets_before = self._buckets
         self._recorded_planned, self._recorded_inside = self._step is not None, self.others.inside
         if self.recording is None:
             self._note_failure(first, BUSY)
@@ -477,7 +484,7 @@ class StepBudget:
             known = self.memory.addresses(run, self.others.memories())
             self.others.unnamed = recording.unnamed(known, run.region.folded.joint.rounded)
             older += self.others.unnamed
-        self._check_recorded(self._resident_before + recording.peak + older)
+        self._check_recorded(self._resident_before + recording.peak + max(0, older - self._buckets_before))
         recorded = model_of_step(
             [self.regions[region] for region in self._order],
             passes,
