@@ -4,6 +4,8 @@ import { html, listeners, setText } from "../shared/elements.js";
 import { formatBytes, formatPercent, formatTime } from "../shared/units.js";
 import { rowAt } from "../data/step.js";
 
+const OPENS = "Open its graph and plan in the Explorer";
+
 /** The island rows with the breaks that are described in each; a break is described at its first island only. */
 export function describedBreaks(islands) {
   const seen = new Set();
@@ -72,7 +74,7 @@ export function makeStepRows(parent, step, actions) {
     const row = html("tr", "rv-step-region", body);
     html("td", "rv-step-number", row, String(number + 1));
     const open = html("button", "rv-link", html("td", "rv-step-what", row), region.name);
-    open.title = "Open its graph and plan in the Explorer";
+    open.title = OPENS;
     open.disabled = region.values === 0;
     listen(open, "click", (event) => {
       event.stopPropagation();
@@ -98,6 +100,13 @@ export function makeStepRows(parent, step, actions) {
   }
 
   return {
+    /** Whether the kernel answers, so that regions can be opened. */
+    answers(on) {
+      rows.forEach(({ open }, i) => {
+        open.disabled = !on || step.regions[i].values === 0;
+        open.title = on ? OPENS : "The kernel does not answer, so the region cannot be opened";
+      });
+    },
     update({ point, selected, opened }) {
       rows.forEach(({ row, bar, text, extra, open }, i) => {
         const { saved, overhead, time } = step.regions[i];

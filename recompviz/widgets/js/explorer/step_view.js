@@ -2,7 +2,7 @@
 
 import { html, keepBareKeys, listeners, setText } from "../shared/elements.js";
 import { inStep } from "../shared/in_step.js";
-import { UNANSWERED, whenKernelEnds } from "./kernel_note.js";
+import { makeWatch, UNANSWERED, whenKernelEnds } from "./kernel_note.js";
 import { formatBytes, formatPercent, formatTime } from "../shared/units.js";
 import { momentName, momentsOf, peakOf, readStep, rowAt } from "../data/step.js";
 import { leastTotal, rowFor } from "../data/plan_table.js";
@@ -67,7 +67,7 @@ export function mountStep(model, parent) {
     capacity: step.total,
     capacityText: `compiled for ${formatBytes(step.total)}`,
   };
-  const budgetView = makeBudgetView(below, graph, [table], () => [table], {}, {
+  const budgetView = makeBudgetView(below, graph, [table], () => [table], {}, { time: step.forwardTime, name: "the forward" }, {
     budget: (bytes, row) => choose(row, bytes),
     typed: (bytes) => {
       const budget = Math.max(bytes, leastTotal(table));
@@ -133,7 +133,12 @@ export function mountStep(model, parent) {
     if (show) list.show(state.selected);
     paint();
   }
-  const tell = () => setText(foot, UNANSWERED);
+  /** Say that the kernel does not answer. The slider goes on; regions cannot be opened until an answer comes. */
+  const tell = () => {
+    setText(foot, UNANSWERED);
+    list.answers(false);
+  };
+  const watch = makeWatch(tell);
   function open(region) {
     state.selected = region;
     asked = true;
@@ -141,6 +146,7 @@ export function mountStep(model, parent) {
     paint();
     try {
       model.send({ type: "open", region });
+      watch.expect();
     } catch {
       tell();
     }
@@ -153,6 +159,8 @@ export function mountStep(model, parent) {
   }
   function opened() {
     const { region, text } = model.get("_opened");
+    watch.heard();
+    list.answers(true);
     state.opened = region;
     setText(foot, text);
     paint();
@@ -182,6 +190,7 @@ export function mountStep(model, parent) {
     cancelAnimationFrame(frame);
     clearTimeout(later);
     resized.disconnect();
+    watch.stop();
     stopWaiting();
     model.off("change:_chosen", chosen);
     model.off("change:_opened", opened);
