@@ -26,6 +26,21 @@ def test_the_name_of_a_point_outside_says_the_numbers_that_its_place_does_not_sh
     assert run("explorer/points.js", names) == ["chen", "chen +94%", "chen 1.00 GiB", "chen +94% 1.00 GiB"]
 
 
+def test_names_at_a_corner_stay_inside_and_cover_neither_points_nor_each_other():
+    names = ["per-module +31% 81.9 KiB", "chen +45% 85.1 KiB", "loaded +44% 86.0 KiB", "as-written +31% 84.0 KiB"]
+    marks = [[300, 21]] * 4
+    code = "(() => { const place = m.makeNames(v.marks, v.edges); return v.names.map((n) => place(300, 21, n)); })()"
+    boxes = [[294, 306, 15, 27]]
+    for name, place in zip(names, run("explorer/points.js", code, marks=marks, edges=EDGES, names=names), strict=True):
+        wide = 6.2 * len(name)
+        left = place["x"] - {"start": 0, "middle": wide / 2, "end": wide}[place["anchor"]]
+        box = [left, left + wide, place["y"] - 9, place["y"] + 2]
+        assert EDGES["left"] <= box[0]
+        assert box[1] <= EDGES["right"] + 1e-9
+        assert not any(box[0] < b[1] and b[0] < box[1] and box[2] < b[3] and b[2] < box[3] for b in boxes)
+        boxes.append(box)
+
+
 @pytest.mark.parametrize("least", [100.0, 99.5])
 def test_the_axis_does_not_magnify_a_range_that_is_nothing_to_trade(least):
     table = {"rows": 2, "objective": "live", "totalPeaks": [100e6, least * 1e6], "overheads": [0, 3]}

@@ -120,13 +120,21 @@ export function makeNames(marks, { left, right, top }, standing = []) {
       { x: px + 7, y: py + 17, anchor: "end" },
       { x: px - 7, y: py + 30, anchor: "start" },
       { x: px + 7, y: py + 30, anchor: "end" },
-    ];
+      { x: px, y: py + 43, anchor: "middle" },
+      { x: px, y: py + 56, anchor: "middle" },
+    ].map((one) => shiftedInside(name, one, left, right));
     const box = (one) => textBox(name, one);
     const free = ([a, b, c, d]) => a >= left && b <= right && c >= top - 8 && !taken.some(([p, q, r, s]) => a < q && p < b && c < s && r < d);
     const found = candidates.find((one) => free(box(one))) ?? candidates[1];
     taken.push(box(found));
     return found;
   };
+}
+
+/** A place of a text, shifted between two edges. */
+function shiftedInside(text, place, left, right) {
+  const [from, to] = textBox(text, place);
+  return { ...place, x: place.x + Math.max(left - from, Math.min(0, right - to)) };
 }
 
 /** The box of a text of 11 px, as [left, right, top, bottom]. */
