@@ -1,6 +1,8 @@
 """An Explorer is shown before its training step is traced; Python code and later cells wait for it."""
 
 import re
+import subprocess
+import sys
 import threading
 import traceback
 
@@ -219,3 +221,12 @@ def test_the_next_cell_waits_and_an_interrupt_cancels(monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         shell.events.callbacks[0]()
     assert cancelled
+
+
+def test_the_shell_of_a_cell_loads_nothing_that_only_tracing_and_searching_need():
+    code = (
+        "import sys, recompviz as rv; rv.explore; from recompviz.widgets.explorer.opening import OpeningExplorer; "
+        "print(sorted({'torch', 'numba', 'scipy', 'plotly', 'networkx', 'pandas'} & sys.modules.keys()))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=100)
+    assert done.stdout.strip() == "[]"
