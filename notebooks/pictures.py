@@ -1,4 +1,4 @@
-"""Make the pictures of the README: ``python notebooks/pictures.py [explorer] [step]``, without arguments all.
+"""Make the pictures of the README: ``python notebooks/pictures.py [explorer] [step] [ranks]``, without arguments all.
 
 A JupyterLab on this machine runs the cells below, and Chromium without a window photographs the view in light and dark.
 The times of operators in the pictures are measured on this machine, so run it on a machine with no other load, when the
@@ -73,6 +73,14 @@ for _ in range(4):
 rv.explore(model)
 """
 
+RANKS = """
+import recompviz as rv
+from recompviz.benchmarks.ranks.stages import stage_of
+
+stages = [stage_of(stage, 4, layers=12, micro_batches=8) for stage in range(4)]  # of a GPT-2
+rv.explore_ranks(stages, budget="60%", title="GPT-2")
+"""
+
 
 def shoot(page: Any, name: str, first: str, last: str) -> None:
     """Write a picture of the view, from the upper edge of one element to the lower edge of another."""
@@ -142,6 +150,18 @@ def step_picture(browser: Any, lab: Lab) -> None:
     page.context.close()
 
 
+def ranks_picture(browser: Any, lab: Lab) -> None:
+    """Photograph the four stages of a pipeline under one budget."""
+    page = opened(browser, lab, "ranks.ipynb", RANKS)
+    page.set_default_timeout(200_000)
+    page.set_viewport_size({"width": 1260, "height": 1000})
+    page.locator(".rv-ranks").first.wait_for()
+    page.get_by_text("the kernel simulated these plans again").wait_for()
+    to_top(page)
+    page.screenshot(path=IMAGES / "ranks-light.png", clip=page.locator(".rv-ranks").first.bounding_box())
+    page.context.close()
+
+
 def main(names: list[str]) -> None:
     """Make the pictures with these names, or all."""
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
@@ -152,6 +172,8 @@ def main(names: list[str]) -> None:
                 explorer_pictures(browser, lab)
             if not names or "step" in names:
                 step_picture(browser, lab)
+            if not names or "ranks" in names:
+                ranks_picture(browser, lab)
         finally:
             lab.stop()
             browser.close()

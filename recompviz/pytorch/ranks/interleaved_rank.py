@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from recompviz.core.base.units import parse_total
 from recompviz.core.plans.plan import Plan
 from recompviz.core.ranks.interleaved import RankPlace, interleaved_passes
 from recompviz.core.steps.timeline import Timeline
-from recompviz.pytorch.ranks.pipeline_stage import MOST_PLANS, StageStep, best_rows
+from recompviz.pytorch.ranks.pipeline_stage import GAP, MOST_PLANS, StageStep, best_rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +73,12 @@ class PipelineRank:
             places = {round(i * (len(tried) - 1) / (MOST_PLANS - 1)) for i in range(MOST_PLANS)}
             tried = [tried[i] for i in sorted(places)]
         chosen = (tuple(front[k][2] for front, k in zip(fronts, rows, strict=True)) for rows in tried)
-        return best_rows((sum(plan.overhead for plan in plans), self.simulate(plans).peak, plans) for plans in chosen)
+        rows = best_rows((sum(plan.overhead for plan in plans), self.simulate(plans).peak, plans) for plans in chosen)
+        wide = GAP * (rows[0][1] - rows[-1][1])
+        between = [
+            row for rich, lean in pairwise(rows) if rich[1] - lean[1] > wide for row in self._fillings(lean[2], rich[1])
+        ]
+        return best_rows([*rows, *between])
 
     def _front_of(self, place: int) -> tuple[tuple[float, int, Plan], ...]:
         """Return the best plans of one stage, if the other stages keep everything."""
@@ -97,11 +103,14 @@ class PipelineRank:
         size = parse_total(total)
         for _, peak, plans in self.curve:
             if peak <= size:
-                return self._filled(plans, size)
+                return ([plans, *(filled for _, _, filled in self._fillings(plans, size))])[-1]
         raise InfeasibleBudget(size, self.curve[-1][1], "total")
 
-    def _filled(self, plans: tuple[Plan, ...], size: int) -> tuple[Plan, ...]:
-        """Return plans that keep further values, those of most time for each byte first, while the peak fits."""
+    def _fillings(self, plans: tuple[Plan, ...], size: int) -> list[tuple[float, int, tuple[Plan, ...]]]:
+        """Return plans that keep one more value after another while the peak is at most ``size``.
+
+        Values of most time for each byte come first. The rows are as in :attr:`curve`, by falling overhead.
+        """
         masks = [plan.keep_mask.copy() for plan in plans]
         graphs = [stage.graph for stage in self.stages]
         lost = [
@@ -110,12 +119,18 @@ class PipelineRank:
             for v in np.flatnonzero(~masks[i] & (graph.time > 0)).tolist()
         ]
         steps, device = [stage.steps for stage in self.stages], self.stages[0].trace.device
+        found = []
         for _, i, v in sorted(lost, key=lambda row: (-row[0], row[1:])):
             masks[i][v] = True
             kept = [mask.tolist() for mask in masks]
-            masks[i][v] = interleaved_passes(steps, self.place, kept, device)[0].peak <= size
-        kinds = [plan.kind for plan in plans]
-        return tuple(Plan.from_keep_mask(*row) for row in zip(graphs, masks, kinds, strict=True))
+            peak = interleaved_passes(steps, self.place, kept, device)[0].peak
+            if peak <= size:
+                filled = tuple(
+                    Plan.from_keep_mask(g, m, plan.kind) for g, m, plan in zip(graphs, masks, plans, strict=True)
+                )
+                found.append((sum(plan.overhead for plan in filled), peak, filled))
+            masks[i][v] = peak <= size
+        return found
 
     def __repr__(self) -> str:
         at = self.place

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 from typing import TypeVar
 
 import numpy as np
@@ -27,6 +28,8 @@ T = TypeVar("T")
 
 # the most plans whose peak over a whole batch is simulated
 MOST_PLANS = 64
+# between two plans whose peaks differ by more than this share of the range, plans that keep further values are tried
+GAP = 0.03
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +71,12 @@ class StageStep:
     def curve(self) -> tuple[tuple[float, int, Plan], ...]:
         """The best plans found, as (overhead of one micro-batch, peak in bytes, plan), by rising overhead."""
         self._expect_alone()
-        return best_rows((plan.overhead, self.simulate(plan).peak, plan) for plan in self.candidates)
+        rows = best_rows((plan.overhead, self.simulate(plan).peak, plan) for plan in self.candidates)
+        wide = GAP * (rows[0][1] - rows[-1][1])
+        between = [
+            row for rich, lean in pairwise(rows) if rich[1] - lean[1] > wide for row in self._fillings(lean[2], rich[1])
+        ]
+        return best_rows([*rows, *between])
 
     @cached_property
     def candidates(self) -> tuple[Plan, ...]:
@@ -98,14 +106,26 @@ class StageStep:
 
     def _filled(self, plan: Plan, size: int) -> Plan:
         """Return a plan that keeps further values, those of most time for each byte first, while the peak fits."""
+        fillings = self._fillings(plan, size)
+        return min([plan, *(filled for _, _, filled in fillings[-1:])], key=lambda one: one.overhead)
+
+    def _fillings(self, plan: Plan, size: int) -> list[tuple[float, int, Plan]]:
+        """Return plans that keep one more value after another while the peak is at most ``size``.
+
+        Values of most time for each byte come first. The rows are as in :attr:`curve`, by falling overhead.
+        """
         mask = plan.keep_mask.copy()
         worth = self.graph.time / np.maximum(self.graph.memory, 1)
+        found = []
         for v in np.argsort(-worth, kind="stable").tolist():
             if not mask[v] and self.graph.time[v] > 0:
                 mask[v] = True
-                mask[v] = stage_timeline(self.steps, self.place, mask.tolist()).peak <= size
-        filled = Plan.from_keep_mask(self.graph, mask, plan.kind)
-        return filled if filled.overhead < plan.overhead else plan
+                peak = stage_timeline(self.steps, self.place, mask.tolist()).peak
+                if peak <= size:
+                    filled = Plan.from_keep_mask(self.graph, mask, plan.kind)
+                    found.append((filled.overhead, peak, filled))
+                mask[v] = peak <= size
+        return found
 
     def _expect_alone(self) -> None:
         if self.place.kind == "interleaved":

@@ -100,7 +100,7 @@ def _bars(
             parts.append(_rect(x, top, wide * part, BAR - 3, "recompute"))
         letter = "abcdefgh"[lane.stages.index(one.stage)] if 1 < len(lane.stages) < 9 else ""
         label = f"{one.micro_batch + 1}{letter}" if board.schedule else one.kind
-        if wide > (12 if board.schedule else 7 * len(label)):
+        if wide > 6 + 6.5 * len(label):
             parts.append(_text(x + wide / 2, top + 11.5, label, 11, 400, "on-hue", "middle"))
     return parts
 

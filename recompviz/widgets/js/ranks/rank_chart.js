@@ -9,15 +9,17 @@ const WORDS = 150;
 const AXIS = 62;
 const RIGHT = 10;
 const BAR = 18;
+const LOW_BAR = 15;
 // the bytes at the top of the landscapes, over the largest peak or the budget
 const SLACK = 1.15;
 const SPACE = 340;
-const LEAST_HEIGHT = 58;
+const LEAST_HEIGHT = 62;
 const MOST_HEIGHT = 150;
 // the most landscapes that are shown at first
 const SHOWN = 8;
-// the least width of a bar with a number in it
-const NUMBER = 12;
+// the width of a letter in a bar, and of its margins
+const LETTER = 6.5;
+const MARGIN = 6;
 
 /** Whether a peak fits a budget, in words. */
 export function fitText(peak, budget) {
@@ -59,13 +61,14 @@ export function makeRankChart(parent, board, say, id) {
   const shown = names.map((_, i) => i).filter((i) => board.lanes.some((lane) => lane.before[i] > 0 || uses(lane, i)));
   const longest = lengthOf(timesOf(board, board.lanes.map((lane) => lane.rows - 1)));
   const height = Math.max(LEAST_HEIGHT, Math.min(MOST_HEIGHT, SPACE / Math.min(SHOWN, board.lanes.length)));
+  const bar = board.lanes.length > SHOWN ? LOW_BAR : BAR;
   const bars = board.schedule ? board.lanes.map((_, i) => i) : [0];
 
   const root = html("section", "rv-rank-charts", parent);
   const schedule = html("div", "rv-rank-schedule", root);
   const scheduleWords = html("div", "rv-rank-words", schedule);
-  for (const i of bars) html("div", "rv-rank-bar-name", scheduleWords, board.schedule ? board.lanes[i].name : board.lanes.length > 1 ? "all ranks" : board.lanes[0].name).style.height = `${BAR}px`;
-  const gantt = svg("svg", { class: "rv-chart", role: "img", height: bars.length * BAR + 2 }, schedule);
+  for (const i of bars) html("div", "rv-rank-bar-name", scheduleWords, board.schedule ? board.lanes[i].name : board.lanes.length > 1 ? "all ranks" : board.lanes[0].name).style.height = `${bar}px`;
+  const gantt = svg("svg", { class: "rv-chart", role: "img", height: bars.length * bar + 2 }, schedule);
   const list = html("div", "rv-rank-lanes", root);
   const views = board.lanes.map((lane, i) => makeLane(lane, i));
   const more = html("button", "rv-link rv-rank-more", root);
@@ -185,23 +188,23 @@ export function makeRankChart(parent, board, say, id) {
     gantt.setAttribute("width", width);
     bars.forEach((i, place) => {
       const lane = board.lanes[i];
-      const top = place * BAR + 1;
-      svg("line", { x1: AXIS, x2: x(length), y1: top + BAR - 2, y2: top + BAR - 2, class: "rv-grid" }, gantt);
+      const top = place * bar + 1;
+      svg("line", { x1: AXIS, x2: x(length), y1: top + bar - 2, y2: top + bar - 2, class: "rv-grid" }, gantt);
       times[i].forEach(([start, stop], k) => {
         const pass = lane.passes[k];
         const left = x(start);
         const wide = Math.max(0.5, x(stop) - left - 0.8);
-        svg("rect", { x: left, y: top, width: wide, height: BAR - 3, rx: 2, class: `rv-rank-pass rv-rank-pass-${pass.kind}` }, gantt);
+        svg("rect", { x: left, y: top, width: wide, height: bar - 3, rx: 2, class: `rv-rank-pass rv-rank-pass-${pass.kind}` }, gantt);
         const at = lane.stages.indexOf(pass.stage);
         const part = pass.kind === "backward" ? extraOf(lane, state.rows[i], at) / (durationOf(lane, state.rows[i], pass) || 1) : 0;
-        if (part > 0) svg("rect", { x: left, y: top, width: wide * part, height: BAR - 3, rx: 2, class: "rv-rank-pass-recompute" }, gantt);
+        if (part > 0) svg("rect", { x: left, y: top, width: wide * part, height: bar - 3, rx: 2, class: "rv-rank-pass-recompute" }, gantt);
         const text = board.schedule ? `${pass.microBatch + 1}${lane.stages.length > 1 ? "abcdefgh"[at] ?? "" : ""}` : pass.kind;
-        if (wide > (board.schedule ? NUMBER : 7 * text.length)) {
-          svg("text", { x: left + wide / 2, y: top + BAR - 7, class: "rv-rank-pass-text", "text-anchor": "middle" }, gantt).textContent = text;
+        if (wide > LETTER * text.length + MARGIN) {
+          svg("text", { x: left + wide / 2, y: top + bar - 6, class: "rv-rank-pass-text", "text-anchor": "middle" }, gantt).textContent = text;
         }
       });
     });
-    svg("line", { y1: 0, y2: bars.length * BAR, class: "rv-rank-cursor", style: "display: none" }, gantt);
+    svg("line", { y1: 0, y2: bars.length * bar, class: "rv-rank-cursor", style: "display: none" }, gantt);
     const what = board.schedule ? `Schedule ${board.schedule}` : "Forward and backward pass";
     gantt.setAttribute("aria-label", `${what}: ${formatTime(length)}`);
     axis.replaceChildren();
