@@ -318,7 +318,7 @@ def trainer_ddp(total: int | None, observed: Observed) -> nn.Module:
         vocab_size=99, use_cache=False,
     )  # fmt: skip
     model: Any = transformers.LlamaForCausalLM(config).train()
-    tokens = torch.randint(5, 99, (4 * WORLD * STEPS, 32))
+    tokens = torch.randint(5, 99, (4 * WORLD * STEPS, 32)).tolist()  # lists: a data set is not a part of a step
     rows = [{"input_ids": row, "labels": row} for row in tokens]
 
     class Noted(transformers.Trainer):  # type: ignore[misc]
