@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
+import torch
 
 import recompviz as rv
 from recompviz.pytorch.measuring import calibration
+from recompviz.pytorch.measuring.distinct_calls import DistinctCalls
 from tests.torch.steps import CASES, make
 
 
+@pytest.mark.parametrize("long", [0.0, float("inf")], ids=["equal calls once", "whole steps"])
 @pytest.mark.parametrize("name", CASES)
-def test_simulated_and_measured_memory_agree_to_the_byte_inside_every_operator(name: str) -> None:
+def test_simulated_and_measured_memory_agree_to_the_byte_inside_every_operator(
+    name: str, long: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calibration, "LONG", long)
     case = make(name)
     trace = rv.calibrate(case.trace(), fresh=True)
     table = trace.plans("live")
@@ -52,6 +60,7 @@ def test_the_model_is_as_before_and_the_graph_is_the_same() -> None:
 
 @pytest.mark.parametrize(("seconds", "timed"), [(0.0, 1), (float("inf"), calibration.TIMED_STEPS)])
 def test_long_steps_are_timed_less_often(monkeypatch: pytest.MonkeyPatch, seconds: float, timed: int) -> None:
+    monkeypatch.setattr(calibration, "LONG", float("inf"))
     monkeypatch.setattr(calibration, "TIMED_SECONDS", seconds)
     started: list[int] = []
     trace = rv.calibrate(make("batch norm").trace(), fresh=True, progress=lambda done, _total: started.append(done))
@@ -59,3 +68,42 @@ def test_long_steps_are_timed_less_often(monkeypatch: pytest.MonkeyPatch, second
     assert started == [0, *range(1, 1 + timed), 1 + calibration.TIMED_STEPS]
     assert trace.joint.seconds is not None
     assert sum(trace.joint.seconds) > 0
+
+
+def test_in_a_long_step_equal_calls_run_up_to_three_times_and_have_equal_figures(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(calibration, "LONG", 0.0)
+    ran: list[DistinctCalls] = []
+
+    class Kept(DistinctCalls):
+        def __init__(self, *given: Any) -> None:
+            super().__init__(*given)
+            ran.append(self)
+
+    monkeypatch.setattr(calibration, "DistinctCalls", Kept)
+    blocks = [torch.nn.Sequential(torch.nn.Linear(16, 16), torch.nn.Tanh()) for _ in range(8)]
+    model = torch.nn.Sequential(*blocks, torch.nn.Linear(16, 1))
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    trace = rv.trace(model, torch.randn(4, 16), targets=(torch.zeros(4, 1),), loss=torch.nn.functional.mse_loss)
+    calibrated = rv.calibrate(trace, fresh=True)
+    assert max(map(len, ran[0].ran.values())) == 3
+    tanh = [c for c, call in enumerate(trace.joint.calls) if call.info.op == "aten.tanh"]
+    assert len(tanh) == 8
+    assert len({calibrated.joint.seconds[c] for c in tanh}) == 1
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_a_call_that_writes_runs_each_time() -> None:
+    trace = make("batch norm").trace()
+    schedule = trace.schedule(trace.baseline("keep-all"))
+    keys = [str(call.info.op) for call in trace.joint.calls]
+    calls = DistinctCalls(trace.folded, schedule, keys, lambda _step: 1.0)
+    writes = [i for i, c in enumerate(schedule.calls) if not trace.joint.calls[c].makes]
+    assert writes
+    for i in range(len(schedule)):
+        calls(i, lambda: torch.ones(2))
+    ran = {step for steps in calls.ran.values() for step in steps}
+    assert set(writes) <= ran
+    assert len(ran) < len(schedule)

@@ -11,8 +11,9 @@ from __future__ import annotations
 import gc
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
+from functools import partial
 from types import TracebackType
 
 import torch
@@ -20,12 +21,17 @@ import torch
 from recompviz.core.base.arguments import expect_flag
 from recompviz.core.base.progress import Progress
 from recompviz.core.plans.plan_table import PlanObjective
+from recompviz.core.steps.allocations import AllocationEvent
 from recompviz.core.steps.schedule import Phase, Schedule
+from recompviz.pytorch.internals.autograd import autocast_off, below_autograd
 from recompviz.pytorch.internals.devices.base import Stopwatch
 from recompviz.pytorch.internals.devices.runtimes import runtime
+from recompviz.pytorch.internals.memory_window import memory_window
+from recompviz.pytorch.internals.profiler import allocation_events
 from recompviz.pytorch.internals.state import state_restored
 from recompviz.pytorch.internals.user_lines import warn_user
 from recompviz.pytorch.measuring.calibration_cache import CalibrationCache, call_key
+from recompviz.pytorch.measuring.distinct_calls import DistinctCalls
 from recompviz.pytorch.measuring.eager_forward import EagerDiffers, difference_from_eager
 from recompviz.pytorch.measuring.measurement_run import (
     MeasurementRun,
@@ -36,11 +42,15 @@ from recompviz.pytorch.measuring.measurement_run import (
 )
 from recompviz.pytorch.running.operator_figures import OperatorFigures, as_traced, calibrated_joint, figures_of_call
 from recompviz.pytorch.running.planned import apply
-from recompviz.pytorch.running.program import profiler_mark
+from recompviz.pytorch.running.program import profiler_mark, write_program
 from recompviz.pytorch.tracing.call_list import ARRIVE
+from recompviz.pytorch.tracing.folding import Folded
 from recompviz.pytorch.tracing.step import TraceError
 from recompviz.pytorch.tracing.traced_step import Trace, expect_trace
 
+# A step is long if its forward pass takes this many seconds in eager PyTorch. A long step on the CPU runs once, and its
+# equal calls only once.
+LONG = 0.2
 # number of timed steps; the median counts
 TIMED_STEPS = 3
 # No further timed step begins after this many seconds: noise matters less in long steps.
@@ -50,12 +60,13 @@ TIMED_SECONDS = 2.0
 def calibrate(trace: Trace, *, fresh: bool = False, progress: Progress | None = None) -> Trace:
     """Measure the workspace and time of each operator call, and return a trace that includes them.
 
-    The training step runs five times, under the time-centric plan with the least simulated peak; it runs only three or
-    four times if it takes a second or more. If the device has no memory for this plan, it runs under the plan with the
-    least simulated peak that a search finds. The step does not run if the figures of all its operators are in the
-    cache. The forward pass also runs once in eager PyTorch, to compare the bytes that it saves with those of the
-    captured step. If the second step was traced (see :attr:`Trace.after_first`), the training step runs once more, and
-    the forward pass twice. The state of the model and of the batch is restored.
+    The training step runs five times, under the time-centric plan with the least simulated peak, or three or four times
+    if it takes two seconds or more. If it takes about half a second or more on the CPU, it runs once. Equal calls then
+    run only up to three times, or once if they take more than 20 ms. If the device has no memory for this plan, it runs
+    under the plan with the least simulated peak that a search finds. The step does not run if the figures of all its
+    operators are in the cache. The forward pass also runs once in eager PyTorch, to compare the bytes that it saves
+    with those of the captured step. If the second step was traced (see :attr:`Trace.after_first`), the training step
+    runs once more, and the forward pass twice. The state of the model and of the batch is restored.
 
     Parameters
     ----------
@@ -104,7 +115,10 @@ def calibrate(trace: Trace, *, fresh: bool = False, progress: Progress | None = 
         raise TraceError(
             "an estimated trace has no memory to run in; trace the model on its device, and calibrate that"
         )
-    if difference := difference_from_eager(trace):
+    begin = time.perf_counter()
+    difference = difference_from_eager(trace)
+    long = time.perf_counter() - begin >= LONG and torch.device(trace.device).type == "cpu"
+    if difference:
         warn_user(difference, EagerDiffers)
     cache = CalibrationCache(torch.device(trace.device))
     joint = trace.joint
@@ -113,8 +127,12 @@ def calibrate(trace: Trace, *, fresh: bool = False, progress: Progress | None = 
     keys = [call_key(trace.folded.call_node[c], count) for c, count in zip(operators, counts, strict=True)]
     figures = None if fresh else cache.find(keys, counts)
     if figures is None:
-        measured = _measured(trace, progress or (lambda _done, _total: None))
-        cache.store({key: measured[c] for key, c in zip(keys, operators, strict=True)})
+        of_operators = dict(zip(operators, keys, strict=True))
+        key_of = [of_operators.get(c, "") for c in range(len(joint.calls))]
+        progress = progress or (lambda _done, _total: None)
+        given = _given(trace) if long else None
+        measure = _measured if given is None else partial(_measured_once, given=given)
+        cache.store(measure(trace, key_of, progress))
         figures = cache.find(keys, counts)  # equal calls have equal figures, also the first time
         assert figures is not None
     of_calls = [as_traced(joint, c) for c in range(len(joint.calls))]
@@ -126,18 +144,60 @@ def calibrate(trace: Trace, *, fresh: bool = False, progress: Progress | None = 
 # -------------------------------------------------------------------- measuring
 
 
-def _measured(trace: Trace, progress: Progress) -> list[OperatorFigures]:
-    """Run steps under a plan of little memory, and return the figures of each call.
+def _measured_once(
+    trace: Trace, keys: list[str], progress: Progress, given: list[torch.Tensor]
+) -> dict[str, OperatorFigures]:
+    """Run one step in which equal calls run only once, and return the figures of each key.
+
+    The program runs without autograd, on the inputs that were captured. The first run of an operator on the CPU takes
+    the same memory as later ones, and in a long step about the same time.
+    """
+    table = trace.planner.first_plans()
+    schedule = trace.schedule(table.plans[int(table.total_peaks.argmin())])
+    device = torch.device(trace.device)
+    clock = _StepClock(device, len(schedule))
+    calls = DistinctCalls(trace.folded, schedule, keys, clock.latest)
+    program = write_program(trace.folded, schedule, lambda step: _TimedRange(clock, step), calls)
+    read = [given[i] for i in program.reads_in_backward]
+    with state_restored([trace.step], trace.arguments, overwritten=overwritten_parameters(trace)):
+        progress(0, 1)
+        with memory_window(device) as window, torch.no_grad(), autocast_off(), below_autograd():
+            _outputs, saved = program.forward(list(given))
+            program.backward(read, saved, _tangents(trace.folded))
+    events = _events_by_step(allocation_events(window.profiled, device.type), len(schedule))
+    seconds = clock.seconds()
+    found: dict[str, OperatorFigures] = {}
+    for key, steps in calls.ran.items():
+        c, time_of_key = schedule.calls[steps[0]], statistics.median_low(seconds[step] for step in steps)
+        found[key] = figures_of_call(schedule.joint, c, events[steps[0]], time_of_key, c in schedule.recomputed)
+    return found
+
+
+def _tangents(folded: Folded) -> list[torch.Tensor]:
+    """Return gradients of the outputs: ones."""
+    fakes = [node.meta["val"] for node, (role, _) in folded.placeholders if role == "tangent"]
+    return [torch.ones(fake.shape, dtype=fake.dtype, device=fake.device) for fake in fakes]
+
+
+def _given(trace: Trace) -> list[torch.Tensor] | None:
+    """Return the inputs of the captured graph; None if they are not known or do not exist any more."""
+    found = [reference() for reference in trace.graph_inputs]
+    alive = [value for value in found if value is not None]
+    return alive if found and len(alive) == len(found) else None
+
+
+def _measured(trace: Trace, keys: list[str], progress: Progress) -> dict[str, OperatorFigures]:
+    """Run steps under a plan of little memory, and return the figures of each key.
 
     The plan is the time-centric one with the least simulated peak. If the device has no memory for it, it is the plan
     with the least simulated peak of all that a search finds.
     """
     with suppress(torch.OutOfMemoryError):
-        return _measured_under(trace, "time", progress)
+        return dict(zip(keys, _measured_under(trace, "time", progress), strict=True))
     # outside of the block, because the error holds the values of the step that failed
     gc.collect()
     runtime(torch.device(trace.device)).empty_cache()
-    return _measured_under(trace, "live", progress)
+    return dict(zip(keys, _measured_under(trace, "live", progress), strict=True))
 
 
 def _measured_under(trace: Trace, objective: PlanObjective, progress: Progress) -> list[OperatorFigures]:
@@ -181,7 +241,7 @@ def _figures(schedule: Schedule, reading: Reading, seconds: list[float]) -> Iter
         The seconds of each step of the schedule.
     """
     joint = schedule.joint
-    events = _events_by_step(reading, len(schedule))
+    events = _events_by_step(reading.events, len(schedule))
     found: dict[int, OperatorFigures] = {}
     for i, (c, phase) in enumerate(zip(schedule.calls, schedule.phases, strict=True)):
         if phase is not Phase.RECOMPUTE:
@@ -192,13 +252,13 @@ def _figures(schedule: Schedule, reading: Reading, seconds: list[float]) -> Iter
         yield found[c]
 
 
-def _events_by_step(reading: Reading, steps: int) -> list[list[tuple[int, int]]]:
+def _events_by_step(events: Sequence[AllocationEvent], steps: int) -> list[list[tuple[int, int]]]:
     """Return (address, bytes) of the events inside each step of the schedule."""
-    events: list[list[tuple[int, int]]] = [[] for _ in range(steps)]
-    for event in reading.events:
+    found: list[list[tuple[int, int]]] = [[] for _ in range(steps)]
+    for event in events:
         if event.scope.startswith("rv:") and event.scope[3:].isdigit():
-            events[int(event.scope[3:])].append((event.address, event.size))
-    return events
+            found[int(event.scope[3:])].append((event.address, event.size))
+    return found
 
 
 class _StepClock:
@@ -210,6 +270,10 @@ class _StepClock:
 
     def mark(self, step: int) -> AbstractContextManager[None]:
         return _TimedStep(self, step)
+
+    def latest(self, step: int) -> float:
+        """Return the seconds of the newest run of a step."""
+        return self.watches[step][-1].seconds()
 
     def seconds(self) -> list[float]:
         """Return the median time of each step of the schedule, in seconds; 0 for a step in which no operator runs."""
@@ -227,3 +291,18 @@ class _TimedStep(AbstractContextManager[None]):
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.watch.stop()
+
+
+class _TimedRange(AbstractContextManager[None]):
+    """One step of the schedule that is timed, inside a range of the profiler."""
+
+    def __init__(self, clock: _StepClock, step: int) -> None:
+        self.range, self.timed = profiler_mark(step), _TimedStep(clock, step)
+
+    def __enter__(self) -> None:
+        self.range.__enter__()
+        self.timed.__enter__()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.timed.__exit__(kind, error, at)
+        self.range.__exit__(kind, error, at)

@@ -33,6 +33,8 @@ from recompviz.pytorch.tracing.folding import Folded
 
 # a context manager around each step of the schedule, for measuring
 StepMark = Callable[[int], contextlib.AbstractContextManager[None]]
+# runs the operator call of a step, for measuring: call(step, function, *arguments, **keyword arguments) → result
+CallRunner = Callable[..., Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +67,9 @@ class Program:
     reads_in_backward: tuple[int, ...]
 
 
-def write_program(folded: Folded, schedule: Schedule, mark: StepMark | None = None) -> Program:
+def write_program(
+    folded: Folded, schedule: Schedule, mark: StepMark | None = None, call: CallRunner | None = None
+) -> Program:
     """Generate the forward and the backward function that run a schedule.
 
     Parameters
@@ -74,12 +78,14 @@ def write_program(folded: Folded, schedule: Schedule, mark: StepMark | None = No
     schedule : Schedule
     mark : callable (int) → context manager, optional
         Each step of the schedule runs inside ``mark(number of the step)``.
+    call : callable (int, function, ...) → result, optional
+        Runs the operator call of each step: the program calls ``call(number of the step, function, *arguments)``.
 
     Returns
     -------
     Program
     """
-    scope: dict[str, Any] = {"_runtime": runtime, "_mark": mark}
+    scope: dict[str, Any] = {"_runtime": runtime, "_mark": mark, "_call": call}
     inputs_of = {node for node, (role, _) in folded.placeholders if role in ("parameter", "buffer", "input", "target")}
     views = EqualViews(set(folded.call_node), inputs_of)
     ahead = _Writer(folded, schedule, scope, views, marked=mark is not None)
@@ -186,7 +192,7 @@ class _Writer:
             self._free(i)
             self.lines = outer + block
             return
-        expression = self._expression(node)
+        expression = self._expression(node, i if self.scope["_call"] is not None else None)
         twice = call.random and c in self.schedule.recomputed
         if twice and phase is Phase.FORWARD:
             block.append(f"_state{c} = _runtime({self._constant(_device_of(node))}).generator_state()")
@@ -271,7 +277,8 @@ class _Writer:
         self.placeholders_read.update(read)
         return text
 
-    def _expression(self, node: Node) -> str:
+    def _expression(self, node: Node, step: int | None = None) -> str:
+        """Return the text of a call. If ``step`` is a number, the call is run by the function given for that."""
         arguments = list(node.args)
         if node.target in VIEWS:
             arguments[0] = self.views.argument(node)
@@ -286,7 +293,10 @@ class _Writer:
         # reshape copies where the strides do not allow a view, as eager does.
         target: Any = torch.reshape if node.target in VIEWS else node.target
         target = lstm_for_training if node.target is torch.ops.aten.mkldnn_rnn_layer.default else target
-        return f"{self._constant(fast_call(target), _name_of(target))}({', '.join(texts)})"
+        function = self._constant(fast_call(target), _name_of(target))
+        return (
+            f"{function}({', '.join(texts)})" if step is None else f"_call({', '.join([str(step), function, *texts])})"
+        )
 
     def _text(self, value: Any) -> str:
         if isinstance(value, Node):

@@ -66,6 +66,9 @@ class Trace:
         first step, which for example fills a cache, may have another graph.
     outside : tuple of weakref.ref
         The tensors that the step reads and that belong to no module of the step, for example tensors in a global cache.
+    graph_inputs : tuple of weakref.ref
+        The inputs of the captured graph: the placeholders of ``folded`` without the gradients of outputs, in order.
+        Empty for a trace that is estimated, or whose inputs existed only while it was made.
     planner : Planner
         Makes and caches the curves, plan tables, what-ifs and baselines of this step.
     """
@@ -80,6 +83,7 @@ class Trace:
     optimizer: torch.optim.Optimizer | None = None
     after_first: bool = False
     outside: tuple[weakref.ref[torch.Tensor], ...] = field(default=(), repr=False)
+    graph_inputs: tuple[weakref.ref[torch.Tensor], ...] = field(default=(), repr=False)
     planner: Planner = field(default=None, repr=False)  # type: ignore[assignment]  # made below
 
     def __post_init__(self) -> None:

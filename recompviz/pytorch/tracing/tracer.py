@@ -171,7 +171,11 @@ def _trace_of(
     if captured is not None:
         folded = _with_unused(folded, step, arguments, captured.inputs)
     outside = _outside(captured, step, arguments) if captured is not None else ()
-    traced = Trace(step, folded, signature, arguments, granularity, "paper", planned_for, optimizer, outside=outside)
+    given = _given(folded, captured) if captured is not None else ()
+    traced = Trace(
+        step, folded, signature, arguments, granularity, "paper", planned_for, optimizer,
+        outside=outside, graph_inputs=given,
+    )  # fmt: skip
     refuse_computed_constants(step, traced.constants)
     return traced
 
@@ -314,6 +318,13 @@ def _with_unused(folded: Folded, step: Step, arguments: Any, used: Sequence[Any]
         add(value, Category.TARGET, Category.TARGET.label)
     joint = replace(folded.joint, storages=(*folded.joint.storages, *extra))
     return replace(folded, joint=joint) if extra else folded
+
+
+def _given(folded: Folded, captured: CapturedStep) -> tuple[weakref.ref[torch.Tensor], ...]:
+    """Return references to the inputs of a graph; none if an input is not a tensor."""
+    count = sum(role != "tangent" for _, (role, _which) in folded.placeholders)
+    known = len(captured.inputs) == count and all(isinstance(value, torch.Tensor) for value in captured.inputs)
+    return tuple(map(weakref.ref, captured.inputs)) if known else ()
 
 
 def _outside(captured: CapturedStep, step: Step, arguments: Arguments) -> tuple[weakref.ref[torch.Tensor], ...]:
