@@ -11,7 +11,12 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 import recompviz as rv
-from recompviz.pytorch.measuring.eager_forward import difference_from_eager, eager_forward
+from recompviz.pytorch.measuring.eager_forward import (
+    difference_from_eager,
+    eager_forward,
+    estimated_bytes,
+)
+from tests.torch.steps import CASES, make
 
 
 class OtherBranch(nn.Module):
@@ -105,3 +110,31 @@ def test_a_step_that_cannot_run_so_is_not_reported(monkeypatch: pytest.MonkeyPat
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert difference_from_eager(trace) == ""
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_tensors_without_memory_give_the_same_bytes(name: str) -> None:
+    trace = make(name).trace()
+    assert estimated_bytes(trace) == eager_forward(trace).saved_bytes
+
+
+class Reads(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not torch.compiler.is_compiling() and bool(x.max() > 0):  # needs the values of the tensor
+            x = x + 1
+        return self.layer(x).sum()
+
+
+def test_a_forward_pass_that_reads_values_is_counted_by_a_run() -> None:
+    trace = rv.trace(Reads(), torch.ones(2, 4))
+    assert estimated_bytes(trace) is None
+    assert difference_from_eager(trace, long=True) == ""
+
+
+def test_a_long_step_with_another_branch_is_reported_too() -> None:
+    trace = rv.trace(OtherBranch(), torch.rand(32, 16) + 2)
+    assert difference_from_eager(trace, long=True) == difference_from_eager(trace) != ""

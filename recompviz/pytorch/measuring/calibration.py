@@ -48,7 +48,7 @@ from recompviz.pytorch.tracing.folding import Folded
 from recompviz.pytorch.tracing.step import TraceError
 from recompviz.pytorch.tracing.traced_step import Trace, expect_trace
 
-# A step is long if its forward pass takes this many seconds in eager PyTorch. A long step on the CPU runs once, and its
+# A step on the CPU is long if its forward pass takes this many seconds by an estimate. A long step runs once, and its
 # equal calls only once.
 LONG = 0.2
 # number of timed steps; the median counts
@@ -65,7 +65,8 @@ def calibrate(trace: Trace, *, fresh: bool = False, progress: Progress | None = 
     run only up to three times, or once if they take more than 20 ms. If the device has no memory for this plan, it runs
     under the plan with the least simulated peak that a search finds. The step does not run if the figures of all its
     operators are in the cache. The forward pass also runs once in eager PyTorch, to compare the bytes that it saves
-    with those of the captured step. If the second step was traced (see :attr:`Trace.after_first`), the training step
+    with those of the captured step; that of a long step runs on tensors without memory where this is possible. If the
+    second step was traced (see :attr:`Trace.after_first`), the training step
     runs once more, and the forward pass twice. The state of the model and of the batch is restored.
 
     Parameters
@@ -115,10 +116,8 @@ def calibrate(trace: Trace, *, fresh: bool = False, progress: Progress | None = 
         raise TraceError(
             "an estimated trace has no memory to run in; trace the model on its device, and calibrate that"
         )
-    begin = time.perf_counter()
-    difference = difference_from_eager(trace)
-    long = time.perf_counter() - begin >= LONG and torch.device(trace.device).type == "cpu"
-    if difference:
+    long = _is_long(trace)
+    if difference := difference_from_eager(trace, long=long):
         warn_user(difference, EagerDiffers)
     cache = CalibrationCache(torch.device(trace.device))
     joint = trace.joint
@@ -142,6 +141,12 @@ def calibrate(trace: Trace, *, fresh: bool = False, progress: Progress | None = 
 
 
 # -------------------------------------------------------------------- measuring
+
+
+def _is_long(trace: Trace) -> bool:
+    """Return whether whole training steps on the CPU would take long, by an estimate from arithmetic and bytes."""
+    estimated = trace if trace.costs == "time" else trace.with_costs("time")
+    return torch.device(trace.device).type == "cpu" and float(estimated.graph.time.sum()) >= 1000 * LONG
 
 
 def _measured_once(
