@@ -71,6 +71,20 @@ def test_header_and_run_say_the_same_per_cent_of_the_step():
     line = run("explorer/run_view.js", "m.timesText(v.run)", run=RUN)
     assert line.endswith("predicted +5.0%")
     assert "% of the step" in line
+    # a later run has another eager step; what is predicted stays a share of the first
+    later = run(
+        "data/wire.js",
+        "r.timesText(m.readRuns(v.messages.map((x) => ({ ...x, ...v.none, kept: view, measured: view })))[1])".replace(
+            "view", "new DataView(new ArrayBuffer(4))"
+        ),
+        {"r": "explorer/run_view.js"},
+        none={"gap": [], "notes": []},
+        messages=[
+            {"eager_step": 320, "planned_step": 330, "predicted_step": 336},
+            {"eager_step": 310, "planned_step": 330, "predicted_step": 326},
+        ],
+    )
+    assert later.endswith("predicted +5.0%")
     about = run("explorer/header.js", "m.aboutOverhead(v.graph, 16, v.base)", graph=GRAPH, base=base(GRAPH, [RUN]))
     assert "+5.0% of the eager step, which takes 320 ms (measured)" in about
     assert about.endswith("+16% of the forward pass alone")

@@ -19,7 +19,7 @@ from recompviz.core.plans.plan_table import PlanTable
 from recompviz.core.steps.timeline import Timeline
 from recompviz.widgets.explorer.labels import fitted, node_labels, text_size
 from recompviz.widgets.explorer.landscape_picture import PlotArea, landscape_parts, svg_text
-from recompviz.widgets.explorer.time_base import TimeBase
+from recompviz.widgets.explorer.time_base import TimeBase, milliseconds_of
 from recompviz.widgets.layout.layout import NODE, Layout
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def picture(
     formula = f"{format_bytes(plan.peak)} formula bytes, grey bands are segments · " if theory else ""
     facts = (
         f"peak {format_bytes(timeline.peak)} total bytes · {formula}"
-        f"overhead {format_cost(plan.overhead)} {cost_unit}{share} · "
+        f"{_extra(plan.overhead, cost_unit)}{share} · "
         f"{int((~plan.keep_mask).sum())} of {len(graph)} values recomputed"
     )
     parts = [
@@ -212,3 +212,12 @@ def _budget_mark(frame: PlotArea, x: float) -> str:
         f'<path class="budget" d="M{x:.1f} {frame.top}V{frame.bottom}" stroke="{ACCENT}" stroke-width="1.5" '
         'stroke-dasharray="5 3"/>'
     )
+
+
+def _extra(overhead: float, unit: str) -> str:
+    """Return the overhead of a plan in words: a predicted time, or units of another cost."""
+    short, _, origin = unit.partition(" (")
+    if milliseconds_of(unit) is None:
+        return f"overhead {format_cost(overhead)} {unit}"
+    known = {"estimated)": ", by a roofline", "measured)": ", operators measured", "scaled)": ", scaled times"}
+    return f"predicted extra time {format_cost(overhead)} {short}{known.get(origin, '')}"

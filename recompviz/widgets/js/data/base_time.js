@@ -10,16 +10,21 @@ export function millisecondsOf(unit) {
 }
 
 /**
- * The base { time, name, from }: the eager step of the last run, else the predicted one, else the forward pass; the time
+ * The base { time, name, from }: the eager step of the first run, else the predicted one, else the forward pass; the time
  * is in the unit of the costs.
  * @param runs of readRun, oldest first
  */
 export function baseOf(graph, runs = []) {
-  const run = runs.findLast((each) => each.eagerStep);
+  const run = runs.find((each) => each.eagerStep);
   const unit = millisecondsOf(graph.timeUnit);
   if (run && unit) return { time: run.eagerStep / unit, name: "the step", from: "measured" };
   if (graph.stepTime) return { time: graph.stepTime, name: "the step", from: "predicted" };
   return { time: forwardTime(graph), name: "the forward", from: "predicted" };
+}
+
+/** The predicted extra time of a run, as a share of the same eager step as everywhere in the page: that of the first run. */
+export function predictedShare(run) {
+  return (run.predictedStep - run.eagerStep) / (run.baseStep ?? run.eagerStep);
 }
 
 /** The time of the forward pass. */

@@ -2,7 +2,7 @@
 
 import { bytesWith, formatPercent } from "../shared/units.js";
 
-const MOST_FIGURES = 5; // more than the usual three
+const MOST_FIGURES = 2; // more than the usual three
 const orders = new WeakMap(); // table → its reachable rows
 
 /** The row for a budget in total bytes, or −1 if no row fits. */

@@ -117,8 +117,15 @@ export function readReply(message) {
   return { ...reply, bands: bandsOf(reply) };
 }
 
+/** The runs, oldest first; each has the eager step of the first timed one as `baseStep`. */
+export function readRuns(messages) {
+  const runs = messages.map(readRun);
+  const baseStep = runs.find((run) => run.eagerStep)?.eagerStep ?? null;
+  return runs.map((run) => ({ ...run, baseStep }));
+}
+
 /** An entry of the `_runs` trait. */
-export function readRun(message) {
+function readRun(message) {
   return {
     number: message.number,
     table: message.table,

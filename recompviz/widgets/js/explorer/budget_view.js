@@ -73,7 +73,7 @@ export function makeBudgetView(parent, graph, fixed, all, families, base, action
     const table = now();
     drawn = table;
     searching = state.searching;
-    curve.draw(table, all(), width, percent, amount, interim());
+    curve.draw(table, all(), width, percent, interim());
     const right = width - PAD.right;
     slider.style.marginLeft = `${PAD.left - THUMB}px`;
     slider.style.width = `${right - PAD.left + 2 * THUMB}px`;

@@ -4,7 +4,7 @@
 import { html, keepBareKeys, listeners } from "../shared/elements.js";
 import { inStep } from "../shared/in_step.js";
 import { scrollTo } from "../shared/scrolling.js";
-import { readBound, readGraph, readLayout, readModules, readTable, readReply, readRun } from "../data/wire.js";
+import { readBound, readGraph, readLayout, readModules, readTable, readReply, readRuns } from "../data/wire.js";
 import { heldBytes } from "../data/held_bytes.js";
 import { unpackJoint } from "../data/simulated_reply.js";
 import { baseOf } from "../data/base_time.js";
@@ -61,7 +61,7 @@ function initialState(model) {
     against: null, // the plan compared with, as { table, row }
     earlier: [],
     pins: model.get("_pins"),
-    runs: model.get("_runs").map(readRun),
+    runs: readRuns(model.get("_runs")),
     theory: Boolean(model.get("_theory")), // the paper's view
   };
 }

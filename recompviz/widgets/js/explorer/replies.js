@@ -1,6 +1,6 @@
 // Messages of the kernel: each changes the state and repaints what depends on it.
 
-import { readBound, readLayout, readTable, readReply, readRun } from "../data/wire.js";
+import { readBound, readLayout, readTable, readReply, readRuns } from "../data/wire.js";
 import { baseOf } from "../data/base_time.js";
 import { rowFor, rowWithMask } from "../data/plan_table.js";
 
@@ -66,7 +66,7 @@ export function listenToKernel(explorer) {
       explorer.lightUp();
     },
     "change:_runs": () => {
-      state.runs = model.get("_runs").map(readRun);
+      state.runs = readRuns(model.get("_runs"));
       Object.assign(explorer.base, baseOf(graph, state.runs)); // the same for every view
       views.budget.redraw();
       explorer.schedule();

@@ -1,5 +1,6 @@
 // Running a plan: a button that names the device, progress with cancel, and the measured beside the predicted peak.
 
+import { predictedShare } from "../data/base_time.js";
 import { html, listeners, setText } from "../shared/elements.js";
 import { formatBytes, formatPercent, formatTime } from "../shared/units.js";
 
@@ -27,14 +28,13 @@ function signed(share) {
  */
 export function timesText(run) {
   if (!run?.eagerStep) return "";
-  const extra = (step) => signed(step / run.eagerStep - 1);
   const predicted = run.predictedStep !== null;
   const [low, high] = run.spread ?? [NaN, NaN];
-  const measured = low <= 0 && high >= 0 ? "within noise" : `${extra(run.plannedStep)} of the step`;
+  const measured = low <= 0 && high >= 0 ? "within noise" : `${signed(run.plannedStep / run.eagerStep - 1)} of the step`;
   const range = run.pairs > 1 ? `${signed(low)} to ${signed(high)}, ${run.pairs} pairs` : "1 pair"; // one pair has no spread
   const spread = run.spread ? ` (${range})` : "";
   const times = `step: eager ${formatTime(run.eagerStep)}, plan ${formatTime(run.plannedStep)}${predicted ? `, predicted ${formatTime(run.predictedStep)}` : ""}`;
-  return `${times} · measured ${measured}${spread}${predicted ? `, predicted ${extra(run.predictedStep)}` : ""}`;
+  return `${times} · measured ${measured}${spread}${predicted ? `, predicted ${signed(predictedShare(run))}` : ""}`;
 }
 
 const TIMES_TITLE =

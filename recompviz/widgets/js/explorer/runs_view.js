@@ -1,5 +1,6 @@
 // The history of runs: budget, predicted and measured peaks and step times, device, certificate.
 
+import { predictedShare } from "../data/base_time.js";
 import { html, setText } from "../shared/elements.js";
 import { formatBytes, formatPercent, formatTime } from "../shared/units.js";
 import { shareText } from "../data/base_time.js";
@@ -28,9 +29,9 @@ export function runName(run, base) {
 }
 
 /** A time of a run and how much longer it is than the eager step: "160 ms (+14%)"; "–" if the run has none. */
-export function stepText(step, eager) {
+export function stepText(step, eager, share = step / eager - 1) {
   if (!eager || step === null) return "–";
-  const more = formatPercent(Math.abs(step / eager - 1));
+  const more = formatPercent(Math.abs(share));
   return `${formatTime(step)} (${Number.parseFloat(more) ? `${step < eager ? "−" : "+"}${more}` : "±0%"})`;
 }
 
@@ -47,7 +48,7 @@ export function makeRunsView(parent, base, actions) {
       { name: "peak measured", className: "rv-number-cell", fill: (cell, run) => cell.append(formatBytes(run.measuredPeak)) },
       { name: "off", className: "rv-number-cell", fill: (cell, run) => cell.append(`${((Math.abs(run.measuredPeak - run.predictedPeak) / (run.measuredPeak || 1)) * 100).toFixed(2)}%`) },
       { name: "eager step", className: "rv-number-cell", fill: (cell, run) => cell.append(run.eagerStep ? formatTime(run.eagerStep) : "–") },
-      { name: "step predicted", className: "rv-number-cell", fill: (cell, run) => cell.append(stepText(run.predictedStep, run.eagerStep)) },
+      { name: "step predicted", className: "rv-number-cell", fill: (cell, run) => cell.append(stepText(run.predictedStep, run.eagerStep, predictedShare(run))) },
       { name: "step measured", className: "rv-number-cell", fill: (cell, run) => (cell.append(stepText(run.plannedStep, run.eagerStep)), (cell.title = timesText(run))) },
       { name: "device", fill: (cell, run) => cell.append(run.device) },
       {

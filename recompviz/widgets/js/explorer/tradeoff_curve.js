@@ -37,10 +37,10 @@ export function makeTradeoffCurve(parent, graph, fixed, domain, base, id, device
   /**
    * Draw the curve of a table.
    * @param all every table there is
-   * @param percent whether the axis is in per cent of keep-all; @param amount writes bytes for it
+   * @param percent whether the axis is in per cent of keep-all
    * @param searching whether a search may find plans of less memory
    */
-  function draw(table, all, nextWidth, percent, amount, searching) {
+  function draw(table, all, nextWidth, percent, searching) {
     width = nextWidth;
     const free = table.base >= 0 ? all[table.base] : null;
     const unit = base.time || 1;
@@ -73,7 +73,7 @@ export function makeTradeoffCurve(parent, graph, fixed, domain, base, id, device
     const marks = percent ? percentTicks(domain, Math.max(2, width / 80)) : byteTicks(domain.low, domain.high, Math.max(2, width / 110));
     for (const bytes of marks) {
       svg("line", { x1: x(bytes), x2: x(bytes), y1: bottom, y2: bottom + 3, class: "rv-axis" }, chart);
-      svg("text", { x: x(bytes), y: bottom + 14, class: "rv-tick rv-halo", "text-anchor": x(bytes) > right - 24 ? "end" : "middle" }, texts).textContent = amount(bytes);
+      svg("text", { x: x(bytes), y: bottom + 14, class: "rv-tick rv-halo", "text-anchor": x(bytes) > right - 24 ? "end" : "middle" }, texts).textContent = percent ? `${Math.round((100 * bytes) / domain.most)}%` : formatBytes(bytes);
     }
     svg("line", { x1: PAD.left, x2: right, y1: bottom, y2: bottom, class: "rv-axis" }, chart);
     let dots = "";
