@@ -137,7 +137,7 @@ def test_arrow_keys_move_the_budget_and_nodes_change(page):
     settled(page)
     assert not all(states(page))
     assert re.search(
-        r"Budget .* total bytes, peak .*, overhead", page.locator(".rv-live[aria-live=polite]").inner_text()
+        r"Budget .* total bytes, peak .*, extra time", page.locator(".rv-live[aria-live=polite]").inner_text()
     )
     assert in_kernel(page, "int(explorer.plan.keep_mask.sum())") == str(sum(states(page)))
 
