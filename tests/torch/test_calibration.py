@@ -107,3 +107,24 @@ def test_a_call_that_writes_runs_each_time() -> None:
     ran = {step for steps in calls.ran.values() for step in steps}
     assert set(writes) <= ran
     assert len(ran) < len(schedule)
+
+
+def test_a_long_step_reports_progress_and_can_be_cancelled_inside(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calibration, "LONG", 0.0)
+    monkeypatch.setattr(calibration, "TOLD_EVERY", 0.0)
+    case = make("batch norm")
+    before = {key: value.clone() for key, value in case.model.state_dict().items()}
+    seen: list[tuple[int, int]] = []
+
+    def stop(done: int, total: int) -> None:
+        seen.append((done, total))
+        if 2 * done > total:
+            raise rv.Cancelled
+
+    with pytest.raises(rv.Cancelled):
+        rv.calibrate(case.trace(), fresh=True, progress=stop)
+    assert len(seen) > 3
+    assert [done for done, _ in seen] == sorted(done for done, _ in seen)
+    assert all(torch.equal(case.model.state_dict()[key], value) for key, value in before.items())
+    assert all(p.grad is None for p in case.model.parameters())
+    assert len(rv.calibrate(case.trace(), fresh=True).joint.seconds or ()) > 0

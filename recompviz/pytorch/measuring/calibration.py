@@ -9,6 +9,7 @@ operators runs no training step.
 from __future__ import annotations
 
 import gc
+import math
 import statistics
 import time
 from collections.abc import Iterator, Sequence
@@ -51,6 +52,8 @@ from recompviz.pytorch.tracing.traced_step import Trace, expect_trace
 # A step on the CPU is long if its forward pass takes this many seconds by an estimate. A long step runs once, and its
 # equal calls only once.
 LONG = 0.2
+# seconds between two reports of progress in a long step
+TOLD_EVERY = 0.2
 # number of timed steps; the median counts
 TIMED_STEPS = 3
 # No further timed step begins after this many seconds: noise matters less in long steps.
@@ -75,7 +78,8 @@ def calibrate(trace: Trace, *, fresh: bool = False, progress: Progress | None = 
     fresh : bool
         Whether to measure all operators again, even if they are in the cache.
     progress : callable (done, total), optional
-        Called before each training step. Raise :class:`recompviz.Cancelled` in it to stop.
+        Called before each training step, and several times in a long one. Raise :class:`recompviz.Cancelled` in it to
+        stop.
 
     Returns
     -------
@@ -162,13 +166,21 @@ def _measured_once(
     device = torch.device(trace.device)
     clock = _StepClock(device, len(schedule))
     calls = DistinctCalls(trace.folded, schedule, keys, clock.latest)
-    program = write_program(trace.folded, schedule, lambda step: _TimedRange(clock, step), calls)
+    told = -math.inf
+
+    def mark(step: int) -> _TimedRange:
+        nonlocal told
+        if (now := time.perf_counter()) - told > TOLD_EVERY:
+            progress(step, len(schedule))  # outside of the time of a call; raises an error to cancel
+            told = now
+        return _TimedRange(clock, step)
+
+    program = write_program(trace.folded, schedule, mark, calls)
     read = [given[i] for i in program.reads_in_backward]
-    with state_restored([trace.step], trace.arguments, overwritten=overwritten_parameters(trace)):
-        progress(0, 1)
-        with memory_window(device) as window, torch.no_grad(), autocast_off(), below_autograd():
-            _outputs, saved = program.forward(list(given))
-            program.backward(read, saved, _tangents(trace.folded))
+    restored = state_restored([trace.step], trace.arguments, overwritten=overwritten_parameters(trace))
+    with restored, memory_window(device) as window, torch.no_grad(), autocast_off(), below_autograd():
+        _outputs, saved = program.forward(list(given))
+        program.backward(read, saved, _tangents(trace.folded))
     events = _events_by_step(allocation_events(window.profiled, device.type), len(schedule))
     seconds = clock.seconds()
     found: dict[str, OperatorFigures] = {}
