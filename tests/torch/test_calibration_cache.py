@@ -191,3 +191,12 @@ def test_equal_calls_that_allocate_other_results_have_rows_of_their_own() -> Non
     trace = rv.calibrate(rv.trace(model, tokens, loss=torch.sum))
     calls = [call for call in trace.joint.calls if call.info.op == "aten.mkldnn_rnn_layer_backward"]
     assert len({len(call.makes) for call in calls}) == 2  # one of them does not use all results
+
+
+@pytest.mark.usefixtures("folder")
+def test_only_operators_are_stored() -> None:
+    trace = rv.trace(torch.nn.Linear(5, 3), torch.ones(2, 5))  # without a loss, the gradients of the outputs arrive
+    assert trace.returns_outputs
+    rv.calibrate(trace, fresh=True)
+    assert rows()
+    assert "" not in rows()

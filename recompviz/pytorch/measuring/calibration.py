@@ -135,7 +135,8 @@ def calibrate(trace: Trace, *, fresh: bool = False, progress: Progress | None = 
         progress = progress or (lambda _done, _total: None)
         given = _given(trace) if long else None
         measure = _measured if given is None else partial(_measured_once, given=given)
-        cache.store(measure(trace, key_of, progress))
+        measured = measure(trace, key_of, progress)
+        cache.store({key: figures for key, figures in measured.items() if key})  # the arrival of gradients has no key
         figures = cache.find(keys, counts)  # equal calls have equal figures, also the first time
         assert figures is not None
     of_calls = [as_traced(joint, c) for c in range(len(joint.calls))]
