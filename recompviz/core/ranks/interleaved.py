@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from recompviz.core.ranks.pipeline import StagePasses, StageSteps
+from recompviz.core.ranks.pipeline import StagePasses, StageSteps, timeline_of_rows
 from recompviz.core.ranks.rank_layers import Pass
 from recompviz.core.steps.joint import Category
 from recompviz.core.steps.timeline import Timeline
@@ -147,24 +147,12 @@ def interleaved_passes(
         sent.append(rows)
     for rows in sent:
         add(rows, 0, len(labels) - 1)
-    step, storage, category, delta = np.concatenate(columns, axis=1)
     static: dict[Category, int] = {}
     for part in parts:
         for kind, size in part.first.timeline.static_bytes.items():
             static[kind] = static.get(kind, 0) + size
-    timeline = Timeline(
-        step.astype(np.int32),
-        storage.astype(np.int32),
-        category.astype(np.int8),
-        delta,
-        tuple(labels),
-        np.array(phases, np.int8),
-        storage_labels=tuple(label for part in parts for label in part.later.timeline.storage_labels),
-        static_bytes=static,
-        kind="simulated",
-        device=device,
-    )
-    return timeline, tuple(ends)
+    storage_labels = tuple(label for part in parts for label in part.later.timeline.storage_labels)
+    return timeline_of_rows(columns, labels, phases, storage_labels, static, device), tuple(ends)
 
 
 class _Part:

@@ -243,20 +243,45 @@ def stage_passes(
         dropped = [j for j in range(i + 1) if j not in free and _released(place, j, ran)]
         free.update(dropped)
         columns += [passes.frees(steps.outputs, at) for _ in dropped]
+    static = first.timeline.static_bytes
+    return timeline_of_rows(columns, labels, phases, later.timeline.storage_labels, static, device), tuple(ends)
+
+
+def timeline_of_rows(
+    columns: Sequence[NDArray[np.int64]],
+    labels: Sequence[str],
+    phases: Sequence[int],
+    storage_labels: tuple[str, ...],
+    static_bytes: dict[Category, int],
+    device: str,
+) -> Timeline:
+    """Return the simulated timeline of a batch.
+
+    Parameters
+    ----------
+    columns : sequence of numpy.ndarray of int64, shape (4, #events)
+        The step, storage, category and bytes of each event, in order.
+    labels, phases : sequence
+        The label and the phase of each step.
+    storage_labels : tuple of str
+        The label of each storage.
+    static_bytes : dict from Category to int
+        The bytes that exist during the whole batch.
+    device : str
+    """
     step, storage, category, delta = np.concatenate(columns, axis=1)
-    timeline = Timeline(
+    return Timeline(
         step.astype(np.int32),
         storage.astype(np.int32),
         category.astype(np.int8),
         delta,
         tuple(labels),
         np.array(phases, np.int8),
-        storage_labels=later.timeline.storage_labels,
-        static_bytes=first.timeline.static_bytes,
+        storage_labels=storage_labels,
+        static_bytes=static_bytes,
         kind="simulated",
         device=device,
     )
-    return timeline, tuple(ends)
 
 
 def _released(place: StagePlace, i: int, ran: set[tuple[bool, int]]) -> bool:

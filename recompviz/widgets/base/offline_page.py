@@ -51,17 +51,22 @@ def offline_page(entry: str, data: Any, title: str, fallback: str) -> str:
     fallback : str
         An SVG picture that the browser shows if scripts are disabled.
     """
-    text = json.dumps(data, default=_buffer, separators=(",", ":"), ensure_ascii=False)
     page = _PAGE.format(
         title=html.escape(title),
         css=assets.css(),
         light=palette.LIGHT,
         dark=palette.DARK,
         fallback=fallback,
-        data=base64.b64encode(gzip.compress(_encoded(text), mtime=0)).decode(),
+        data=packed_data(data),
         script=assets.esm(entry).replace("</script", "<\\/script"),
     )
     return _encoded(page).decode()
+
+
+def packed_data(data: Any) -> str:
+    """Return data for a page: compressed JSON in base64. Bytes may stand at any place in it."""
+    text = json.dumps(data, default=_buffer, separators=(",", ":"), ensure_ascii=False)
+    return base64.b64encode(gzip.compress(_encoded(text), mtime=0)).decode()
 
 
 def _encoded(text: str) -> bytes:

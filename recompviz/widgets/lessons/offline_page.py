@@ -6,15 +6,13 @@ frames of the strategies of some sequences, and computes the costs of a sequence
 
 from __future__ import annotations
 
-import base64
-import gzip
 import html
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from recompviz.core.base import palette
 from recompviz.widgets.base import assets
+from recompviz.widgets.base.offline_page import packed_data
 
 _PAGE = """<!doctype html>
 <html lang="en" data-jp-theme-light="true">
@@ -60,11 +58,9 @@ def lesson_html(data: Mapping[str, Any], fallback: str) -> str:
     fallback : str
         HTML that is shown until the script has run, and where scripts are disabled.
     """
-    text = json.dumps(data, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "backslashreplace")
-    packed = base64.b64encode(gzip.compress(text, mtime=0)).decode()
     return (
         f'<div class="rv-lesson">{fallback}</div>\n'
-        f'<script type="application/x-recompviz-lesson">{packed}</script>'
+        f'<script type="application/x-recompviz-lesson">{packed_data(data)}</script>'
     )  # fmt: skip
 
 

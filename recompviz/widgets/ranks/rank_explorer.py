@@ -115,7 +115,7 @@ class RankExplorer(PageWidget):
         return self.board.table(self.budget)
 
     def _simulated(self, chosen: Mapping[str, Any]) -> dict[str, Any]:
-        """Simulate the plans of a budget, and return what the page is told."""
+        """Simulate the plans of a budget, and return the result for the page."""
         rows = self.board.rows(chosen["budget"])
         peaks = [lane.simulate(row) for lane, row in zip(self.board.lanes, rows, strict=True)]
         return {"request": chosen["request"], "rows": list(rows), "peaks": peaks}
