@@ -19,7 +19,8 @@ MODULES = {"mlp": "h.*.mlp", "core_attn": "h.*.attn"}
 @pytest.fixture(scope="module")
 def step() -> tuple[Any, rv.Trace]:
     made = case("gpt2", 3)
-    return made, rv.calibrate(rv.trace(made.model, *made.inputs, targets=made.targets, loss=made.loss))
+    trace = rv.calibrate(rv.trace(made.model, *made.inputs, targets=made.targets, loss=made.loss))
+    return made, trace.with_costs(rv.Roofline(1e11, 1e10))  # measured times differ from run to run
 
 
 def measured(made: Any, paths: list[str]) -> int:

@@ -18,6 +18,7 @@ import recompviz as rv
 from recompviz.core.steps.allocations import AllocationEvent
 from recompviz.pytorch.internals.memory_window import memory_window
 from recompviz.pytorch.internals.profiler import allocation_events
+from recompviz.pytorch.internals.tensors import StorageWeakRef
 from recompviz.pytorch.running.compiled import budget_of
 from recompviz.pytorch.running.live_outputs import live_outputs
 from recompviz.pytorch.running.recorded_models import RecordedModels
@@ -191,7 +192,8 @@ def test_outputs_of_earlier_steps_count_and_the_last_one_only_in_the_forward_pas
 
 def test_a_recording_counts_what_code_holds_when_another_model_starts() -> None:
     record = PassRecord(outputs={1: 5})
-    other = OtherRun({3: (0, 64), 9: (0, 8)}, saved=10)
+    storage = StorageWeakRef(torch.ones(1).untyped_storage())
+    other = OtherRun({3: (storage, 64), 9: (storage, 8)}, saved=10)
     rows = [(0, 0, "rv:0:f"), (1, 8, "rv:0:f:0"), (2, 4, "rv:0:f:1"), (3, 64, ""), (4, 32, ""), (0, 0, "rv:other:0")]
     read_recording([AllocationEvent(at, *row) for at, row in enumerate(rows)], [record], [other])
     assert other.held == 32 - 10

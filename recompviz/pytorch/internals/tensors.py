@@ -22,7 +22,7 @@ __all__ = [
     "address_of",
     "changes_arguments",
     "has_lazy_parameters",
-    "living_addresses",
+    "living_storages",
     "place_of",
     "same_bits",
     "set_version",
@@ -98,16 +98,17 @@ def address_of(tensor: torch.Tensor) -> int:
         return 0
 
 
-def living_addresses(addresses: Iterable[int]) -> set[int]:
-    """Return those of the addresses at which the storage of a living tensor begins.
+def living_storages() -> dict[int, StorageWeakRef]:
+    """Return a weak reference to the storage of each living tensor, by the address at which the storage begins.
 
-    Tensors are found among all objects that Python's garbage collector knows. This takes tens of milliseconds.
+    Later, an address says nothing by itself, because a new tensor may have got it. Tensors are found among all objects
+    that Python's garbage collector knows. This takes tens of milliseconds.
     """
-    wanted, found = set(addresses), set[int]()
-    for value in gc.get_objects() if wanted else ():
-        if issubclass(type(value), torch.Tensor):
-            found.add(address_of(value))
-    return found & (wanted - {0})
+    found: dict[int, StorageWeakRef] = {}
+    for value in gc.get_objects():
+        if issubclass(type(value), torch.Tensor) and (address := address_of(value)) and address not in found:
+            found[address] = StorageWeakRef(value.untyped_storage())  # type: ignore[no-untyped-call]
+    return found
 
 
 def version_of(tensor: torch.Tensor) -> int:

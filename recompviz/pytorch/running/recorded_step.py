@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from recompviz.core.planning.step_plans import Outside
 from recompviz.core.steps.allocations import AllocationEvent
 from recompviz.pytorch.internals.captures import Callers
+from recompviz.pytorch.internals.tensors import StorageWeakRef
 from recompviz.pytorch.running.region import Stage
 
 if TYPE_CHECKING:
@@ -43,8 +44,8 @@ class PassRecord:
         Wall-clock seconds of each step of the schedule, until the device has finished it.
     callers : Callers
         The functions that called the region.
-    inputs : dict of int to (int, int)
-        For each input that is neither a parameter nor a buffer: the key and the bytes of its storage, by address.
+    inputs : dict of int to (StorageWeakRef, int)
+        For each input that is neither a parameter nor a buffer: its storage and the bytes of the storage, by address.
     mask : numpy.ndarray of bool or None
         For each node, whether the run keeps its value; None if it keeps every value.
     """
@@ -54,7 +55,7 @@ class PassRecord:
     tangents: set[int] = field(default_factory=set)
     seconds: dict[tuple[Stage, int], float] = field(default_factory=dict)
     callers: Callers = field(default_factory=Callers)
-    inputs: dict[int, tuple[int, int]] = field(default_factory=dict)
+    inputs: dict[int, tuple[StorageWeakRef, int]] = field(default_factory=dict)
     mask: NDArray[np.bool_] | None = None
 
 
@@ -94,7 +95,7 @@ class OtherRun:
 
     Attributes
     ----------
-    inputs : dict of int to (int, int)
+    inputs : dict of int to (StorageWeakRef, int)
         As in :class:`PassRecord`.
     saved : int
         Bytes that further compiled models save at this time.
@@ -105,7 +106,7 @@ class OtherRun:
         Addresses of the inputs that were allocated before the step.
     """
 
-    inputs: dict[int, tuple[int, int]]
+    inputs: dict[int, tuple[StorageWeakRef, int]]
     saved: int
     held: int = 0
     older_inputs: frozenset[int] = frozenset()

@@ -27,7 +27,7 @@ from recompviz.pytorch.internals.autograd import autocast_off, below_autograd, f
 from recompviz.pytorch.internals.devices.runtimes import device_of
 from recompviz.pytorch.internals.gradient_order import parameters_of_aliases, replicated
 from recompviz.pytorch.internals.operators import is_foreign
-from recompviz.pytorch.internals.tensors import storage_key
+from recompviz.pytorch.internals.tensors import StorageWeakRef
 from recompviz.pytorch.internals.undone import undone
 from recompviz.pytorch.running.live_outputs import note_outputs
 from recompviz.pytorch.running.program import Program, write_program
@@ -128,17 +128,18 @@ class Run:
         self.when_freed: Callable[[Run], None] | None = None
         self.sizes = tuple(arguments[i] for i in region.symbols)
 
-    def inputs(self) -> dict[int, tuple[int, int]]:
-        """Return key and bytes of the storage of each input, by its address, without parameters and buffers.
+    def inputs(self) -> dict[int, tuple[StorageWeakRef, int]]:
+        """Return a reference to the storage of each input, and its bytes, by its address.
 
-        Call it before the plan is chosen.
+        Parameters and buffers are left out. Call it before the plan is chosen.
         """
-        found: dict[int, tuple[int, int]] = {}
+        found: dict[int, tuple[StorageWeakRef, int]] = {}
         for i, role in self.region.other_inputs:
             value = (self.arguments or [])[i]
             if role != "buffer" and isinstance(value, torch.Tensor) and value.device.type == self.region.device.type:
                 storage = value.untyped_storage()
-                found[storage.data_ptr()] = storage_key(value), self.region.folded.joint.rounded(storage.nbytes())
+                reference = StorageWeakRef(storage)  # type: ignore[no-untyped-call]
+                found[storage.data_ptr()] = reference, self.region.folded.joint.rounded(storage.nbytes())
         return found
 
 

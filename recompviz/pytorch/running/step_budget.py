@@ -479,7 +479,7 @@ class StepBudget:
             for address in one.older_inputs
         }
         found |= {other.inputs[address] for _, other in recording.others for address in other.older_inputs}
-        older = sum(size for key, size in found if not self.memory.counted(key))
+        older = sum(size for storage, size in found if not self.memory.counted(int(storage.cdata)))
         if not self._recorded_inside:  # otherwise what is older belongs to the step of another model, which counts it
             known = self.memory.addresses(run, self.others.memories())
             self.others.unnamed = recording.unnamed(known, run.region.folded.joint.rounded)

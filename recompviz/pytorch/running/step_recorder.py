@@ -33,6 +33,7 @@ from recompviz.pytorch.internals.memory_window import (
     note_open,
 )
 from recompviz.pytorch.internals.profiler import allocation_events, named_range
+from recompviz.pytorch.internals.tensors import StorageWeakRef, living_storages
 from recompviz.pytorch.running.live_outputs import LiveOutput
 from recompviz.pytorch.running.recorded_step import (
     END,
@@ -44,7 +45,7 @@ from recompviz.pytorch.running.recorded_step import (
     read_recording,
 )
 from recompviz.pytorch.running.region import Region, Run, Stage, token_addresses
-from recompviz.pytorch.running.unnamed_memory import left_behind, read_before
+from recompviz.pytorch.running.unnamed_memory import left_behind, read_before, still_alive
 
 
 class Flaw(NamedTuple):
@@ -140,6 +141,7 @@ class StepRecorder:
         self.others: list[tuple[Region, OtherRun]] = []
         self._stack = contextlib.ExitStack()
         self._window: Any = None
+        self._living: dict[int, StorageWeakRef] = {}  # the storages of all tensors when the recording stopped
         self.flaw: Flaw | None = None
         self._open: set[int] = set()  # numbers of the runs whose graphs exist
         self._in_backward: set[int] = set()  # those whose backward pass has started and not ended
@@ -236,6 +238,8 @@ class StepRecorder:
         self.stopped = True
         note_closed(self)
         self._stack.close()
+        if runtime(self.device).allocated() is None:
+            self._living = living_storages()
 
     def stop_if_over(self) -> None:
         """Stop if the backward passes of all runs have ended, even if the user keeps a graph with ``retain_graph``."""
@@ -277,8 +281,10 @@ class StepRecorder:
             return 0
         inputs = {address for record in self.runs for address in record.inputs}
         inputs |= {address for _, other in self.others for address in other.inputs} | token_addresses()
-        before = read_before(self._window.profiled, self.device.type, known | self.known | inputs, rounded)
-        return before + left_behind(self._blocks, known)
+        alive = still_alive(self._living)
+        named = self.known | inputs | (known & alive)
+        before = read_before(self._window.profiled, self.device.type, named, rounded)
+        return before + left_behind(self._blocks, alive, known)
 
 
 class _PassObserver:

@@ -3,21 +3,29 @@
 Examples are targets, a teacher that is not compiled, and a loss that the caller keeps until the next step: the storage
 of a mean squared error is as large as the outputs. On CUDA the allocator counts all of it. On the CPU, the recording
 shows which storages the operators read, and which blocks are not freed.
+
+A storage is recognized by a weak reference that was made when the recording stopped. Its address alone does not say
+which storage it is: when the next step starts, a new tensor may have the address of one that was freed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from recompviz.pytorch.internals.profiler import older_reads
-from recompviz.pytorch.internals.tensors import living_addresses
 
 if TYPE_CHECKING:
     from recompviz.core.steps.allocations import Allocations
+    from recompviz.pytorch.internals.tensors import StorageWeakRef
 
-# Smaller blocks that a step leaves behind are not looked for: the search takes milliseconds.
+# Smaller blocks that a step leaves behind are not counted, for example the loss.
 LEAST_LEFT = 4096
+
+
+def still_alive(living: Mapping[int, StorageWeakRef]) -> set[int]:
+    """Return the addresses of those storages that are still alive."""
+    return {address for address, storage in living.items() if not storage.expired()}  # type: ignore[no-untyped-call]
 
 
 def read_before(profile: Any, device: str, known: Iterable[int], rounded: Callable[[int], int]) -> int:
@@ -38,7 +46,7 @@ def read_before(profile: Any, device: str, known: Iterable[int], rounded: Callab
     return sum(rounded(size) for address, size in reads.items() if size and address not in counted)
 
 
-def left_behind(blocks: Allocations, known: Iterable[int]) -> int:
+def left_behind(blocks: Allocations, alive: Iterable[int], known: Iterable[int]) -> int:
     """Count the bytes of blocks that the step allocated, and that tensors still refer to when the next step starts.
 
     Blocks of less than 4,096 bytes are left out.
@@ -47,13 +55,14 @@ def left_behind(blocks: Allocations, known: Iterable[int]) -> int:
     ----------
     blocks : Allocations
         Of the step.
+    alive : iterable of int
+        Addresses of the storages that tensors referred to when the recording stopped, and that are alive now.
     known : iterable of int
         Addresses of storages that are counted elsewhere.
     """
-    counted = set(known)
-    left = {
-        int(address): int(size)
+    wanted = set(alive) - set(known)
+    return sum(
+        int(size)
         for address, size, death in zip(blocks.address, blocks.size, blocks.death, strict=True)
-        if death < 0 and size >= LEAST_LEFT and int(address) not in counted
-    }
-    return sum(left[address] for address in living_addresses(left))
+        if death < 0 and size >= LEAST_LEFT and int(address) in wanted
+    )
