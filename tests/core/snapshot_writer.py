@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from recompviz.core.allocator.caching_allocator import DEFAULT_POOL, CachingAllocator
+from recompviz.core.allocator.blocks import DEFAULT_POOL
+from recompviz.core.allocator.caching_allocator import CachingAllocator
 from recompviz.core.allocator.settings import AllocatorSettings
 
 

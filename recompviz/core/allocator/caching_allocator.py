@@ -16,18 +16,24 @@ Source: c10/cuda/CUDACachingAllocator.cpp, ``malloc``, ``get_free_block``, ``sho
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 
+from recompviz.core.allocator.blocks import (
+    DEFAULT_POOL,
+    FREE,
+    UNMAPPED,
+    USED,
+    Block,
+    Blocks,
+    Pool,
+    PoolId,
+    SegmentState,
+)
 from recompviz.core.allocator.settings import BLOCK, SMALL, AllocatorSettings
 from recompviz.core.base.errors import RecompvizError
 from recompviz.core.base.units import format_bytes
 
-# a private pool: the pair of numbers by which PyTorch identifies it
-PoolId = tuple[int, int]
-DEFAULT_POOL: PoolId = (0, 0)
-FREE, USED, UNMAPPED = range(3)
 # addresses of an expandable segment if the device's memory is not known
 EXPANDABLE_ADDRESSES = 1 << 44
 # segments that are reserved later get lower addresses, as CUDA's driver gives them
@@ -51,71 +57,6 @@ class DeviceFull(RecompvizError, MemoryError):
             f"a block of {format_bytes(requested)} does not fit into {format_bytes(limit)} of device memory: "
             f"{format_bytes(reserved)} are reserved, of which {format_bytes(allocated)} are in use"
         )
-
-
-@dataclass(frozen=True)
-class SegmentState:
-    """A segment and its blocks at one moment; frozen.
-
-    Attributes
-    ----------
-    address, size : int
-        The address at which the segment begins, and its bytes. For an expandable segment, this object is one range of
-        its mapped memory.
-    small : bool
-        Whether the segment serves requests of up to 1 MiB. Otherwise it serves larger requests.
-    stream : int
-        The number of the CUDA stream whose requests the segment serves.
-    pool : (int, int)
-        The private pool, for example of a CUDA graph. (0, 0) is the default pool.
-    expandable : bool
-        Whether the segment is a part of an expandable segment.
-    blocks : tuple of (int, int, bool)
-        For each block, in the order of addresses: its address, its bytes, and whether the block is in use.
-    """
-
-    address: int
-    size: int
-    small: bool
-    stream: int
-    pool: PoolId
-    expandable: bool
-    blocks: tuple[tuple[int, int, bool], ...]
-
-    @property
-    def free(self) -> int:
-        """Bytes of the blocks that are not in use."""
-        return sum(size for _, size, used in self.blocks if not used)
-
-
-class _Block:
-    """A piece of a segment. ``before`` and ``after`` are its neighbours there."""
-
-    __slots__ = ("address", "after", "before", "expandable", "pool", "since", "size", "state")
-
-    def __init__(self, address: int, size: int, pool: _Pool, state: int, expandable: bool) -> None:
-        self.address, self.size, self.pool = address, size, pool
-        self.state, self.expandable = state, expandable
-        self.since = 0  # the number of searches when the block was freed
-        self.before: _Block | None = None
-        self.after: _Block | None = None
-
-    @property
-    def whole(self) -> bool:
-        """Whether it is a segment of its own."""
-        return self.before is None and self.after is None
-
-
-class _Pool:
-    """The free and the unmapped blocks of one stream and one size class."""
-
-    __slots__ = ("free", "page", "private", "size_free", "small", "stream", "unmapped")
-
-    def __init__(self, small: bool, stream: int, private: PoolId, page: int) -> None:
-        self.small, self.stream, self.private, self.page = small, stream, private, page
-        self.free: list[tuple[int, int]] = []  # (bytes, address) of free blocks, ascending
-        self.unmapped: list[int] = []  # addresses of unmapped blocks, ascending
-        self.size_free = 0
 
 
 class CachingAllocator:
@@ -162,11 +103,10 @@ class CachingAllocator:
         self.settings = settings or AllocatorSettings()
         self.device_memory = device_memory
         self.reserved = self.allocated = self.fragmentation = self.retries = 0
-        self._pools: dict[tuple[PoolId, int, bool], _Pool] = {}
-        self._blocks: dict[int, _Block] = {}  # by address: free, used and unmapped ones
+        self._pools: dict[tuple[PoolId, int, bool], Pool] = {}
+        self._blocks = Blocks()
         self._place = place or self.below
         self._lowest = FIRST_ADDRESS
-        self._searches = 0  # in the large default pools
 
     @property
     def _allowed(self) -> int | None:
@@ -206,7 +146,7 @@ class CachingAllocator:
         else:
             split = rest > SMALL and (settings.max_split_size is None or size < settings.max_split_size)
         if split:
-            self._split(block, size)
+            self._blocks.split(block, size)
         block.state = USED
         self.allocated += block.size
         return block.address
@@ -223,7 +163,7 @@ class CachingAllocator:
         if block.state != USED:
             raise KeyError(address)
         self.allocated -= block.size
-        self._insert(self._merged(block, FREE))
+        self._blocks.insert_merged(block)
 
     def block_size(self, address: int) -> int:
         """Return the bytes of the block that begins at an address; 0 if no block in use begins there."""
@@ -280,7 +220,7 @@ class CachingAllocator:
             If blocks overlap, or lie outside the segment.
         """
         owner = self._pool(small, stream, pool)
-        before: _Block | None = None
+        before: Block | None = None
         at, end = address, address + size
         self._lowest = min(self._lowest, address)
         parts = [*((*block, USED) for block in blocks), *((*part, UNMAPPED) for part in unmapped)]
@@ -290,63 +230,35 @@ class CachingAllocator:
             for first, bytes_, kind in ((at, start - at, FREE), (start, length, state)):
                 if not bytes_:
                     continue
-                block = _Block(first, bytes_, owner, kind, expandable)
+                block = Block(first, bytes_, owner, kind, expandable)
                 block.before = before
                 if before is not None:
                     before.after = block
                 before = self._blocks[first] = block
                 if kind == FREE:
-                    self._insert(block)
+                    self._blocks.insert(block)
                 elif kind == USED:
                     self.allocated += bytes_
                 else:
-                    insort(owner.unmapped, first)
+                    self._blocks.insert_unmapped(block)
                 if kind != UNMAPPED:
                     self.reserved += bytes_
             at = start + length
 
     def segments(self) -> Iterator[SegmentState]:
-        """Yield the segments in the order of their addresses."""
-        starts = [
-            block
-            for block in self._blocks.values()
-            if block.state != UNMAPPED and (block.before is None or block.before.state == UNMAPPED)
-        ]
-        for first in sorted(starts, key=lambda block: block.address):
-            blocks = []
-            block: _Block | None = first
-            while block is not None and block.state != UNMAPPED:
-                blocks.append((block.address, block.size, block.state == USED))
-                block = block.after
-            size = sum(length for _, length, _ in blocks)
-            pool = first.pool
-            yield SegmentState(
-                first.address, size, pool.small, pool.stream, pool.private, first.expandable, tuple(blocks)
-            )
+        """Iterate over the segments in the order of their addresses."""
+        return self._blocks.segments()
 
-    def _pool(self, small: bool, stream: int, private: PoolId) -> _Pool:
+    def _pool(self, small: bool, stream: int, private: PoolId) -> Pool:
         key = (private, stream, small)
         if key not in self._pools:
-            self._pools[key] = _Pool(small, stream, private, self.settings.page_size(small))
+            self._pools[key] = Pool(small, stream, private, self.settings.page_size(small))
         return self._pools[key]
 
-    def _insert(self, block: _Block) -> None:
-        """Add a block to the free blocks of its pool."""
-        pool = block.pool
-        block.state, block.since = FREE, self._searches
-        insort(pool.free, (block.size, block.address))
-        pool.size_free += block.size
-
-    def _remove(self, block: _Block) -> None:
-        """Remove a block from the free blocks of its pool."""
-        pool = block.pool
-        del pool.free[bisect_left(pool.free, (block.size, block.address))]
-        pool.size_free -= block.size
-
-    def _search(self, pool: _Pool, size: int) -> _Block | None:
+    def _search(self, pool: Pool, size: int) -> Block | None:
         """Take the best free block of at least ``size`` bytes out of its pool; None if there is none."""
         if not pool.small and pool.private == DEFAULT_POOL:
-            self._searches += 1
+            self._blocks.searches += 1
         i = bisect_left(pool.free, (size, 0))
         if i == len(pool.free):
             return None
@@ -355,7 +267,7 @@ class CachingAllocator:
             # a block that can grow counts with the size that it can grow to
             while block.expandable and i + 1 < len(pool.free):
                 other = self._blocks[pool.free[i + 1][1]]
-                if _room(other) >= _room(block):
+                if other.room >= block.room:
                     break
                 block, i = other, i + 1
         limit = self.settings.max_split_size
@@ -363,10 +275,10 @@ class CachingAllocator:
             block.size >= limit if size < limit else block.size >= size + self.settings.max_non_split_rounding
         ):
             return None
-        self._remove(block)
+        self._blocks.remove(block)
         return block
 
-    def _new(self, pool: _Pool, size: int) -> _Block:
+    def _new(self, pool: Pool, size: int) -> Block:
         """Reserve memory for a block of ``size`` bytes, and release cached memory if the device is full."""
         if self.settings.garbage_collection_threshold > 0 and self._allowed is not None:
             self._collect()
@@ -385,7 +297,7 @@ class CachingAllocator:
         limits = [limit for limit in (self.device_memory, self._allowed) if limit is not None]
         return min(limits, default=EXPANDABLE_ADDRESSES)
 
-    def _reserve(self, pool: _Pool, size: int) -> _Block | None:
+    def _reserve(self, pool: Pool, size: int) -> Block | None:
         """Reserve a segment, or map memory to an expandable one; None if the device is full."""
         total = self.settings.segment_size(size)
         if self._allowed is not None and self.reserved + total > self._allowed:
@@ -398,7 +310,7 @@ class CachingAllocator:
         self._change_reserved(block, total)
         return block
 
-    def _change_reserved(self, block: _Block, size: int) -> None:  # noqa: ARG002
+    def _change_reserved(self, block: Block, size: int) -> None:  # noqa: ARG002
         """Count the memory of a block that is reserved, or released if ``size`` is negative; a subclass records it."""
         self.reserved += size
 
@@ -406,30 +318,30 @@ class CachingAllocator:
         """Return the address for a new segment of ``size`` bytes that lies directly below all other segments."""
         return self._lowest - size
 
-    def _range(self, size: int, pool: _Pool, state: int, expandable: bool) -> _Block:
+    def _range(self, size: int, pool: Pool, state: int, expandable: bool) -> Block:
         """Return a block of addresses that no segment has."""
-        block = _Block(self._place(size), size, pool, state, expandable)
+        block = Block(self._place(size), size, pool, state, expandable)
         self._lowest = min(self._lowest, block.address)
         self._blocks[block.address] = block
         return block
 
-    def _expand(self, pool: _Pool, size: int) -> _Block | None:
+    def _expand(self, pool: Pool, size: int) -> Block | None:
         """Map memory until a free block has ``size`` bytes; return the block, which is not in ``pool.free``."""
         start = self._expandable(pool, size)
         if start.state == UNMAPPED:
             if not self._map(start, min(start.size, size)):
                 return None
-            start = self._merged_free(start)
+            start = self._blocks.insert_merged(start)
         while start.size < size:
             after = start.after
             assert after is not None
             if not self._map(after, min(size - start.size, after.size)):
                 return None
-            start = self._merged_free(after)
-        self._remove(start)
+            start = self._blocks.insert_merged(after)
+        self._blocks.remove(start)
         return start
 
-    def _expandable(self, pool: _Pool, size: int) -> _Block:
+    def _expandable(self, pool: Pool, size: int) -> Block:
         """Return the first block of the lowest run of free and unmapped blocks that has room for ``size`` bytes."""
         for address in pool.unmapped:
             block = self._blocks[address]
@@ -444,19 +356,18 @@ class CachingAllocator:
         length = EXPANDABLE_ADDRESSES if self.device_memory is None else self.device_memory + self.device_memory // 8
         length = max(-(-length // pool.page), -(-size // pool.page)) * pool.page
         block = self._range(length, pool, UNMAPPED, True)
-        insort(pool.unmapped, block.address)
+        self._blocks.insert_unmapped(block)
         return block
 
-    def _map(self, block: _Block, size: int) -> bool:
+    def _map(self, block: Block, size: int) -> bool:
         """Map pages to the first ``size`` bytes of an unmapped block; False if the device is full."""
         pool = block.pool
         size = min(-(-size // pool.page) * pool.page, block.size)
         if self._full(size):
             return False
-        del pool.unmapped[bisect_left(pool.unmapped, block.address)]
+        self._blocks.remove_unmapped(block)
         if size < block.size:
-            rest = self._cut(block, size)
-            insort(pool.unmapped, rest.address)
+            self._blocks.insert_unmapped(self._blocks.cut(block, size))
         block.state = FREE
         self._change_reserved(block, size)
         return True
@@ -464,88 +375,36 @@ class CachingAllocator:
     def _full(self, size: int) -> bool:
         return self.device_memory is not None and self.reserved + size > self.device_memory
 
-    def _merged_free(self, block: _Block) -> _Block:
-        """Merge newly mapped memory with its free neighbours and add it to the free blocks."""
-        block = self._merged(block, FREE)
-        self._insert(block)
-        return block
-
-    def _split(self, block: _Block, size: int) -> None:
-        """Shorten a block to ``size`` bytes and add the rest to the free blocks."""
-        self._insert(self._cut(block, size))
-
-    def _cut(self, block: _Block, size: int) -> _Block:
-        """Shorten a block to ``size`` bytes; return a new block of the rest, of the same state."""
-        rest = _Block(block.address + size, block.size - size, block.pool, block.state, block.expandable)
-        rest.before, rest.after = block, block.after
-        if block.after is not None:
-            block.after.before = rest
-        block.after, block.size = rest, size
-        self._blocks[rest.address] = rest
-        return rest
-
-    def _merged(self, block: _Block, state: int) -> _Block:
-        """Merge a block with its neighbours of a state, which leave the lists of their pool; return the result."""
-        before, after = block.before, block.after
-        if after is not None and after.state == state:
-            self._unlist(after)
-            self._absorb(block, after)
-        if before is not None and before.state == state:
-            self._unlist(before)
-            self._absorb(before, block)
-            block = before
-        return block
-
-    def _unlist(self, block: _Block) -> None:
-        if block.state == FREE:
-            self._remove(block)
-        else:
-            unmapped = block.pool.unmapped
-            del unmapped[bisect_left(unmapped, block.address)]
-
-    def _absorb(self, block: _Block, after: _Block) -> None:
-        block.size += after.size
-        block.after = after.after
-        if after.after is not None:
-            after.after.before = block
-        del self._blocks[after.address]
-
-    def _release(self, block: _Block) -> None:
+    def _release(self, block: Block) -> None:
         """Return a free segment to the device."""
-        self._remove(block)
+        self._blocks.remove(block)
         del self._blocks[block.address]
         self._change_reserved(block, -block.size)
 
-    def _unmap(self, block: _Block) -> None:
+    def _unmap(self, block: Block) -> None:
         """Unmap the whole pages of a free block of an expandable segment."""
-        pool, page = block.pool, block.pool.page
-        first = self._start(block)
+        page = block.pool.page
+        first = block.start
         start = first + -(-(block.address - first) // page) * page
         end = first + (block.address + block.size - first) // page * page
         if start >= end:
             return
-        self._remove(block)
+        self._blocks.remove(block)
         if start > block.address:
-            whole = self._cut(block, start - block.address)
-            self._insert(block)
+            whole = self._blocks.cut(block, start - block.address)
+            self._blocks.insert(block)
             block = whole
         if end < block.address + block.size:
-            self._split(block, end - block.address)
+            self._blocks.split(block, end - block.address)
         self._change_reserved(block, -block.size)
         block.state = UNMAPPED
-        block = self._merged(block, UNMAPPED)
+        block = self._blocks.merged(block, UNMAPPED)
         if block.whole:
             del self._blocks[block.address]
         else:
-            insort(pool.unmapped, block.address)
+            self._blocks.insert_unmapped(block)
 
-    def _start(self, block: _Block) -> int:
-        """Return the address at which the segment of a block begins."""
-        while block.before is not None:
-            block = block.before
-        return block.address
-
-    def _release_oversize(self, pool: _Pool, size: int) -> bool:
+    def _release_oversize(self, pool: Pool, size: int) -> bool:
         """Release blocks that are never split, until ``size`` bytes are released; return whether they were."""
         limit = self.settings.max_split_size
         if limit is None:
@@ -571,7 +430,7 @@ class CachingAllocator:
         if excess <= 0:
             return
         ages = {
-            block: self._searches - block.since
+            block: self._blocks.searches - block.since
             for pool in self._pools.values()
             if not pool.small and pool.private == DEFAULT_POOL
             for block in (self._blocks[address] for _, address in pool.free)
@@ -585,9 +444,3 @@ class CachingAllocator:
                 released += block.size
                 del ages[block]
                 self._release(block)
-
-
-def _room(block: _Block) -> int:
-    """Return the size that a free block can grow to."""
-    after = block.after
-    return block.size + (after.size if after is not None and after.state == UNMAPPED else 0)

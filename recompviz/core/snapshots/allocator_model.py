@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from recompviz.core.allocator.caching_allocator import DEFAULT_POOL, PoolId
+from recompviz.core.allocator.blocks import DEFAULT_POOL, PoolId
 from recompviz.core.allocator.settings import SMALL, AllocatorSettings
 from recompviz.core.snapshots.ranges import Ranges
 

@@ -8,7 +8,7 @@ from html import escape
 
 import numpy as np
 
-from recompviz.core.allocator.caching_allocator import SegmentState
+from recompviz.core.allocator.blocks import SegmentState
 from recompviz.core.base import palette
 from recompviz.core.base.text import shortened
 from recompviz.core.base.units import format_bytes

@@ -14,12 +14,8 @@ from itertools import pairwise
 from operator import itemgetter
 from typing import Any
 
-from recompviz.core.allocator.caching_allocator import (
-    DEFAULT_POOL,
-    EXPANDABLE_ADDRESSES,
-    CachingAllocator,
-    PoolId,
-)
+from recompviz.core.allocator.blocks import DEFAULT_POOL, PoolId
+from recompviz.core.allocator.caching_allocator import EXPANDABLE_ADDRESSES, CachingAllocator
 from recompviz.core.allocator.settings import SMALL, SMALL_SEGMENT, AllocatorSettings
 from recompviz.core.snapshots.allocator_model import SegmentKind
 from recompviz.core.snapshots.ranges import Ranges
