@@ -204,7 +204,7 @@ def test_pins_can_be_stopped_although_the_free_search_was_stopped_before(planner
     with pytest.raises(rv.Cancelled):
         planner.what_if("live", recompute=[planner.graph.names[2]], progress=stopped)
     assert stopped.calls == 1
-    assert planner._cache.peek("plans live") is None
+    assert planner._searches._cache.peek("plans live") is None
 
 
 def test_a_table_is_found_while_another_thread_searches_for_another_one(planner: rv.Planner) -> None:
@@ -312,11 +312,11 @@ def test_a_baseline_made_after_the_search_is_in_the_table_if_it_is_better() -> N
 def test_on_a_large_graph_the_search_does_not_wait_for_the_curves_of_the_formula(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("recompviz.core.planning.planner.LARGE", 10)
+    monkeypatch.setattr("recompviz.core.planning.plan_searches.LARGE", 10)
     graph, joint = residual_step((1,))
     planner = rv.Planner(graph, joint)
     planner.plans("live")
-    assert planner._cache.peek("tradeoff auto") is None
+    assert planner._searches._cache.peek("tradeoff auto") is None
     other = rv.Planner(graph, joint)
     formula = other.plans("time")  # once made, they are seeds
     live = other.plans("live")

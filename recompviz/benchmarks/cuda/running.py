@@ -109,7 +109,7 @@ def _run_parts(
 
 
 def stretched(minutes: float) -> float:
-    """Return the time for all parts as a share of the time that the command has for them in 8 minutes."""
+    """Return the factor for the times of all parts if the command has ``minutes`` minutes; it is 1 for 8 minutes."""
     return (60 * minutes - RESERVE) / (60 * 8 - RESERVE)
 
 

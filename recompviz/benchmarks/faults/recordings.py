@@ -86,7 +86,7 @@ def opened(path: Path) -> str | None:
 
 
 def limit_memory() -> None:
-    """Let this process allocate ``MEMORY`` more bytes."""
+    """Let this process allocate at most ``MEMORY`` bytes more than it has now."""
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
     most = pages * resource.getpagesize() + MEMORY
     hard = resource.getrlimit(resource.RLIMIT_AS)[1]

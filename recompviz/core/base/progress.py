@@ -6,3 +6,23 @@ from collections.abc import Callable
 
 # called as progress(done, total); an exception that it raises stops the search
 Progress = Callable[[int, int], None]
+
+
+def part(progress: Progress | None, start: float, stop: float) -> Progress | None:
+    """Return a callback that reports the progress of a part of the work as progress of the whole work.
+
+    Parameters
+    ----------
+    progress : callable (done, total) or None
+        The callback for the whole work; it is called with ``total`` = 1000. If it is None, the result is None.
+    start, stop : float
+        Where the part begins and ends, as fractions of the whole work.
+
+    Examples
+    --------
+    >>> part(lambda done, total: print(done, "of", total), 0.5, 1)(1, 4)
+    625 of 1000
+    """
+    if progress is None:
+        return None
+    return lambda done, total: progress(round(1000 * (start + (stop - start) * done / max(total, 1))), 1000)

@@ -1,16 +1,13 @@
-"""The planner of one training step: trade-off curves, plan tables, what-if tables and baselines.
+"""The planner answers all questions about the plans of one training step.
 
-A planner needs a graph and the joint graph of the same training step, but neither torch nor Jupyter. It caches curves,
-tables and baselines. Several threads may use one planner.
+A planner needs a graph and the joint graph of the same training step, but neither torch nor Jupyter. Its searches, and
+what it caches, are in :mod:`~recompviz.core.planning.plan_searches`. Several threads may use one planner.
 """
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cached_property, partial
-from itertools import chain, count
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,22 +16,16 @@ from recompviz.core.base.compiled import has_compiled_code, has_numba
 from recompviz.core.base.progress import Progress
 from recompviz.core.bounds.curve import BoundCurve
 from recompviz.core.bounds.step_bounds import StepBounds
-from recompviz.core.exact.lazy_front import LazyParetoFront
-from recompviz.core.exact.solver import Family, solve
+from recompviz.core.exact.solver import Family
 from recompviz.core.graphs.graph import Graph, Name
-from recompviz.core.live.minimum_cut import minimum_cut_plans
 from recompviz.core.live.model import profile_function
-from recompviz.core.live.search import live_plans
-from recompviz.core.planning.cache import Cache
-from recompviz.core.planning.first_plans import first_plans
-from recompviz.core.plans.baselines import METHODS, SEED_METHODS, baseline, chen_plans, existing_baselines
-from recompviz.core.plans.curve import Objective, Tradeoff
+from recompviz.core.planning.plan_searches import MakeBaseline, PlanSearches
+from recompviz.core.plans.curve import Tradeoff
 from recompviz.core.plans.plan import Plan, expect_plan
-from recompviz.core.plans.plan_table import PlanObjective, PlanTable, TableObjective
+from recompviz.core.plans.plan_table import PlanObjective, PlanTable, TableObjective, check_objective
 from recompviz.core.steps.joint import JointGraph
 from recompviz.core.steps.little_to_save import little_to_save
 from recompviz.core.steps.paper_model import paper_step
-from recompviz.core.steps.places import shared_steps
 from recompviz.core.steps.schedule import Schedule, make_schedule
 from recompviz.core.steps.simulation import simulate_schedule
 from recompviz.core.steps.timeline import Timeline
@@ -42,26 +33,10 @@ from recompviz.core.steps.timeline import Timeline
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-T = TypeVar("T")
-
 # The most plans of one table. A slider has no more positions, and large graphs have thousands of optima.
 MOST_ROWS = 512
 # Up to this many nodes, searching all tables takes less than a second once the kernels are compiled.
 SMALL = 40
-# From this many nodes on, the formula's curves take longer than the search in simulated bytes and are no seeds of it.
-LARGE = 2500
-# The share of a search in simulated bytes that its seeds take, for progress.
-SEEDING = 0.2
-
-# The keys of baselines in the cache start with this.
-BASELINE = "baseline "
-# The keys of plans that were found under pins, and are better than those found before, start with this.
-PINNED = "pinned "
-# The key of the table "live" with plans that were found later starts with this. The names of these plans follow.
-BETTER = "plans live and "
-
-# Makes a baseline plan from the text after the baseline's name, for example from "0.5" of "min-cut 0.5".
-MakeBaseline = Callable[[str], Plan]
 
 
 class Planner:
@@ -116,11 +91,8 @@ class Planner:
         self.graph = graph
         self.joint = paper_step(graph) if joint is None else joint
         self.device = device
-        self._more_baselines = dict(baselines or {})
-        self._most_rows = most_rows
-        self._cache = Cache()
-        self._remembering = threading.RLock()
         self._bounds = StepBounds(self.graph, self.joint)
+        self._searches = PlanSearches(self.graph, self.joint, self._bounds, baselines or {}, most_rows)
 
     def __repr__(self) -> str:
         return f"Planner(#V={len(self.graph)}, #E={len(self.graph.edges)}, {len(self.joint.calls)} calls)"
@@ -138,7 +110,7 @@ class Planner:
             ``graph.time`` (:meth:`Graph.same_as`), nothing happens.
         """
         if other.graph.same_as(self.graph):
-            self._cache = other._cache.copy_of("tradeoff")
+            self._searches.reuse_curves(other._searches)
 
     # ---------------------------------------------------------------- one plan
 
@@ -167,9 +139,7 @@ class Planner:
         if plan is None:
             return Plan.keep_all(self.graph).use_bounds(self._bounds)
         expect_plan(plan)
-        if not plan.graph.same_as(self.graph):
-            plan = Plan.from_json(self.graph, plan.to_json())
-        return plan.use_bounds(self._bounds)
+        return self._searches.adapted(plan)
 
     def schedule(self, plan: Plan | None = None) -> Schedule:
         """Return the operator calls of the training step under a plan, and the storages that are freed after each call.
@@ -213,10 +183,6 @@ class Planner:
         """
         return simulate_schedule(self.schedule(plan), self.device)
 
-    @cached_property
-    def _shared(self) -> NDArray[np.bool_]:
-        return shared_steps(self.joint)
-
     def profile_function(self) -> Callable[[Plan], NDArray[np.int64]]:
         """Return a fast function from a plan to the most bytes alive within each step of its schedule.
 
@@ -247,7 +213,7 @@ class Planner:
         TooManyLowerSets
             If ``family`` is ``"all"`` and the graph has too many lower sets.
         """
-        return self._cached(f"tradeoff {family}", lambda: solve(self.graph, family, progress=progress), progress)
+        return self._searches.tradeoff(family, progress)
 
     def plans(self, objective: PlanObjective = "time", progress: Progress | None = None) -> PlanTable:
         """Return the table of the plans found for an objective, cached.
@@ -275,10 +241,7 @@ class Planner:
             If the objective is unknown.
         """
         check_objective(objective)
-
-        search = self._live_table if objective == "live" else partial(self._formula_table, objective)
-        table = self._cached(f"plans {objective}", lambda: search(progress), progress)
-        return self._with_better_plans(table) if objective == "live" else table
+        return self._searches.plans(objective, progress)
 
     def plan(self, total: int | float | str, objective: PlanObjective = "live") -> Plan:
         """Return the best plan whose simulated total peak fits a budget.
@@ -375,8 +338,7 @@ class Planner:
         plans : sequence of Plan
             Plans of this graph, for example from an earlier search.
         """
-        table = self.table(plans, "live")
-        self._cache.get("plans live", lambda: table)
+        self._searches.use_plans(plans)
 
     def first_plans(self) -> PlanTable:
         """Return a table of plans that need no search, cached.
@@ -386,9 +348,7 @@ class Planner:
         model has any. Each of the others divides the graph into up to 128 consecutive segments with about equal bytes,
         and keeps only the values that later segments read.
         """
-        return self._cached(
-            "first plans", lambda: self._with_bounds(first_plans(self.graph, self.profile_function(), self._shared))
-        )
+        return self._searches.first_plans()
 
     def table(
         self,
@@ -411,16 +371,7 @@ class Planner:
         with_keep_all : bool
             Whether to add the plan that keeps every value.
         """
-        profile, simulated = self.profile_function(), count()
-
-        def counted(plan: Plan) -> NDArray[np.int64]:
-            if progress is not None:
-                progress(min(next(simulated), len(plans)), len(plans))
-            return profile(plan)
-
-        return self._with_bounds(
-            PlanTable.of(self.graph, objective, plans, counted, with_keep_all=with_keep_all, shared=self._shared)
-        )
+        return self._searches.table(plans, objective, progress, with_keep_all=with_keep_all)
 
     def what_if(
         self,
@@ -467,23 +418,7 @@ class Planner:
         True
         """
         check_objective(objective)
-        keep, recompute = list(keep), list(recompute)
-        if objective == "live" and has_numba():
-            seeds = [*self.plans("live", part(progress, 0, 0.5)).plans, *self._seeds()]
-            searching = part(progress, 0.5, 0.95)
-            plans = live_plans(self.graph, self.joint, seeds, searching, keep=keep, recompute=recompute)
-        else:
-            solving = part(progress, 0, 0.5)
-            curve = (
-                solve(self.graph, family, keep=keep, recompute=recompute, progress=solving)
-                if keep or recompute
-                else self.tradeoff(family, solving)
-            )
-            plans = self._optima(curve, "time" if objective == "live" else objective, part(progress, 0.5, 0.9))
-        table = self.table(plans, objective, part(progress, 0.95, 1), with_keep_all=not recompute)
-        if objective == "live":
-            self._remember_better(table)
-        return table
+        return self._searches.what_if(objective, family, list(keep), list(recompute), progress)
 
     @property
     def is_quick(self) -> bool:
@@ -498,7 +433,7 @@ class Planner:
     @property
     def baseline_names(self) -> tuple[str, ...]:
         """The names that :meth:`baseline` accepts, without the argument that may follow a name."""
-        return (*METHODS, *self._more_baselines)
+        return self._searches.baseline_names
 
     def baseline(self, name: str) -> Plan:
         """Return a baseline: a plan made by a common method, without a search. It is cached.
@@ -530,116 +465,4 @@ class Planner:
         ([1, 3, 5, 7], [0, 1, 2])
         """
         expect(name, str, "the name of a baseline", "a str", f"choose {', '.join(map(repr, self.baseline_names))}")
-        kind, _, argument = name.partition(" ")
-        if make := self._more_baselines.get(kind):
-            return self._cached(f"{BASELINE}{name}", lambda: make(argument).use_bounds(self._bounds))
-        if name not in METHODS:
-            raise ValueError(f"no baseline is called {name!r}; choose {', '.join(map(repr, self.baseline_names))}")
-        return self._cached(f"{BASELINE}{name}", lambda: baseline(self.graph, name).use_bounds(self._bounds))
-
-    # ---------------------------------------------------------------- internals
-
-    def _with_bounds(self, table: PlanTable) -> PlanTable:
-        """Give the plans of a table the bounds of this planner."""
-        for plan in table.plans:
-            plan.use_bounds(self._bounds)
-        return table
-
-    def _formula_table(self, objective: Objective, progress: Progress | None) -> PlanTable:
-        curve = self.tradeoff("auto", part(progress, 0, 0.5))
-        optima = self._optima(curve, objective, part(progress, 0.5, 0.9))
-        return self.table(optima, objective, part(progress, 0.9, 1))
-
-    def _live_table(self, progress: Progress | None) -> PlanTable:
-        existing_baselines(SEED_METHODS, self.baseline)
-        baselines = self._cache.with_prefix(BASELINE).values()
-        plans = [*self._seeds(progress), *chen_plans(self.graph), *self.first_plans().plans, *baselines]
-        if has_numba():
-            plans.append(Plan.from_keep_mask(self.graph, [], "keep-nothing"))
-            plans += minimum_cut_plans(self.graph, self.joint)
-            plans = live_plans(self.graph, self.joint, plans, part(progress, SEEDING, 0.95))
-        return self.table(plans, "live", part(progress, 0.95, 1))
-
-    def _with_better_plans(self, table: PlanTable) -> PlanTable:
-        """Return the table with those plans found later that recompute less than its plans at the same peak.
-
-        These are baselines, and plans found under pins. If there are none, return ``table`` itself. The result is
-        cached until more plans are found.
-        """
-        baselines: dict[str, Plan] = self._cache.with_prefix(BASELINE)
-        pinned: dict[str, Sequence[Plan]] = self._cache.with_prefix(PINNED)
-        if not baselines and not pinned:
-            return table
-
-        def compute() -> PlanTable:
-            later = [self._as_run(plan) for plan in baselines.values()]
-            better = table.improved_by(self.table([*later, *chain.from_iterable(pinned.values())], "live"))
-            return self.table([*table.plans, *better], "live", with_keep_all=False) if better else table
-
-        return self._cache.replace(BETTER, f"{BETTER}{', '.join(sorted([*baselines, *pinned]))}", compute)
-
-    def _remember_better(self, found: PlanTable) -> None:
-        """Remember those plans found under pins that are better than all plans of the objective ``"live"``."""
-        with self._remembering:  # two threads would use the same key
-            if better := self.plans("live").improved_by(found):
-                self._cache.get(f"{PINNED}{len(self._cache.with_prefix(PINNED))}", lambda: tuple(better))
-                self.plans("live")  # later calls find it in the cache
-
-    def _as_run(self, plan: Plan) -> Plan:
-        """Return the plan that keeps each value that the schedule of a plan does not recompute."""
-        keep_mask = np.ones(len(self.graph), np.bool_)
-        for call in (self.joint.calls[c] for c in self.schedule(plan).recomputed):
-            keep_mask[[v for v in (call.node, *call.views) if v >= 0]] = False
-        if np.array_equal(keep_mask, plan.keep_mask):
-            return plan
-        return Plan.from_keep_mask(self.graph, keep_mask, "live" if plan.kind == "canonical" else plan.kind)
-
-    def _seeds(self, progress: Progress | None = None) -> list[Plan]:
-        """Return the formula's optimal plans for both objectives. On large graphs, return those that are cached."""
-        if len(self.graph) > LARGE:
-            found = [table.plans for table in map(self._cache.peek, ("plans time", "plans memory")) if table]
-            return [plan for plans in found for plan in plans]
-        time = self.plans("time", part(progress, 0, SEEDING / 2))
-        return [*time.plans, *self.plans("memory", part(progress, SEEDING / 2, SEEDING)).plans]
-
-    def _optima(self, curve: Tradeoff, objective: Objective, progress: Progress | None) -> list[Plan]:
-        front = curve.front(objective)
-        if isinstance(front, LazyParetoFront):
-            front.solve(progress)
-        return curve.plans(objective, self._most_rows)
-
-    def _cached(self, key: str, compute: Callable[[], T], progress: Progress | None = None) -> T:
-        if progress is None:
-            return self._cache.get(key, compute)
-
-        def begin() -> T:
-            progress(0, 1)  # A search may be stopped before its first step too, which may take long.
-            return compute()
-
-        return self._cache.get(key, begin, waiting=lambda: progress(0, 1))
-
-
-def part(progress: Progress | None, start: float, stop: float) -> Progress | None:
-    """Return a callback that reports the progress of a part of the work as progress of the whole work.
-
-    Parameters
-    ----------
-    progress : callable (done, total) or None
-        The callback for the whole work; it is called with ``total`` = 1000. If it is None, the result is None.
-    start, stop : float
-        Where the part begins and ends, as fractions of the whole work.
-
-    Examples
-    --------
-    >>> part(lambda done, total: print(done, "of", total), 0.5, 1)(1, 4)
-    625 of 1000
-    """
-    if progress is None:
-        return None
-    return lambda done, total: progress(round(1000 * (start + (stop - start) * done / max(total, 1))), 1000)
-
-
-def check_objective(objective: str) -> None:
-    """Raise ValueError unless the text is ``"time"``, ``"memory"`` or ``"live"``."""
-    if objective not in ("time", "memory", "live"):
-        raise ValueError(f'objective {objective!r} is unknown; choose "time", "memory" or "live"')
+        return self._searches.baseline(name)

@@ -183,3 +183,9 @@ def outline(profile: NDArray[np.int64]) -> NDArray[np.float32]:
     ends = np.column_stack([starts, np.minimum(stops, steps)]).ravel()
     most: NDArray[np.int64] = np.maximum.reduceat(np.append(profile, 0), ends)[::2]
     return most.astype(np.float32)
+
+
+def check_objective(objective: str) -> None:
+    """Raise ValueError unless the text is ``"time"``, ``"memory"`` or ``"live"``."""
+    if objective not in ("time", "memory", "live"):
+        raise ValueError(f'objective {objective!r} is unknown; choose "time", "memory" or "live"')

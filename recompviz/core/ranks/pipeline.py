@@ -328,6 +328,6 @@ class StagePasses:
         return rows[:, ~drop].copy()
 
     def frees(self, storages: frozenset[int], at: int) -> NDArray[np.int64]:
-        """Return events that free storages in a step."""
+        """Return the events with which the given storages are freed in step ``at`` of a timeline."""
         rows = [[at, s, self._categories.get(s, int(Category.OUTPUT)), -self.sizes[s]] for s in sorted(storages)]
         return np.array(rows, np.int64).reshape(-1, 4).T

@@ -123,12 +123,15 @@ def allow_more_captures() -> None:
 def guard_process_state() -> None:
     """Add guards for changes that Dynamo does not notice.
 
-    The guards are for a method that is replaced in its class, and for the number of environment variables. (Dynamo
-    itself notices a method that is replaced in an object, and a new value of an existing variable.) They are also for
-    settings that select the kernel of a call, as in ``with torch.nn.attention.sdpa_kernel(…):`` around a call of the
-    compiled model. The last ones are for the hooks of all modules
-    (``torch.nn.modules.module.register_module_forward_hook``). Call this function in the backend, because Dynamo builds
-    the guards of a graph after the backend has returned.
+    With them, Dynamo captures the function again after each of these changes:
+
+    - A method is replaced in its class. (Dynamo itself notices one that is replaced in an object.)
+    - An environment variable is added or removed. (Dynamo itself notices a new value of an existing one.)
+    - The compiled model is called under other settings that choose kernels, such as
+      ``with torch.nn.attention.sdpa_kernel(…):``.
+    - A hook for all modules is added or removed, as by ``torch.nn.modules.module.register_module_forward_hook``.
+
+    Call this function in the backend, because Dynamo builds the guards of a graph after the backend has returned.
     """
     translator = getattr(dynamo_tls, "current_tx", None)
     if translator is None:
@@ -183,15 +186,16 @@ def captured_code() -> CodeType | None:
 
 
 def frequent_recompilation(often: bool) -> str:
-    """Return a warning if Dynamo compiles the current function often, or will not compile it again.
+    """Return a warning if the current function was compiled so often that Dynamo will not compile it again.
 
-    The warning names the function and the cause of the last compilation. Call this in the backend.
+    The warning names the function and the cause of the last compilation. Without a reason to warn, it is empty. Call
+    this in the backend.
 
     Parameters
     ----------
     often : bool
-        If True, warn also while Dynamo may still compile the function again, if a size or a value caused the last
-        compilation.
+        Whether the caller finds that Dynamo compiles the function often. If True, the warning comes before the last
+        compilation too, but only if a size or a value caused this compilation.
     """
     translator = getattr(dynamo_tls, "current_tx", None)
     if translator is None:

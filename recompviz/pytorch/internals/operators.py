@@ -105,7 +105,7 @@ def is_in_place(target: Any) -> bool:
 
 
 def is_matrix_product(target: Any) -> bool:
-    """Return whether an operator multiplies matrices and autocast lowers the precision of its operands."""
+    """Return whether an operator is a matrix product for which autocast lowers the precision of the operands."""
     return isinstance(target, torch._ops.OpOverload) and target.overloadpacket in _PRODUCTS
 
 

@@ -72,7 +72,7 @@ class SentState:
         number : int
             The number of the last message that the page has, with all messages before it.
         own : int
-            The value of :attr:`own` up to which the page knows what pages have set.
+            The value of :attr:`own` that the page was sent last. The page knows everything that pages set before it.
         values : mapping of str to object
             The present values of the traits. They are compared by identity, because values are replaced, not changed.
         """

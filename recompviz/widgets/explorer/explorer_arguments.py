@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from recompviz.core.base.arguments import expect, expect_flag
 from recompviz.core.base.units import parse_total
-from recompviz.core.planning.planner import Planner, check_objective
+from recompviz.core.planning.planner import Planner
 from recompviz.core.plans.baselines import METHODS
-from recompviz.core.plans.plan_table import PlanObjective
+from recompviz.core.plans.plan_table import PlanObjective, check_objective
 from recompviz.widgets.explorer.budgets import fits
 from recompviz.widgets.explorer.resizing import Resizer
 from recompviz.widgets.explorer.runs import Runner

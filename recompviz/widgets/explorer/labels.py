@@ -93,7 +93,10 @@ def short_label(op: str) -> str:
 
 
 def node_labels(graph: Graph) -> list[str]:
-    """Return the label of each node.
+    """Return the text for the box of each node: the name of a layer, otherwise the short name of the operator.
+
+    A node has the name of its layer if it is the layer's only node, no module is inside the layer, and the name is no
+    number and has 2 to 7 characters. A node without an operator has its own name.
 
     Examples
     --------

@@ -16,9 +16,9 @@ from recompviz.core.base.errors import PlanMismatch
 from recompviz.core.base.files import read_text
 from recompviz.core.exact.solver import Family
 from recompviz.core.graphs.graph import Name
-from recompviz.core.planning.planner import Planner, check_objective
+from recompviz.core.planning.planner import Planner
 from recompviz.core.plans.plan import Plan
-from recompviz.core.plans.plan_table import PlanObjective, PlanTable
+from recompviz.core.plans.plan_table import PlanObjective, PlanTable, check_objective
 from recompviz.core.plans.plan_text import longest_text
 from recompviz.widgets.base.job import Job, JobProgress
 from recompviz.widgets.explorer.selection import Selection

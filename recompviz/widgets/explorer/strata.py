@@ -23,9 +23,9 @@ class Strata:
     Attributes
     ----------
     names : tuple of str
-        The name of each part, in the order of the first run.
+        The name of each part. Parts are in the order in which they first run.
     of : tuple of int
-        The part of each node.
+        For each node, the index of its part in ``names``.
     """
 
     names: tuple[str, ...]

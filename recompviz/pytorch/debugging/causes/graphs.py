@@ -149,12 +149,13 @@ def _backward_passes(peak: PeakState) -> list[dict[int, int]]:
 
 
 def recomputed_too_early(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
-    """Yield a finding for each checkpoint that recomputes much more than the other checkpoints keep.
+    """Yield a finding for each checkpoint whose recomputed blocks take much more memory than the step keeps.
 
-    If checkpoints have the best length, about as much is recomputed as kept. A checkpoint is reported if at least three
-    of its recomputed blocks are alive at the peak, with more than twice the bytes that are kept. All these blocks
-    except the largest count as avoidable. The finding is not surprising if these blocks are at most half of all bytes
-    that the checkpoints of the step recompute: a checkpoint around each block works in this way.
+    Memory is least if the recomputed blocks of one checkpoint take about as much as all blocks that the forward pass
+    keeps. A checkpoint is reported if at least three of its recomputed blocks are alive at the peak, and if they take
+    more than twice the bytes that are kept. All these blocks except the largest count as avoidable. If these blocks
+    are at most half of all bytes that the step recomputes, the finding is not marked as surprising: this is usual for
+    models with a checkpoint around each layer.
     """
     recomputed = sum(
         peak.recording.rounded(block.size)

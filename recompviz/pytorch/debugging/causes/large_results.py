@@ -203,7 +203,8 @@ def optimizer_first_step(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
     """Yield up to two findings about memory that an optimizer allocates in the training step of the peak.
 
     One finding is about the optimizer's state, if only one step was recorded and the state is made in it. The other is
-    about the temporary values of an update of all parameters together (``foreach``).
+    about temporary values of the update. It is marked as surprising if the optimizer updates all parameters together
+    (``foreach``).
     """
     state = [
         (i, live)

@@ -144,11 +144,10 @@ class PeakState:
         return any(self.start <= n < self.end for n in self.reads.get(block, []))
 
     def read_one_step_later(self, live: LiveBlock) -> bool:
-        """Return whether a later training step will probably read a block.
+        """Return whether a training step after the one that made a block will probably read it.
 
-        The answer is taken from the training step before the one that made the block. There, the operator at the same
-        position made a similar block. The result is True if an operator of the following training steps, up to the
-        step of the peak, read the similar block.
+        In the training step before, the operator at the same position made a similar block. The result is True if that
+        block was read in a training step after its own, up to the step of the peak.
         """
         block, starts = live.block, self.recording.steps.step_starts
         if block is None or block.maker < 0 or block.step < 1:
