@@ -51,6 +51,7 @@ class Lab:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "jupyterlab", *options], env=environment, stdout=self.log, stderr=self.log
         )
+        self.ended = 0  # how often all kernels were ended
         self.wait()
         self.settings("notification", {"fetchNews": "false", "checkForUpdates": False})
 
@@ -84,6 +85,7 @@ class Lab:
 
     def end_kernels(self):
         """So that no test meets the objects of another."""
+        self.ended += 1
         head = {"Authorization": f"token {self.token}"}
         with urllib.request.urlopen(self.address("api/kernels"), timeout=10) as answer:
             kernels = json.load(answer)
@@ -171,7 +173,7 @@ def opener(jupyter, chromium):
     """A function that opens notebooks; ends what it opened."""
     pages = []
 
-    def open_(name, *cells, theme="JupyterLab Light", run=True):
+    def open_(name, *cells, theme="JupyterLab Light", run=True, prepare=None):
         jupyter.end_kernels()
         jupyter.settings("themes", {"theme": theme})
         jupyter.notebook(name, *cells)
@@ -184,15 +186,86 @@ def opener(jupyter, chromium):
         page = context.new_page()
         page.errors = []
         page.on("pageerror", lambda error: page.errors.append(str(error)))
+        if prepare is not None:  # before the page is loaded
+            prepare(page)
         page.goto(jupyter.address(f"doc/tree/{name}", reset=""))
         page.wait_for_selector(".jp-Notebook", timeout=90_000)
         page.get_by_text("| Idle").wait_for(timeout=90_000)
         if run:
-            page.get_by_role("menuitem", name="Run", exact=True).click()
-            page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+            run_all(page)
         pages.append(page)
         return page
 
     yield open_
     for page in pages:
         page.context.close()
+
+
+def run_all(page):
+    """Run all cells of the notebook in a page."""
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+
+
+class SharedNotebook:
+    """One page with one notebook for several tests; its cells run again for each of them.
+
+    To open JupyterLab and to start a kernel takes longer than most tests do.
+    """
+
+    def __init__(self, jupyter, open_):
+        self.jupyter, self.open = jupyter, open_
+        self.page, self.ended = None, 0
+
+    def shown(self, name, *cells):
+        """The page after its cells ran. The widgets of the test before are gone, but its objects may be in the kernel.
+
+        A new page is opened for the first test, after another test has ended the kernels, and after :meth:`drop`.
+        """
+        if self.page is not None and self.jupyter.ended == self.ended:
+            self.run_again(len(cells))
+        else:
+            self.drop()
+            self.page = self.open(name, *cells)
+            self.ended = self.jupyter.ended
+        return self.page
+
+    def run_again(self, first):
+        """Remove the cells that the test before has added, and run the first ones."""
+        page, cells = self.page, self.page.locator(".jp-Notebook-cell")
+        page.errors.clear()
+        page.mouse.up()
+        page.mouse.move(5, 5)
+        while (count := cells.count()) > first:
+            cells.last.locator(".jp-InputPrompt").click()
+            page.keyboard.press("d")
+            page.keyboard.press("d")
+            page.wait_for_function("n => document.querySelectorAll('.jp-Notebook-cell').length < n", arg=count)
+        page.evaluate(
+            "document.querySelectorAll('.jp-OutputArea-output').forEach((output) => output.classList.add('old-output'))"
+        )
+        run_all(page)
+        page.wait_for_function("!document.querySelector('.old-output')")
+
+    def drop(self):
+        """Close the page, so that the next test gets a new one."""
+        if self.page is not None:
+            self.page.context.close()
+            self.page = None
+
+
+@pytest.fixture(scope="module")
+def shared_notebook(jupyter, open_notebooks):
+    """A notebook that the tests of a module share; see :class:`SharedNotebook`."""
+    return SharedNotebook(jupyter, open_notebooks)
+
+
+@pytest.fixture
+def show_notebook(shared_notebook, request):
+    """A function that shows the shared notebook of a module; after a test that fails, the next one gets a new page."""
+    failed = request.session.testsfailed
+    yield shared_notebook.shown
+    errors = shared_notebook.page.errors if shared_notebook.page is not None else []
+    if errors or request.session.testsfailed > failed:
+        shared_notebook.drop()
+    assert errors == []

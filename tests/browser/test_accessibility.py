@@ -97,10 +97,14 @@ def test_the_slider_is_among_the_first_five_tab_stops(page, name):
 
 def test_axe_finds_a_fault_that_is_put_there_and_dark_is_dark(page):
     view = page.get_by_role("group", name=EXPLORER).first
-    ground = view.evaluate("view => getComputedStyle(view).backgroundColor.match(/\\d+/g).map(Number)")
+    text, ground = view.evaluate(
+        "view => [getComputedStyle(view)].flatMap((style) => [style.color, style.backgroundColor])"
+        ".map((colour) => colour.match(/\\d+/g).slice(0, 3).map(Number))"
+    )
     view.evaluate("view => view.append(Object.assign(document.createElement('button'), {className: 'planted'}))")
     found = faults(page, EXPLORER)
     view.evaluate("view => view.querySelector('.planted').remove()")
-    assert (max(ground[:3]) < 60) == page.dark
+    assert (max(ground) < 60) == page.dark
+    assert (sum(text) - sum(ground) > 300) == page.dark
     assert len(found) == 1
     assert "button-name (critical)" in found[0]

@@ -52,17 +52,31 @@ options = dict(resizer=Resizer(), objectives=["time", "memory"], baselines=[], b
 explorer = rv.Explorer(planner, runner, **options)
 """
 EXPLORE = "import residual\nfrom residual import explorer\nexplorer"
+# runs more than once in a kernel, and makes all objects anew
+EXPLORE_AGAIN = "import importlib, residual\nimportlib.reload(residual)\nfrom residual import explorer\nexplorer"
 
 
 @pytest.fixture
-def page(open_notebook, jupyter):
+def page(show_notebook, jupyter):
     (jupyter.folder / "residual.py").write_text(RESIDUAL)
-    page = open_notebook("explore.ipynb", EXPLORE)
-    page.get_by_role("group", name="Explorer of Residual net").wait_for(timeout=120_000)
-    page.locator(".rv-nodes .rv-keep").first.wait_for()  # painted
-    page.locator(".rv-budget-foot").scroll_into_view_if_needed()
+    return painted(show_notebook("explore.ipynb", EXPLORE_AGAIN))
+
+
+@pytest.fixture
+def own_page(open_notebook, jupyter):
+    """A page of its own, for a test that ends the kernel."""
+    (jupyter.folder / "residual.py").write_text(RESIDUAL)
+    page = painted(open_notebook("own.ipynb", EXPLORE))
     yield page
     assert page.errors == []
+
+
+def painted(page):
+    """The page once its graph is drawn."""
+    page.get_by_role("group", name="Explorer of Residual net").wait_for(timeout=120_000)
+    page.locator(".rv-nodes .rv-keep").first.wait_for()
+    page.locator(".rv-budget-foot").scroll_into_view_if_needed()
+    return page
 
 
 def states(page):
@@ -298,22 +312,6 @@ def test_a_drag_while_a_cell_runs_is_confirmed(page):
     assert in_kernel(page, "bool(explorer.plan.keep_mask.all())") == "True"
 
 
-def test_a_kernel_that_is_gone_is_told_of(page):
-    page.get_by_role("button", name="Restart the kernel", exact=False).first.click()
-    page.get_by_role("button", name="Confirm Kernel Restart").or_(
-        page.locator(".jp-Dialog .jp-mod-accept")
-    ).first.click()
-    page.locator(".jp-Dialog").wait_for(state="detached")
-    slider(page).focus()
-    page.keyboard.press("Home")
-    alert = page.get_by_role("alert").filter(has_text="The kernel does not answer")
-    alert.wait_for()
-    run = page.get_by_role("button", name="Run on CPU")
-    assert abs(alert.bounding_box()["y"] - run.bounding_box()["y"]) < 60
-    run.click()  # no error in the page
-    page.get_by_text("| Idle").wait_for()  # the new kernel can be ended
-
-
 def saved_pictures(page):
     """The saved pictures of all cells, as SVG. They are in the page, and hidden beside a live widget."""
     sources = page.eval_on_selector_all(".recompviz-static img", "all => all.map(image => image.src)")
@@ -339,50 +337,6 @@ def test_the_saved_picture_follows_the_selected_plan_in_its_own_cell_and_is_not_
     )
     (after,) = saved_pictures(page)
     assert re.search(r" · 0 of \d+ values recomputed", after)
-
-
-SLOW_SIZES = "lambda *_: (_[2](1, 2, 'tracing at another batch'), residual.time.sleep(60))"
-
-
-@pytest.mark.parametrize("end", ["shut down", "killed"])
-def test_the_end_of_the_kernel_is_told_at_once_and_ends_the_progress_bars(page, end):
-    in_kernel(page, f"(setattr(residual.Resizer, 'at', {SLOW_SIZES}), setattr(residual.runner, 'steps', 10**4))")
-    page.get_by_role("button", name="Run on CPU").click()
-    batch = page.get_by_role("group", name="Will it fit?").get_by_label("batch", exact=True)
-    batch.focus()
-    page.keyboard.press("ArrowRight")
-    bars = page.locator(".rv-explorer progress:visible")
-    page.wait_for_function("document.querySelectorAll('.rv-explorer progress:not([hidden])').length === 2")
-    if end == "killed":
-        page.keyboard.press("Escape")
-        page.get_by_role("button", name="Insert a cell below").first.click()
-        page.locator(".jp-Notebook-cell").last.locator(".cm-content").click()
-        page.keyboard.insert_text("import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
-        page.keyboard.press("Shift+Enter")
-    else:
-        page.locator(".lm-MenuBar-item", has_text="Kernel").click()
-        page.get_by_role("menuitem", name="Shut Down Kernel", exact=True).click()
-    # nobody asks the kernel anything from here on
-    page.get_by_role("alert").filter(has_text="The kernel does not answer").wait_for(timeout=20_000)
-    bars.first.wait_for(state="hidden")
-    assert bars.count() == 0
-    sentence = page.locator(".rv-fit-sentence")
-    assert sentence.inner_text().startswith("The kernel does not answer")
-    if end == "killed":  # JupyterLab's own message about the kernel
-        page.locator(".jp-Dialog .jp-mod-accept").click(timeout=20_000)
-        page.get_by_text("| Idle").wait_for()
-
-
-def test_it_is_legible_in_the_dark(open_notebook, jupyter):
-    (jupyter.folder / "residual.py").write_text(RESIDUAL)
-    page = open_notebook("dark.ipynb", EXPLORE, theme="JupyterLab Dark")
-    page.locator(".rv-explorer").wait_for(timeout=120_000)
-    colours = page.eval_on_selector(
-        ".rv-explorer",
-        "e => [getComputedStyle(e).color, getComputedStyle(e).backgroundColor].map(c => c.match(/\\d+/g).map(Number))",
-    )
-    text, ground = (sum(colour[:3]) for colour in colours)
-    assert text - ground > 300
 
 
 def test_another_batch_is_planned_again_and_a_device_becomes_the_budget(page):
@@ -514,3 +468,53 @@ def test_better_plans_leave_the_selected_value_and_the_open_tab(page):
     assert page.evaluate("document.querySelector('.rv-explorer').recompviz.state.selected") == 20
     assert page.get_by_role("tab", name="Runs").get_attribute("aria-selected") == "true"
     assert page.locator(".rv-card").is_visible()
+
+
+def test_a_kernel_that_is_gone_is_told_of(own_page):
+    page = own_page
+    page.get_by_role("button", name="Restart the kernel", exact=False).first.click()
+    page.get_by_role("button", name="Confirm Kernel Restart").or_(
+        page.locator(".jp-Dialog .jp-mod-accept")
+    ).first.click()
+    page.locator(".jp-Dialog").wait_for(state="detached")
+    slider(page).focus()
+    page.keyboard.press("Home")
+    alert = page.get_by_role("alert").filter(has_text="The kernel does not answer")
+    alert.wait_for()
+    run = page.get_by_role("button", name="Run on CPU")
+    assert abs(alert.bounding_box()["y"] - run.bounding_box()["y"]) < 60
+    run.click()  # no error in the page
+    page.get_by_text("| Idle").wait_for()  # the new kernel can be ended
+
+
+SLOW_SIZES = "lambda *_: (_[2](1, 2, 'tracing at another batch'), residual.time.sleep(60))"
+
+
+@pytest.mark.parametrize("end", ["shut down", "killed"])
+def test_the_end_of_the_kernel_is_told_at_once_and_ends_the_progress_bars(own_page, end):
+    page = own_page
+    in_kernel(page, f"(setattr(residual.Resizer, 'at', {SLOW_SIZES}), setattr(residual.runner, 'steps', 10**4))")
+    page.get_by_role("button", name="Run on CPU").click()
+    batch = page.get_by_role("group", name="Will it fit?").get_by_label("batch", exact=True)
+    batch.focus()
+    page.keyboard.press("ArrowRight")
+    bars = page.locator(".rv-explorer progress:visible")
+    page.wait_for_function("document.querySelectorAll('.rv-explorer progress:not([hidden])').length === 2")
+    if end == "killed":
+        page.keyboard.press("Escape")
+        page.get_by_role("button", name="Insert a cell below").first.click()
+        page.locator(".jp-Notebook-cell").last.locator(".cm-content").click()
+        page.keyboard.insert_text("import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
+        page.keyboard.press("Shift+Enter")
+    else:
+        page.locator(".lm-MenuBar-item", has_text="Kernel").click()
+        page.get_by_role("menuitem", name="Shut Down Kernel", exact=True).click()
+    # nobody asks the kernel anything from here on
+    page.get_by_role("alert").filter(has_text="The kernel does not answer").wait_for(timeout=20_000)
+    bars.first.wait_for(state="hidden")
+    assert bars.count() == 0
+    sentence = page.locator(".rv-fit-sentence")
+    assert sentence.inner_text().startswith("The kernel does not answer")
+    if end == "killed":  # JupyterLab's own message about the kernel
+        page.locator(".jp-Dialog .jp-mod-accept").click(timeout=20_000)
+        page.get_by_text("| Idle").wait_for()

@@ -45,11 +45,12 @@ class Connection:
 @pytest.fixture
 def lossy(open_notebook, jupyter):
     (jupyter.folder / "residual.py").write_text(RESIDUAL)
-    page = open_notebook("lost.ipynb", EXPLORE, "from residual import planner\n" + LATER, run=False)
     connection = Connection()
-    page.route_web_socket(lambda address: "/channels" in address, connection.through)
-    page.reload()
-    page.get_by_text("| Idle").wait_for()
+
+    def prepare(page):
+        page.route_web_socket(lambda address: "/channels" in address, connection.through)
+
+    page = open_notebook("lost.ipynb", EXPLORE, "from residual import planner\n" + LATER, run=False, prepare=prepare)
     page.locator(".jp-Notebook-cell .cm-content").first.click()
     page.keyboard.press("Shift+Enter")
     page.get_by_role("group", name="Explorer of Residual net").wait_for()
