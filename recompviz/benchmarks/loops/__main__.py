@@ -82,8 +82,8 @@ def _print_loop(row: LoopRow) -> None:
 
 
 def _distributed() -> None:
-    for kind in distributed_loops.KINDS:
-        for rank, found in enumerate(distributed_loops.run(kind)):
+    for kind, ranks in distributed_loops.run().items():
+        for rank, found in enumerate(ranks):
             print(f"  {kind:48} rank {rank}: {found}", flush=True)
 
 

@@ -1,9 +1,9 @@
 """Training loops in two processes connected by gloo: DistributedDataParallel and FSDP2.
 
-:func:`run` starts the two processes. Each trains eagerly and compiled, and prints its result as one line of JSON. This
-module is also the program of one process, which has its rank in environment variables:
+:func:`run` starts the two processes. Each runs all loops, eagerly and compiled, and prints the result of each as a line
+of JSON. This module is also the program of one process, which has its rank in environment variables:
 
-    python -m recompviz.benchmarks.loops.distributed_loops ddp
+    python -m recompviz.benchmarks.loops.distributed_loops ddp fsdp2
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import socket
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -80,20 +80,21 @@ def _local(tensor: Any) -> Tensor:
     return local
 
 
-def run(kind: str) -> list[dict[str, Any]]:
-    """Run a loop in two new processes, eagerly and compiled.
+def run(kinds: Sequence[str] = KINDS) -> dict[str, list[dict[str, Any]]]:
+    """Run loops in two new processes, eagerly and compiled.
 
     Parameters
     ----------
-    kind : str
-        One of ``KINDS``.
+    kinds : sequence of str
+        Some of ``KINDS``.
 
     Returns
     -------
-    list of dict
-        One for each rank. ``equal``: whether losses and parameters are exactly those of eager PyTorch. ``regions``: the
-        number of captured graphs that train. ``planned``: whether the last training step ran a plan. ``messages``:
-        warnings. If a training step was recorded, also ``least``, ``total`` and ``keep_all``, in total bytes.
+    dict of str to list of dict
+        For each kind, one result for each rank. ``equal``: whether losses and parameters are exactly those of eager
+        PyTorch. ``regions``: the number of captured graphs that train. ``planned``: whether the last training step ran
+        a plan. ``messages``: warnings. If a training step was recorded, also ``least``, ``total`` and ``keep_all``, in
+        total bytes.
 
     Raises
     ------
@@ -104,18 +105,19 @@ def run(kind: str) -> list[dict[str, Any]]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     with contextlib.ExitStack() as stack:
-        started = [stack.enter_context(_rank(rank, port, kind)) for rank in range(WORLD)]
-        return [_result(kind, process) for process in started]
+        started = [stack.enter_context(_rank(rank, port, kinds)) for rank in range(WORLD)]
+        results = [_results(kinds, process) for process in started]
+    return {kind: [found[i] for found in results] for i, kind in enumerate(kinds)}
 
 
 @contextlib.contextmanager
-def _rank(rank: int, port: int, kind: str) -> Iterator[subprocess.Popen[str]]:
+def _rank(rank: int, port: int, kinds: Sequence[str]) -> Iterator[subprocess.Popen[str]]:
     """Start a process of the group for a ``with`` block; kill it on an error, because it may wait for the other one."""
     environment = {
         **os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "RANK": str(rank),
         "WORLD_SIZE": str(WORLD), "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo",
     }  # fmt: skip
-    command = [sys.executable, "-W", "ignore", "-m", __spec__.name if __spec__ else __name__, kind]
+    command = [sys.executable, "-W", "ignore", "-m", __spec__.name if __spec__ else __name__, *kinds]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, env=environment, stdout=pipe, stderr=pipe, text=True) as process:
         try:
@@ -125,31 +127,39 @@ def _rank(rank: int, port: int, kind: str) -> Iterator[subprocess.Popen[str]]:
             raise
 
 
-def _result(kind: str, process: subprocess.Popen[str]) -> dict[str, Any]:
-    """Wait for a process, and return the result that it printed as JSON."""
-    output, errors = process.communicate(timeout=300)
-    lines = [line for line in output.splitlines() if line.startswith("{")]
-    if process.returncode or not lines:
-        raise RuntimeError(f"{kind}: a process ended with {process.returncode}\n{errors[-3000:]}")
-    found: dict[str, Any] = json.loads(lines[-1])
+def _results(kinds: Sequence[str], process: subprocess.Popen[str]) -> list[dict[str, Any]]:
+    """Wait for a process, and return the results that it printed as JSON, one for each kind."""
+    output, errors = process.communicate(timeout=600)
+    found = [json.loads(line) for line in output.splitlines() if line.startswith("{")]
+    if process.returncode or len(found) != len(kinds):
+        failed = kinds[len(found)] if len(found) < len(kinds) else "the end"
+        raise RuntimeError(f"{failed}: a process ended with {process.returncode}\n{errors[-3000:]}")
     return found
 
 
 def worker() -> None:
-    """Run one rank of the loop named on the command line, and print its result as a line of JSON."""
-    from recompviz.pytorch.running.compiled import compile_within
-    from recompviz.pytorch.running.step_budget import StepBudget
-
-    kind = sys.argv[1]
+    """Run one rank of the loops named on the command line, and print the result of each as a line of JSON."""
     torch.set_num_threads(1)
     warnings.simplefilter("always")
     dist.init_process_group("gloo")
+    for kind in sys.argv[1:]:
+        print(json.dumps(_compared(kind)), flush=True)
+        forget_graphs()
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+def _compared(kind: str) -> dict[str, Any]:
+    """Train one rank eagerly, under a loose and under a tight total; return its result."""
+    from recompviz.pytorch.running.compiled import compile_within
+    from recompviz.pytorch.running.step_budget import StepBudget
+
     eager = train(kind, lambda model: model)
     loose = StepBudget(1 << 40)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         first = train(kind, lambda model: compile_within(model, loose))
-        rows: dict[str, Any] = {"equal": _equal(first, eager), "regions": len(loose.regions), "planned": False}
+        row: dict[str, Any] = {"equal": _equal(first, eager), "regions": len(loose.regions), "planned": False}
         if loose.models:
             least, keep_all = loose.range_of_totals
             total = torch.tensor(int(least + 0.4 * (keep_all - least)))
@@ -158,14 +168,11 @@ def worker() -> None:
             # gloo's threads free the buffers of FSDP2 when they are done, so the recorded bytes differ between runs
             tight = StepBudget(int(total), strict=kind != "fsdp2")
             second = train(kind, lambda model: compile_within(model, tight))
-            rows |= {
-                "equal": rows["equal"] and _equal(second, eager), "planned": tight.planned is not None,
+            row |= {
+                "equal": row["equal"] and _equal(second, eager), "planned": tight.planned is not None,
                 "least": least, "total": int(total), "keep_all": keep_all,
             }  # fmt: skip
-    rows["messages"] = sorted({str(w.message).splitlines()[0] for w in caught})
-    print(json.dumps(rows), flush=True)
-    dist.barrier()
-    dist.destroy_process_group()
+    return row | {"messages": sorted({str(w.message).splitlines()[0] for w in caught})}
 
 
 def _equal(mine: list[Tensor], theirs: list[Tensor]) -> bool:
