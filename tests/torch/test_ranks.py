@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import pytest
@@ -13,8 +14,9 @@ from recompviz.benchmarks.ranks import faults, large
 from recompviz.benchmarks.ranks.cases import case
 from recompviz.benchmarks.ranks.pipeline import compared
 from recompviz.benchmarks.ranks.processes import run_ranks
-from recompviz.benchmarks.ranks.resharding import GATHER, beside, fixed_points
+from recompviz.benchmarks.ranks.resharding import GATHER, beside, fixed_points, summary
 from recompviz.benchmarks.ranks.stages import stage_of
+from recompviz.core.ranks.resharding import reshard_front, reshard_point
 
 WORKER = "recompviz.benchmarks.ranks.worker"
 
@@ -24,6 +26,7 @@ def test_predicted_and_measured_peaks_of_two_ranks_are_equal_and_gradients_too()
     cases = [
         {"model": "gpt2", "layers": 2, "strategy": "fsdp2", "share": 0.2, "steps": 2},
         {"model": "vit", "layers": 2, "strategy": "fsdp2", "tracker": True},
+        {"model": "gpt2-parts", "layers": 2, "strategy": "fsdp2, every second gathered"},
         {"model": "llama", "layers": 2, "strategy": "ddp, bucket views"},
     ]
     for result in run_ranks(WORKER, [json.dumps(cases)], world=2, seconds=600):
@@ -78,7 +81,7 @@ def test_ranks_with_fewer_rows_have_less_optimizer_state() -> None:
 def test_a_plan_of_a_rank_fits_its_budget_and_is_that_of_the_trace() -> None:
     made = case("gpt2", 2)
     trace = rv.trace(made.model, *made.inputs, targets=made.targets, loss=made.loss)
-    step = rv.shard_step(trace, 4, [made.units])
+    step = rv.shard_step(trace, 4, made.units)
     assert step.simulate().peak < rv.simulate(trace).peak
     least = int(min(step.planner.plans("live").total_peaks))
     total = (least + step.simulate().peak) // 2
@@ -157,8 +160,8 @@ def _parts(model: nn.Module, shards: int) -> list[int]:
 def test_the_last_blocks_should_stay_gathered() -> None:
     made = case("vit", 4)
     trace = rv.trace(made.model, *made.inputs, targets=made.targets, loss=made.loss)
-    step = rv.shard_step(trace, 4, [made.units])
-    points = fixed_points(step)
+    step = rv.shard_step(trace, 4, made.units)
+    points = fixed_points(step, made)
     always, never, second, half = points.values()
     assert half.time == second.time
     assert half.peak < second.peak
@@ -171,8 +174,48 @@ def test_the_last_blocks_should_stay_gathered() -> None:
     assert beside(never, curve) == "a point of it"
     assert beside(always, curve).endswith("+0 bytes")  # keeping the last blocks gathered costs no memory
     assert beside(second, curve).startswith("3 gathered: -")
+    assert summary(points, curve).startswith("reshard always: dominated, 2 gathered: -")
     with pytest.raises(rv.GraphError, match="nothing is gathered"):
         rv.replicate_step(trace).reshard_curve(0.1, 1e6)
+
+
+@pytest.mark.slow
+def test_with_unequal_units_both_ends_are_points_and_the_middle_is_better_than_every_second_block() -> None:
+    made = case("gpt2-parts", 6)
+    trace = rv.trace(made.model, *made.inputs, targets=made.targets, loss=made.loss)
+    step = rv.shard_step(trace, 8, made.units)
+    assert step.alone is not None
+    assert step.sharding is not None
+    points = fixed_points(step, made)
+    curve = reshard_front(step.graph, step.alone, step.sharding, step.planner.first_plans().plans, GATHER)
+    assert any(point.overhead > 0 for point in curve)
+    assert [beside(points[f"reshard {end}"], curve) for end in ("always", "never")] == ["a point of it"] * 2
+    second = points["every second block gathered"]
+    assert any(point.time < second.time and point.peak < second.peak for point in curve)
+    assert len(second.kept) == 6
+
+
+@pytest.mark.slow
+def test_with_equal_units_one_of_both_holds_whatever_is_gathered() -> None:
+    """Either resharding always is dominated, or nothing is better than every second unit; without recomputation."""
+    for name in ("gpt2", "vit"):
+        made = case(name, 4)
+        trace = rv.trace(made.model, *made.inputs, targets=made.targets, loss=made.loss)
+        step = rv.shard_step(trace, 8, made.units)
+        assert step.alone is not None
+        assert step.sharding is not None
+        names, keep_all = [unit.name for unit in step.sharding.units[1:]], rv.Plan.keep_all(step.graph)
+        every = [
+            reshard_point(step.graph, step.alone, step.sharding, kept, keep_all, GATHER)
+            for count in range(5)
+            for kept in itertools.combinations(names, count)
+        ]
+        always, _, second, _ = fixed_points(step, made).values()
+        dominated = [
+            any((p.time, p.peak) != (q.time, q.peak) and p.time <= q.time and p.peak <= q.peak for p in every)
+            for q in (always, second)
+        ]
+        assert dominated == ([False, False] if name == "gpt2" else [True, True])
 
 
 @pytest.mark.slow

@@ -44,34 +44,46 @@ class RankCase:
     model : torch.nn.Module
     inputs, targets : tuple of Tensor
     loss : callable (output, *targets) → scalar
-    units : str
-        A pattern of the units' dotted paths, such as ``"h.*"``.
+    units : tuple of str
+        Patterns of the units' dotted paths, such as ``"h.*"``. Each has the path of the blocks before its first ``*``.
     """
 
     model: nn.Module
     inputs: tuple[Tensor, ...]
     targets: tuple[Tensor, ...]
     loss: Callable[..., Tensor]
-    units: str
+    units: tuple[str, ...]
+
+    @property
+    def blocks(self) -> str:
+        """The dotted path of the module that has the blocks, such as ``"h"``."""
+        return self.units[0].partition(".*")[0]
+
+    def block_units(self, block: int | str) -> tuple[str, ...]:
+        """Return the dotted paths of the units of a block; ``"*"`` is any block."""
+        return tuple(f"{self.blocks}.{block}{unit.partition('.*')[2]}" for unit in self.units)
 
 
 def case(name: str, layers: int, seed: int = 0) -> RankCase:
-    """Return a case with the given number of blocks: ``"gpt2"``, ``"llama"`` or ``"vit"``.
+    """Return a case with the given number of blocks: ``"gpt2"``, ``"gpt2-parts"``, ``"llama"`` or ``"vit"``.
 
-    The model is the same on all ranks. ``seed`` sets the batch, so that each rank can have its own.
+    The units are the blocks, or in ``"gpt2-parts"`` the attention and the MLP of each block. The model is the same on
+    all ranks. ``seed`` sets the batch, so that each rank can have its own.
     """
     torch.manual_seed(0)
     if name == "vit":
         model: nn.Module = vit(layers, 96, 4, patch=8, image_size=64, classes=10)
         torch.manual_seed(1 + seed)
         images, labels = torch.randn(8, 3, 64, 64), torch.randint(0, 10, (8,))
-        return RankCase(model, (images,), (labels,), classification, "blocks.*")
-    if name == "gpt2":
-        model, units = gpt2(layers, 96, 4, vocabulary=400, context=64, dropout=0.0), "h.*"
+        return RankCase(model, (images,), (labels,), classification, ("blocks.*",))
+    if name in ("gpt2", "gpt2-parts"):
+        model = gpt2(layers, 96, 4, vocabulary=400, context=64, dropout=0.0)
+        units: tuple[str, ...] = ("h.*",) if name == "gpt2" else ("h.*.attn", "h.*.mlp")
     elif name == "llama":
-        model, units = llama(layers, 96, 4, groups=2, hidden=256, vocabulary=401, context=64), "layers.*"
+        model = llama(layers, 96, 4, groups=2, hidden=256, vocabulary=401, context=64)
+        units = ("layers.*",)
     else:
-        raise ValueError(f"no model {name!r}; there are gpt2, llama and vit")
+        raise ValueError(f"no model {name!r}; there are gpt2, gpt2-parts, llama and vit")
     torch.manual_seed(1 + seed)
     tokens, after = torch.randint(0, 400, (8, 64)), torch.randint(0, 400, (8, 64))
     return RankCase(model, (tokens,), (after,), next_token, units)

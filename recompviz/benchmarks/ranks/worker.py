@@ -102,13 +102,12 @@ def _predictions(
         part = rank % shards
         if part not in found:
             if strategy.startswith("ddp"):
-                step = rv.replicate_step(trace, units=[made.units], bucket_view="views" in strategy)
+                step = rv.replicate_step(trace, units=made.units, bucket_view="views" in strategy)
             else:
-                parent = made.units.rpartition(".")[0]
-                flags = reshards(strategy, len(list(made.model.get_submodule(parent).children())))
-                reshard = {f"{parent}.{i}": flag for i, flag in enumerate(flags)}
+                flags = reshards(strategy, len(list(made.model.get_submodule(made.blocks).children())))
+                reshard = {unit: flag for i, flag in enumerate(flags) for unit in made.block_units(i)}
                 step = rv.shard_step(
-                    trace, shards, [made.units],
+                    trace, shards, made.units,
                     replicas=replicas, reshard=reshard, rank=part, stored=stored, reduced=stored,
                 )  # fmt: skip
             budget = None
@@ -145,7 +144,7 @@ class Rank:
         self.made, self.strategy = made, strategy
         self.model: Any = made.model
         self.choosers = rv.plan_units(self.model, plans).choosers if plans else ()
-        self.called = wrapped(self.model, made.units, strategy)
+        self.called = wrapped(made, strategy)
 
     def forward_backward(self) -> torch.Tensor:
         """Run one forward and backward pass, and return the loss."""
@@ -179,8 +178,9 @@ class Rank:
         )
 
 
-def wrapped(model: Any, units: str, strategy: str) -> Any:
-    """Return a model wrapped as a strategy says."""
+def wrapped(made: RankCase, strategy: str) -> Any:
+    """Return the model of a case wrapped as a strategy says."""
+    model: Any = made.model
     if strategy.startswith("ddp"):
         return torch.nn.parallel.DistributedDataParallel(model, gradient_as_bucket_view="views" in strategy)
     from torch.distributed.device_mesh import init_device_mesh
@@ -193,10 +193,9 @@ def wrapped(model: Any, units: str, strategy: str) -> Any:
     options: dict[str, Any] = {"mesh": mesh}
     if "bfloat16" in strategy:
         options["mp_policy"] = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
-    parent, _, _ = units.rpartition(".")
-    blocks = list(model.get_submodule(parent))
-    for block, reshard in zip(blocks, reshards(strategy, len(blocks)), strict=True):
-        fully_shard(block, reshard_after_forward=reshard, **options)
+    for i, reshard in enumerate(reshards(strategy, len(model.get_submodule(made.blocks)))):
+        for unit in made.block_units(i):
+            fully_shard(model.get_submodule(unit), reshard_after_forward=reshard, **options)
     return fully_shard(model, **options)
 
 

@@ -8,6 +8,18 @@ Few choices of units are tried. All parameters that are kept are alive when the 
 keeps its parameters needs no buffer for a prefetched all-gather. The backward pass frees the parameters of the last
 units first, so for equal units the last ones should keep theirs. For unequal units, those that save the most time for
 each byte are also tried.
+
+With equal units and no recomputation, two wishes exclude each other: that no choice is better than "reshard every
+unit", and that some choice is better than "keep every second unit". Let b be the bytes of a gathered unit, L the bytes
+at the loss and P the bytes in the backward pass of the last unit, both with every unit resharded.
+
+- P has two units: the last one, and the prefetched buffer of the one before. If L + b ≤ P, keeping the last unit needs
+  no more memory than resharding it, and saves an all-gather.
+- If L + b > P, "keep every second unit" keeps k units, and has L + k·b at the loss. The backward pass of the last unit
+  has less, P + (k − 1)·b, because one of its two units is kept. So the peak is L + k·b, and every other choice that
+  keeps as many units, and so takes no more time, needs at least as much.
+
+With unequal units both are possible: small units save more latency for each byte.
 """
 
 from __future__ import annotations
