@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from itertools import pairwise
+from dataclasses import dataclass, field
 
-import numpy as np
-
-from recompviz.core.base.errors import InfeasibleBudget
+from recompviz.core.base.progress import Progress
 from recompviz.core.base.units import parse_total
+from recompviz.core.planning.planner import part
 from recompviz.core.plans.plan import Plan
 from recompviz.core.ranks.interleaved import RankPlace, interleaved_passes
 from recompviz.core.steps.timeline import Timeline
-from recompviz.pytorch.ranks.pipeline_stage import GAP, MOST_PLANS, StageStep, best_rows
+from recompviz.pytorch.ranks.batch_plans import MOST_PLANS, BatchPlans, Choice, Row
+from recompviz.pytorch.ranks.pipeline_stage import StageStep
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +29,7 @@ class PipelineRank:
 
     stages: tuple[StageStep, ...]
     place: RankPlace
+    _cache: dict[str, tuple[Row, ...]] = field(default_factory=dict, init=False, repr=False)
 
     def passes(self, plans: Sequence[Plan | None] | None = None) -> tuple[Timeline, tuple[int, ...]]:
         """Return the predicted memory, and for each pass of ``place.order()`` the step after its last one."""
@@ -52,11 +51,39 @@ class PipelineRank:
         """
         return self.passes(plans)[0]
 
-    @cached_property
-    def curve(self) -> tuple[tuple[float, int, tuple[Plan, ...]], ...]:
+    @property
+    def batch_plans(self) -> BatchPlans:
+        """The plans of the rank over a whole batch."""
+        steps, device = [stage.steps for stage in self.stages], self.stages[0].trace.device
+
+        def peak(masks: Sequence[Sequence[bool]]) -> int:
+            return interleaved_passes(steps, self.place, masks, device)[0].peak
+
+        return BatchPlans(tuple(stage.graph for stage in self.stages), peak)
+
+    @property
+    def curve(self) -> tuple[Row, ...]:
         """The best plans found, as (overhead of one micro-batch, peak in bytes, plan of each stage), by overhead."""
-        fronts = [self._front_of(i) for i in range(len(self.stages))]
-        at = [0] * len(fronts)
+        return self.found()
+
+    def found(self, progress: Progress | None = None) -> tuple[Row, ...]:
+        """Return the rows of :attr:`curve`; cached.
+
+        Parameters
+        ----------
+        progress : callable (done, total), optional
+            Called during the search. An exception that it raises ends the search.
+        """
+        if "rows" not in self._cache:
+            choices = self._choices(part(progress, 0, 0.5))
+            self._cache["rows"] = self.batch_plans.curve(choices, part(progress, 0.5, 1))
+        return self._cache["rows"]
+
+    def _choices(self, progress: Progress | None) -> list[Choice]:
+        """Return the choices to simulate: from one to the next, one stage recomputes more."""
+        count = len(self.stages)
+        fronts = [self._front_of(i, part(progress, i / count, (i + 1) / count)) for i in range(count)]
+        at = [0] * count
         tried = [tuple(at)]
         while True:
             # the stage whose next plan frees most for its recomputation goes on
@@ -72,25 +99,15 @@ class PipelineRank:
         if len(tried) > MOST_PLANS:
             places = {round(i * (len(tried) - 1) / (MOST_PLANS - 1)) for i in range(MOST_PLANS)}
             tried = [tried[i] for i in sorted(places)]
-        chosen = (tuple(front[k][2] for front, k in zip(fronts, rows, strict=True)) for rows in tried)
-        rows = best_rows((sum(plan.overhead for plan in plans), self.simulate(plans).peak, plans) for plans in chosen)
-        wide = GAP * (rows[0][1] - rows[-1][1])
-        between = [
-            row for rich, lean in pairwise(rows) if rich[1] - lean[1] > wide for row in self._fillings(lean[2], rich[1])
-        ]
-        return best_rows([*rows, *between])
+        return [tuple(front[k][2][i] for i, (front, k) in enumerate(zip(fronts, rows, strict=True))) for rows in tried]
 
-    def _front_of(self, place: int) -> tuple[tuple[float, int, Plan], ...]:
+    def _front_of(self, place: int, progress: Progress | None) -> tuple[Row, ...]:
         """Return the best plans of one stage, if the other stages keep everything."""
+        keep_all = [Plan.keep_all(stage.graph) for stage in self.stages]
+        plans = self.stages[place].candidates(progress)
+        return self.batch_plans.rows((*keep_all[:place], plan, *keep_all[place + 1 :]) for plan in plans)
 
-        def peak(plan: Plan) -> int:
-            plans: list[Plan | None] = [None] * len(self.stages)
-            plans[place] = plan
-            return self.simulate(plans).peak
-
-        return best_rows((plan.overhead, peak(plan), plan) for plan in self.stages[place].candidates)
-
-    def plan(self, total: int | float | str) -> tuple[Plan, ...]:
+    def plan(self, total: int | float | str) -> Choice:
         """Return a plan for each stage: of those found, the ones of least recomputation whose peak fits ``total``.
 
         The search starts from the best plans of the curve that fit, and keeps further values while they fit.
@@ -100,37 +117,7 @@ class PipelineRank:
         InfeasibleBudget
             If no plans fit.
         """
-        size = parse_total(total)
-        for _, peak, plans in self.curve:
-            if peak <= size:
-                return ([plans, *(filled for _, _, filled in self._fillings(plans, size))])[-1]
-        raise InfeasibleBudget(size, self.curve[-1][1], "total")
-
-    def _fillings(self, plans: tuple[Plan, ...], size: int) -> list[tuple[float, int, tuple[Plan, ...]]]:
-        """Return plans that keep one more value after another while the peak is at most ``size``.
-
-        Values of most time for each byte come first. The rows are as in :attr:`curve`, by falling overhead.
-        """
-        masks = [plan.keep_mask.copy() for plan in plans]
-        graphs = [stage.graph for stage in self.stages]
-        lost = [
-            (graph.time[v] / max(int(graph.memory[v]), 1), i, v)
-            for i, graph in enumerate(graphs)
-            for v in np.flatnonzero(~masks[i] & (graph.time > 0)).tolist()
-        ]
-        steps, device = [stage.steps for stage in self.stages], self.stages[0].trace.device
-        found = []
-        for _, i, v in sorted(lost, key=lambda row: (-row[0], row[1:])):
-            masks[i][v] = True
-            kept = [mask.tolist() for mask in masks]
-            peak = interleaved_passes(steps, self.place, kept, device)[0].peak
-            if peak <= size:
-                filled = tuple(
-                    Plan.from_keep_mask(g, m, plan.kind) for g, m, plan in zip(graphs, masks, plans, strict=True)
-                )
-                found.append((sum(plan.overhead for plan in filled), peak, filled))
-            masks[i][v] = peak <= size
-        return found
+        return self.batch_plans.within(self.found(), parse_total(total))
 
     def __repr__(self) -> str:
         at = self.place

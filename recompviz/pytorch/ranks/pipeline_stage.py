@@ -2,34 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import pairwise
-from typing import TypeVar
 
 import numpy as np
 
 from recompviz.core.base.compiled import has_numba
-from recompviz.core.base.errors import InfeasibleBudget
+from recompviz.core.base.progress import Progress
 from recompviz.core.base.units import parse_total
 from recompviz.core.graphs.graph import Graph
 from recompviz.core.live.minimum_cut import minimum_cut_plans
-from recompviz.core.planning.planner import Planner
+from recompviz.core.planning.planner import Planner, part
 from recompviz.core.plans.plan import Plan
 from recompviz.core.ranks.pipeline import PipelineKind, StagePlace, StageSteps, stage_steps, stage_timeline
 from recompviz.core.ranks.sharding import pin_outside
 from recompviz.core.ranks.unit_plan import UnitPlan, unit_plans
 from recompviz.core.steps.timeline import Timeline
+from recompviz.pytorch.ranks.batch_plans import MOST_PLANS, BatchPlans, Row
 from recompviz.pytorch.ranks.trace_sharding import units_of
 from recompviz.pytorch.tracing.traced_step import Trace, expect_trace
-
-T = TypeVar("T")
-
-# the most plans whose peak over a whole batch is simulated
-MOST_PLANS = 64
-# between two plans whose peaks differ by more than this share of the range, plans that keep further values are tried
-GAP = 0.03
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +47,7 @@ class StageStep:
     units: tuple[str, ...]
     steps: StageSteps
     planner: Planner = field(repr=False)
+    _cache: dict[str, tuple[Row, ...]] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def graph(self) -> Graph:
@@ -67,21 +60,37 @@ class StageStep:
         mask = self.planner.check(plan).keep_mask.tolist()
         return stage_timeline(self.steps, self.place, mask, self.trace.device)
 
+    @property
+    def batch_plans(self) -> BatchPlans:
+        """The plans of the stage over a whole batch."""
+        self._expect_alone()
+
+        def peak(masks: Sequence[Sequence[bool]]) -> int:
+            return stage_timeline(self.steps, self.place, masks[0], self.trace.device).peak
+
+        return BatchPlans((self.graph,), peak)
+
     @cached_property
     def curve(self) -> tuple[tuple[float, int, Plan], ...]:
         """The best plans found, as (overhead of one micro-batch, peak in bytes, plan), by rising overhead."""
-        self._expect_alone()
-        rows = best_rows((plan.overhead, self.simulate(plan).peak, plan) for plan in self.candidates)
-        wide = GAP * (rows[0][1] - rows[-1][1])
-        between = [
-            row for rich, lean in pairwise(rows) if rich[1] - lean[1] > wide for row in self._fillings(lean[2], rich[1])
-        ]
-        return best_rows([*rows, *between])
+        return tuple((overhead, peak, plan) for overhead, peak, (plan,) in self.found())
 
-    @cached_property
-    def candidates(self) -> tuple[Plan, ...]:
-        """The plans whose peak over a whole batch is simulated."""
-        plans = list(self.planner.plans("live").plans)
+    def found(self, progress: Progress | None = None) -> tuple[Row, ...]:
+        """Return the best plans found, as rows with the plan in a tuple; cached.
+
+        Parameters
+        ----------
+        progress : callable (done, total), optional
+            Called during the search. An exception that it raises ends the search.
+        """
+        if "rows" not in self._cache:
+            choices = [(plan,) for plan in self.candidates(part(progress, 0, 0.4))]
+            self._cache["rows"] = self.batch_plans.curve(choices, part(progress, 0.4, 1))
+        return self._cache["rows"]
+
+    def candidates(self, progress: Progress | None = None) -> tuple[Plan, ...]:
+        """Return the plans whose peak over a whole batch is simulated."""
+        plans = list(self.planner.plans("live", progress).plans)
         if len(plans) > MOST_PLANS:
             plans = [plans[int(i)] for i in np.unique(np.linspace(0, len(plans) - 1, MOST_PLANS).astype(int))]
         # the micro-batches in flight count by what each saves, so plans that save least for their time are tried, too
@@ -98,34 +107,7 @@ class StageStep:
         InfeasibleBudget
             If no plan fits.
         """
-        size = parse_total(total)
-        for _, peak, plan in self.curve:
-            if peak <= size:
-                return self._filled(plan, size)
-        raise InfeasibleBudget(size, self.curve[-1][1], "total")
-
-    def _filled(self, plan: Plan, size: int) -> Plan:
-        """Return a plan that keeps further values, those of most time for each byte first, while the peak fits."""
-        fillings = self._fillings(plan, size)
-        return min([plan, *(filled for _, _, filled in fillings[-1:])], key=lambda one: one.overhead)
-
-    def _fillings(self, plan: Plan, size: int) -> list[tuple[float, int, Plan]]:
-        """Return plans that keep one more value after another while the peak is at most ``size``.
-
-        Values of most time for each byte come first. The rows are as in :attr:`curve`, by falling overhead.
-        """
-        mask = plan.keep_mask.copy()
-        worth = self.graph.time / np.maximum(self.graph.memory, 1)
-        found = []
-        for v in np.argsort(-worth, kind="stable").tolist():
-            if not mask[v] and self.graph.time[v] > 0:
-                mask[v] = True
-                peak = stage_timeline(self.steps, self.place, mask.tolist()).peak
-                if peak <= size:
-                    filled = Plan.from_keep_mask(self.graph, mask, plan.kind)
-                    found.append((filled.overhead, peak, filled))
-                mask[v] = peak <= size
-        return found
+        return self.batch_plans.within(self.found(), parse_total(total))[0]
 
     def _expect_alone(self) -> None:
         if self.place.kind == "interleaved":
@@ -138,15 +120,6 @@ class StageStep:
     def __repr__(self) -> str:
         at = self.place
         return f"StageStep({at.stage + 1} of {at.stages}, {at.micro_batches} micro-batches, {at.kind}, {self.trace!r})"
-
-
-def best_rows(rows: Iterable[tuple[float, int, T]]) -> tuple[tuple[float, int, T], ...]:
-    """Return the rows (recomputation, peak, what has them) than which none is better, by rising recomputation."""
-    best: list[tuple[float, int, T]] = []
-    for row in sorted(rows, key=lambda row: row[:2]):
-        if not best or row[1] < best[-1][1]:
-            best.append(row)
-    return tuple(best)
 
 
 def stage_step(

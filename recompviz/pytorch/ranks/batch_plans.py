@@ -1,0 +1,121 @@
+"""The plans of a rank of a pipeline over a whole batch, and the best of them within a total.
+
+A choice is one plan for each stage of the rank. Its peak is simulated over all micro-batches. Some choices are found by
+a search for one micro-batch; between two of them, further values are kept one after another while the peak allows it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TypeAlias
+
+import numpy as np
+
+from recompviz.core.base.errors import InfeasibleBudget
+from recompviz.core.base.progress import Progress
+from recompviz.core.graphs.graph import Graph
+from recompviz.core.plans.plan import Plan
+
+# a plan for each stage of a rank
+Choice: TypeAlias = "tuple[Plan, ...]"
+# recomputation of one micro-batch, peak in total bytes, and the plans
+Row: TypeAlias = "tuple[float, int, Choice]"
+
+# the most choices whose peak over a whole batch is simulated
+MOST_PLANS = 64
+# between two plans whose peaks differ by more than this share of the range, plans that keep further values are tried
+GAP = 0.03
+
+
+@dataclass(frozen=True, eq=False)
+class BatchPlans:
+    """Finds plans for the stages of a rank.
+
+    Attributes
+    ----------
+    graphs : tuple of Graph
+        The values of one micro-batch of each stage.
+    peak : callable (masks) → int
+        Simulates a batch in which each stage keeps the values of its mask, and returns the peak in total bytes.
+    """
+
+    graphs: tuple[Graph, ...]
+    peak: Callable[[Sequence[Sequence[bool]]], int]
+
+    def rows(self, choices: Iterable[Choice]) -> tuple[Row, ...]:
+        """Return the choices than which none is better, by rising recomputation."""
+        return best_rows(
+            (_overhead(plans), self.peak([p.keep_mask.tolist() for p in plans]), plans) for plans in choices
+        )
+
+    def curve(self, choices: Sequence[Choice], progress: Progress | None = None) -> tuple[Row, ...]:
+        """Return the best rows of some choices, and of those between them that keep further values."""
+        tell = progress or (lambda _done, _total: None)
+
+        def told() -> Iterable[Choice]:
+            for i, plans in enumerate(choices):
+                tell(i, 2 * len(choices))
+                yield plans
+
+        rows = self.rows(told())
+        wide = GAP * (rows[0][1] - rows[-1][1])
+        between: list[Row] = []
+        for i, (rich, lean) in enumerate(pairwise(rows)):
+            tell(len(rows) + i, 2 * len(rows))
+            if rich[1] - lean[1] > wide:
+                between += self._fillings(lean[2], rich[1])
+        return best_rows([*rows, *between])
+
+    def within(self, curve: Sequence[Row], size: int) -> Choice:
+        """Return the plans of least recomputation, of those found, whose peak is at most ``size`` bytes.
+
+        The search starts from the best row of the curve that fits, and keeps further values while they fit.
+
+        Raises
+        ------
+        InfeasibleBudget
+            If no row fits.
+        """
+        for _, peak, plans in curve:
+            if peak <= size:
+                return min([plans, *(filled for _, _, filled in self._fillings(plans, size)[-1:])], key=_overhead)
+        raise InfeasibleBudget(size, curve[-1][1], "total")
+
+    def _fillings(self, plans: Choice, size: int) -> list[Row]:
+        """Return choices that keep one more value after another while the peak is at most ``size``.
+
+        Values of most time for each byte come first. The rows have falling recomputation.
+        """
+        masks = [plan.keep_mask.copy() for plan in plans]
+        lost = [
+            (graph.time[v] / max(int(graph.memory[v]), 1), i, v)
+            for i, graph in enumerate(self.graphs)
+            for v in np.flatnonzero(~masks[i] & (graph.time > 0)).tolist()
+        ]
+        found = []
+        for _, i, v in sorted(lost, key=lambda row: (-row[0], row[1:])):
+            masks[i][v] = True
+            peak = self.peak([mask.tolist() for mask in masks])
+            if peak <= size:
+                filled = tuple(
+                    Plan.from_keep_mask(graph, mask, plan.kind)
+                    for graph, mask, plan in zip(self.graphs, masks, plans, strict=True)
+                )
+                found.append((_overhead(filled), peak, filled))
+            masks[i][v] = peak <= size
+        return found
+
+
+def best_rows(rows: Iterable[Row]) -> tuple[Row, ...]:
+    """Return the rows than which none has both less recomputation and a lower peak, by rising recomputation."""
+    best: list[Row] = []
+    for row in sorted(rows, key=lambda row: row[:2]):
+        if not best or row[1] < best[-1][1]:
+            best.append(row)
+    return tuple(best)
+
+
+def _overhead(plans: Choice) -> float:
+    return sum(plan.overhead for plan in plans)
