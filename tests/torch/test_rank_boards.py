@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import product
+from itertools import pairwise, product
 
 import pytest
 import torch
@@ -12,7 +12,8 @@ from torch import nn
 import recompviz as rv
 from recompviz.core.ranks.interleaved import RankPlace
 from recompviz.core.ranks.rank_layers import LAYERS
-from recompviz.pytorch.ranks.boards import board_of
+from recompviz.pytorch.ranks import boards
+from recompviz.pytorch.ranks.boards import RankBoards, board_of
 
 AT = {layer.name: i for i, layer in enumerate(LAYERS)}
 
@@ -156,6 +157,45 @@ def test_ranks_that_do_not_belong_together_are_refused() -> None:
         board_of([step, last])
     with pytest.raises(TypeError, match="has a Linear"):
         board_of([nn.Linear(1, 1)])
+    with pytest.raises(TypeError, match=r"ranks is a Trace, expected the steps of rv\.rank_kinds"):
+        rv.explore_ranks(step.trace)
     with pytest.raises(ValueError, match="different traces"):
         board_of([step, replace(step, trace=trace_of(blocks()))])
     assert board_of(last).notes[-1] == "not given, and left out of the times: stage 1 of 2"
+
+
+@pytest.mark.parametrize("given", ["kinds", "stages", "interleaved"])
+def test_later_boards_are_better_and_the_last_one_is_that_of_a_search_without_progress(given: str) -> None:
+    made = {"kinds": lambda: rv.rank_kinds(trace_of(blocks()), 4, ["*"]), "stages": stages, "interleaved": interleaved}
+    ranks = made[given]()
+    told: list[tuple[float, str]] = []
+    found = list(RankBoards(ranks).made(lambda done, total, text: told.append((done / total, text))))
+    assert len(found) == (2 if given == "kinds" else 1 + len(ranks))
+    for board, better in pairwise(found):
+        assert better.most == board.most  # without recomputation
+        for lane, other in zip(board.lanes, better.lanes, strict=True):
+            for peak, extra in zip(lane.peaks, lane.overheads, strict=True):
+                at = next(row for row, size in enumerate(other.peaks) if size <= peak)
+                assert other.overheads[at].sum() <= extra.sum() + 1e-9
+    assert [part for part, _ in told] == sorted(part for part, _ in told)
+    assert 0 <= told[0][0] <= told[-1][0] <= 1
+    assert {text.partition(" of ")[0] for _, text in told} > {"first plans"}
+    again = board_of(ranks)
+    assert [lane.peaks.tolist() for lane in again.lanes] == [lane.peaks.tolist() for lane in found[-1].lanes]
+
+
+def test_the_view_says_when_it_has_not_all_plans(monkeypatch: pytest.MonkeyPatch) -> None:
+    (first, _), step = stages(), rv.shard_step(trace_of(blocks()), 2, ["*"])
+    every = [len(board_of(ranks).lanes[0].peaks) for ranks in (first, step)]
+    monkeypatch.setattr(boards, "MOST_ROWS", 2)
+    for ranks, count, name in zip((first, step), every, ("stage 1 of 2: ", ""), strict=True):
+        board = board_of(ranks)
+        assert len(board.lanes[0].peaks) == 2
+        assert f"{name}2 of {count} plans, evenly; plan(total) of the rank chooses among all" in board.notes
+
+
+def test_explore_names_the_view_of_ranks() -> None:
+    kinds = rv.rank_kinds(trace_of(blocks()), 4, ["*"])
+    for given in (kinds, list(kinds), kinds[0], kinds[0].step, stages(), interleaved()[0]):
+        with pytest.raises(TypeError, match=r"expected one model; for the ranks of a run, write rv\.explore_ranks"):
+            rv.explore(given)

@@ -201,7 +201,7 @@ class Events:
 
 def test_the_next_cell_waits_and_an_interrupt_cancels(monkeypatch):
     shell = type("Shell", (), {"events": Events()})()
-    monkeypatch.setattr("recompviz.widgets.explorer.opening._shell", lambda: shell)
+    monkeypatch.setattr("recompviz.widgets.explorer.opening.running_shell", lambda: shell)
     done, cancelled = threading.Event(), []
     later_cells_wait(done, lambda: cancelled.append(True))
     threading.Timer(0.05, done.set).start()

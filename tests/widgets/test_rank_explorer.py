@@ -1,7 +1,9 @@
 """The view of several ranks: the page computes what the board says, and shows what the kernel has."""
 
 import re
+import threading
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -101,7 +103,7 @@ def test_every_field_is_written_down():
     explorer = RankExplorer(pipeline_board(1))
     text = (assets.HERE / "rank_wire.md").read_text()
     written = set(re.findall(r"^\| `(\w+)` \| `(\w+)` \|", text, re.MULTILINE))
-    assert written == {(t, f) for t in ("_board", "_chosen", "_confirmed") for f in getattr(explorer, t)}
+    assert written == {(t, f) for t in ("_board", "_chosen", "_confirmed", "_search") for f in getattr(explorer, t)}
     prose = text.partition("A lane has")[2]
     assert set(re.findall(r"`(\w+)`", prose)) == set(explorer._board["lanes"][0])
 
@@ -143,3 +145,88 @@ def test_the_exported_page_has_the_data_and_no_address_outside(tmp_path):
     assert (tmp_path / "ranks.html").read_text() == page
     assert f"{format_bytes(board.least)} for each rank" in page
     assert not re.findall(r"(?:src|href)=\"(?!data:)", page)
+
+
+def two_boards(gate):
+    """A search with a first board, and after the gate a better one."""
+
+    def search(progress):
+        progress(0, 1, "first plans")
+        yield first
+        assert gate.wait(60)
+        progress(0.5, 1, "searching")
+        yield better
+
+    better = pipeline_board(4)
+    lanes = [
+        replace(lane, plans=lane.plans[:2], peaks=lane.peaks[:2], overheads=lane.overheads[:2]) for lane in better.lanes
+    ]
+    lanes = [replace(lane, layers=lane.layers[:2]) for lane in lanes]
+    first = replace(better, lanes=tuple(lanes))
+    return search, first, better
+
+
+def test_first_plans_are_shown_until_the_search_ends_and_python_waits_for_it():
+    gate = threading.Event()
+    search, first, better = two_boards(gate)
+    explorer = RankExplorer(search=search, budget="60%", title="Net")
+    assert explorer.budget == int(0.6 * better.most)  # waits for the first board only
+    assert [lane["rows"] for lane in explorer._board["lanes"]] == [2, 2, 2]
+    assert explorer._search["state"] == "working"
+    assert explorer._confirmed["rows"] == list(first.rows(explorer.budget))
+    assert "plans so far; " in repr(explorer)
+    explorer.set_state({"_chosen": {"budget": float(better.least), "request": 1}})  # a choice before the end stays
+    threading.Timer(0.05, gate.set).start()
+    assert explorer.peaks == better.peaks(better.rows(better.least))
+    assert (explorer.board, explorer.budget) == (better, better.least)
+    assert explorer._confirmed == {"request": 1, "rows": list(explorer.rows), "peaks": list(explorer.peaks)}
+    assert explorer._search == {"state": "done", "fraction": 1.0, "text": ""}
+    assert repr(explorer) == better.table(better.least)
+
+
+def test_a_stopped_search_keeps_the_plans_so_far():
+    gate = threading.Event()
+    search, first, _ = two_boards(gate)
+    explorer = RankExplorer(search=search)
+    assert explorer.budget == first.most
+    explorer._on_message(explorer, {"type": "stop"}, [])
+    gate.set()
+    assert explorer.board is first
+    assert explorer._search["text"] == "the search was stopped"
+    explorer._job.wait(60)
+    assert explorer.board is first
+    assert repr(explorer).endswith("plans so far; the search was stopped")
+
+
+@pytest.mark.parametrize("boards", [0, 1])
+def test_a_failed_search_says_why(boards):
+    def search(_progress):
+        yield from [pipeline_board(1)][:boards]
+        raise ValueError("no plans today")
+
+    explorer = RankExplorer(search=search, title="Net")
+    explorer.wait_for_plans()
+    assert explorer._search["state"] == "failed"
+    assert "the search failed: ValueError: no plans today" in repr(explorer)
+    if boards:
+        assert len(explorer.peaks) == 3
+    else:
+        assert explorer._image().startswith("<div")
+        with pytest.raises(ValueError, match="no plans today"):
+            explorer.plans  # noqa: B018
+
+
+def test_a_wrong_budget_is_refused_before_the_search():
+    with pytest.raises(ValueError, match="'lots'"):
+        RankExplorer(search=lambda _progress: pytest.fail("searched"), budget="lots")
+
+
+@pytest.mark.node
+def test_the_line_of_the_search_says_what_is_shown():
+    states = [{"state": state, "text": "why"} for state in ("working", "stopped", "done")]
+    expression = "v.states.map((search) => [m.searchText(search, true), m.searchText(search, false)])"
+    assert run("ranks/rank_search.js", expression, states=states) == [
+        ["plans so far; why", "why"],
+        ["plans so far; why", "why; run the cell again to search"],
+        ["", ""],
+    ]

@@ -1,27 +1,36 @@
-"""Bring the predicted steps of several ranks under one budget: kinds of ranks, or the stages of a pipeline."""
+"""Bring the predicted steps of several ranks under one budget: kinds of ranks, or the stages of a pipeline.
+
+The search for plans may take minutes, so :class:`RankBoards` makes several boards. The first one has plans that need no
+search. Each later one has better plans for one more rank, and the last one has them for all.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
+from recompviz.core.base.progress import Progress
+from recompviz.core.planning.planner import Planner, part
 from recompviz.core.plans.plan import Plan
 from recompviz.core.ranks.pipeline import stage_passes
 from recompviz.core.ranks.rank_board import RankBoard, RankLane
 from recompviz.core.ranks.rank_layers import Pass, PassKind, layered, static_layers
 from recompviz.core.steps.schedule import Phase
 from recompviz.core.steps.timeline import Timeline
+from recompviz.pytorch.ranks.batch_plans import Row
 from recompviz.pytorch.ranks.interleaved_rank import PipelineRank
 from recompviz.pytorch.ranks.pipeline_stage import StageStep
 from recompviz.pytorch.ranks.rank_step import RankKind, RankStep
 
 # columns of a lane, over all passes, and the least number of columns of a pass
 COLUMNS, LEAST_COLUMNS = 192, 4
-# the most plans of a lane
+# the most plans of a lane, because the page gets the memory of each of them
 MOST_ROWS = 48
+# the most plans of a lane before the search
+FIRST_ROWS = 8
 SCHEDULES = {"1f1b": "1F1B", "gpipe": "GPipe", "interleaved": "interleaved 1F1B"}
 _EXPECTED = (
     "the steps of rv.rank_kinds, rv.shard_step or rv.replicate_step, the stages of rv.stage_step, or the ranks of "
@@ -29,11 +38,12 @@ _EXPECTED = (
 )
 SINGLE = (RankStep, RankKind, StageStep, PipelineRank)
 
+# called as tell(done, total, text)
+Tell: TypeAlias = "Callable[[float, float, str], None]"
 
-def board_of(
-    ranks: RankStep | RankKind | StageStep | PipelineRank | Iterable[Any], title: str | None = None
-) -> RankBoard:
-    """Return the board of predicted ranks. This searches for plans.
+
+class RankBoards:
+    """The boards of predicted ranks, from the first plans to the best ones found.
 
     Parameters
     ----------
@@ -42,6 +52,10 @@ def board_of(
     title : str, optional
         By default the name of the model's class.
 
+    Attributes
+    ----------
+    title : str
+
     Raises
     ------
     TypeError
@@ -49,58 +63,118 @@ def board_of(
     ValueError
         If ``ranks`` is empty, or its stages belong to different pipelines.
     """
-    given = [ranks] if isinstance(ranks, SINGLE) else list(ranks)
-    if not given:
-        raise ValueError(f"ranks is empty, expected {_EXPECTED}")
-    stages = [one for one in given if isinstance(one, StageStep)]
-    turns = [one for one in given if isinstance(one, PipelineRank)]
-    alone = [RankKind((one.rank,), one) if isinstance(one, RankStep) else one for one in given]
-    kinds = [kind for kind in alone if isinstance(kind, RankKind)]
-    if len(stages) == len(given):
-        return _pipeline(stages, title)
-    if len(turns) == len(given):
-        return _interleaved(turns, title)
-    if len(kinds) == len(given):
-        return _replicas(kinds, title)
-    wrong = next((one for one in given if not isinstance(one, SINGLE)), None)
-    what = "parts of a pipeline among other ranks" if wrong is None else f"a {type(wrong).__name__}"
-    raise TypeError(f"ranks has {what}, expected {_EXPECTED}")
+
+    def __init__(
+        self, ranks: RankStep | RankKind | StageStep | PipelineRank | Iterable[Any], title: str | None = None
+    ) -> None:
+        if not isinstance(ranks, (*SINGLE, Iterable)):
+            raise TypeError(f"ranks is a {type(ranks).__name__}, expected {_EXPECTED}")
+        given = [ranks] if isinstance(ranks, SINGLE) else list(ranks)
+        if not given:
+            raise ValueError(f"ranks is empty, expected {_EXPECTED}")
+        stages = [one for one in given if isinstance(one, StageStep)]
+        turns = [one for one in given if isinstance(one, PipelineRank)]
+        alone = [RankKind((one.rank,), one) if isinstance(one, RankStep) else one for one in given]
+        kinds = [kind for kind in alone if isinstance(kind, RankKind)]
+        self._kind: _Kinds | _Pipeline
+        if len(stages) == len(given):
+            self._kind = _pipeline(stages)
+        elif len(turns) == len(given):
+            self._kind = _interleaved(turns)
+        elif len(kinds) == len(given):
+            self._kind = _Kinds(kinds)
+        else:
+            wrong = next((one for one in given if not isinstance(one, SINGLE)), None)
+            what = "parts of a pipeline among other ranks" if wrong is None else f"a {type(wrong).__name__}"
+            raise TypeError(f"ranks has {what}, expected {_EXPECTED}")
+        self.title = title or type(self._kind.trace.model).__name__
+
+    def made(self, tell: Tell = lambda *_: None) -> Iterator[RankBoard]:
+        """Search for plans, and yield the boards.
+
+        Parameters
+        ----------
+        tell : callable (done, total, text)
+            Called during the search. An exception that it raises ends the search.
+        """
+        for board in self._kind.boards(tell):
+            yield replace(board, title=self.title)
+
+
+def board_of(ranks: Any, title: str | None = None) -> RankBoard:
+    """Return the board of predicted ranks with the best plans found; the arguments are those of :class:`RankBoards`."""
+    *_, last = RankBoards(ranks, title).made()
+    return last
+
+
+def _first_plans(planner: Planner) -> list[Plan]:
+    """Return a few plans that need no search, of different peaks."""
+    plans = sorted(planner.first_plans().plans, key=lambda plan: plan.overhead)
+    return [Plan.keep_all(planner.graph), *_spread(plans, FIRST_ROWS - 1)]
 
 
 # ---------------------------------------------------------------- sharded and replicated steps
 
 
-def _replicas(kinds: Sequence[RankKind], title: str | None) -> RankBoard:
-    first = kinds[0].step
-    for kind in kinds[1:]:
-        if kind.step.trace is not first.trace:
+class _Kinds:
+    """Kinds of ranks that all run one plan."""
+
+    def __init__(self, kinds: Sequence[RankKind]) -> None:
+        self.kinds, self.trace = kinds, kinds[0].step.trace
+        if any(kind.step.trace is not self.trace for kind in kinds):
             raise ValueError("the ranks have different traces, expected one step; make them with rv.rank_kinds")
-    plans = [Plan.keep_all(first.graph), *first.planner.plans("live").plans]
-    plans = sorted({plan.keep_mask.tobytes(): plan for plan in plans}.values(), key=lambda plan: plan.overhead)
-    profiles = [kind.step.planner.profile_function() for kind in kinds]
-    peaks = np.array([[profile(plan).max() for profile in profiles] for plan in plans], np.int64)
-    rows = _front([plan.overhead for plan in plans], peaks.max(axis=1).tolist())
-    chosen = [plans[row] for row in rows]
-    lanes = tuple(_lane_of(kind, chosen) for kind in kinds)
-    return RankBoard(_title(first.trace, title), lanes, True, first.trace.device, "", _notes(first.trace, False))
+
+    def boards(self, tell: Tell) -> Iterator[RankBoard]:
+        """Yield the first board, and the one after the search."""
+        planner = self.kinds[0].step.planner
+        yield self._board(
+            _first_plans(planner), lambda done, total: tell(0.05 * done / max(total, 1), 1, "first plans")
+        )
+        search = "searching for plans"
+        found = planner.plans("live", lambda done, total: tell(0.05 + 0.5 * done / max(total, 1), 1, search))
+        plans = [Plan.keep_all(planner.graph), *found.plans]
+        yield self._board(
+            plans, lambda done, total: tell(0.55 + 0.45 * done / max(total, 1), 1, "simulating the plans")
+        )
+
+    def _board(self, plans: Sequence[Plan], progress: Progress) -> RankBoard:
+        plans = sorted({plan.keep_mask.tobytes(): plan for plan in plans}.values(), key=lambda plan: plan.overhead)
+        profiles = [kind.step.planner.profile_function() for kind in self.kinds]
+        peaks = []
+        for i, plan in enumerate(plans):
+            progress(i, 3 * len(plans))
+            peaks.append(max(int(profile(plan).max()) for profile in profiles))
+        best = _front([plan.overhead for plan in plans], peaks)
+        chosen = [plans[row] for row in _spread(best, MOST_ROWS)]
+        count = len(self.kinds)
+        lanes = tuple(
+            _lane_of(kind, chosen, part(progress, (1 + 2 * i / count) / 3, (1 + 2 * (i + 1) / count) / 3))
+            for i, kind in enumerate(self.kinds)
+        )
+        notes = (*_notes(self.trace, False), *_cut(len(best), ""))
+        return RankBoard("", lanes, True, self.trace.device, "", notes)
 
 
-def _lane_of(kind: RankKind, plans: Sequence[Plan]) -> RankLane:
+def _lane_of(kind: RankKind, plans: Sequence[Plan], progress: Progress | None) -> RankLane:
     step = kind.step
     buckets = sum(s.size for s in step.joint.storages if s.label == "gradient buckets")
-    timelines = [step.simulate(plan) for plan in plans]
-    passes = _passes(timelines[0])
-    columns = max(LEAST_COLUMNS, COLUMNS // len(passes))
+    timelines, layers = [], []
+    for i, plan in enumerate(plans):
+        if progress is not None:
+            progress(i, len(plans))
+        timelines.append(timeline := step.simulate(plan))
+        columns = max(LEAST_COLUMNS, COLUMNS // len(_passes(timeline)))
+        layers.append(layered(timeline, _ends(timeline), columns, buckets))
     return RankLane(
         _rank_names(kind.ranks),
-        passes,
+        _passes(timelines[0]),
         (float(step.graph.time.sum()),),
         (0,),
         tuple((plan,) for plan in plans),
         np.array([[plan.overhead] for plan in plans], np.float64),
         np.array([timeline.peak for timeline in timelines], np.int64),
         static_layers(timelines[0], buckets),
-        np.stack([layered(timeline, _ends(timeline), columns, buckets) for timeline in timelines]),
+        np.stack(layers),
         lambda row: step.simulate(plans[row]).peak,
     )
 
@@ -139,7 +213,37 @@ def _rank_names(ranks: Sequence[int]) -> str:
 # ---------------------------------------------------------------- pipelines
 
 
-def _pipeline(given: Sequence[StageStep], title: str | None) -> RankBoard:
+class _Pipeline:
+    """Ranks of a pipeline, each with plans of its own."""
+
+    def __init__(
+        self, ranks: Sequence[StageStep] | Sequence[PipelineRank], schedule: str, notes: Sequence[str]
+    ) -> None:
+        self.ranks: tuple[StageStep | PipelineRank, ...] = tuple(ranks)
+        self.schedule, self.notes = schedule, tuple(notes)
+        self.trace = _stages_of(self.ranks[0])[0].trace
+
+    def boards(self, tell: Tell) -> Iterator[RankBoard]:
+        """Yield the first board, and one after the search for each rank."""
+        count = len(self.ranks)
+        lanes = []
+        for i, rank in enumerate(self.ranks):
+            tell(0.05 * i / count, 1, f"first plans of {_name_of(rank)}")
+            lanes.append(_lane(rank, _first_rows(rank)))
+        cut: list[str] = []
+        yield self._board(lanes, cut)
+        for i, rank in enumerate(self.ranks):
+            rows = rank.found(_part_of(tell, i, count, f"searching for plans of {_name_of(rank)}"))
+            lanes[i] = _lane(rank, _spread(rows, MOST_ROWS))
+            cut += _cut(len(rows), f"{_name_of(rank)}: ")
+            yield self._board(lanes, cut)
+
+    def _board(self, lanes: Sequence[RankLane], cut: Sequence[str]) -> RankBoard:
+        notes = (*_notes(self.trace, True), *self.notes, *cut)
+        return RankBoard("", tuple(lanes), False, self.trace.device, self.schedule, notes)
+
+
+def _pipeline(given: Sequence[StageStep]) -> _Pipeline:
     stages = sorted(given, key=lambda stage: stage.place.stage)
     place = stages[0].place
     for stage in stages[1:]:
@@ -150,38 +254,11 @@ def _pipeline(given: Sequence[StageStep], title: str | None) -> RankBoard:
     if len(set(numbers)) < len(numbers):
         raise ValueError(f"a stage is given twice: {numbers}; give each stage once")
     missing = [str(i + 1) for i in range(place.stages) if i not in numbers]
-    notes = _notes(stages[0].trace, True)
-    if missing:
-        notes = (*notes, f"not given, and left out of the times: stage {', '.join(missing)} of {place.stages}")
-    schedule = f"{SCHEDULES[place.kind]}, {place.micro_batches} micro-batches"
-    trace = stages[0].trace
-    return RankBoard(_title(trace, title), tuple(map(_stage_lane, stages)), False, trace.device, schedule, notes)
+    notes = [f"not given, and left out of the times: stage {', '.join(missing)} of {place.stages}"] if missing else []
+    return _Pipeline(stages, f"{SCHEDULES[place.kind]}, {place.micro_batches} micro-batches", notes)
 
 
-def _stage_lane(stage: StageStep) -> RankLane:
-    place = stage.place
-    curve = _spread(stage.curve)
-    order = place.order()
-    columns = max(LEAST_COLUMNS, COLUMNS // len(order))
-    layers = []
-    for _, _, plan in curve:
-        mask = stage.planner.check(plan).keep_mask.tolist()
-        layers.append(layered(*stage_passes(stage.steps, place, mask, stage.trace.device), columns))
-    return RankLane(
-        f"stage {place.stage + 1} of {place.stages}",
-        tuple(Pass("backward" if backward else "forward", place.stage, i) for backward, i in order),
-        (float(stage.graph.time.sum()),),
-        (place.stage,),
-        tuple((plan,) for _, _, plan in curve),
-        np.array([[overhead] for overhead, _, _ in curve], np.float64),
-        np.array([peak for _, peak, _ in curve], np.int64),
-        static_layers(stage.simulate(curve[0][2])),
-        np.stack(layers),
-        lambda row: stage.simulate(curve[row][2]).peak,
-    )
-
-
-def _interleaved(given: Sequence[PipelineRank], title: str | None) -> RankBoard:
+def _interleaved(given: Sequence[PipelineRank]) -> _Pipeline:
     ranks = sorted(given, key=lambda one: one.place.rank)
     first = ranks[0].place
     for one in ranks[1:]:
@@ -190,53 +267,90 @@ def _interleaved(given: Sequence[PipelineRank], title: str | None) -> RankBoard:
     numbers = [one.place.rank for one in ranks]
     if len(set(numbers)) < len(numbers):
         raise ValueError(f"a rank is given twice: {numbers}; give each rank once")
-    trace = ranks[0].stages[0].trace
-    notes = _notes(trace, True)
-    if missing := [str(i) for i in range(first.ranks) if i not in numbers]:
-        notes = (*notes, f"not given, and left out of the times: rank {', '.join(missing)}")
-    schedule = f"{SCHEDULES['interleaved']}, {first.micro_batches} micro-batches"
-    return RankBoard(_title(trace, title), tuple(map(_turns_lane, ranks)), False, trace.device, schedule, notes)
+    missing = [str(i) for i in range(first.ranks) if i not in numbers]
+    notes = [f"not given, and left out of the times: rank {', '.join(missing)}"] if missing else []
+    return _Pipeline(ranks, f"{SCHEDULES['interleaved']}, {first.micro_batches} micro-batches", notes)
 
 
-def _turns_lane(rank: PipelineRank) -> RankLane:
-    curve = _spread(rank.curve)
-    order = rank.place.order()
+def _stages_of(rank: StageStep | PipelineRank) -> tuple[StageStep, ...]:
+    return rank.stages if isinstance(rank, PipelineRank) else (rank,)
+
+
+def _name_of(rank: StageStep | PipelineRank) -> str:
+    if isinstance(rank, PipelineRank):
+        return f"rank {rank.place.rank}"
+    return f"stage {rank.place.stage + 1} of {rank.place.stages}"
+
+
+def _first_rows(rank: StageStep | PipelineRank) -> Sequence[Row]:
+    """Return rows that need no search: all stages of a rank take their leaner plans together."""
+    plans = [_first_plans(stage.planner) for stage in _stages_of(rank)]
+    count = max(map(len, plans))
+    choices = [tuple(mine[min(i, len(mine) - 1)] for mine in plans) for i in range(count)]
+    return rank.batch_plans.rows(choices)
+
+
+def _lane(rank: StageStep | PipelineRank, rows: Sequence[Row]) -> RankLane:
+    stages = _stages_of(rank)
+    if isinstance(rank, PipelineRank):
+        order, numbers = rank.place.order(), rank.place.stages
+    else:
+        number = rank.place.stage
+        order = tuple(Pass("backward" if backward else "forward", number, i) for backward, i in rank.place.order())
+        numbers = (number,)
     columns = max(LEAST_COLUMNS, COLUMNS // len(order))
+    timelines = [_timeline(rank, plans) for _, _, plans in rows]
     return RankLane(
-        f"rank {rank.place.rank}",
+        _name_of(rank),
         order,
-        tuple(float(stage.graph.time.sum()) for stage in rank.stages),
-        rank.place.stages,
-        tuple(plans for _, _, plans in curve),
-        np.array([[plan.overhead for plan in plans] for _, _, plans in curve], np.float64),
-        np.array([peak for _, peak, _ in curve], np.int64),
-        static_layers(rank.simulate()),
-        np.stack([layered(*rank.passes(plans), columns) for _, _, plans in curve]),
-        lambda row: rank.simulate(curve[row][2]).peak,
+        tuple(float(stage.graph.time.sum()) for stage in stages),
+        numbers,
+        tuple(plans for _, _, plans in rows),
+        np.array([[plan.overhead for plan in plans] for _, _, plans in rows], np.float64),
+        np.array([peak for _, peak, _ in rows], np.int64),
+        static_layers(timelines[0][0]),
+        np.stack([layered(timeline, ends, columns) for timeline, ends in timelines]),
+        lambda row: _timeline(rank, rows[row][2])[0].peak,
     )
+
+
+def _timeline(rank: StageStep | PipelineRank, plans: Sequence[Plan]) -> tuple[Timeline, tuple[int, ...]]:
+    """Return the memory of a rank over a batch, and for each pass the step after its last one."""
+    if isinstance(rank, PipelineRank):
+        return rank.passes(plans)
+    mask = rank.planner.check(plans[0]).keep_mask.tolist()
+    return stage_passes(rank.steps, rank.place, mask, rank.trace.device)
+
+
+def _part_of(tell: Tell, place: int, count: int, text: str) -> Progress:
+    """Return the progress of one of ``count`` searches, after the first plans."""
+    return lambda done, total: tell(0.05 + 0.95 * (place + done / max(total, 1)) / count, 1, text)
 
 
 # ---------------------------------------------------------------- both
 
 
 def _front(costs: Sequence[float], peaks: Sequence[int]) -> list[int]:
-    """Return the positions of the pairs that no other pair is better than, by rising cost; at most ``MOST_ROWS``."""
+    """Return the positions of the pairs that no other pair is better than, by rising cost."""
     best: list[int] = []
     for i in sorted(range(len(costs)), key=lambda i: (costs[i], peaks[i])):
         if not best or peaks[i] < peaks[best[-1]]:
             best.append(i)
-    return _spread(best)
+    return best
 
 
-def _spread(rows: Sequence[Any]) -> list[Any]:
-    """Return at most ``MOST_ROWS`` rows, evenly, with the first and the last one."""
-    if len(rows) <= MOST_ROWS:
+def _spread(rows: Sequence[Any], most: int) -> list[Any]:
+    """Return at most ``most`` rows, evenly, with the first and the last one."""
+    if len(rows) <= most:
         return list(rows)
-    return [rows[int(i)] for i in np.unique(np.linspace(0, len(rows) - 1, MOST_ROWS).astype(int))]
+    return [rows[int(i)] for i in np.unique(np.linspace(0, len(rows) - 1, most).astype(int))]
 
 
-def _title(trace: Any, title: str | None) -> str:
-    return title or type(trace.model).__name__
+def _cut(count: int, name: str) -> list[str]:
+    """Return a note if a lane has fewer plans than were found."""
+    if count <= MOST_ROWS:
+        return []
+    return [f"{name}{MOST_ROWS} of {count} plans, evenly; plan(total) of the rank chooses among all"]
 
 
 def _notes(trace: Any, pipeline: bool) -> tuple[str, ...]:

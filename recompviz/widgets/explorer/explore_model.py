@@ -13,10 +13,11 @@ from recompviz.core.base.tracebacks import without_library_frames
 from recompviz.core.planning.planner import Planner
 from recompviz.core.plans.plan import Plan
 from recompviz.core.reports.run_report import RunReport
+from recompviz.widgets.base.interactive import is_interactive
 from recompviz.widgets.base.job import JobProgress
 from recompviz.widgets.explorer.explorer import Explorer
 from recompviz.widgets.explorer.explorer_arguments import BASELINES, ExplorerArguments
-from recompviz.widgets.explorer.opening import OpeningExplorer, is_interactive
+from recompviz.widgets.explorer.opening import OpeningExplorer
 from recompviz.widgets.explorer.resizing import Subject
 
 if TYPE_CHECKING:
@@ -122,7 +123,8 @@ def explore(
         is a :class:`recompviz.RecompvizError`.
     TypeError
         If a compiled model without inputs was not compiled by recompviz. Also if it was compiled by ``torch.compile``
-        and has not run yet.
+        and has not run yet. Also if ``model`` is a step of one or several ranks, for which there is
+        :func:`recompviz.explore_ranks`.
     ValueError
         If ``capacity`` is not a size, or the name of a baseline is unknown.
 
@@ -142,6 +144,7 @@ def explore(
     4
     """
     expect_flag(calibrated, "calibrated")
+    _expect_no_ranks(model)
     if not inputs and not kwargs and _is_compiled(model):
         from recompviz.pytorch.running.recorded_report import step_report
         from recompviz.widgets.explorer.step_explorer import StepExplorer
@@ -217,6 +220,14 @@ def arguments_of(
         theory=theory,
         resizer=TraceResizer(traced, before),
     )
+
+
+def _expect_no_ranks(model: Any) -> None:
+    """Refuse steps of ranks, which have a view of their own, and say which."""
+    one = next(iter(model), None) if isinstance(model, (list, tuple)) else model
+    if type(one).__module__.startswith("recompviz.pytorch.ranks."):
+        what = f"a {type(model).__name__} of {type(one).__name__}" if one is not model else f"a {type(one).__name__}"
+        raise TypeError(f"model is {what}, expected one model; for the ranks of a run, write rv.explore_ranks(ranks)")
 
 
 def _is_compiled(model: Any) -> bool:

@@ -7,7 +7,6 @@ progress, and a button to cancel. Python code that reads the plan or another res
 from __future__ import annotations
 
 import contextlib
-import sys
 import threading
 import time
 import types
@@ -17,6 +16,7 @@ from typing import Any
 
 from recompviz.core.base.errors import RecompvizError
 from recompviz.core.base.tracebacks import without_library_frames
+from recompviz.widgets.base.interactive import running_shell
 from recompviz.widgets.base.job import Job, JobProgress, explain
 from recompviz.widgets.base.static_output import CLASS
 from recompviz.widgets.explorer.explorer import Explorer
@@ -203,20 +203,9 @@ def short_text(error: BaseException) -> str:
 # ---------------------------------------------------------------- the notebook
 
 
-def is_interactive() -> bool:
-    """Return whether the code runs in a notebook that a person has open, and not in a script or an exporter."""
-    kernel = getattr(_shell(), "kernel", None)
-    return bool(getattr(kernel, "_allow_stdin", False))  # exporters, such as nbconvert, do not allow it
-
-
-def _shell() -> Any:
-    ipython = sys.modules.get("IPython")
-    return None if ipython is None else ipython.get_ipython()
-
-
 def later_cells_wait(done: threading.Event, cancel: Callable[[], None]) -> None:
     """Make cells that run later wait for an event, because the work uses the model. An interrupt cancels the work."""
-    shell = _shell()
+    shell = running_shell()
     if shell is None or not hasattr(shell, "events"):
         return
 

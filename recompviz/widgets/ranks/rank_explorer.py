@@ -2,22 +2,31 @@
 
 The page has the plans of every rank, so the budget slider needs no kernel. After each choice, the kernel simulates the
 chosen plans again, and the page compares the peaks.
+
+In a notebook, the search for plans runs in the background. The page first shows plans that need no search, and gets
+better ones while the search goes on. Python code that reads the plans waits for the search, so that a script gets the
+same answer on every run.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import traitlets
 
+from recompviz.core.base.errors import RecompvizError
 from recompviz.core.base.files import write_file
 from recompviz.core.ranks.rank_board import RankBoard
 from recompviz.widgets.base import assets
+from recompviz.widgets.base.interactive import is_interactive
+from recompviz.widgets.base.job import Job, JobProgress
 from recompviz.widgets.base.offline_page import offline_page
 from recompviz.widgets.base.page_widget import PageWidget, amount, whole_number
-from recompviz.widgets.base.static_output import SavedPicture, display_with_picture, image
+from recompviz.widgets.base.static_output import CLASS, SavedPicture, display_with_picture, image
 from recompviz.widgets.explorer.budgets import budget_bytes
 from recompviz.widgets.ranks.rank_picture import rank_svg
 from recompviz.widgets.ranks.rank_wire import board_message
@@ -26,51 +35,183 @@ if TYPE_CHECKING:
     from recompviz.core.plans.plan import Plan
 
 
+# of the trait ``_search``
+DONE: dict[str, Any] = {"state": "done", "fraction": 1.0, "text": ""}
+STOPPED = "the search was stopped"
+
+
 class RankExplorer(PageWidget):
     """A widget that shows several ranks under one budget; :func:`explore_ranks` makes it.
 
     Parameters
     ----------
-    board : RankBoard
-        The ranks with their plans.
-    budget : float, optional
-        The budget at first, in bytes; by default the largest peak without recomputation.
+    board : RankBoard, optional
+        The ranks with their plans. If None, ``search`` makes it.
+    budget : int, float or str, optional
+        The budget at first, as for the attribute; by default the largest peak without recomputation.
+    search : callable (progress) → iterable of RankBoard, optional
+        Makes boards in the background, each better than the one before. It should often call
+        ``progress(done, total, text)``, which ends the search after the user has stopped it.
+    title : str
+        The title until there is a board.
 
     Attributes
     ----------
     board : RankBoard
+        Reading it, or the plans, rows or peaks, waits for the search.
     budget : int
         The budget of every rank, in total bytes. It can be set to a number, to a string such as ``"10 GiB"``, or to a
         percentage of the largest peak without recomputation.
+
+    Raises
+    ------
+    ValueError
+        If ``budget`` is not a size.
+    Exception
+        Reading ``board``, ``plans`` and other attributes raises the error of a search that made no board. If the user
+        has stopped it, RecompvizError.
     """
 
     _esm = assets.esm("ranks/rank_view.js")
     _css = assets.css()
     page_traits = ("_chosen",)
 
+    _title = traitlets.Unicode().tag(sync=True)
     _board = traitlets.Dict().tag(sync=True)
     _chosen = traitlets.Dict().tag(sync=True, echo_update=False)
     _confirmed = traitlets.Dict().tag(sync=True)
+    _search = traitlets.Dict(DONE).tag(sync=True)
 
-    def __init__(self, board: RankBoard, budget: float | None = None) -> None:
-        self.board = board
+    def __init__(
+        self,
+        board: RankBoard | None = None,
+        budget: int | float | str | None = None,
+        *,
+        search: Callable[[JobProgress], Iterable[RankBoard]] | None = None,
+        title: str = "",
+    ) -> None:
+        if budget is not None:
+            budget_bytes(budget, 1)  # a wrong one is refused before the search
+        self._first_budget = budget
         self._saved: tuple[SavedPicture, ...] = ()
-        chosen = {"budget": float(board.most if budget is None else budget), "request": 0}
-        super().__init__(_board=board_message(board), _chosen=chosen, _confirmed=self._simulated(chosen))
+        self._shown: RankBoard | None = None
+        self._lock = threading.RLock()  # the board and what is computed from it
+        self._first, self._ended = threading.Event(), threading.Event()
+        self._job: Job[None] | None = None
+        super().__init__(_title=board.title if board else title, _chosen={"budget": 0.0, "request": 0})
         self.observe(self._on_chosen, "_chosen")
+        self.on_msg(self._on_message)
+        if board is not None:
+            self._show(board)
+        if search is None:
+            return
+        self._search = {"state": "working", "fraction": 0.0, "text": "starting"}
+
+        def work(progress: JobProgress) -> None:
+            for better in search(progress):
+                progress(0, 1)  # a board of a stopped search is not shown
+                self._show(better)
+
+        self._job = Job(work, self._on_job)
+        self._job.start()
 
     def from_page(self, _name: str, value: Any, _state: Mapping[str, Any]) -> Any:
         """Return the checked choice of the page; see :class:`PageWidget`."""
         return {"budget": amount(value["budget"]), "request": whole_number(value["request"])}
 
+    # ---------------------------------------------------------------- the search
+
+    def wait_for_plans(self, seconds: float | None = None) -> None:
+        """Wait until the search for plans has ended or was stopped.
+
+        Parameters
+        ----------
+        seconds : float, optional
+            Time limit. The method also returns when the limit is reached.
+        """
+        self._wait(self._ended, seconds)
+
+    def stop(self) -> None:
+        """Stop the search. The view keeps the plans found so far."""
+        if self._job is not None and self._search["state"] == "working":
+            self._job.cancel()
+            self._search = {"state": "stopped", "fraction": 0.0, "text": STOPPED}
+            self._end()
+
+    def close(self) -> None:
+        """Close the widget. Its views disappear, and the search stops."""
+        if vars(self).get("_job") is not None:  # ipywidgets also closes a widget whose constructor failed
+            self._job.cancel()  # type: ignore[union-attr]
+            self._end()
+        for saved in vars(self).get("_saved", ()):
+            saved.stop()
+        super().close()
+
+    def _wait(self, event: threading.Event, seconds: float | None = None) -> None:
+        if self._job is not None and not self._job.is_here:
+            event.wait(seconds)
+
+    def _end(self) -> None:
+        self._first.set()
+        self._ended.set()
+
+    def _on_job(self, job: Job[None]) -> None:
+        if self._search["state"] != "working":
+            return  # it was stopped
+        if job.state == "running":
+            self._search = {"state": "working", "fraction": job.fraction, "text": job.text}
+            return
+        if job.state == "done":
+            self._search = DONE
+        else:
+            why = STOPPED if job.state == "cancelled" else f"the search failed: {job.text}"
+            self._search = {"state": "stopped" if job.state == "cancelled" else "failed", "fraction": 0.0, "text": why}
+        self._end()
+        self._picture_changed()
+
+    def _on_message(self, _widget: Any, content: Any, _buffers: Any) -> None:
+        if isinstance(content, dict) and content.get("type") == "stop":
+            self.stop()
+
+    def _show(self, board: RankBoard) -> None:
+        """Show a board at the budget that is chosen."""
+        with self._lock, self.hold_sync():
+            if self._shown is None:
+                first = self._first_budget
+                size = board.most if first is None else budget_bytes(first, board.most)
+                self._chosen = {"budget": float(size), "request": self._chosen["request"]}
+            self._shown = board
+            self._board = board_message(board)
+            self._confirmed = self._simulated(self._chosen)
+        self._first.set()
+        self._picture_changed()
+
+    @property
+    def _now(self) -> RankBoard:
+        """The board that is shown now. Waits for the first one."""
+        self._wait(self._first)
+        if self._shown is None:
+            error = None if self._job is None else self._job.error
+            raise error or RecompvizError(f"{STOPPED} before there were plans; call rv.explore_ranks again")
+        return self._shown
+
+    # ---------------------------------------------------------------- choices
+
+    @property
+    def board(self) -> RankBoard:
+        """The ranks with their plans."""
+        self.wait_for_plans()
+        return self._now
+
     @property
     def budget(self) -> int:
         """The budget of every rank, in total bytes."""
+        self._wait(self._first)
         return int(self._chosen["budget"])
 
     @budget.setter
     def budget(self, value: int | float | str) -> None:
-        size = budget_bytes(value, self.board.most)
+        size = budget_bytes(value, self._now.most)
         self._chosen = {"budget": float(size), "request": self._chosen["request"] + 1}
 
     @property
@@ -105,28 +246,42 @@ class RankExplorer(PageWidget):
         FileError
             If the file cannot be written.
         """
-        traits = {name: getattr(self, name) for name in ("_board", "_chosen", "_confirmed")}
+        self.wait_for_plans()
+        traits = {name: getattr(self, name) for name in ("_title", "_board", "_chosen", "_confirmed", "_search")}
         page = offline_page("ranks/rank_page.js", traits, f"{self.board.title}: ranks", self.to_svg())
         if path is not None:
             write_file(path, page)
         return page
 
     def __repr__(self) -> str:
-        return self.board.table(self.budget)
+        search = self._search
+        waiting = "" if search["state"] == "done" else search["text"]
+        if self._shown is None:
+            return f"{self._title}: ranks; {waiting}"
+        return "\n".join([self._shown.table(self.budget), *([f"plans so far; {waiting}"] if waiting else [])])
 
     def _simulated(self, chosen: Mapping[str, Any]) -> dict[str, Any]:
-        """Simulate the plans of a budget, and return the result for the page."""
-        rows = self.board.rows(chosen["budget"])
-        peaks = [lane.simulate(row) for lane, row in zip(self.board.lanes, rows, strict=True)]
+        """Simulate the plans of a budget on the board shown, and return the result for the page."""
+        board = self._shown
+        assert board is not None
+        rows = board.rows(chosen["budget"])
+        peaks = [lane.simulate(row) for lane, row in zip(board.lanes, rows, strict=True)]
         return {"request": chosen["request"], "rows": list(rows), "peaks": peaks}
 
     def _on_chosen(self, change: Any) -> None:
-        self._confirmed = self._simulated(change["new"])
+        with self._lock:
+            if self._shown is not None:
+                self._confirmed = self._simulated(change["new"])
+        self._picture_changed()
+
+    def _picture_changed(self) -> None:
         for saved in self._saved:
             saved.changed()
 
     def _image(self) -> str:
-        return image(self.to_svg(), repr(self))
+        if self._shown is None:
+            return f'<div class="{CLASS}">{escape(repr(self))}</div>'
+        return image(rank_svg(self._shown, self.budget), repr(self))
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         found = super()._repr_mimebundle_(**kwargs)
@@ -136,16 +291,23 @@ class RankExplorer(PageWidget):
     def _ipython_display_(self) -> None:
         data, metadata = self._repr_mimebundle_()
         del data["text/html"]  # the picture has an output of its own, which can be replaced
-        saved = display_with_picture(data, metadata, self._image)
+        searching = self._search["state"] == "working"
+        saved = display_with_picture(data, metadata, self._image, self.wait_for_plans if searching else None)
         if saved is not None:
             self._saved = (*self._saved, saved)
 
 
-def explore_ranks(ranks: Any, *, budget: int | float | str | None = None, title: str | None = None) -> RankExplorer:
+def explore_ranks(
+    ranks: Any,
+    *,
+    budget: int | float | str | None = None,
+    title: str | None = None,
+    background: bool | None = None,
+) -> RankExplorer:
     """Open a view of predicted ranks: the memory of each over the step, the highest peak first, under one budget.
 
     The budget slider chooses a plan for all ranks, or for each stage of a pipeline. A pipeline's schedule stands over
-    the memory, on the same time axis. The search for plans runs before the view opens.
+    the memory, on the same time axis. At most 48 plans of each rank are shown; if more were found, the view says so.
 
     Parameters
     ----------
@@ -157,6 +319,10 @@ def explore_ranks(ranks: Any, *, budget: int | float | str | None = None, title:
         peak without recomputation. By default, nothing is recomputed.
     title : str, optional
         By default the name of the model's class.
+    background : bool, optional
+        Whether the search for plans runs in the background. The view then first shows plans that need no search, and
+        has a button to stop. Python code that reads ``plans`` or ``peaks`` waits. If None, True in a notebook that a
+        person has open, and False in a script.
 
     Returns
     -------
@@ -168,7 +334,7 @@ def explore_ranks(ranks: Any, *, budget: int | float | str | None = None, title:
     TypeError
         If ``ranks`` has an object of another type.
     ValueError
-        If ``ranks`` is empty, or its steps do not belong together.
+        If ``ranks`` is empty, its steps do not belong together, or ``budget`` is not a size.
 
     Examples
     --------
@@ -183,7 +349,10 @@ def explore_ranks(ranks: Any, *, budget: int | float | str | None = None, title:
       rank 3       peak  1.07 KiB  158 B free; recomputes nothing
     times are estimated, without collectives; a backward pass counts twice its forward pass
     """
-    from recompviz.pytorch.ranks.boards import board_of
+    from recompviz.pytorch.ranks.boards import RankBoards
 
-    board = board_of(ranks, title)
-    return RankExplorer(board, None if budget is None else budget_bytes(budget, board.most))
+    boards = RankBoards(ranks, title)
+    if is_interactive() if background is None else background:
+        return RankExplorer(budget=budget, search=boards.made, title=boards.title)
+    *_, board = boards.made()
+    return RankExplorer(board, budget)

@@ -103,6 +103,7 @@ export function makeRankChart(parent, board, say, id) {
     const box = html("div", "rv-rank-lane", list);
     box.tabIndex = 0;
     box.setAttribute("role", "group");
+    box.dataset.focus = lane.name;
     const words = html("div", "rv-rank-words", box);
     html("div", "rv-rank-name", words, lane.name);
     const peak = html("div", "rv-rank-peak", words);

@@ -6,6 +6,7 @@ import { formatBytes, formatPercent, formatTime } from "../shared/units.js";
 import { extrasOf, lengthOf, orderOf, peaksOf, readBoard, rowsFor, timesOf } from "./board.js";
 import { makeRankBudget } from "./rank_budget.js";
 import { makeRankChart } from "./rank_chart.js";
+import { makeRankSearch, searching } from "./rank_search.js";
 
 // ms after the last change of the slider until the page asks the kernel, and until it says that there is no answer
 const SETTLE = 150;
@@ -22,21 +23,19 @@ export function confirmedText(board, rows, confirmed) {
   return `the kernel's simulation of ${board.lanes[wrong].name} has a peak of ${formatBytes(confirmed.peaks[wrong])}`;
 }
 
-/** Draw the view into an element. Returns the function that releases it. */
-export function mountRanks(model, parent) {
-  const id = `rvr${++drawnBoards}-${Math.random().toString(36).slice(2, 7)}`;
+/**
+ * Draw a board into an element.
+ * @param chosen { budget, request } of the page so far
+ * @returns { chosen(), destroy() }
+ */
+function mountBoard(model, root, chosen, id) {
   const board = readBoard(model.get("_board"));
-  const chosen = model.get("_chosen");
   const state = { budget: chosen.budget, rows: rowsFor(board, chosen.budget) };
-  let request = chosen.request;
-  const { listen, release } = listeners();
-  const root = html("div", "rv-explorer rv-step rv-ranks", parent);
-  keepBareKeys(root, listen);
-  root.setAttribute("role", "group");
-  root.setAttribute("aria-label", `Ranks of ${board.title}`);
+  let { request } = chosen;
+  const body = html("div", "rv-rank-board", root);
   const one = board.lanes.length === 1;
   const noun = board.schedule ? (board.lanes[0].stages.length > 1 ? "ranks" : "stages") : one ? "kind of rank" : "kinds of ranks";
-  const head = html("div", "rv-header", root);
+  const head = html("div", "rv-header", body);
   const title = html("div", "rv-title", head);
   html("strong", "", title, `${board.title} on several ranks`);
   const kind = board.schedule || (board.shared ? "one plan for all ranks" : "");
@@ -47,14 +46,14 @@ export function mountRanks(model, parent) {
     const line = html("div", "rv-tile-line", tile);
     return [html("span", "rv-tile-value", line), html("span", "rv-tile-unit", line), html("div", "rv-tile-remark", tile), tile];
   });
-  const budget = makeRankBudget(root, board, { budget: (bytes, settled) => choose(bytes, settled) }, id);
-  const readout = html("div", "rv-rank-readout", root);
+  const budget = makeRankBudget(body, board, { budget: (bytes, settled) => choose(bytes, settled) }, id);
+  const readout = html("div", "rv-rank-readout", body);
   readout.setAttribute("role", "status");
   const letters = board.lanes[0].stages.length > 1 ? " 1a, 1b: micro-batch 1 in the first and in the second stage of a rank." : "";
   const hint = `Point at a rank, or focus it and use the arrow keys: what it holds at that moment.${letters}`;
-  const chart = makeRankChart(root, board, (text) => setText(readout, text || hint), id);
+  const chart = makeRankChart(body, board, (text) => setText(readout, text || hint), id);
   setText(readout, hint);
-  const foot = html("div", "rv-step-foot", root);
+  const foot = html("div", "rv-step-foot", body);
   const answer = html("span", "", foot);
   answer.setAttribute("role", "status");
   html("span", "rv-rank-notes", foot, board.notes.join("; "));
@@ -78,7 +77,7 @@ export function mountRanks(model, parent) {
       const texts = [
         [formatBytes(peaks[worst]), "total bytes", board.lanes[worst].name],
         [`${fitting} of ${peaks.length}`, noun, short > 0 ? `short by ${formatBytes(short)}` : "all fit"],
-        [`+${formatPercent(without ? added / without : 0)}`, board.estimated ? "estimated" : "", board.schedule ? `at most ${formatTime(most)} a micro-batch` : `${formatTime(most)}`],
+        [`${added && searching(model) ? "≤ " : ""}+${formatPercent(without ? added / without : 0)}`, board.estimated ? "estimated" : "", board.schedule ? `at most ${formatTime(most)} a micro-batch` : `${formatTime(most)}`],
       ];
       tiles.forEach((parts, i) => [0, 1, 2].forEach((j) => setText(parts[j], texts[i][j])));
       tiles[1][3].classList.toggle("rv-rank-short", short > 0);
@@ -125,20 +124,83 @@ export function mountRanks(model, parent) {
   });
   resized.observe(root);
   paint(true);
-  confirm();
+  // a choice on the board before may not have been sent
+  if (model.get("_chosen").budget === state.budget) confirm();
+  else ask();
   root.recompviz = { state, board };
 
+  return {
+    chosen: () => ({ budget: state.budget, request }),
+    destroy() {
+      cancelAnimationFrame(frame);
+      clearTimeout(later);
+      clearTimeout(waiting);
+      resized.disconnect();
+      model.off("change:_chosen", changed);
+      model.off("change:_confirmed", confirm);
+      for (const view of [budget, chart]) view.destroy();
+      body.remove();
+    },
+  };
+}
+
+/** Draw the view into an element, and draw each better board of the search in the place of the one before. Returns the function that releases it. */
+export function mountRanks(model, parent) {
+  const id = `rvr${++drawnBoards}-${Math.random().toString(36).slice(2, 7)}`;
+  const { listen, release } = listeners();
+  const root = html("div", "rv-explorer rv-step rv-ranks", parent);
+  keepBareKeys(root, listen);
+  root.setAttribute("role", "group");
+  const search = makeRankSearch(root, model);
+  let shown = null;
+  let drawn = null;
+  let held = false; // a pointer is down in the view
+
+  function draw() {
+    const message = model.get("_board");
+    root.setAttribute("aria-label", `Ranks of ${message.title ?? model.get("_title")}`);
+    // a drag, or a budget that is being typed, ends first
+    const typing = root.querySelector(".rv-budget-value:focus");
+    if (!message.lanes || message === drawn || held || typing) return;
+    drawn = message;
+    const name = focusedName(root);
+    const chosen = shown?.chosen() ?? model.get("_chosen");
+    shown?.destroy();
+    shown = mountBoard(model, root, chosen, id);
+    if (name) [...root.querySelectorAll("[data-focus], input, button")].find((element) => nameOf(element) === name)?.focus({ preventScroll: true });
+  }
+  listen(root, "pointerdown", () => (held = true));
+  for (const end of ["pointerup", "pointercancel"]) {
+    listen(window, end, () => {
+      held = false;
+      setTimeout(draw);
+    });
+  }
+  listen(root, "focusout", () => setTimeout(draw));
+  const told = () => search.update();
+  model.on("change:_board", draw);
+  model.on("change:_board", told);
+  model.on("change:_search", told);
+  draw();
+  told();
+
   return () => {
-    cancelAnimationFrame(frame);
-    clearTimeout(later);
-    clearTimeout(waiting);
-    resized.disconnect();
-    model.off("change:_chosen", changed);
-    model.off("change:_confirmed", confirm);
-    for (const view of [budget, chart]) view.destroy();
+    model.off("change:_board", draw);
+    model.off("change:_board", told);
+    model.off("change:_search", told);
+    search.destroy();
+    shown?.destroy();
     release();
     root.remove();
   };
+}
+
+/** What a control is called, the same on every board; a rank by its name only. */
+const nameOf = (element) => element.dataset.focus ?? element.getAttribute("aria-label") ?? element.textContent;
+
+function focusedName(root) {
+  const active = root.getRootNode().activeElement;
+  return active && root.contains(active) && active.closest(".rv-rank-board") ? nameOf(active) : "";
 }
 
 export default {
