@@ -53,3 +53,68 @@ def test_one_slider_moves_all_ranks_and_the_kernel_confirms(open_notebook, jupyt
     page.keyboard.press("ArrowDown")
     assert page.evaluate("document.activeElement === document.querySelectorAll('.rv-rank-lane')[1]")
     assert page.errors == []
+
+
+SEARCH = """
+import time
+from dataclasses import replace
+from pathlib import Path
+from rank_boards import pipeline_board
+from recompviz.widgets.ranks.rank_explorer import RankExplorer
+
+better = pipeline_board(5)
+cut = ("plans", "peaks", "overheads", "layers")
+lanes = [replace(one, **{name: getattr(one, name)[:1] for name in cut}) for one in better.lanes]
+first = replace(better, lanes=tuple(lanes))
+
+def search(progress):
+    for board, name in ((first, "first"), (better, "better")):
+        while not Path(name).exists():
+            progress(1, 2, f"waiting for {name}")
+            time.sleep(0.02)
+        yield board
+
+ranks = RankExplorer(search=search, title="Net")
+ranks
+"""
+
+
+def test_the_search_goes_on_while_the_first_plans_are_shown_and_a_choice_stays(open_notebook, jupyter):
+    (jupyter.folder / "rank_boards.py").write_text(Path(rank_boards.__file__).read_text())
+    board = rank_boards.pipeline_board(5)
+    page = open_notebook("search.ipynb", SEARCH)
+    view = page.get_by_role("group", name="Ranks of Net", exact=True)
+    view.get_by_text("Net on several ranks: waiting for first").wait_for()  # before there is any plan
+    (jupyter.folder / "first").touch()
+    view.get_by_text("plans so far; waiting for better").wait_for()
+    fits = view.locator(".rv-tile-fits .rv-tile-value")
+    grey = fits.evaluate("(tile) => getComputedStyle(tile).color")
+    entry = view.get_by_label(re.compile("^Budget for each rank, typed"))
+    entry.fill(f"{board.least} B")
+    entry.press("Enter")
+    page.wait_for_function("document.querySelector('.rv-rank-fit').textContent.startsWith('short by')")
+    slider = view.get_by_label("Budget for each rank in total bytes")
+    slider.focus()
+    (jupyter.folder / "better").touch()
+    view.get_by_text("all fit").wait_for()  # at the budget chosen before
+    assert entry.input_value() == format_bytes(board.least)
+    assert slider.evaluate("(element) => element === element.getRootNode().activeElement")
+    assert fits.evaluate("(tile) => getComputedStyle(tile).color") != grey
+    assert not view.get_by_role("button", name="Stop", exact=True).is_visible()
+    view.get_by_text("✓ the kernel simulated").wait_for()
+    for name in ("first", "better"):
+        (jupyter.folder / name).unlink()
+    assert page.errors == []
+
+
+def test_the_search_can_be_stopped_and_its_plans_stay(open_notebook, jupyter):
+    (jupyter.folder / "rank_boards.py").write_text(Path(rank_boards.__file__).read_text())
+    (jupyter.folder / "first").touch()
+    page = open_notebook("stopped.ipynb", SEARCH)
+    view = page.get_by_role("group", name="Ranks of Net", exact=True)
+    view.get_by_text("plans so far; waiting for better").wait_for()
+    view.get_by_role("button", name="Stop", exact=True).click()
+    view.get_by_text("plans so far; the search was stopped").wait_for()
+    assert view.locator(".rv-rank-lane").count() == 3
+    (jupyter.folder / "first").unlink()
+    assert page.errors == []

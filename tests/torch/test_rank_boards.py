@@ -191,7 +191,10 @@ def test_the_view_says_when_it_has_not_all_plans(monkeypatch: pytest.MonkeyPatch
     for ranks, count, name in zip((first, step), every, ("stage 1 of 2: ", ""), strict=True):
         board = board_of(ranks)
         assert len(board.lanes[0].peaks) == 2
-        assert f"{name}2 of {count} plans, evenly; plan(total) of the rank chooses among all" in board.notes
+        assert (
+            f"{name}at most 2 of the {count} plans found are shown; plan(total) of the rank chooses among all"
+            in board.notes
+        )
 
 
 def test_explore_names_the_view_of_ranks() -> None:

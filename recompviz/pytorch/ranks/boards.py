@@ -109,8 +109,10 @@ def board_of(ranks: Any, title: str | None = None) -> RankBoard:
 
 def _first_plans(planner: Planner) -> list[Plan]:
     """Return a few plans that need no search, of different peaks."""
-    plans = sorted(planner.first_plans().plans, key=lambda plan: plan.overhead)
-    return [Plan.keep_all(planner.graph), *_spread(plans, FIRST_ROWS - 1)]
+    table = planner.first_plans()
+    order = [row for row in np.argsort(-table.total_peaks).tolist() if table.plans[row].overhead > 0]
+    leaner = _spread([table.plans[row] for row in order], table.total_peaks[order].tolist(), FIRST_ROWS - 1)
+    return [Plan.keep_all(planner.graph), *leaner]
 
 
 # ---------------------------------------------------------------- sharded and replicated steps
@@ -145,7 +147,7 @@ class _Kinds:
             progress(i, 3 * len(plans))
             peaks.append(max(int(profile(plan).max()) for profile in profiles))
         best = _front([plan.overhead for plan in plans], peaks)
-        chosen = [plans[row] for row in _spread(best, MOST_ROWS)]
+        chosen = [plans[row] for row in _spread(best, [peaks[i] for i in best], MOST_ROWS)]
         count = len(self.kinds)
         lanes = tuple(
             _lane_of(kind, chosen, part(progress, (1 + 2 * i / count) / 3, (1 + 2 * (i + 1) / count) / 3))
@@ -234,7 +236,7 @@ class _Pipeline:
         yield self._board(lanes, cut)
         for i, rank in enumerate(self.ranks):
             rows = rank.found(_part_of(tell, i, count, f"searching for plans of {_name_of(rank)}"))
-            lanes[i] = _lane(rank, _spread(rows, MOST_ROWS))
+            lanes[i] = _lane(rank, _spread(rows, [peak for _, peak, _ in rows], MOST_ROWS))
             cut += _cut(len(rows), f"{_name_of(rank)}: ")
             yield self._board(lanes, cut)
 
@@ -339,18 +341,31 @@ def _front(costs: Sequence[float], peaks: Sequence[int]) -> list[int]:
     return best
 
 
-def _spread(rows: Sequence[Any], most: int) -> list[Any]:
-    """Return at most ``most`` rows, evenly, with the first and the last one."""
+def _spread(rows: Sequence[Any], peaks: Sequence[int], most: int) -> list[Any]:
+    """Return at most ``most`` rows, with the first and the last one; ``peaks`` fall.
+
+    From one to the next, the peak falls by about the same factor. So a budget loses at most about one such step.
+
+    Examples
+    --------
+    >>> _spread("abcdef", [800, 790, 780, 390, 190, 100], 4)
+    ['a', 'd', 'e', 'f']
+    """
     if len(rows) <= most:
         return list(rows)
-    return [rows[int(i)] for i in np.unique(np.linspace(0, len(rows) - 1, most).astype(int))]
+    falling = -np.asarray(peaks, np.float64)
+    targets = -np.geomspace(max(peaks[0], 1), max(peaks[-1], 1), most)[1:-1]
+    places = np.searchsorted(falling, targets)  # the first row whose peak is not higher
+    return [rows[int(i)] for i in np.unique([0, *places.clip(0, len(rows) - 1), len(rows) - 1])]
 
 
 def _cut(count: int, name: str) -> list[str]:
     """Return a note if a lane has fewer plans than were found."""
     if count <= MOST_ROWS:
         return []
-    return [f"{name}{MOST_ROWS} of {count} plans, evenly; plan(total) of the rank chooses among all"]
+    return [
+        f"{name}at most {MOST_ROWS} of the {count} plans found are shown; plan(total) of the rank chooses among all"
+    ]
 
 
 def _notes(trace: Any, pipeline: bool) -> tuple[str, ...]:

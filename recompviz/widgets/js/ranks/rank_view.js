@@ -1,5 +1,6 @@
 // The view of several ranks under one budget: figures, the budget, the schedule, and the memory of each rank.
 
+import { SILENCE } from "../explorer/pacing.js";
 import { html, keepBareKeys, listeners, setText } from "../shared/elements.js";
 import { inStep } from "../shared/in_step.js";
 import { formatBytes, formatPercent, formatTime } from "../shared/units.js";
@@ -8,10 +9,9 @@ import { makeRankBudget } from "./rank_budget.js";
 import { makeRankChart } from "./rank_chart.js";
 import { makeRankSearch, searching } from "./rank_search.js";
 
-// ms after the last change of the slider until the page asks the kernel, and until it says that there is no answer
+// ms after the last change of the slider until the page asks the kernel
 const SETTLE = 150;
-const SILENCE = 4000;
-const ENDED = "The kernel does not answer; the figures are those of the page.";
+const NO_ANSWER = "The kernel does not answer; the figures are those of the page.";
 let drawnBoards = 0;
 
 /** What the footer says about the kernel's own simulation. */
@@ -98,7 +98,7 @@ function mountBoard(model, root, chosen, id) {
     model.save_changes();
     if (model.offline) return;
     clearTimeout(waiting);
-    waiting = setTimeout(() => setText(answer, ENDED), SILENCE);
+    waiting = setTimeout(() => setText(answer, NO_ANSWER), SILENCE);
   }
   function confirm() {
     const confirmed = model.get("_confirmed");
@@ -167,7 +167,7 @@ export function mountRanks(model, parent) {
     const chosen = shown?.chosen() ?? model.get("_chosen");
     shown?.destroy();
     shown = mountBoard(model, root, chosen, id);
-    if (name) [...root.querySelectorAll("[data-focus], input, button")].find((element) => nameOf(element) === name)?.focus({ preventScroll: true });
+    if (name) [...root.querySelectorAll("[data-focus], input, button")].find((element) => controlName(element) === name)?.focus({ preventScroll: true });
   }
   listen(root, "pointerdown", () => (held = true));
   for (const end of ["pointerup", "pointercancel"]) {
@@ -196,11 +196,11 @@ export function mountRanks(model, parent) {
 }
 
 /** What a control is called, the same on every board; a rank by its name only. */
-const nameOf = (element) => element.dataset.focus ?? element.getAttribute("aria-label") ?? element.textContent;
+const controlName = (element) => element.dataset.focus ?? element.getAttribute("aria-label") ?? element.textContent;
 
 function focusedName(root) {
   const active = root.getRootNode().activeElement;
-  return active && root.contains(active) && active.closest(".rv-rank-board") ? nameOf(active) : "";
+  return active && root.contains(active) && active.closest(".rv-rank-board") ? controlName(active) : "";
 }
 
 export default {
