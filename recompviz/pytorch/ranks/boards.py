@@ -12,8 +12,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from recompviz.core.base.progress import Progress
-from recompviz.core.planning.planner import Planner, part
+from recompviz.core.base.progress import Progress, part
+from recompviz.core.planning.planner import Planner
 from recompviz.core.plans.plan import Plan
 from recompviz.core.ranks.pipeline import stage_passes
 from recompviz.core.ranks.rank_board import RankBoard, RankLane

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from recompviz.core.base.progress import Progress
+from recompviz.core.base.progress import Progress, part
 from recompviz.core.base.units import parse_total
-from recompviz.core.planning.planner import part
 from recompviz.core.plans.plan import Plan
 from recompviz.core.ranks.interleaved import RankPlace, interleaved_passes
 from recompviz.core.steps.timeline import Timeline

@@ -9,11 +9,11 @@ from functools import cached_property
 import numpy as np
 
 from recompviz.core.base.compiled import has_numba
-from recompviz.core.base.progress import Progress
+from recompviz.core.base.progress import Progress, part
 from recompviz.core.base.units import parse_total
 from recompviz.core.graphs.graph import Graph
 from recompviz.core.live.minimum_cut import minimum_cut_plans
-from recompviz.core.planning.planner import Planner, part
+from recompviz.core.planning.planner import Planner
 from recompviz.core.plans.plan import Plan
 from recompviz.core.ranks.pipeline import PipelineKind, StagePlace, StageSteps, stage_steps, stage_timeline
 from recompviz.core.ranks.sharding import pin_outside
