@@ -172,7 +172,7 @@ def _freeze() -> None:
 
 
 def prepared(name: str) -> Prepared:
-    """Make a subject, and the objects made of it that public functions take."""
+    """Make the model of this name, with what public functions take: its trace, a planned module and compiled models."""
     found = Prepared(made(name))
     arguments, named = _step(found)
     try:

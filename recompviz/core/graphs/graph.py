@@ -24,6 +24,7 @@ from recompviz.core.base.arguments import expect, named, shown
 from recompviz.core.base.errors import GraphError, TooManyLowerSets
 from recompviz.core.graphs.bitsets import bit_matrix, bits
 from recompviz.core.graphs.costs import by_name, checked_costs, some
+from recompviz.core.graphs.edges import checked_edges
 from recompviz.core.graphs.node_info import NodeInfo
 from recompviz.core.graphs.topology import ancestor_masks, lower_set_masks, topological_order
 
@@ -87,19 +88,7 @@ class Graph:
         _set = object.__setattr__
         _set(self, "memory", checked_costs("memory", self.memory, n, np.dtype(np.int64)))
         _set(self, "time", checked_costs("time", self.time, n, np.dtype(np.float64)))
-        try:
-            given = np.asarray(self.edges)
-        except ValueError:  # pairs of different lengths
-            given = np.array([None])
-        if given.size and (given.dtype.kind not in "iu" or given.size % 2):
-            raise GraphError(f"edges are {shown(self.edges)}, expected pairs of node numbers, shape (#E, 2)")
-        given = given.reshape(-1, 2)
-        if len(given) and (given.min() < 0 or given.max() >= n):
-            bad = given[(given.min(1) < 0) | (given.max(1) >= n)][0]
-            raise GraphError(f"edge {tuple(bad.tolist())} names a node outside 0…{n - 1}")
-        edges = np.unique(given.astype(np.int32), axis=0) if len(given) else np.zeros((0, 2), np.int32)
-        edges.setflags(write=False)
-        _set(self, "edges", edges)
+        _set(self, "edges", checked_edges(self.edges, n))
         _set(self, "info", tuple(self.info) or (NodeInfo(),) * n)
         if len(self.info) != n:
             raise GraphError(f"{len(self.info)} node infos for {n} nodes; give one per node, or none")

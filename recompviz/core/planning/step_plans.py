@@ -201,10 +201,11 @@ def same_choices(front: StepPlans, regions: Sequence[RegionPlans], outside: Sequ
 def rest_peaks(
     choices: NDArray[np.int64], regions: Sequence[RegionPlans], outside: Sequence[Outside], first: int
 ) -> NDArray[np.int64]:
-    """Return the peaks from the forward pass of a region to the code after its backward pass, for choices of plans.
+    """Return, for each choice of plans, the peak of the part of a training step that begins with a region.
 
-    A choice has one plan for each region. Bytes are counted above the memory in use before the training step. Bytes
-    that earlier regions save are left out.
+    The part lasts from the forward pass of the region until the code after its backward pass has run. A choice has one
+    plan for each region. Memory that was in use before the training step, and bytes that earlier regions save, do not
+    count.
 
     Parameters
     ----------

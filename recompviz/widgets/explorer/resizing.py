@@ -41,7 +41,9 @@ class Subject:
     Attributes
     ----------
     planner : Planner
+        The planner of the training step.
     runner : Runner or None
+        Runs the training step under a plan; None if only predictions are possible.
     cost_unit : str
         The unit of ``planner.graph.time``.
     """
