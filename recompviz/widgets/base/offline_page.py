@@ -19,22 +19,24 @@ _PAGE = """<!doctype html>
 <title>{title}</title>
 <style>
 {css}
-body {{ margin: 0; padding: 16px; background: {light[surface]}; }}
-#recompviz {{ max-width: 1500px; margin: 0 auto; }}
-html[data-jp-theme-light="false"] {{ color-scheme: dark; }}
-html[data-jp-theme-light="false"] body {{ background: {dark[surface]}; }}
 </style>
 </head>
 <body>
-<div id="recompviz"></div>
+{body}
+</body>
+</html>
+"""
+_CSS = """{css}
+body {{ margin: 0; padding: 16px; background: {light[surface]}; }}
+#recompviz {{ max-width: 1500px; margin: 0 auto; }}
+html[data-jp-theme-light="false"] {{ color-scheme: dark; }}
+html[data-jp-theme-light="false"] body {{ background: {dark[surface]}; }}"""
+_BODY = """<div id="recompviz"></div>
 <noscript>{fallback}</noscript>
 <script id="recompviz-data" type="application/octet-stream">{data}</script>
 <script type="module">
 {script}
-</script>
-</body>
-</html>
-"""
+</script>"""
 
 
 def offline_page(entry: str, data: Any, title: str, fallback: str) -> str:
@@ -51,16 +53,19 @@ def offline_page(entry: str, data: Any, title: str, fallback: str) -> str:
     fallback : str
         An SVG picture that the browser shows if scripts are disabled.
     """
-    page = _PAGE.format(
-        title=html.escape(title),
-        css=assets.css(),
-        light=palette.LIGHT,
-        dark=palette.DARK,
-        fallback=fallback,
-        data=packed_data(data),
-        script=assets.esm(entry).replace("</script", "<\\/script"),
-    )
-    return _encoded(page).decode()
+    css = _CSS.format(css=assets.css(), light=palette.LIGHT, dark=palette.DARK)
+    script = script_text(assets.esm(entry))
+    return html_page(title, css, _BODY.format(fallback=fallback, data=packed_data(data), script=script))
+
+
+def html_page(title: str, css: str, body: str) -> str:
+    """Return an HTML page with this title as plain text, style sheet, and content of its body as HTML."""
+    return _encoded(_PAGE.format(title=html.escape(title), css=css, body=body)).decode()
+
+
+def script_text(script: str) -> str:
+    """Return a script as the content of an HTML element, which a text ``</script`` in it would end."""
+    return script.replace("</script", "<\\/script")
 
 
 def packed_data(data: Any) -> str:

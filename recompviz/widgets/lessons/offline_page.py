@@ -6,32 +6,12 @@ frames of the strategies of some sequences, and computes the costs of a sequence
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from recompviz.core.base import palette
 from recompviz.widgets.base import assets
-from recompviz.widgets.base.offline_page import packed_data
-
-_PAGE = """<!doctype html>
-<html lang="en" data-jp-theme-light="true">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<style>
-{css}
-</style>
-</head>
-<body>
-{body}
-<script>
-{script}
-</script>
-</body>
-</html>
-"""
+from recompviz.widgets.base.offline_page import html_page, packed_data, script_text
 
 
 def page_css() -> str:
@@ -77,6 +57,4 @@ def lesson_page(lessons: Sequence[str], title: str, css: str) -> str:
         The style sheet of the lessons.
     """
     body = '<main class="rv-alone">\n' + "\n".join(lessons) + "\n</main>"
-    script = page_script().replace("</script", "<\\/script")
-    page = _PAGE.format(title=html.escape(title), css=f"{css}\n{page_css()}", body=body, script=script)
-    return page.encode("utf-8", "backslashreplace").decode()
+    return html_page(title, f"{css}\n{page_css()}", f"{body}\n<script>\n{script_text(page_script())}\n</script>")
