@@ -117,6 +117,18 @@ def test_annealing_ends_no_worse_than_it_began_and_the_same_each_time(case: Case
     assert after.overhead <= before.overhead
 
 
+def test_a_read_only_keep_mask_needs_no_kernel_of_its_own() -> None:
+    from recompviz.core.live.kernels import simulate_fully
+
+    model = LiveModel(*residual_step((1,)))
+    keep_mask = np.ones(len(model.graph), np.bool_)
+    run = model.simulate(keep_mask)
+    compiled = list(simulate_fully.signatures)
+    keep_mask.setflags(write=False)
+    assert model.simulate(keep_mask).peak == run.peak
+    assert simulate_fully.signatures == compiled
+
+
 def test_annealing_finds_a_cheaper_plan() -> None:
     graph, joint = residual_step(blocks=(1,), batch=2, pixels=64)
     model = LiveModel(graph, joint)

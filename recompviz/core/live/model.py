@@ -152,6 +152,8 @@ class LiveModel:
 
         self.simulations += 1
         scratch = self._scratch
+        if not keep_mask.flags.writeable:  # to numba another type, for which it would compile the kernel once more
+            keep_mask = keep_mask.copy()
         peak, steps, excess, overhead = simulate_fully(keep_mask, *self._fields, budget)
         return LiveRun(
             peak,
