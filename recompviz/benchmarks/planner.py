@@ -37,6 +37,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from recompviz.core.base.compiled import has_numba
+from recompviz.core.exact.lattice import enumerate_lattice
+from recompviz.core.exact.open_segments import open_segment_front
 from recompviz.core.exact.oracle import pairwise_front
 from recompviz.core.exact.solver import Family, solve
 from recompviz.core.graphs.families import all_lower_sets
@@ -77,7 +79,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     clock: Clock = time.process_time if options.cpu else time.perf_counter
     print(f"Python {platform.python_version()}, {'numba' if has_numba() else 'without numba: the NumPy oracle solves'}")
-    solve(Graph.from_edges([(0, 1)], memory=[1, 1]), "all")  # loads the compiled functions
+    graph = Graph.from_edges([(0, 1)], memory=[1, 1])
+    if has_numba():  # compiles the kernels, or loads them: without compiled code, small graphs are solved in NumPy
+        open_segment_front(graph, enumerate_lattice(graph, 9), "time")
     if options.costs:
         cost_models(options.graphs, clock, options.repeats)
         return
