@@ -222,7 +222,15 @@ def test_hovering_a_node_shows_its_card_and_its_lower_set(page):
 
 
 def test_a_click_pins_a_node_and_escape_lets_go(page):
+    page.set_viewport_size({"width": 1000, "height": 720})
     page.locator(".rv-nodes > g[data-v='20']").click()
+    page.get_by_role("region", name="Selected value").wait_for()  # beside the graph, which is narrower now
+    names = page.eval_on_selector_all(
+        ".rv-nodes > g > text:not(.rv-corner)",
+        "all => all.map(t => [t.getClientRects().length, parseFloat(getComputedStyle(t).fontSize) * t.getCTM().a])",
+    )
+    assert all(drawn for drawn, _ in names)
+    assert min(size for _, size in names) >= 10.9
     page.mouse.move(5, 5)
     page.get_by_text("selected: click it again").wait_for()
     page.keyboard.press("Escape")

@@ -97,6 +97,8 @@ def test_a_closed_module_tells_its_state_on_every_change_of_the_budget(page):
 
 
 def test_a_search_counts_and_enter_goes_to_the_next_inside_closed_modules(page):
+    modules = page.locator(".rv-module")
+    before = [modules.first.bounding_box()["x"], modules.count()]
     search = page.get_by_role("searchbox", name="Search values by name, operator or size")
     search.fill("layer3 conv >1 MiB")
     page.get_by_role("status").get_by_text(re.compile(r"^\d+ of 176$")).wait_for()
@@ -109,6 +111,13 @@ def test_a_search_counts_and_enter_goes_to_the_next_inside_closed_modules(page):
     page.wait_for_function("document.querySelector('.rv-card').innerText.includes('layer3.0.conv2')")
     search.fill("no such value")
     page.get_by_role("status").get_by_text("none", exact=True).wait_for()
+    page.keyboard.press("Escape")  # the graph is as it was before the search
+    page.wait_for_function(
+        "([x, m]) => { const n = document.querySelectorAll('.rv-module'); "
+        "return n.length === m && Math.abs(n[0].getBoundingClientRect().x - x) < 1 }",
+        arg=before,
+    )
+    assert card.count() == 0
 
 
 def test_every_colouring_has_a_legend_and_keeps_the_border_of_the_state(page):

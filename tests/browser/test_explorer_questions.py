@@ -58,8 +58,11 @@ def row_of(page, kept):
 def test_a_pin_from_the_card_shows_what_it_costs(page):
     name = row_of(page, kept=True)
     page.get_by_role("button", name="must be recomputed (R)").click()
+    page.locator(".rv-node.rv-pin-recompute .rv-corner", has_text="R").wait_for()
     pins = page.get_by_role("region", name="Pins")
     pins.get_by_text(re.compile("costs|saves|no plan fits")).wait_for()
+    card = page.get_by_role("region", name="Selected value")  # the cost stands beside the button, too
+    card.get_by_text(re.compile(r"(costs|saves) .* at this budget .*peak|no plan fits")).wait_for()
     settled(page)
     page.locator(f".rv-nodes > g[aria-label^='{name}, recomputed']").wait_for()
     pins.get_by_role("button", name="Clear pins").click()

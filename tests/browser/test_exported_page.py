@@ -292,21 +292,25 @@ def test_two_plans_are_compared_in_a_table(page, exported):
     assert "keep all" not in offered
 
 
-def test_a_comparison_begins_without_the_step_that_was_chosen(page):
+def test_a_comparison_keeps_the_step_that_was_chosen_and_fades_no_node(page):
     page.get_by_label("Step of the schedule").focus()
     page.keyboard.press("End")
     page.wait_for_function("document.querySelectorAll('.rv-node.rv-not-alive').length > 0")
+    chosen = state(page, "step")
     page.get_by_role("tab", name="Compare").click()
     page.get_by_label("Compare the plan shown with").select_option(label="chen")
     page.wait_for_function("document.querySelectorAll('.rv-node.rv-only-first').length > 0")
-    assert page.locator(".rv-node.rv-not-alive, .rv-node.rv-step").count() == 0
-    assert state(page, "step") == -1
+    assert page.locator(".rv-node.rv-not-alive").count() == 0
+    assert state(page, "step") == chosen > 0
     # a card beside the pointer would cover what differs: the line below the graph says what it is
     page.locator(".rv-nodes > g.rv-only-first").first.hover()
     page.locator(".rv-graph-reading").get_by_text("by the other plan recomputed").wait_for()
     assert not page.locator(".rv-card").is_visible()
-    page.get_by_role("button", name="Step forward").click()
+    page.get_by_role("button", name="Step back").click()
     assert page.locator(".rv-node.rv-not-alive").count() == 0
+    page.get_by_label("Compare the plan shown with").select_option(label="nothing")
+    page.wait_for_function("document.querySelectorAll('.rv-node.rv-not-alive').length > 0")
+    assert state(page, "step") == chosen - 1
 
 
 @pytest.mark.parametrize("motion", ["no-preference", "reduce"])

@@ -32,6 +32,8 @@ def test_the_changes_add_up_to_the_simulated_peak_for_any_step_and_plan(
     assert by_name["workspace"].change >= 0
     for name in ("static", "liveness"):
         assert sum(size for _, size in by_name[name].behind) == by_name[name].change
+    scratch = by_name["workspace"]
+    assert not scratch.behind or sum(size for _, size in scratch.behind) == scratch.change
     if joint.alignment == 1:
         assert by_name["rounding"].change == 0
 

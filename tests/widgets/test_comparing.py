@@ -44,6 +44,8 @@ def test_a_closed_module_says_how_many_of_its_values_differ():
     assert run("graph/overlay.js", counts) == [[2, 1], [0, 0]]
     signs = "[m.cornerSigns(m.FLAG.onlyFirst | m.FLAG.onlySecond, [12, 3]), m.cornerSigns(m.FLAG.onlyFirst)]"
     assert run("graph/overlay.js", signs) == ["①12 ②3", "①"]
+    pins = "[m.FLAG.pinKeep, m.FLAG.pinRecompute].map((flag) => m.cornerSigns(flag))"
+    assert run("graph/overlay.js", pins) == ["K", "R"]  # as the keys that pin
 
 
 def test_a_box_under_the_pointer_is_read_in_one_line():

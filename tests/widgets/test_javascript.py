@@ -215,10 +215,29 @@ def test_the_cost_of_pins_is_read_from_both_curves():
     pinned = {"objective": "time", "rows": 3, "totalPeaks": [100, 90, 70], "overheads": [0, 2, 9]}
     costs = run("explorer/pins.js", "[85, 65, 50].map((b) => m.pinCost(v.free, v.pinned, b))", free=free, pinned=pinned)
     assert costs == [
-        {"overhead": 7, "bytes": 5, "least": 10},
-        {"overhead": None, "bytes": 25, "least": 10},
-        {"overhead": None, "bytes": None, "least": 10},
+        {"overhead": 7, "bytes": 5, "least": 10, "peak": -10},
+        {"overhead": None, "bytes": 25, "least": 10, "peak": None},
+        {"overhead": None, "bytes": None, "least": 10, "peak": None},
     ]
+    base = {"time": 1000, "name": "the step"}
+    words = "v.costs.map((c) => m.costText({ bytes: 5, least: 0, ...c }, v.base, 85))"
+    tiny, none = run(
+        "explorer/pins.js", words, base=base, costs=[{"overhead": 1e-4, "peak": 0}, {"overhead": 0, "peak": -9}]
+    )
+    assert tiny == "costs less than 0.1% of the step at this budget · or 5 B more at the same time · same peak"
+    assert none == "costs no extra time at this budget · peak −9 B"
+
+
+@node
+def test_pins_say_how_far_their_solve_is_and_then_what_they_cost_together():
+    pins = {"keep": [1, 2], "recompute": []}
+    free = {"objective": "time", "rows": 2, "totalPeaks": [100, 80], "overheads": [0, 2]}
+    solving, done = {"state": "solving", "text": "solving with pins"}, {"state": "done", "text": ""}
+    text = "m.pinsText(v.pins, s, false, v.free, v.free, 85, { time: 100, name: 'the step' })"
+    words = f"v.s.map((s) => m.pinnedText(v.pins, {text}))"
+    before, after = run("explorer/pins.js", words, pins=pins, s=[solving, done], free=free)
+    assert before == "2 pins together: solving with pins…"
+    assert after == "2 pins together: costs no extra time at this budget · same peak"
 
 
 @node

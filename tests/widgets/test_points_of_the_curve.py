@@ -41,6 +41,37 @@ def test_names_at_a_corner_stay_inside_and_cover_neither_points_nor_each_other()
         boxes.append(box)
 
 
+def test_the_names_of_two_near_points_stand_on_their_outer_sides():
+    marks = [[100, 60], [111, 60]]
+    place = "(([x, y], i) => place(x, y, v.n[i]))"
+    code = f"(() => {{ const place = m.makeNames(v.marks, v.edges); return v.marks.map({place}); }})()"
+    chen, module = run("explorer/points.js", code, marks=marks, edges=EDGES, n=["chen", "per-module"])
+    assert (chen["anchor"], module["anchor"]) == ("end", "start")
+    assert chen["x"] < 100
+    assert module["x"] > 111
+    alone = run("explorer/points.js", "m.sideAway(100, 60, [[100, 60], [160, 60]])")
+    assert alone == 0
+
+
+def test_the_name_of_the_bound_moves_off_the_line_of_the_budget():
+    assert run("explorer/points.js", "[40, 60, 250].map((line) => m.besideLine('lower bound', 50, line))") == [
+        50,
+        66,
+        50,
+    ]
+
+
+def test_the_name_of_the_budget_is_not_written_over_the_name_of_the_peak():
+    reply = {"reserved": 0}
+    place = "m.limitPlace({ left: 50, right: 500 }, 100, m.peakSpan(v.reply, v.px, 275))"
+    for px in range(50, 501, 10):
+        found = run("explorer/timeline_marks.js", f"[{place}, m.peakSpan(v.reply, v.px, 275)]", reply=reply, px=px)
+        name, span = found
+        left = name["x"] - 100 if name["anchor"] == "end" else name["x"]
+        assert name["below"] or left + 100 < span[0] or left > span[1]
+        assert not name["below"]
+
+
 @pytest.mark.parametrize("least", [100.0, 99.5])
 def test_the_axis_does_not_magnify_a_range_that_is_nothing_to_trade(least):
     table = {"rows": 2, "objective": "live", "totalPeaks": [100e6, least * 1e6], "overheads": [0, 3]}

@@ -153,6 +153,27 @@ def test_a_device_that_no_plan_fits_is_asked_again_at_another_size(explorer):
     assert explorer.budget == least // 2 >= explorer.timeline.peak
 
 
+def test_pins_stay_at_another_size_and_are_obeyed_there(explorer, resizer):
+    names, table = explorer.graph.names, explorer.tables[0]
+    again = next(v for v in range(len(names)) if all(plan.keep_mask[v] for plan in table.plans[1:3]))
+    explorer.pin(recompute=[names[again]])
+    explorer.wait(60)
+    for batch in (64, 8):
+        explorer.resize(batch=batch)
+        explorer.wait(60)
+        explorer.wait_for_plans(60)
+        explorer.wait(60)
+        assert explorer.planner is resizer.subjects[batch].planner
+        assert (explorer._pins["keep"], explorer._pins["recompute"]) == ([], [again])
+        assert explorer._reply["table"] == explorer._selection.tables.pinned
+        assert not explorer.plan.keep_mask[again]
+    explorer.pin()
+    explorer.resize(batch=64)
+    explorer.wait(60)
+    assert explorer._pins["recompute"] == []
+    assert explorer._pins["lost"] == ""
+
+
 def test_a_cancelled_request_keeps_what_is_shown_and_a_newer_one_replaces_it(explorer, resizer):
     graph = explorer.graph
     resizer.go.clear()
@@ -291,6 +312,8 @@ def test_a_budget_that_no_plan_fits_is_told_beside_it_and_what_is_shown_instead(
     assert words(10, searching=True) == "searching: 10.0 GiB may fit; shown: the least so far, 16.8 GiB"
     assert words(10, unsearched=True) == "no plan yet for 10.0 GiB; shown: the least so far, 16.8 GiB"
     assert words(10, pinned=True) == "10.0 GiB does not fit this step with these pins; shown: the least, 16.8 GiB"
+    device = {"label": "12 GB", "bytes": 12e9, "device": True}
+    assert words(10, target=device) == "12 GB does not fit this step; shown: the least, 18 GB"  # one unit
     assert words(18, sizes="batch 48") == words(18, searching=True) == ""
 
 
@@ -349,11 +372,79 @@ def test_a_typed_size_is_marked_with_its_label_until_another_target_is_chosen():
 
 @pytest.mark.node
 def test_the_copied_lines_say_the_size_and_that_an_optimizer_is_not_counted():
-    lines = "m.trainingLines(v.target, 5e7, 'this step fits', v.optimizer)"
+    lines = "m.trainingLines(v.target, 5e7, ['this step fits'], v.optimizer)"
     written = run("explorer/fit.js", lines, target={"bytes": 58615399.5, "label": "55.9 MiB"}, optimizer=True)
     assert 'model = rv.compile(model, total="55.9 MiB")' in written.splitlines()
     assert "optimizer" not in written
     assert "state of an optimizer is not counted" in run("explorer/fit.js", lines, target=DEVICE, optimizer=False)
+
+
+@pytest.mark.node
+def test_the_copied_code_names_its_sizes_and_is_for_a_total_that_works():
+    def code(gigabytes, now):
+        target = {"bytes": gigabytes * 1e9, "label": f"{gigabytes} GB", "device": True}
+        facts = {
+            "table": TABLE, "given": None, "target": target, "base": {"time": 100, "name": "the step"}, "unit": "ms",
+            "axes": [["batch", 16, []], ["length", 128, []]], "now": now,
+        }  # fmt: skip
+        label = run("explorer/fit.js", "m.codeLabel(v.facts.table, v.facts.target)", facts=facts)
+        return label, run("explorer/fit.js", "m.codeFor(v.facts)", facts=facts).splitlines()
+
+    label, lines = code(24, [16, 128])
+    assert label == "Copy the code"
+    assert "# for batch 16, length 128" in lines
+    assert 'model = rv.compile(model, total="24 GB")' in lines
+    label, lines = code(16, [64, 128])
+    assert label == "Copy the code for the least, 16.8 GiB"
+    assert "# for batch 64, length 128, computed from the step traced at batch 16, length 128" in lines
+    assert any(line.startswith("# batch 64, length 128 do not fit in 16 GB") for line in lines)
+    total = next(line for line in lines if line.startswith("model ="))
+    assert total == 'model = rv.compile(model, total="16.8 GiB")'
+    assert parse_bytes("16.8 GiB") >= 18e9
+
+
+@pytest.mark.node
+def test_the_least_total_is_rounded_up():
+    sizes = [1, 1000, 1024, 47178055, 18e9, 123456789, 1.5e12]
+    texts = run("explorer/fit.js", "v.sizes.map(m.roundedUp)", sizes=sizes)
+    assert all(size <= parse_bytes(text) <= 1.01 * size for size, text in zip(sizes, texts, strict=True))
+    assert texts[3] == "45 MiB"
+
+
+@pytest.mark.node
+def test_before_another_size_is_traced_an_estimate_is_told():
+    axes = [["batch", 16, []], ["length", 128, []]]
+    facts = {"table": TABLE, "fixed": 2e9, "axes": axes, "now": [16, 128]}
+    asked = [[16, 128], [64, 128], [16, 256]]
+    texts = run(
+        "explorer/fit.js", "v.asked.map((asked) => m.estimateText({ ...v.facts, asked }))", facts=facts, asked=asked
+    )
+    assert texts[0] == ""
+    assert "about 143 GiB with everything kept, about 61.5 GiB at least" in texts[1]  # 2 + 4 · 38, 2 + 4 · 16 GB
+    assert "between 72.6 GiB and 143 GiB with everything kept" in texts[2]
+
+
+@pytest.mark.node
+def test_bytes_that_no_size_changes_are_those_of_the_weights_and_their_gradients():
+    categories = [
+        {"number": 0, "fixed": True, "bytes": 5}, {"number": 2, "fixed": True, "bytes": 7},
+        {"number": 5, "fixed": False, "bytes": 0}, {"number": 9, "fixed": False, "bytes": 0},
+    ]  # fmt: skip
+    reply = {"categories": categories, "bands": [5, 5, 7, 7, 1, 9, 0, 3], "steps": 2, "peakStep": 1}
+    assert run("explorer/fit.js", "m.bytesOfAnySize(v.reply)", reply=reply) == 8
+
+
+@pytest.mark.node
+def test_the_bound_without_pins_is_a_bound_with_pins():
+    first = {**TABLE, "base": -1}
+    pinned = {"rows": 2, "base": 0, "totalPeaks": [20e9, 40e9], "overheads": [30, 0]}
+    gap = "v.rows.map((row) => m.planGapText(v.first, [0, 6, 20], v.pinned, row, { time: 100, name: 'the step' }))"
+    tight, whole = run("explorer/fit.js", gap, first=first, pinned=pinned, rows=[0, 1])
+    assert (
+        tight == "at most 24% of the step above the best possible without the pins"
+    )  # the bound of 23 GB holds for 20
+    assert whole == "the best possible, with or without the pins"
+    assert run("explorer/fit.js", "m.planGapText(v.t, [0], v.t, 0, { time: 100 })", t=first) == ""  # of another table
 
 
 @pytest.mark.node
@@ -380,7 +471,7 @@ BUDGET = {"bytes": 5e7 + 0.5, "label": "47.7 MiB", "device": False}
 @pytest.mark.parametrize("target", [DEVICE, BUDGET])
 def test_the_copied_lines_run_and_train_like_the_model(target):
     torch = pytest.importorskip("torch")
-    lines = run("explorer/fit.js", "m.trainingLines(v.target, 4e7, 'batch 64 fits')", target=target)
+    lines = run("explorer/fit.js", "m.trainingLines(v.target, 4e7, ['batch 64 fits'])", target=target)
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.ReLU(), torch.nn.Linear(8, 1))
     x = torch.ones(4, 8)

@@ -145,7 +145,7 @@ def gap_of(joint: JointGraph, plan: Plan, measured: Timeline | None = None) -> G
     )
     rounding = f"sizes are multiples of {joint.alignment} bytes" if joint.alignment > 1 else "sizes are not rounded"
     step("rounding", rounded.peak, rounding, _rounded_blocks(joint, rounded))
-    step("workspace", whole.peak, *_workspace(joint, schedule, whole))
+    step("workspace", whole.peak, *_workspace(joint, schedule, rounded, whole))
     if measured is not None:
         why = "difference not explained by the simulation"
         step("measured", measured.peak, why, _largest_differences(whole, measured))
@@ -169,15 +169,26 @@ def _rounded_blocks(joint: JointGraph, rounded: Timeline) -> list[tuple[str, int
     return sorted((row for row in extra if row[1] > 0), key=lambda row: -row[1])[:SHOWN]
 
 
-def _workspace(joint: JointGraph, schedule: Schedule, whole: Timeline) -> tuple[str, list[tuple[str, int]]]:
+def _workspace(
+    joint: JointGraph, schedule: Schedule, rounded: Timeline, whole: Timeline
+) -> tuple[str, list[tuple[str, int]]]:
+    """Return the reason and what is behind it. The bytes add up to the difference of the two peaks.
+
+    Workspace can move the peak to another step, at which fewer tensors are alive. The difference of the peaks is then
+    less than the workspace.
+    """
     if not joint.workspace:
         return "not calibrated, so not counted; run recompviz.calibrate(trace) first", []
-    at = whole.peak_step
-    if not 0 <= at < len(schedule):
-        return "scratch memory inside the operator at the peak", []
+    why, at = "scratch memory inside the operator at the peak", whole.peak_step
     size = sum(block.size for block in whole.at_peak() if block.category is Category.WORKSPACE)
-    name = f"{joint.calls[schedule.calls[at]].info.key} ({Phase(int(whole.phases[at])).label})"
-    return "scratch memory inside the operator at the peak", [(name, size)] if size else []
+    if not 0 <= at < len(schedule) or not size:
+        return why, []
+    behind = [(f"{joint.calls[schedule.calls[at]].info.key} ({Phase(int(whole.phases[at])).label})", size)]
+    fewer = whole.peak - rounded.peak - size
+    if fewer:
+        why += f", where {format_bytes(-fewer)} less of tensors are alive than at the peak without scratch memory"
+        behind.append(("tensors", fewer))
+    return why, behind
 
 
 def _largest_differences(simulated: Timeline, measured: Timeline) -> list[tuple[str, int]]:

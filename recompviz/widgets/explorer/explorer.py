@@ -39,6 +39,7 @@ from recompviz.widgets.explorer.joint_wire import packed_joint
 from recompviz.widgets.explorer.known_plans import KnownPlans
 from recompviz.widgets.explorer.page_choices import choice_of_page, numbers_asked
 from recompviz.widgets.explorer.picture import picture
+from recompviz.widgets.explorer.pins import NO_PINS, carried_pins
 from recompviz.widgets.explorer.questions import Questions, check_solver
 from recompviz.widgets.explorer.resizing import Resizer, Resizing, Subject
 from recompviz.widgets.explorer.runs import WHOLE, RunHistory, Runner, RunRequest, Runs, Undisturbed, run_state
@@ -281,7 +282,7 @@ class Explorer(PageWidget):
             "_joint": packed_joint(self.graph, self.planner.joint),
             "_tables": [wire.table_message(shown) for shown in tables.first],
             "_more": [wire.table_message(shown) for shown in tables.more],
-            "_pins": {"request": 0, "base": -1, "edition": self._selection.edition, "keep": [], "recompute": []},
+            "_pins": {**NO_PINS, "edition": self._selection.edition},
             "_edition": self._selection.edition,
             "_solving": {"state": "idle", "fraction": 0.0, "text": "", "loaded": False, "families": dict(FAMILIES)},
             "_run": run_state(0, "idle", 0.0, "", can=can_run),
@@ -323,6 +324,7 @@ class Explorer(PageWidget):
         """Show another training step with the plans of the present one, and search for better plans."""
         selection, planner = self._selection, subject.planner
         self._known.carry(selection.tables.first[0].table, planner)
+        pins = carried_pins(self._pins, self.graph, planner.graph)
         for work in (self._search, self._questions):
             if work is not None:
                 work.stop()
@@ -342,6 +344,7 @@ class Explorer(PageWidget):
             self._waiting = ""
             choice = first_choice(first, None) if budget is None else affordable_row(first, budget)
             selection.choose(0, *choice, wanted=budget)
+            self._pins = {**pins, "edition": selection.edition}  # what they ask for is solved again
             self._bounds.stop()
             self._bound = NO_BOUND
             if self._given.objectives and not self._known.searched(planner):
@@ -547,7 +550,7 @@ class Explorer(PageWidget):
         self.wait_for_plans()
         with self._selection.changing():
             request = int(self._pins["request"]) + 1
-            pins = {"keep": list(bits(kept)), "recompute": list(bits(again))}
+            pins = {"keep": list(bits(kept)), "recompute": list(bits(again)), "lost": ""}
             numbers = {"request": request, "base": self._questions.base, "edition": self._selection.edition}
             self._pins = {**numbers, **pins}
 

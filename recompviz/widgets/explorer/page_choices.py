@@ -32,7 +32,7 @@ def choice_of_page(name: str, value: Any, count: int) -> Any:
     Examples
     --------
     >>> choice_of_page("_pins", {"request": 1, "base": -1, "keep": [0, 2], "recompute": []}, 3)
-    {'request': 1, 'base': -1, 'keep': [0, 2], 'recompute': []}
+    {'request': 1, 'base': -1, 'keep': [0, 2], 'recompute': [], 'lost': ''}
     """
     if name == "_mode":
         if value not in MODES:
@@ -47,7 +47,8 @@ def choice_of_page(name: str, value: Any, count: int) -> Any:
         return {**fields, "budget": amount(value["budget"]), **_edition(value)}
     keep, recompute = checked_nodes(value["keep"], count), checked_nodes(value["recompute"], count)
     numbers = {"request": whole_number(value["request"]), "base": whole_number(value["base"], -1)}
-    return {**numbers, **_edition(value), "keep": keep, "recompute": recompute}
+    # what another size could not take over was told; with the next pin it is history
+    return {**numbers, **_edition(value), "keep": keep, "recompute": recompute, "lost": ""}
 
 
 def _edition(value: Mapping[str, Any]) -> dict[str, int]:

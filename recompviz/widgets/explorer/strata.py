@@ -14,6 +14,8 @@ MOST = 16
 HEAVY = 0.55
 # Neighbouring parts with a smaller share are one part.
 LIGHT = 0.05
+# The part of the values that belong to no module: the model's own forward computes them.
+ROOT = "no module"
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,8 @@ def strata_of(modules: Sequence[str], sizes: Sequence[int]) -> Strata:
             groups.append([key])
             group_weights.append(weight)
     place = {key: number for number, group in enumerate(groups) for key in group}
-    return Strata(tuple(map(_name, groups)), tuple(place[_key(path, split)] for path in modules))
+    names = ("model",) if groups == [[""]] else tuple(map(_name, groups))
+    return Strata(names, tuple(place[_key(path, split)] for path in modules))
 
 
 def _weights(modules: Sequence[str], sizes: Sequence[int], split: set[str]) -> dict[str, int]:
@@ -79,5 +82,5 @@ def _key(path: str, split: set[str]) -> str:
 
 
 def _name(group: Sequence[str]) -> str:
-    named = [path or "model" for path in group]
+    named = [path or ROOT for path in group]
     return named[0] if len(named) == 1 else f"{named[0]} – {named[-1]}"

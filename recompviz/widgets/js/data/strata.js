@@ -6,9 +6,12 @@ const LIGHT = 0.05; // neighbouring parts with less are one part
 
 const prefix = (path, depth) => path.split(".").slice(0, depth).join(".");
 
+/** The part of the values that belong to no module: the model's own forward computes them. */
+export const ROOT = "no module";
+
 /** The name of neighbouring parts together. */
 function nameOf(paths) {
-  const named = paths.map((path) => path || "model");
+  const named = paths.map((path) => path || ROOT);
   return named.length === 1 ? named[0] : `${named[0]} – ${named[named.length - 1]}`;
 }
 
@@ -55,5 +58,6 @@ export function strataOf(modules, bytes) {
     } else groups.push([[key], weight]);
   }
   const place = new Map(groups.flatMap(([paths], g) => paths.map((path) => [path, g])));
-  return { names: groups.map(([paths]) => nameOf(paths)), of: Int16Array.from(modules, (path) => place.get(keyOf(path))) };
+  const names = groups.length === 1 && groups[0][0].join() === "" ? ["model"] : groups.map(([paths]) => nameOf(paths));
+  return { names, of: Int16Array.from(modules, (path) => place.get(keyOf(path))) };
 }

@@ -15,7 +15,7 @@ const THUMB = 9;
  * Typed value, curve and slider.
  * @param fixed the tables of the objectives; `all()` gives every table
  * @param base of baseOf in base_time.js; call `redraw` after it changed
- * @param actions { budget(bytes), typed(bytes), row(row), choose(table, row), objective(table), solver(family), binding(), sizes() }
+ * @param actions { budget(bytes), typed(bytes), row(row), choose(table, row), objective(table), solver(family), binding(), sizes(), target() }
  * @param devices of markedDevices in fit.js, which are marked on the axis
  */
 export function makeBudgetView(parent, graph, fixed, all, families, base, actions, id, devices = []) {
@@ -113,7 +113,7 @@ export function makeBudgetView(parent, graph, fixed, all, families, base, action
   /** Say beside the budget why it was refused, or that no plan fits it. */
   function tell() {
     const unsearched = state.unsearched && fixed.includes(now());
-    const misfit = misfitText(state.wanted, now(), { searching: interim(), unsearched, sizes: actions.sizes?.(), pinned: now().base >= 0 });
+    const misfit = misfitText(state.wanted, now(), { searching: interim(), unsearched, sizes: actions.sizes?.(), pinned: now().base >= 0, target: actions.target?.() ?? null });
     setText(note, refusal || misfit);
     note.hidden = note.textContent === "";
     root.classList.toggle("rv-refused", held || refusal !== "" || (misfit !== "" && !interim()));

@@ -1,7 +1,7 @@
 // The card of a node: its operator, module and source, its size and cost, its state in the plan, and its pin. It floats
 // beside a node under the pointer, and is docked beside the graph while a node is selected.
 
-import { html, listeners, setName } from "../shared/elements.js";
+import { html, listeners, setName, setText } from "../shared/elements.js";
 import { costUnit } from "./header.js";
 import { formatBytes, formatCost, subscript } from "../shared/units.js";
 
@@ -45,7 +45,7 @@ export function makeCard(frame, graph, actions) {
   const { listen, release } = listeners();
   const card = html("div", "rv-card", frame);
   card.setAttribute("role", "tooltip");
-  const what = html("div", "", card);
+  const head = html("div", "rv-card-head", card);
   const controls = html("div", "rv-card-pins", card);
   controls.setAttribute("role", "group");
   controls.setAttribute("aria-label", "Pin this value");
@@ -55,14 +55,17 @@ export function makeCard(frame, graph, actions) {
     listen(button, "click", () => actions.pin(shown, direction));
     return [direction, button];
   });
+  const cost = html("div", "rv-card-pinned", card);
+  cost.setAttribute("role", "status");
+  const what = html("div", "", card);
   const foot = html("div", "rv-card-foot", card);
   listen(what, "click", (event) => event.target.closest("button") && actions.line(graph.nodes[shown].source));
   return {
-    /** @param state { kept, segment, segmentCount, pin, canPin, theory }; @param docked whether a node is selected */
+    /** @param state { kept, segment, segmentCount, pin, pinWords, canPin, theory }; @param docked whether a node is selected */
     show(v, rectangle, state, lower, boundary, selected, docked) {
       shown = v;
+      head.replaceChildren();
       what.replaceChildren();
-      const head = html("div", "rv-card-head", what);
       html("span", state.kept ? "rv-chip rv-chip-keep" : "rv-chip rv-chip-recompute", head, state.kept ? "kept" : "recomputed");
       setName(html("strong", "", head), graph.nodes[v].key);
       const list = html("dl", "", what);
@@ -76,6 +79,8 @@ export function makeCard(frame, graph, actions) {
       }
       controls.hidden = !selected || !state.canPin;
       for (const [direction, button] of buttons) button.setAttribute("aria-pressed", String(state.pin === direction));
+      setText(cost, selected ? state.pinWords : "");
+      cost.hidden = cost.textContent === "";
       foot.textContent = selected ? "selected: click it again or press Esc to deselect it" : "";
       foot.hidden = !selected;
       card.classList.add("rv-there");

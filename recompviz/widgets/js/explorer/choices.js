@@ -68,7 +68,7 @@ export function makeChoices(explorer) {
 
   function setPins(pins) {
     const base = explorer.tables[state.table].base >= 0 ? explorer.tables[state.table].base : Math.max(0, switchOf(explorer.tables, state.table));
-    state.pins = { ...pins, request: state.pins.request + 1, base, edition: explorer.edition };
+    state.pins = { ...pins, request: state.pins.request + 1, base, edition: explorer.edition, lost: "" };
     model.set("_pins", state.pins);
     model.save_changes();
     explorer.schedule();
@@ -78,14 +78,13 @@ export function makeChoices(explorer) {
     setPins(togglePin(state.pins, v, direction));
   }
 
-  /** Compare the plan shown with another one, or with none. A comparison begins without a step and without a source line. */
+  /** Compare the plan shown with another one, or with none. A comparison begins without a source line; the step chosen stays. */
   function setAgainst(choice) {
     const begins = choice !== null && state.against === null;
     state.against = choice;
     if (begins) {
       state.line = null;
       views.timeline.pause();
-      explorer.setStep(-1);
     }
     explorer.light();
     views.timeline.setAgainst(choice, choice ? planName(explorer.tables, choice, (number) => tableName(explorer.tables, number, explorer.families)) : "");

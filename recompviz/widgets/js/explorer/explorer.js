@@ -256,6 +256,7 @@ function makeViews(explorer, root, id) {
     solver,
     binding,
     sizes: () => sizesText(model.get("_sizes").axes, model.get("_sizes").now),
+    target: () => targetOf(model),
   }, id, markedDevices(targetOf(model)));
   views.timeline = makeTimelineView(below, graph, strata, fixed, all, explorer.base, { hoverStep, hover: hoverBar, step: setStep, select: selectNode, pick, category: setCategory, peak: showPeak }, labelsOf, id);
   views.kernel = makeKernelNote(views.timeline.root, views.timeline.line, () => explorer.schedule());
@@ -276,7 +277,7 @@ function makeViews(explorer, root, id) {
   }, id);
   views.graph = makeGraphView(root, graph, explorer.near, { hover, click: clickNode, select: selectNode, mode }, id, readModules(model.get("_modules")));
   views.card = makeCard(root.querySelector(".rv-graph-row"), graph, { pin: pinNode, line: setLine });
-  views.pins = makePinsView(root, graph, explorer.base, {
+  views.pins = makePinsView(root, graph, {
     unpin: (v) => pinNode(v, pinOf(state.pins, v)),
     clear: () => setPins({ ...state.pins, keep: [], recompute: [] }),
     stop: () => explorer.send({ type: "stop" }),

@@ -3,6 +3,7 @@
 import { formatBytes, formatTime, parseBudget } from "../shared/units.js";
 import { millisecondsOf, shareText } from "../data/base_time.js";
 import { leastTotal, rowFor } from "../data/plan_table.js";
+import { CATEGORY } from "../data/categories.js";
 import { keepAllTotal } from "./header.js";
 
 /** Memory of common devices, in bytes. Their makers count in powers of ten. */
@@ -42,15 +43,18 @@ export function notASize(text, examples) {
 
 /**
  * Why the plan shown does not fit the budget that the user asked for; "" if it does.
- * @param about { searching: a search for better plans goes on, unsearched: none has ended, sizes: as sizesText gives them, pinned }
+ * @param about { searching: a search for better plans goes on, unsearched: none has ended, sizes: as sizesText gives them, pinned,
+ *   target: the device that the user chose, or null }
  */
-export function misfitText(wanted, table, { searching = false, unsearched = false, sizes = "this step", pinned = false } = {}) {
+export function misfitText(wanted, table, { searching = false, unsearched = false, sizes = "this step", pinned = false, target = null } = {}) {
   const least = leastTotal(table);
   if (wanted >= least) return "";
-  const shown = (which) => `shown: the least${which}, ${formatBytes(least)}`;
-  if (searching) return `searching: ${formatBytes(wanted)} may fit; ${shown(" so far")}`;
-  if (unsearched) return `no plan yet for ${formatBytes(wanted)}; ${shown(" so far")}`;
-  return `${formatBytes(wanted)} does not fit ${sizes}${pinned ? " with these pins" : ""}; ${shown("")}`;
+  // one unit in the whole sentence: that of the device, if one was chosen
+  const [asked, bytes] = target ? [target.label, writerFor(target)] : [formatBytes(wanted), formatBytes];
+  const shown = (which) => `shown: the least${which}, ${bytes(least)}`;
+  if (searching) return `searching: ${asked} may fit; ${shown(" so far")}`;
+  if (unsearched) return `no plan yet for ${asked}; ${shown(" so far")}`;
+  return `${asked} does not fit ${sizes}${pinned ? " with these pins" : ""}; ${shown("")}`;
 }
 
 /** The function that writes bytes in the units of a target. */
@@ -84,6 +88,25 @@ export function gapText(gap, name = "the forward") {
   if (gap <= 0) return "the best possible";
   const percent = 100 * gap * (1 - 1e-12);
   return `at most ${percent < 10 ? (Math.max(1, Math.ceil(10 * percent)) / 10).toFixed(1) : Math.ceil(percent)}% of ${name} above the best possible`;
+}
+
+/**
+ * How much less than a plan of `total` bytes and some overhead any strategy may recompute, at most. The bound of a row holds
+ * for every strategy within the total of that row, and so for smaller totals too.
+ * @param bound of each row of `table`
+ */
+export function gapAbove(table, bound, total, overhead) {
+  let least = 0;
+  for (let row = 0; row < table.rows; row++) if (table.totalPeaks[row] >= total) least = Math.max(least, bound[row]);
+  return overhead - least;
+}
+
+/** The gap of a plan in words. Pins take plans away, so that the best possible without pins is a bound for plans with pins. */
+export function planGapText(first, bound, table, row, base) {
+  if (!bound || bound.length !== first.rows || !base.time) return "";
+  const text = gapText(gapAbove(first, bound, table.totalPeaks[row], table.overheads[row]) / base.time, base.name);
+  if (table.base < 0) return text;
+  return text.startsWith("at most") ? `${text} without the pins` : `${text}, with or without the pins`;
 }
 
 /**
@@ -157,9 +180,68 @@ export function budgetText(bytes, peak) {
   return `${down ?? rounded(few + 3, Math.ceil)} ${units[power]}`;
 }
 
+/** The shortest text of three significant figures that is no less than a number of bytes: 47178055 → "45 MiB". */
+export function roundedUp(bytes) {
+  const units = ["B", "KiB", "MiB", "GiB", "TiB"];
+  const power = Math.max(0, units.findLastIndex((_, i) => bytes >= 1024 ** i));
+  const size = bytes / 1024 ** power;
+  const digits = power === 0 ? 0 : size < 10 ? 2 : size < 100 ? 1 : 0;
+  return `${Math.ceil(size * 10 ** digits) / 10 ** digits} ${units[power]}`;
+}
+
 /** The lines that train within the target, for a plan that needs `peak` bytes. The size of a device keeps its name. */
-export function trainingLines(target, peak, remark, hasOptimizer = true) {
+export function trainingLines(target, peak, remarks, hasOptimizer = true) {
   const total = target.device ? target.label : budgetText(target.bytes, Math.min(peak, target.bytes));
-  const missing = hasOptimizer ? [] : [`# ${leftOut(false)} there; in training it takes a part of this total`];
-  return ["import recompviz as rv", "", `# ${remark}`, ...missing, `model = rv.compile(model, total="${total}")`, "# the training loop stays as it is", ""].join("\n");
+  const missing = hasOptimizer ? [] : [`${leftOut(false)} there; in training it takes a part of this total`];
+  const comments = [...remarks, ...missing].map((remark) => `# ${remark}`);
+  return ["import recompviz as rv", "", ...comments, `model = rv.compile(model, total="${total}")`, "# the training loop stays as it is", ""].join("\n");
+}
+
+/** The target of the code: the one asked for, or the least total of a table if no plan fits. { target, fits } */
+export function codeTarget(table, target) {
+  if (rowFor(table, target.bytes) >= 0) return { target, fits: true };
+  const label = roundedUp(leastTotal(table));
+  return { target: { bytes: parseBudget(label, 0), label, device: false }, fits: false };
+}
+
+/** What the button that copies the code is called: it says before the click if the code is for another total. */
+export function codeLabel(table, target, searching = false) {
+  const { target: used, fits } = codeTarget(table, target);
+  return fits ? "Copy the code" : `Copy the code for ${searching ? "the least so far" : "the least"}, ${used.label}`;
+}
+
+/**
+ * The lines of code that train with the plan for the target, or with the leanest plan if none fits. They name the sizes that
+ * the numbers are for. @param facts of fitSentence
+ */
+export function codeFor(facts, hasOptimizer = true) {
+  const { table, target, axes, now } = facts;
+  const { target: used, fits } = codeTarget(table, target);
+  const plan = fitSentence({ ...facts, target: used });
+  const sizes = axes.length ? [`for ${sizesText(axes, now)}${axes.some(([, size], i) => size !== now[i]) ? `, ${sizesFrom(axes, now)}` : ""}`] : [];
+  const remarks = [...sizes, ...(fits ? [plan] : [fitSentence(facts), `so this is the least: ${plan}`])];
+  return trainingLines(used, table.totalPeaks[rowFor(table, used.bytes)], remarks, hasOptimizer);
+}
+
+/** The bytes at the peak of a reply that do not depend on the batch: parameters, buffers, their gradients, the optimizer's state. */
+export function bytesOfAnySize({ categories, bands, steps, peakStep }) {
+  const stays = ({ number, fixed }) => (fixed && number !== CATEGORY.input && number !== CATEGORY.target) || number === CATEGORY.parameterGradient;
+  return categories.reduce((sum, category, c) => sum + (stays(category) ? (category.fixed ? category.bytes : peakStep < 0 ? 0 : bands[c * steps + peakStep]) : 0), 0);
+}
+
+/**
+ * What the step may need at other sizes, before it is traced there: bytes that do not depend on the sizes stay, the others
+ * are scaled. They grow with the batch as the batch does; with the length at least as the length does, and at most as its
+ * square, because attention has pairs of tokens. "" for the sizes shown.
+ * @param facts { table, fixed: bytes that stay, axes, now, asked: the sizes of the sliders }
+ */
+export function estimateText({ table, fixed, axes, now, asked }) {
+  const ratio = (name, power) => axes.reduce((product, [axis], i) => product * (axis === name ? (asked[i] / now[i]) ** power : 1), 1);
+  const factors = [1, 2].map((power) => ratio("batch", 1) * ratio("length", power)).sort((a, b) => a - b);
+  if (axes.every((_, i) => asked[i] === now[i])) return "";
+  const range = (total) => {
+    const texts = factors.map((factor) => formatBytes(fixed + Math.max(0, total - fixed) * factor));
+    return texts[0] === texts[1] ? `about ${texts[0]}` : `between ${texts[0]} and ${texts[1]}`;
+  };
+  return `estimate until it is traced: ${range(keepAllTotal(table))} with everything kept, ${range(leastTotal(table))} at least`;
 }

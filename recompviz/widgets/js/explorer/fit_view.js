@@ -1,10 +1,11 @@
 // "Will it fit?": sizes of the batch, devices, one sentence, and the lines of code that train so.
 
 import { html, listeners, setText } from "../shared/elements.js";
+import { formatBytes } from "../shared/units.js";
 import { CATEGORY } from "../data/categories.js";
 import { rowFor, totalText } from "../data/plan_table.js";
 import { UNANSWERED } from "./kernel_note.js";
-import { DEVICES, fitMark, fitSentence, formatDecimal, leftOut, notASize, sizesFrom, sizesText, trainingLines, typedTarget } from "./fit.js";
+import { DEVICES, codeFor, codeLabel, bytesOfAnySize, estimateText, fitMark, fitSentence, formatDecimal, leftOut, notASize, sizesFrom, sizesText, typedTarget } from "./fit.js";
 
 // ms from the last key on a slider of sizes until the step is resized
 const PAUSE = 400;
@@ -115,7 +116,7 @@ export function makeFitView(parent, model, graph, all, base, actions, id) {
   }
   html("span", "rv-gap", controls);
   const code = html("button", "rv-button", controls, "Copy the code");
-  code.title = "Copy the lines of code that train within this memory";
+  code.title = "Copy the lines of code that train within this memory, for the sizes shown";
   const line = html("div", "rv-fit-line", root);
   const sentence = html("span", "rv-fit-sentence", line);
   const bar = html("progress", "rv-progress", line);
@@ -128,7 +129,7 @@ export function makeFitView(parent, model, graph, all, base, actions, id) {
   copied.setAttribute("role", "status");
   const little = html("div", "rv-fit-little", root);
   listen(code, "click", async () => {
-    const lines = trainingLines(target_(), all()[state.table].totalPeaks[state.row], words(), hasOptimizer);
+    const lines = codeFor(facts(), hasOptimizer);
     await copy(lines, root);
     about = subject();
     setText(copied, `copied: ${lines.split("\n").find((one) => one.startsWith("model ="))}`);
@@ -152,11 +153,14 @@ export function makeFitView(parent, model, graph, all, base, actions, id) {
     actions.resize(sliders.map((one) => one.value()), target_().bytes);
   }
 
-  function words() {
+  /** What the sentence and the code are about. */
+  function facts() {
     const sizes = model.get("_sizes");
     const given = all().find((table) => table?.objective === "given") ?? null;
-    return fitSentence({ table: all()[state.table], given, target: target_(), base, unit: graph.timeUnit, axes: sizes.axes, now: sizes.now, searching: Boolean(model.get("_searching")), bound: state.bound });
+    return { table: all()[state.table], given, target: target_(), base, unit: graph.timeUnit, axes: sizes.axes, now: sizes.now, searching: Boolean(model.get("_searching")), bound: state.bound };
   }
+
+  const words = () => fitSentence(facts());
 
   /** Choose a device: the budget becomes its memory, as far as the plan needs it. */
   function aim(target) {
@@ -169,8 +173,9 @@ export function makeFitView(parent, model, graph, all, base, actions, id) {
   }
 
   return {
-    /** Show the state of the Explorer and of a resizing. @param categories of the reply shown; @param silent whether the kernel does not answer */
-    update(next, categories, silent) {
+    /** Show the state of the Explorer and of a resizing. @param reply the reply shown; @param silent whether the kernel does not answer */
+    update(next, reply, silent) {
+      const { categories } = reply;
       state = next;
       if (about !== subject()) forget();
       about = subject();
@@ -188,12 +193,13 @@ export function makeFitView(parent, model, graph, all, base, actions, id) {
         setText(button, `${formatDecimal(bytes)} ${mark}`);
         button.dataset.fits = fits;
         const name = `${formatDecimal(bytes)}: ${meaning}`;
-        if (button.title !== name) {
-          button.title = name;
+        if (button.getAttribute("aria-label") !== name) {
+          button.title = `${formatDecimal(bytes)} (${formatBytes(bytes)}): ${meaning}`;
           button.setAttribute("aria-label", name);
         }
         button.setAttribute("aria-pressed", String(target.device && target.bytes === bytes));
       }
+      setText(code, codeLabel(table, target, known.searching));
       showOwn(target);
       const { axes: traced, now: shown } = model.get("_sizes");
       setText(sentence, [words(), leftOut(hasOptimizer), sizesFrom(traced, shown)].filter(Boolean).join("; "));
@@ -206,7 +212,9 @@ export function makeFitView(parent, model, graph, all, base, actions, id) {
       bar.hidden = stop.hidden = !working;
       bar.value = sizes.fraction;
       root.classList.toggle("rv-fit-working", working);
-      if (working) setText(sentence, `${sizesText(sizes.axes, sliders.map((one) => one.value()))}: ${sizes.text} …`);
+      const wanted = sliders.map((one) => one.value());
+      const estimate = estimateText({ table, fixed: bytesOfAnySize(reply), axes: sizes.axes, now: sizes.now, asked: wanted });
+      if (working) setText(sentence, [`${sizesText(sizes.axes, wanted)}: ${sizes.text} …`, estimate].filter(Boolean).join(" "));
       else if (asked) setText(sentence, UNANSWERED);
       else if (sizes.state === "failed") setText(sentence, sizes.text);
     },

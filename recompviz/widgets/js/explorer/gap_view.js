@@ -56,7 +56,7 @@ export function makeGapView(parent) {
         },
       },
       { name: "why", className: "rv-why", fill: (cell, row) => cell.append(row.why) },
-      { name: "most of it", className: "rv-why", fill: (cell, row) => cell.append(row.behind.slice(0, 2).map(([name, bytes]) => `${name} ${formatBytes(bytes)}`).join(", ")) },
+      { name: "most of it", className: "rv-why", fill: (cell, row) => cell.append(row.behind.slice(0, 2).map(([name, bytes]) => `${name} ${bytes < 0 ? signedBytes(bytes) : formatBytes(bytes)}`).join(", ")) },
     ],
     { caption: "From the predicted to the measured peak", noun: "causes" },
   );

@@ -54,7 +54,9 @@ export function makeHeader(parent, graph, fixed) {
   const root = html("div", "rv-header", parent); // no <header>: it would be a banner landmark inside another landmark
   const title = html("div", "rv-title", root);
   html("strong", "", title, graph.title);
-  html("span", "rv-subtitle", title, `${graph.count} values · ${graph.edges.length / 2} ${graph.edges.length === 2 ? "edge" : "edges"} · ${graph.device}`);
+  const size = `${graph.count} values · ${graph.edges.length / 2} ${graph.edges.length === 2 ? "edge" : "edges"} · ${graph.device}`;
+  html("span", "rv-subtitle", title, size);
+  title.title = `${graph.title}\n${size}`;
   const tiles = {};
   for (const [key, name] of [["total", "Peak memory"], ["formula", "Peak by the formula"], ["overhead", costUnit(graph.timeUnit).time ? "Extra time" : "Extra units"], ["values", "Values"]]) {
     const tile = html("div", `rv-tile rv-tile-${key}${key === "formula" ? " rv-theory-only" : ""}`, root);

@@ -16,7 +16,8 @@ export function textsOf(graph, reply, bars, k, name, label) {
   const title = (v >= 0 && category !== "gradients in flight" ? graph.nodes[v].key : label(block)) || category;
   const stop = reply.blocks.stop[block];
   const until = stop >= reply.steps ? "the end" : `step ${stop}`;
-  return [title, `${formatBytes(bars.bytes[k])} · step ${bars.first[k] + 1} to ${until} of ${reply.steps}`, whyAlive(reply, block, name)];
+  const outside = v >= 0 && !graph.nodes[v].module && graph.nodes.some((node) => node.module) ? "; computed in the model's own forward, outside of its modules" : "";
+  return [title, `${formatBytes(bars.bytes[k])} · step ${bars.first[k] + 1} to ${until} of ${reply.steps}`, `${whyAlive(reply, block, name)}${outside}`];
 }
 
 /** The box with these texts beside the pointer. */

@@ -4,8 +4,8 @@ import { setText } from "../shared/elements.js";
 import { shareText } from "../data/base_time.js";
 import { keepMask, segmentsOf, totalText } from "../data/plan_table.js";
 import { lowerSetOf, boundaryOf } from "../data/lower_sets.js";
-import { pinArray, pinOf } from "./pins.js";
-import { gapText } from "./fit.js";
+import { pinArray, pinnedText, pinOf, pinsText } from "./pins.js";
+import { planGapText } from "./fit.js";
 import { mostKept } from "../data/held_bytes.js";
 import { readReply } from "../data/wire.js";
 import { simulateReply } from "../data/simulated_reply.js";
@@ -30,6 +30,7 @@ export function makePainting(explorer) {
   const nameOf = (number) => tableName(explorer.tables, number, explorer.families);
   let frame = 0;
   let ended = { status: null, choice: "" }; // the status of the run, and what was chosen when it came
+  let pinWords = ""; // what the pins cost
   let simulated = null; // the plan whose timeline was simulated last
 
   function schedule() {
@@ -48,26 +49,26 @@ export function makePainting(explorer) {
     views.header.update(table, state.row, explorer.kept, state.searching, explorer.base);
     state.bound = boundText(table);
     views.budget.update(state, state.settled);
-    views.fit.update(state, explorer.reply.categories, views.kernel.shown);
+    views.fit.update(state, explorer.reply, views.kernel.shown);
     simulate();
     views.timeline.update(state, state.confirmed || explorer.joint !== null);
     showRun();
+    const pinned = explorer.tables.find((other) => other?.base >= 0);
+    const free = pinned && explorer.tables[pinned.base];
+    pinWords = pinsText(state.pins, model.get("_solving"), views.kernel.shown, free, pinned, state.budget, explorer.base);
     showCard();
     explorer.repaints.push([performance.now() - start, changed]);
     if (explorer.repaints.length > 1000) explorer.repaints.shift();
     if (!state.settled) return;
     views.graph.setPins?.(pinArray(state.pins, graph.count));
-    const pinnedTable = explorer.tables.find((other) => other?.base >= 0);
-    views.pins.update(state.pins, model.get("_solving"), views.kernel.shown, pinnedTable && explorer.tables[pinnedTable.base], pinnedTable, state.budget);
+    views.pins.update(state.pins, model.get("_solving"), pinWords, views.kernel.shown);
     showDrawer();
     setText(explorer.live, announcement(table, state.row, state.budget, explorer.base));
   }
 
   /** How close the plan is to the best possible one. */
   function boundText(table) {
-    const bound = explorer.bound;
-    if (!bound || table !== explorer.fixed[0] || bound.length !== table.rows || !explorer.base.time) return "";
-    return gapText((table.overheads[state.row] - bound[state.row]) / explorer.base.time, explorer.base.name);
+    return planGapText(explorer.fixed[0], explorer.bound, table, state.row, explorer.base);
   }
 
   /** Show the timeline of a plan that the kernel has not confirmed yet, simulated in the page. */
@@ -123,7 +124,8 @@ export function makePainting(explorer) {
     const count = inside.reduce((sum, bit) => sum + bit, 0);
     const segmentCount = explorer.segments.reduce((most, s) => Math.max(most, s), 0);
     const canPin = !model.offline && Object.keys(explorer.families).length > 0;
-    const about = { kept: explorer.kept[v], segment: explorer.segments[v], segmentCount, pin: pinOf(state.pins, v), canPin, theory: state.theory };
+    const pin = pinOf(state.pins, v);
+    const about = { kept: explorer.kept[v], segment: explorer.segments[v], segmentCount, pin, pinWords: pin ? pinnedText(state.pins, pinWords) : "", canPin, theory: state.theory };
     views.card.show(v, views.graph.rectangleOf(v), about, count, boundaryOf(inside, explorer.near).length, v === state.selected, state.selected >= 0);
     return views.graph.dock(state.selected); // afterwards: the card takes a part of the width
   }

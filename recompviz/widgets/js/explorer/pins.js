@@ -27,39 +27,59 @@ export function pinArray(pins, count) {
 
 /**
  * The cost of pins at a budget.
- * @returns { overhead, bytes, least }: additional overhead at this budget (null if no plan fits), additional bytes at the
- * same overhead (null if there is no such plan), and the rise of the least feasible total
+ * @returns { overhead, bytes, least, peak }: additional overhead at this budget (null if no plan fits), additional bytes at
+ * the same overhead (null if there is no such plan), the rise of the least feasible total, and that of the peak of the plan
  */
 export function pinCost(free, pinned, budget) {
   const without = rowFor(free, budget);
   const under = rowFor(pinned, budget);
   const least = leastTotal(pinned) - leastTotal(free);
-  if (without < 0) return { overhead: null, bytes: null, least };
+  if (without < 0) return { overhead: null, bytes: null, least, peak: null };
   let total = Infinity;
   for (let row = 0; row < pinned.rows; row++) if (pinned.overheads[row] <= free.overheads[without]) total = Math.min(total, pinned.totalPeaks[row]);
   return {
     overhead: under < 0 ? null : pinned.overheads[under] - free.overheads[without],
     bytes: Number.isFinite(total) ? Math.max(0, total - budget) : null,
     least,
+    peak: under < 0 ? null : pinned.totalPeaks[under] - free.totalPeaks[without],
   };
 }
+
+/** A share that is not 0: "+2.1%", or "less than 0.1%". */
+const smallShare = (share, sign) => (share < 0.0005 ? "less than 0.1%" : `${sign}${formatPercent(share)}`);
 
 /** The cost as text. */
 export function costText(cost, base, budget) {
   const parts = [];
   if (cost.overhead === null) parts.push(`no plan fits ${formatBytes(budget)} under these pins`);
   else if (Math.abs(cost.overhead) < 1e-9) parts.push("costs no extra time at this budget");
-  else parts.push(`${cost.overhead > 0 ? "costs +" : "saves "}${formatPercent(Math.abs(cost.overhead) / (base.time || 1))} of ${base.name} at this budget`);
+  else parts.push(`${cost.overhead > 0 ? "costs " : "saves "}${smallShare(Math.abs(cost.overhead) / (base.time || 1), cost.overhead > 0 ? "+" : "")} of ${base.name} at this budget`);
   if (cost.overhead !== null && cost.overhead > 0) parts.push(cost.bytes === null ? "no budget gives the same time" : `or ${formatBytes(cost.bytes)} more at the same time`);
+  if (cost.peak !== null) parts.push(cost.peak ? `peak ${cost.peak > 0 ? "+" : "−"}${formatBytes(Math.abs(cost.peak))}` : "same peak");
   if (cost.least) parts.push(`least feasible ${cost.least > 0 ? "+" : "−"}${formatBytes(Math.abs(cost.least))}`);
   return parts.join(" · ");
+}
+
+/** What the pins cost, or how far their solve is; "" without pins and without a message. @param silent whether the kernel does not answer */
+export function pinsText(pins, status, silent, free, pinned, budget, base) {
+  const count = pins.keep.length + pins.recompute.length;
+  if (status.state === "solving") return silent ? UNANSWERED : `${status.text}…`;
+  if (status.state === "failed") return status.text;
+  if (count && free && pinned) return costText(pinCost(free, pinned, budget), base, budget);
+  return count ? status.text || "not solved" : status.text;
+}
+
+/** The text for the card of a pinned value. All pins are solved together, so that each alone has no cost. */
+export function pinnedText(pins, text) {
+  const count = pins.keep.length + pins.recompute.length;
+  return count > 1 ? `${count} pins together: ${text}` : text;
 }
 
 /**
  * The bar of pins; hidden without pins and without a message.
  * @param actions { unpin(v), clear(), stop(), select(v) }
  */
-export function makePinsView(parent, graph, base, actions) {
+export function makePinsView(parent, graph, actions) {
   const { listen, release } = listeners();
   const root = html("section", "rv-pins", parent);
   root.setAttribute("aria-label", "Pins");
@@ -78,22 +98,19 @@ export function makePinsView(parent, graph, base, actions) {
   let drawn = "";
 
   return {
-    /** @param status the `_solving` trait; @param silent whether the kernel does not answer */
-    update(pins, status, silent, free, pinned, budget) {
+    /** @param status the `_solving` trait; @param words of pinsText; @param silent whether the kernel does not answer */
+    update(pins, status, words, silent) {
       const count = pins.keep.length + pins.recompute.length;
       const asked = status.state === "solving";
       const solving = asked && !silent;
       const message = asked || status.state === "failed" || (status.state === "done" && status.text.includes("raised"));
-      root.hidden = !count && !message;
+      root.hidden = !count && !message && !pins.lost;
       stop.hidden = bar.hidden = !solving;
-      clear.hidden = !count;
+      clear.hidden = !count && !pins.lost;
+      setText(clear, count ? "Clear pins" : "OK");
       bar.value = status.fraction;
       root.dataset.state = status.state;
-      if (solving) setText(text, `${status.text}…`);
-      else if (asked) setText(text, UNANSWERED);
-      else if (status.state === "failed") setText(text, status.text);
-      else if (count && free && pinned) setText(text, costText(pinCost(free, pinned, budget), base, budget));
-      else setText(text, count ? status.text || "not solved" : status.text);
+      setText(text, [words, pins.lost].filter(Boolean).join(" · "));
       const signature = JSON.stringify(pins.keep) + JSON.stringify(pins.recompute);
       if (signature === drawn) return;
       drawn = signature;

@@ -6,6 +6,7 @@ import { formatBytes, formatPercent } from "../shared/units.js";
 import { shareText } from "../data/base_time.js";
 
 export const EARLIER = 12;
+const NEAR = 22; // pixels between two points whose names could be confused
 
 /** The earlier choices with one more: newest first, each once. */
 export function remember(earlier, choice) {
@@ -101,8 +102,16 @@ export function freeHeight(text, at, heights, marks) {
   return heights.find(free) ?? heights[0];
 }
 
+/** The side of a point that is away from its nearest neighbour: 1 for the right, −1 for the left, 0 if none is near. */
+export function sideAway(px, py, marks) {
+  const near = marks.map(([x, y]) => [x - px, y - py]).filter(([dx, dy]) => (dx || dy) && Math.abs(dx) < NEAR && Math.abs(dy) < NEAR);
+  if (!near.length) return 0;
+  return -Math.sign(near.reduce((a, b) => (Math.hypot(...b) < Math.hypot(...a) ? b : a))[0]);
+}
+
 /**
- * Places for names: above the point, below it or beside it, where neither a point nor another name stands.
+ * Places for names: above the point, below it or beside it, where neither a point nor another name stands. The name of a
+ * point with a near neighbour stands on the side away from it, so that one sees whose name it is.
  * @param marks the points as [x, y]; @param edges { left, right, top } of the picture
  * @param standing boxes of texts that are there, of textBox
  * @returns (x, y, name) → { x, y, anchor } of the text; each call takes the place that it returns
@@ -122,13 +131,22 @@ export function makeNames(marks, { left, right, top }, standing = []) {
       { x: px + 7, y: py + 30, anchor: "end" },
       { x: px, y: py + 43, anchor: "middle" },
       { x: px, y: py + 56, anchor: "middle" },
-    ].map((one) => shiftedInside(name, one, left, right));
+    ];
+    const side = sideAway(px, py, marks);
+    if (side) candidates.unshift({ x: px + 9 * side, y: py + 4, anchor: side > 0 ? "start" : "end" });
+    const places = candidates.map((one) => shiftedInside(name, one, left, right));
     const box = (one) => textBox(name, one);
     const free = ([a, b, c, d]) => a >= left && b <= right && c >= top - 8 && !taken.some(([p, q, r, s]) => a < q && p < b && c < s && r < d);
-    const found = candidates.find((one) => free(box(one))) ?? candidates[1];
+    const found = places.find((one) => free(box(one))) ?? places[1];
     taken.push(box(found));
     return found;
   };
+}
+
+/** Where a text begins: at `left`, or after a vertical line that would strike through it. */
+export function besideLine(text, left, line) {
+  const [from, to] = textBox(text, { x: left, y: 0, anchor: "start" });
+  return from - 4 < line && line < to + 4 ? line + 6 : left;
 }
 
 /** A place of a text, shifted between two edges. */

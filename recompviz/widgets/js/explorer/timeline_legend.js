@@ -6,6 +6,22 @@ import { formatBytes } from "../shared/units.js";
 export const PHASES = ["forward", "recompute", "backward", "accumulate", "optimizer"];
 /** Short names of categories. */
 export const SHORT = { "kept values": "kept", "transient values": "transient", "recomputed values": "recomputed", "gradients in flight": "gradients", "parameter gradients": "param. gradients" };
+/** What the categories are, in plain words. */
+export const MEANING = {
+  parameters: "the weights of the model",
+  buffers: "buffers of the model, for example running means",
+  inputs: "the inputs of the batch",
+  targets: "the targets of the batch",
+  "optimizer state": "what the optimizer keeps for each parameter",
+  "kept values": "values of the forward pass that stay for the backward pass",
+  "transient values": "values that are freed within the forward pass, after their last use there",
+  "recomputed values": "values that are computed again in the backward pass",
+  "gradients in flight": "gradients of values; each is freed when the backward pass has used it",
+  "parameter gradients": "gradients of the weights, which stay until the optimizer's step",
+  loss: "the loss",
+  workspace: "scratch memory inside one operator",
+  unattributed: "measured memory of no other kind",
+};
 const SMALL = 0.01; // share of the peak; categories that stay below it are one item
 
 /** The categories that are worth an item, and the others: two lists. */
@@ -38,7 +54,7 @@ export function makeTimelineLegend(parent, choose) {
     legend.replaceChildren();
     for (const { number, label } of large) {
       const item = html("button", "rv-legend-item", legend);
-      item.title = `Only ${label}`;
+      item.title = [`${label}: ${MEANING[label]}`, "click: only these"].join("\n");
       item.setAttribute("aria-pressed", String(filter === number));
       item.dataset.category = number;
       html("span", `rv-key rv-key-${number}`, item);
@@ -46,7 +62,7 @@ export function makeTimelineLegend(parent, choose) {
     }
     if (small.length) {
       const item = html("span", "rv-legend-item", legend);
-      item.title = "below 1 % of the peak:\n" + small.map(({ label, most }) => `${label}, at most ${formatBytes(most)}`).join("\n");
+      item.title = "below 1 % of the peak:\n" + small.map(({ label, most }) => `${label}, at most ${formatBytes(most)}: ${MEANING[label]}`).join("\n");
       item.append(`+${small.length}`);
     }
     for (const [name, text] of [["ghost", "keep all"], ...(measured ? [["measured", "measured"]] : []), ...(compared ? [["rival", `compared with ${compared}`]] : [])]) {

@@ -4,6 +4,27 @@ import { svg, listeners } from "../shared/elements.js";
 import { formatBytes } from "../shared/units.js";
 import { livesOf } from "../data/blocks.js";
 
+/** Whether the longer text, with the reserved bytes, is written at the peak: in a narrow chart it would be cut off. */
+const isRoomy = (reply, middle) => Boolean(reply.reserved) && middle > 340;
+
+/** Where the text of the peak stands, as [left, right]; it stands to the left of points after `middle`. */
+export function peakSpan(reply, px, middle) {
+  const wide = isRoomy(reply, middle) ? 308 : 178;
+  return px > middle ? [px - wide, px + 6] : [px - 6, px + wide];
+}
+
+/**
+ * Where the name of the budget begins or ends: { x, anchor, below }. It stands at the right end of its line, else at the left
+ * end; below the line if the text of the peak covers both ends.
+ * @param edges { left, right } of the line; @param wide of the name; @param span of peakSpan, or null
+ */
+export function limitPlace({ left, right }, wide, span) {
+  const free = (from, to) => !span || to < span[0] || from > span[1];
+  if (free(right - 5 - wide, right - 5)) return { x: right - 5, anchor: "end", below: false };
+  if (free(left + 5, left + 5 + wide)) return { x: left + 5, anchor: "start", below: false };
+  return { x: right - 5, anchor: "end", below: true };
+}
+
 /** The mark of the peak, a button; calls `choose()`. */
 export function makePeakMark(chart, choose) {
   const { listen, release } = listeners();
@@ -21,11 +42,10 @@ export function makePeakMark(chart, choose) {
     svg("path", { d: `M${px} ${py - 1}l-5 -8h10Z`, class: "rv-peak-mark" }, peak);
     const rightHalf = px > middle;
     const text = svg("text", { x: px + (rightHalf ? -8 : 8), y: Math.max(least, py - 3), class: "rv-peak-text rv-halo", "text-anchor": rightHalf ? "end" : "start" }, peak);
-    const roomy = middle > 340; // in a narrow chart the longer text would be cut off
-    const reserved = reply.reserved && roomy ? `, about ${formatBytes(reply.reserved)} reserved` : ""; // by PyTorch's caching allocator
+    const reserved = isRoomy(reply, middle) ? `, about ${formatBytes(reply.reserved)} reserved` : ""; // by PyTorch's caching allocator
     text.textContent = `peak ${formatBytes(reply.peak)}${reserved} · what is alive?`;
-    const wide = reserved ? 308 : 178; // the text can be clicked, too
-    const target = svg("rect", { x: rightHalf ? px - wide : px, y: py - 17, width: wide, height: 18, class: "rv-peak-target" });
+    const [from, to] = peakSpan(reply, px, middle); // the text can be clicked, too
+    const target = svg("rect", { x: from, y: py - 17, width: to - from, height: 18, class: "rv-peak-target" });
     peak.prepend(target);
   }
 

@@ -6,7 +6,7 @@ import { formatBytes, byteTicks } from "../shared/units.js";
 import { outlineOf, totalText } from "../data/plan_table.js";
 import { keepAllTotal } from "./header.js";
 import { makePlayer } from "./player.js";
-import { makeNodeMarks, makePeakMark } from "./timeline_marks.js";
+import { limitPlace, makeNodeMarks, makePeakMark, peakSpan } from "./timeline_marks.js";
 import { makeTimelineLegend, PHASES, SHORT } from "./timeline_legend.js";
 import { columnSteps, columnValues, totalsOf, stepPath, phaseRuns } from "./timeline_shapes.js";
 import { makeLandscape } from "./landscape.js";
@@ -24,6 +24,7 @@ const EDGE = { left: 58, right: 14, top: 16, bottom: 36 };
 const BASE = HEIGHT - EDGE.bottom;
 const STRIP_TOP = BASE + 5;
 const STRIP_NAMES = { 0: "forward", 2: "backward" };
+const LIMIT_LETTER = 6.8; // pixels, of a letter of the name of the budget
 const LETTER_WIDTH = 6.5;
 const READING_LETTER = 6.2; // pixels, the mean width
 
@@ -169,12 +170,14 @@ export function makeTimelineView(parent, graph, strata, tables, all, base, actio
     rival.setAttribute("d", other && against.row < other.rows ? pathOf(outlineOf(other, against.row)) : "");
     const at = y(state.budget);
     for (const [name, value] of Object.entries({ x1: EDGE.left, x2: width - EDGE.right, y1: at, y2: at })) limit.setAttribute(name, value);
-    // on the other side than the text of the peak
-    const right = reply && reply.peakStep >= 0 && middle(reply.peakStep) < (width + EDGE.left) / 2;
-    limitText.setAttribute("x", right ? width - EDGE.right - 5 : EDGE.left + 5);
-    limitText.setAttribute("text-anchor", right ? "end" : "start");
-    limitText.setAttribute("y", at - 4);
-    setText(limitText, `budget ${totalText(all()[state.table], state.budget, base.time)}`);
+    const words = `budget ${totalText(all()[state.table], state.budget, base.time)}`;
+    const centre = (width + EDGE.left) / 2;
+    const span = reply && reply.peakStep >= 0 ? peakSpan(reply, middle(reply.peakStep), centre) : null;
+    const place = limitPlace({ left: EDGE.left, right: width - EDGE.right }, words.length * LIMIT_LETTER, span);
+    limitText.setAttribute("x", place.x);
+    limitText.setAttribute("text-anchor", place.anchor);
+    limitText.setAttribute("y", at + (place.below ? 13 : -4));
+    setText(limitText, words);
   }
 
   /** The step of each column of pixels, in the visible stretch. */

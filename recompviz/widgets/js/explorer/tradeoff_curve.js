@@ -4,11 +4,12 @@ import { svg, listeners } from "../shared/elements.js";
 import { formatBytes, byteTicks } from "../shared/units.js";
 import { reachableRows, leastTotal } from "../data/plan_table.js";
 import { staircase, percentTicks, overheadTicks } from "./budget_axis.js";
-import { arrowAt, drawPoints, freeHeight, givenMarks, placeWithin, textBox } from "./points.js";
+import { arrowAt, besideLine, drawPoints, freeHeight, givenMarks, placeWithin, textBox } from "./points.js";
 import { costUnit } from "./header.js";
 
 const CURVE_HEIGHT = 236;
 const KEEP_ALL_WIDTH = 64; // pixels, of the name with its distance to the point
+const BOUND_NAME = "lower bound";
 const LEAST_SHARE = 0.03; // of the base; less is not magnified
 export const PAD = { left: 40, right: 16, top: 21, bottom: 20 };
 
@@ -31,6 +32,7 @@ export function makeTradeoffCurve(parent, graph, fixed, domain, base, id, device
   let cross = null;
   let points = null;
   let ofPoints = listeners();
+  let boundName = null; // the name of the bound: { text, left }, if it is written
   let names = []; // of devices: { text, words, x, y, anchor }
   let bound = null; // of each row of the first table
 
@@ -44,6 +46,7 @@ export function makeTradeoffCurve(parent, graph, fixed, domain, base, id, device
     width = nextWidth;
     const free = table.base >= 0 ? all[table.base] : null;
     const unit = base.time || 1;
+    boundName = null;
     chart.replaceChildren();
     chart.setAttribute("width", width);
     const right = width - PAD.right;
@@ -82,12 +85,17 @@ export function makeTradeoffCurve(parent, graph, fixed, domain, base, id, device
     // given plans may take more time than the axis has room for; without a clip they would cover the typed budget
     const curves = svg("g", { "clip-path": `url(#${id}-plot)` }, chart);
     if (free) svg("path", { d: staircase(free, reachableRows(free), x, y, right), class: "rv-stair rv-stair-free" }, curves);
-    if (bound && table === fixed[0] && bound.length === table.rows) {
-      const below = rows.map((row) => `${x(table.totalPeaks[row]).toFixed(1)} ${y(bound[row]).toFixed(1)}`);
+    const bounded = free ?? table; // what holds without pins holds with pins
+    if (bound && bounded === fixed[0] && bound.length === bounded.rows) {
+      const reached = reachableRows(bounded);
+      const below = reached.map((row) => `${x(bounded.totalPeaks[row]).toFixed(1)} ${y(bound[row]).toFixed(1)}`);
       const group = svg("g", { class: "rv-bound" }, curves);
       svg("title", {}, group).textContent = "no strategy recomputes less";
       svg("path", { d: `M${below.join("L")}` }, group);
-      if (y(0) - y(bound[rows.at(-1)]) > 12) svg("text", { x: edge + 6, y: bottom - 5, class: "rv-tick rv-halo" }, texts).textContent = "lower bound";
+      if (y(0) - y(bound[reached.at(-1)]) > 12) {
+        boundName = { text: svg("text", { y: bottom - 5, class: "rv-tick rv-halo" }, texts), left: edge + 6 };
+        boundName.text.textContent = BOUND_NAME;
+      }
     }
     const path = staircase(table, rows, x, y, right);
     svg("path", { d: `${path}L${edge} ${bottom}L${right} ${bottom}Z`, class: "rv-stair-fill" }, curves);
@@ -102,8 +110,8 @@ export function makeTradeoffCurve(parent, graph, fixed, domain, base, id, device
     names = [];
     drawDevices(right, bottom); // above the line, which would strike through their names
     drawCapacity(right, bottom);
-    chart.append(texts);
     cross = svg("path", { class: "rv-now-cross" }, chart);
+    chart.append(texts); // no line strikes through a text
     points = svg("g", {}, chart);
     dot = svg("circle", { r: 6, class: "rv-now" }, chart);
     beyond = svg("path", { class: "rv-now rv-now-beyond" }, chart);
@@ -163,6 +171,7 @@ export function makeTradeoffCurve(parent, graph, fixed, domain, base, id, device
     // its lines would lead to wrong numbers from an edge
     cross.setAttribute("d", turn === null ? `M${PAD.left} ${py}H${px}V${CURVE_HEIGHT - PAD.bottom}` : "");
     const at = x(Math.max(domain.low, Math.min(budget, domain.high))); // at a smaller size, the user's budget may lie beyond the axis
+    boundName?.text.setAttribute("x", besideLine(BOUND_NAME, boundName.left, at));
     line.setAttribute("x1", at);
     line.setAttribute("x2", at);
   }

@@ -5,7 +5,7 @@ import { svg } from "../shared/elements.js";
 import { cornerSigns, FLAG } from "./overlay.js";
 import { SHAPE_FONT } from "./edge_shapes.js";
 import { HUES, LEVELS } from "./colouring.js";
-import { LEGIBLE } from "./graph_window.js";
+import { LEGIBLE, NAMED } from "./graph_window.js";
 import { fittedLabel, widthOf } from "./svg_boxes.js";
 
 // the scale below which boxes have no border and no hatch
@@ -145,17 +145,18 @@ export function makeCanvasBoxes(canvas, layer, graph) {
       pen.fillStyle = colours.muted;
       for (const { x, y, text } of scene.shapes) if (x + 130 >= left && x <= right && y + 12 >= top && y <= bottom) pen.fillText(text, x, y);
     }
-    if (camera.scale >= LEGIBLE) {
+    if (camera.scale >= NAMED) {
+      const share = Math.min(1, camera.scale / LEGIBLE); // letters do not become smaller than 11 px
       pen.textAlign = "center";
-      pen.font = "560 12.5px system-ui, sans-serif";
+      pen.font = `560 ${12.5 / share}px system-ui, sans-serif`;
       for (const b of seen) {
         const style = styles[b];
         if (!style) continue;
         pen.globalAlpha = flags[b] & (FLAG.outside | FLAG.notAlive) ? 0.3 : 1;
         pen.fillStyle = style.level !== undefined ? colours[`on-level-${style.level}`] : style.hue !== undefined ? colours["on-hue"] : style.kept ? colours["on-keep"] : colours["on-recompute"];
         const module = scene.items[b] >= graph.count;
-        pen.fillText(module && texts[b].times ? `${texts[b].name} ${texts[b].times}` : module ? texts[b].name : shortened(texts[b].name, scene.w[b] - 4), scene.x[b], scene.y[b] + (module ? -6 : 4), scene.w[b] - 4);
-        if (module) pen.fillText(style.fact, scene.x[b], scene.y[b] + 8, scene.w[b] - 8);
+        pen.fillText(module && texts[b].times ? `${texts[b].name} ${texts[b].times}` : module ? texts[b].name : shortened(texts[b].name, (scene.w[b] - 4) * share), scene.x[b], scene.y[b] + (module ? -6 * share : 4 / share), scene.w[b] - 4);
+        if (module && share === 1) pen.fillText(style.fact, scene.x[b], scene.y[b] + 8, scene.w[b] - 8);
         if (style.bar && !module) pen.fillRect(scene.x[b] - scene.w[b] / 2 + 3, scene.y[b] + scene.h[b] / 2 - 4, (scene.w[b] - 6) * style.bar, 2.5);
       }
       pen.globalAlpha = 1;
@@ -164,8 +165,9 @@ export function makeCanvasBoxes(canvas, layer, graph) {
 
   /** A label of a node that is too long for its box, cut at its end. */
   function shortened(text, width) {
-    if (!fitting.has(text)) fitting.set(text, fittedLabel(text, width, widthOf)[0]);
-    return fitting.get(text);
+    const key = `${Math.floor(width)} ${text}`;
+    if (!fitting.has(key)) fitting.set(key, fittedLabel(text, width, widthOf)[0]);
+    return fitting.get(key);
   }
 
   function drawMarks(b) {
@@ -178,10 +180,19 @@ export function makeCanvasBoxes(canvas, layer, graph) {
     pen.setLineDash([]);
     const sign = cornerSigns(f, counts[b]);
     if (sign) {
-      pen.font = "700 12px system-ui, sans-serif";
-      pen.fillStyle = colours.text;
+      const pinned = f & (FLAG.pinKeep | FLAG.pinRecompute);
+      const place = [scene.x[b] + scene.w[b] / 2 + 6, scene.y[b] - scene.h[b] / 2 + 4];
+      pen.font = `700 ${12 / Math.min(1, camera.scale)}px system-ui, sans-serif`;
       pen.textAlign = "end";
-      pen.fillText(sign, scene.x[b] + scene.w[b] / 2 + 6, scene.y[b] - scene.h[b] / 2 + 4);
+      if (pinned) {
+        // a dark ground around the letter, as in the style sheet of SVG boxes
+        pen.lineJoin = "round";
+        pen.lineWidth = 7 / Math.min(1, camera.scale);
+        pen.strokeStyle = colours.text;
+        pen.strokeText(sign, ...place);
+      }
+      pen.fillStyle = pinned ? colours.surface : colours.text;
+      pen.fillText(sign, ...place);
     }
   }
 

@@ -10,7 +10,7 @@ const DIRECTIONS = [
   ["down", "↓", "Top down"],
 ];
 
-/** The bar; `actions` { found, go, colour, collapse, expand, mode, shapes, zoom, fit }. */
+/** The bar; `actions` { found, go, left, colour, collapse, expand, mode, shapes, zoom, fit }. */
 export function makeGraphBar(parent, graph, hasModules, actions) {
   const { listen, release } = listeners();
   const bar = html("div", "rv-bar", parent);
@@ -110,6 +110,9 @@ export function drawLegend(legend, id, colouring, ends, hasModules, timeUnit) {
   item("runs at this step", box("rv-key-step"), 26, " rv-when-step");
   item("faded: not of this source line", box("rv-key-faded"), 26, " rv-when-line");
   item("selected", box("rv-key-picked"), 26, " rv-when-picked");
+  for (const [letter, text] of [["K", "pinned to be kept"], ["R", "pinned to be recomputed"]]) {
+    item(text, (key) => (svg("text", { y: 4, class: "rv-key-pin" }, key).textContent = letter), 18, " rv-when-pinned");
+  }
   item("①kept by this plan only", box("rv-key-first"), 26, " rv-when-compared");
   item("②by the other only", box("rv-key-second"), 26, " rv-when-compared");
   item("boundary ∂", box("rv-key-boundary"), 26, " rv-theory-only");

@@ -11,7 +11,7 @@ import { makeSvgBoxes } from "./svg_boxes.js";
 import { makeCanvasBoxes } from "./canvas_boxes.js";
 import { makeGraphBar, drawLegend } from "./graph_bar.js";
 import { makeGraphLayers } from "./graph_layers.js";
-import { makeGraphWindow, LEGIBLE } from "./graph_window.js";
+import { makeGraphWindow, LEGIBLE, NAMED } from "./graph_window.js";
 import { makeGraphPainter } from "./graph_painter.js";
 import { makeGraphPointer } from "./graph_pointer.js";
 import { makeGraphKeys, graphTitle } from "./graph_keys.js";
@@ -47,7 +47,8 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
   const hasModules = tree.boxes > 1;
   const bar = makeGraphBar(parent, graph, hasModules, {
     found,
-    go: reveal,
+    go,
+    left: leaveSearch,
     colour: (name) => painter.colour(name),
     collapse: () => setOpen(new Set([0])),
     expand: () => setOpen(null),
@@ -82,6 +83,7 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
   let breaks = new Map(); // the lines of each wrapped box, which stay when others are opened
   let shapes = last?.shapes ?? false; // whether the shapes of the values are written on the lines
   let theory = false; // whether lower sets and segments are shown
+  let unsearched = null; // what the view showed before the search went to a node
   let docked = -1; // the selected node, whose card takes a part of the width
   const svgBoxes = makeSvgBoxes(layers.nodes, graph, layers.light);
   const canvasBoxes = makeCanvasBoxes(canvas, layers.nodes, graph);
@@ -109,7 +111,8 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
   for (const where of [document.body, document.documentElement]) theme.observe(where, { attributes: true, attributeFilter: ["data-jp-theme-light", "class"] });
 
   function cameraChanged(camera, view) {
-    const far = camera.scale < LEGIBLE;
+    const far = camera.scale < NAMED;
+    root.classList.toggle("rv-small", camera.scale < LEGIBLE);
     layers.world.setAttribute("transform", `translate(${camera.x.toFixed(2)} ${camera.y.toFixed(2)}) scale(${camera.scale.toFixed(4)})`);
     if (root.classList.toggle("rv-far", far) !== hint.classList.contains("rv-hint-far")) {
       hint.classList.toggle("rv-hint-far", far);
@@ -281,6 +284,27 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
     painter.lay({ hits });
   }
 
+  /** Go to a node that the search has found. */
+  function go(v) {
+    unsearched ??= { open, camera: win.camera, moved: win.moved, selected: docked };
+    reveal(v);
+  }
+
+  /** Show the graph as it was before the search. */
+  function leaveSearch() {
+    if (!unsearched) return;
+    const before = unsearched;
+    unsearched = null;
+    if (open !== before.open) {
+      open = before.open;
+      show(true);
+    }
+    (actions.select ?? actions.click)(before.selected);
+    if (before.moved) win.setCamera(before.camera, true);
+    else win.refit();
+    if (docked >= 0) win.settle(picture.of.boxOf[docked]);
+  }
+
   /** Open the modules around a node, centre it and select it. */
   function reveal(v) {
     if (open && shownItem(tree, v, open) !== v) {
@@ -309,7 +333,10 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
       painter.lay({ alive });
     },
     /** Show pins: 1 for a node forced to be kept, −1 forced to be recomputed, 0 for neither; null for no pins. */
-    setPins: (pins) => painter.lay({ pins }),
+    setPins(pins) {
+      foot.classList.toggle("rv-some-pinned", pins !== null);
+      painter.lay({ pins });
+    },
     /** Show a difference: 1 for a node that only the first plan keeps, −1 only the second, 0 for no difference; null for none. */
     setDifference(difference) {
       foot.classList.toggle("rv-compared", difference !== null);

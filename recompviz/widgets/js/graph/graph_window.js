@@ -2,8 +2,12 @@
 
 import { fit, zoomAt, pan, centreOn, panInto } from "./camera.js";
 
-// at this scale labels are 11 px high; at a smaller one they are not drawn
+// at this scale labels are 11 px high. Below it they keep this height and are shortened to their boxes
 export const LEGIBLE = 0.88;
+// below this scale a box has no room for a label of 11 px, so that none is drawn
+export const NAMED = 0.68;
+// a scene whose fit is somewhat smaller than that is shown from its start, with names
+const NEARLY_NAMED = 0.4;
 // a scene in one line whose fit is smaller than this is shown from its start, at a readable scale
 const THREAD = 0.3;
 // the pane is as tall as the fitted scene, within these bounds; it is taller only for a scene that is then legible
@@ -24,6 +28,9 @@ export function makeGraphWindow(frame, picture, changed) {
   let moved = false; // by the user; otherwise a change of the size fits the scene again
   let startOnly = false; // whether the last fit showed only the start of the scene
 
+  /** The least scale at which all texts of the scene can be read. The shapes on the lines do not keep their height. */
+  const least = () => (picture.scene.shapes ? LEGIBLE : NAMED);
+
   const view = () => ({ width: frame.clientWidth || 960, height: frame.clientHeight || 400 });
 
   function setCamera(next, byHand) {
@@ -40,13 +47,13 @@ export function makeGraphWindow(frame, picture, changed) {
     const { scene } = picture;
     const scale = widthScale(scene);
     const needed = scene.height * (scale < THREAD && scene.mode === "right" ? 0.9 : scale) + 2 * FIT_PAD;
-    const most = scale >= LEGIBLE ? MOST_LEGIBLE_HEIGHT : MOST_HEIGHT;
+    const most = scale >= least() ? MOST_LEGIBLE_HEIGHT : MOST_HEIGHT;
     frame.style.minHeight = `${Math.round(Math.min(most, Math.max(LEAST_HEIGHT, needed)))}px`;
   }
 
   /**
-   * Show the scene: all of it if it is then legible, else its start at a legible scale if it then fits the window across,
-   * else all of it without labels. `whole` asks for all of it. The minimap shows the rest.
+   * Show the scene: all of it if it is then legible, else its start at a legible scale if it then fits or nearly fits the
+   * window across, else all of it without labels. `whole` asks for all of it. The minimap shows the rest.
    */
   function refit(whole = false) {
     const { scene } = picture;
@@ -55,20 +62,21 @@ export function makeGraphWindow(frame, picture, changed) {
     const all = fit(scene, view(), FIT_PAD, MOST_FIT);
     const right = scene.mode === "right";
     const across = Math.min(1, right ? (height - 2 * FIT_PAD) / scene.height : widthScale(scene));
-    const start = (scale) => (right ? { scale, x: 20, y: (height - scale * scene.height) / 2 } : { scale, x: (width - scale * scene.width) / 2, y: FIT_PAD });
+    const centred = (length, size) => Math.max(FIT_PAD, (length - size) / 2); // what is longer than the window is shown from its start
+    const start = (scale) => (right ? { scale, x: 20, y: centred(height, scale * scene.height) } : { scale, x: centred(width, scale * scene.width), y: FIT_PAD });
     moved = false;
-    startOnly = !whole && all.scale < LEGIBLE && across >= LEGIBLE;
-    if (startOnly) setCamera(start(across), false);
+    startOnly = !whole && all.scale < least() && across >= NEARLY_NAMED;
+    if (startOnly) setCamera(start(Math.max(across, least())), false);
     // one long line would be too thin
     else if (!whole && all.scale < THREAD && scene.mode !== "wrapped") setCamera(start(0.9), false);
     else setCamera(all, false);
   }
 
   /** Shift the camera by the least distance that shows a box; nothing moves if all of it is seen. */
-  function bring(b, room) {
+  function bring(b, room, byHand = true) {
     const { scene } = picture;
     const next = panInto(camera, view(), { x: scene.x[b], y: scene.y[b], w: scene.w[b], h: scene.h[b] }, room);
-    if (next.x !== camera.x || next.y !== camera.y) setCamera(next, true);
+    if (next.x !== camera.x || next.y !== camera.y) setCamera(next, byHand);
   }
 
   return {
@@ -78,11 +86,18 @@ export function makeGraphWindow(frame, picture, changed) {
     fit: () => refit(startOnly && !moved),
     fitHeight,
     /** Whether a scene is wider than the window at a legible scale. */
-    tooWide: (scene) => widthScale(scene) < LEGIBLE,
-    /** Call after another element took a part of the width: fit the scene again, or, if the user moved it, shift the camera by the least distance that shows a box. */
+    tooWide: (scene) => widthScale(scene) < NAMED,
+    /**
+     * Call after another element took a part of the width: fit the scene again, or, if the user moved it or names would
+     * vanish, only shift the camera by the least distance that shows a box.
+     */
     settle(b) {
-      if (!moved) refit();
-      bring(b, moved ? undefined : 0);
+      if (moved) return bring(b);
+      const before = camera;
+      const names = before.scale >= least();
+      if (names && fit(picture.scene, view(), FIT_PAD, MOST_FIT).scale < least()) setCamera(before, false);
+      else refit();
+      return bring(b, 0, false);
     },
     /** Call after the size of the frame changed. */
     resize: () => picture.scene && (moved ? setCamera(camera, true) : refit()),
@@ -105,8 +120,8 @@ export function makeGraphWindow(frame, picture, changed) {
     hold([x, y], [sx, sy], whole) {
       const { scene } = picture;
       const all = fit(scene, view(), FIT_PAD, MOST_FIT).scale;
-      const fitted = all >= LEGIBLE ? all : Math.min(1, widthScale(scene));
-      const fits = whole && !moved && fitted >= LEGIBLE;
+      const fitted = all >= least() ? all : Math.min(1, widthScale(scene));
+      const fits = whole && !moved && fitted >= least();
       const scale = fits ? fitted : camera.scale;
       const next = { scale, x: sx - scale * x, y: sy - scale * y };
       if (!fits) return setCamera(next, true);
@@ -115,7 +130,7 @@ export function makeGraphWindow(frame, picture, changed) {
         return Math.max(ends[0], Math.min(shift, ends[1]));
       };
       const { width, height } = view();
-      startOnly = all < LEGIBLE;
+      startOnly = all < least();
       return setCamera({ scale, x: within(next.x, scene.width, width), y: within(next.y, scene.height, height) }, false);
     },
     /** The size of the window that a scene should fill, less some width. */

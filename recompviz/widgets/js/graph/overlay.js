@@ -80,14 +80,14 @@ export function differing(difference, nodes) {
 }
 
 /**
- * The signs in the corner of a box: pinned to be kept, to be recomputed, kept only by the first plan, only by the second, cached.
+ * The signs in the corner of a box: pinned to be kept (K) or recomputed (R), as the keys that pin; kept only by the first plan, only by the second, cached.
  * @param counts of `differing`, for a box of several nodes
  */
 export function cornerSigns(flags, counts = null) {
   const [first, second] = counts ?? ["", ""];
   return (
-    (flags & FLAG.pinKeep ? "▼" : "") +
-    (flags & FLAG.pinRecompute ? "↻" : "") +
+    (flags & FLAG.pinKeep ? "K" : "") +
+    (flags & FLAG.pinRecompute ? "R" : "") +
     (flags & FLAG.onlyFirst ? `①${first}` : "") +
     (flags & FLAG.onlySecond ? `${first ? " " : ""}②${second}` : "") +
     (flags & FLAG.cached ? "●" : "")

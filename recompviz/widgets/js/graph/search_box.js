@@ -3,8 +3,8 @@
 import { html, listeners, setText } from "../shared/elements.js";
 import { findNodes } from "./search.js";
 
-/** The search box; calls `found(nodes)` after each change and `go(v)` to jump to a result. */
-export function makeSearchBox(parent, graph, { found, go }) {
+/** The search box; calls `found(nodes)` after each change, `go(v)` to jump to a result, and `left()` when Escape ends the search. */
+export function makeSearchBox(parent, graph, { found, go, left }) {
   const { listen, release } = listeners();
   const root = html("div", "rv-search", parent);
   root.setAttribute("role", "search");
@@ -39,6 +39,7 @@ export function makeSearchBox(parent, graph, { found, go }) {
     } else if (event.key === "Escape" && input.value) {
       input.value = "";
       search();
+      left();
     }
   });
   return { focus: () => input.focus(), destroy: release };

@@ -2,11 +2,12 @@
 
 import { svg } from "../shared/elements.js";
 import { flagClasses, cornerSigns } from "./overlay.js";
-import { LEGIBLE } from "./graph_window.js";
+import { LEGIBLE, NAMED } from "./graph_window.js";
 
 const LABEL = 12.5; // px
 const NARROWEST = 0.68; // of the natural width of a label
 const LEAST_NAME = 11; // px on the screen
+const LABEL_FITS = 16; // labels are fitted again in this many steps of the scale
 const LEAST_NAME_SCALE = 0.4; // the box is lower than its name at a smaller scale
 let ruler = null;
 
@@ -28,15 +29,29 @@ export function widthOf(text) {
   return ruler.measureText(text).width;
 }
 
+/** Write the label of a value. @param share of its width for letters that do not become smaller with the box */
+function writeLabel({ text, name, w }, share) {
+  const [label, narrowed] = fittedLabel(name, (w - 2) * share, widthOf);
+  text.textContent = label;
+  if (narrowed) {
+    text.setAttribute("textLength", (narrowed / share).toFixed(1));
+    text.setAttribute("lengthAdjust", "spacingAndGlyphs");
+  } else text.removeAttribute("textLength");
+}
+
 /** The renderer of an SVG group; `light` of the layers emphasises lines. */
 export function makeSvgBoxes(layer, graph, light) {
   let scene = null;
   let groups = [];
   let names = []; // of each closed module: { text, title, width } at LABEL
+  let labels = []; // of each value: { text, name, w }
+  let fitted = 1; // the share of the width of a box that its label has at the scale of the last fit
   return {
     draw(next, texts) {
       scene = next;
       names = [];
+      labels = [];
+      fitted = 1;
       layer.replaceChildren();
       groups = scene.items.map((item, b) => {
         const module = item >= graph.count;
@@ -59,15 +74,18 @@ export function makeSvgBoxes(layer, graph, light) {
           svg("text", { class: "rv-box-fact", x: -w / 2 + 7, y: -h / 2 + 25.5 }, group);
         } else {
           group.dataset.v = item;
-          const [label, narrowed] = fittedLabel(texts[b].name, w - 2, widthOf);
-          svg("text", { y: 4.2, ...(narrowed && { textLength: narrowed.toFixed(1), lengthAdjust: "spacingAndGlyphs" }) }, group).textContent = label;
+          labels.push({ text: svg("text", { y: "0.336em" }, group), name: texts[b].name, w });
+          writeLabel(labels.at(-1), 1);
         }
         group.setAttribute("class", module ? "rv-node rv-module" : "rv-node");
         return group;
       });
     },
-    /** Hide the names of closed modules that have no room at this scale, where letters do not become smaller. */
+    /** Shorten the labels of values, and hide the names of closed modules that have no room at this scale, where letters do not become smaller. */
     fitNames(scale) {
+      const share = scale < NAMED ? fitted : Math.min(1, Math.floor((LABEL_FITS * scale) / LEGIBLE) / LABEL_FITS);
+      if (share !== fitted) for (const label of labels) writeLabel(label, share);
+      fitted = share;
       for (const { title, w, width } of names) {
         const fits = scale >= LEAST_NAME_SCALE && (w - 14) * scale >= (width * LEAST_NAME) / LABEL;
         title.classList.toggle("rv-nameless", !fits && scale < LEGIBLE);

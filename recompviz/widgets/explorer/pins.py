@@ -1,0 +1,47 @@
+"""The pins of an Explorer when it shows its training step at another batch size or length.
+
+A pin belongs to a value by its name. The step at another size has the same values, so that its pins stay; the user is
+told about each pin whose value it does not have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from recompviz.core.graphs.graph import Graph
+
+NO_PINS: dict[str, Any] = {"request": 0, "base": -1, "edition": 0, "keep": [], "recompute": [], "lost": ""}
+
+
+def carried_pins(pins: Mapping[str, Any], before: Graph, after: Graph) -> dict[str, Any]:
+    """Return the pins of a graph for another graph, with the numbers of the nodes of the same names.
+
+    Parameters
+    ----------
+    pins : dict
+        The value of the Explorer's trait ``_pins``; ``wire.md`` lists its fields.
+    before, after : Graph
+        The graph that the pins belong to, and the other graph.
+
+    Returns
+    -------
+    dict
+        The pins with the next request number. They belong to the first plan table. ``lost`` says which pins are gone
+        because ``after`` has no value of the name.
+
+    Examples
+    --------
+    >>> before = Graph.from_edges([("a", "b"), ("b", "c")], memory=[1, 1, 1])
+    >>> after = Graph.from_edges([("b", "c")], memory=[2, 2])
+    >>> pins = carried_pins({**NO_PINS, "keep": [0, 1]}, before, after)
+    >>> pins["keep"], pins["lost"]
+    ([0], 'no longer pinned, because the step has no such value at this size: a')
+    """
+    numbers = {name: v for v, name in enumerate(after.names)}
+    names = {kind: [before.names[v] for v in pins[kind]] for kind in ("keep", "recompute")}
+    carried = {kind: [numbers[name] for name in found if name in numbers] for kind, found in names.items()}
+    lost = [str(name) for found in names.values() for name in found if name not in numbers]
+    text = f"no longer pinned, because the step has no such value at this size: {', '.join(lost)}" if lost else ""
+    base = 0 if any(carried.values()) else -1
+    return {**NO_PINS, "request": pins["request"] + 1, "base": base, **carried, "lost": text}
