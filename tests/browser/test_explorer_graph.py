@@ -97,8 +97,7 @@ def test_a_closed_module_tells_its_state_on_every_change_of_the_budget(page):
 
 
 def test_a_search_counts_and_enter_goes_to_the_next_inside_closed_modules(page):
-    modules = page.locator(".rv-module")
-    before = [modules.first.bounding_box()["x"], modules.count()]
+    before = boxes(page)
     search = page.get_by_role("searchbox", name="Search values by name, operator or size")
     search.fill("layer3 conv >1 MiB")
     page.get_by_role("status").get_by_text(re.compile(r"^\d+ of 176$")).wait_for()
@@ -112,12 +111,8 @@ def test_a_search_counts_and_enter_goes_to_the_next_inside_closed_modules(page):
     search.fill("no such value")
     page.get_by_role("status").get_by_text("none", exact=True).wait_for()
     page.keyboard.press("Escape")  # the graph is as it was before the search
-    page.wait_for_function(
-        "([x, m]) => { const n = document.querySelectorAll('.rv-module'); "
-        "return n.length === m && Math.abs(n[0].getBoundingClientRect().x - x) < 1 }",
-        arg=before,
-    )
-    assert card.count() == 0
+    card.wait_for(state="hidden")
+    assert boxes(page) == before
 
 
 def test_every_colouring_has_a_legend_and_keeps_the_border_of_the_state(page):

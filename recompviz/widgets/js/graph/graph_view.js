@@ -286,7 +286,7 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
 
   /** Go to a node that the search has found. */
   function go(v) {
-    unsearched ??= { open, camera: win.camera, moved: win.moved, selected: docked };
+    unsearched ??= { open, breaks: new Map(breaks), camera: win.camera, moved: win.moved, selected: docked };
     reveal(v);
   }
 
@@ -295,11 +295,11 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
     if (!unsearched) return;
     const before = unsearched;
     unsearched = null;
+    (actions.select ?? actions.click)(before.selected); // first, because the width depends on it
     if (open !== before.open) {
-      open = before.open;
+      ({ open, breaks } = before);
       show(true);
     }
-    (actions.select ?? actions.click)(before.selected);
     if (before.moved) win.setCamera(before.camera, true);
     else win.refit();
     if (docked >= 0) win.settle(picture.of.boxOf[docked]);
