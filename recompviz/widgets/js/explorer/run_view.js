@@ -91,6 +91,7 @@ export function makeRunView(parent, about, otherwise, line, device, actions) {
       else setText(text, message);
       setText(about, timesText(run) || otherwise);
       about.title = timesText(run) && TIMES_TITLE;
+      about.classList.toggle("rv-timed", timesText(run) !== "");
       result.hidden = badge.hidden = !run || say;
       if (run) {
         setText(result, verdict(run));
