@@ -468,12 +468,22 @@ def test_during_a_search_the_least_total_is_the_least_so_far(page):
 
 def test_better_plans_leave_the_selected_value_and_the_open_tab(page):
     page.locator(".rv-nodes > g[data-v='20']").click()
+    page.get_by_label("Step of the schedule").focus()
+    page.keyboard.press("End")
+    page.get_by_role("tab", name="Compare").click()
+    page.get_by_label("Compare the plan shown with").select_option(label="keep-all")
     page.get_by_role("tab", name="Runs").click()
+    state = "document.querySelector('.rv-explorer').recompviz.state"
+    chosen = f"(({{selected, step, against}}) => [selected, step, against])({state})"
+    before = page.evaluate(chosen)
     page.evaluate("document.querySelector('.rv-explorer').old = true")
     named = "[{**t, 'names': ['better', *t['names'][1:]]} for t in explorer._tables]"
     in_kernel(page, f"setattr(explorer, '_tables', {named})")
     page.wait_for_function("!document.querySelector('.rv-explorer').old")
-    assert page.evaluate("document.querySelector('.rv-explorer').recompviz.state.selected") == 20
+    assert page.evaluate(chosen) == before
+    assert before[0] == 20
+    assert before[1] > 0
+    assert before[2] == {"table": 0, "row": 0}
     assert page.get_by_role("tab", name="Runs").get_attribute("aria-selected") == "true"
     assert page.locator(".rv-card").is_visible()
 

@@ -26,6 +26,17 @@ def test_plans_of_the_paper_are_offered_only_in_its_view():
     assert offered([TIME, TIME | {"objective": "memory"}], False) == ["table 1", "keep-all"]  # there are no others
 
 
+def test_the_baseline_compared_with_is_found_again_in_other_tables():
+    before = [LIVE, TIME, GIVEN]
+    after = [LIVE, GIVEN | {"names": ["as-written", "chen"]}]
+    names = "v.chosen.map((c) => m.knownName(v.tables, c))"
+    chosen = [{"table": 2, "row": 1}, {"table": 0, "row": 0}, {"table": 1, "row": 1}]
+    found = run("explorer/compare_view.js", names, tables=before, chosen=chosen)
+    assert found == ["chen", "keep-all", None]
+    again = run("explorer/compare_view.js", "v.names.map((n) => m.knownRival(v.tables, n))", tables=after, names=found)
+    assert again == [{"table": 1, "row": 1}, {"table": 0, "row": 0}, None]
+
+
 def test_a_step_fades_no_node_while_plans_are_compared():
     lit = """v.chosen.map((c) => m.litNodes({ count: 2, nodes: [{ source: "a" }, { source: "b" }] }, v.reply, c))
         .map((mask) => mask && Array.from(mask))"""

@@ -267,3 +267,9 @@ def test_the_updates_of_batch_norms_take_one_place_of_the_outlines():
             at_places(Planner(graph, more).profile_function()(padded.plans[row]), shared_steps(more))[place],
         )
         assert padded.outlines[row].tolist() == outline(with_one).tolist()
+
+
+@node
+def test_every_category_is_explained_in_the_legend():
+    meanings = run("explorer/timeline_legend.js", "m.MEANING")
+    assert set(meanings) == {category.label for category in Category}

@@ -29,6 +29,19 @@ export function planName(tables, { table, row }, names) {
   return `${totalText(tables[table], tables[table].totalPeaks[row], 0)}, ${names(table)}`;
 }
 
+/** The name of a plan { table, row } by which it is found in other tables: a baseline's, a loaded plan's, or "keep-all"; else null. */
+export function knownName(tables, { table, row }) {
+  if (tables[table]?.objective === "given") return tables[table].names[row];
+  return table === 0 && row === 0 ? "keep-all" : null;
+}
+
+/** The plan { table, row } of a name from knownName, or null. */
+export function knownRival(tables, name) {
+  const table = name === null ? -1 : tables.findIndex((each) => each?.objective === "given" && each.names.includes(name));
+  if (table >= 0) return { table, row: tables[table].names.indexOf(name) };
+  return name === "keep-all" ? { table: 0, row: 0 } : null;
+}
+
 /** The plans to compare with, as [{ value, text, group }]: baselines, other objectives, earlier choices; those of the paper only in its view. */
 export function rivals(tables, state, names) {
   const found = [];

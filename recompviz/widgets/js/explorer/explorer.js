@@ -26,7 +26,7 @@ import { makeDrawer } from "./drawer.js";
 import { makeAliveView } from "./alive_view.js";
 import { makeGapView } from "./gap_view.js";
 import { makePlansView } from "./plans_view.js";
-import { makeCompareView } from "./compare_view.js";
+import { knownName, knownRival, makeCompareView } from "./compare_view.js";
 import { makePacer } from "./pacing.js";
 import { makeRunsView } from "./runs_view.js";
 import { makeSaveView } from "./save_view.js";
@@ -209,6 +209,9 @@ export function mount(model, parent, before = null) {
   if (before && before.count === graph.count) {
     explorer.select(before.selected);
     views.drawer.open(before.tab);
+    if (before.step >= 0) explorer.setStep(Math.min(before.step, explorer.reply.steps - 1));
+    const rival = knownRival(explorer.tables, before.against);
+    if (rival) explorer.setAgainst(rival);
     if (before.sizes === sizesNow()) {
       views.budget.restore(before.entries.budget);
       views.fit.restore(before.entries.fit);
@@ -226,7 +229,8 @@ export function mount(model, parent, before = null) {
     root.remove();
   };
   const entries = () => ({ budget: views.budget.entry(), fit: views.fit.entry() });
-  unmount.chosen = () => ({ count: graph.count, selected: state.selected, tab: views.drawer.current, sizes, entries: entries() });
+  const against = () => state.against && knownName(explorer.tables, state.against);
+  unmount.chosen = () => ({ count: graph.count, selected: state.selected, step: state.step, against: against(), tab: views.drawer.current, sizes, entries: entries() });
   return unmount;
 }
 

@@ -113,6 +113,8 @@ export function makeSaveView(parent, graph, root, actions, offline) {
       actions.page();
     });
   }
+  // JupyterLab keeps in the page where the outputs of a cell are, so that no output can be replaced after a reload
+  if (!offline) html("div", "rv-muted rv-save-hint", parent, "The saved notebook shows a picture of the plan, drawn a few seconds after a choice or at the end of a run. After this page is loaded again, the picture follows once the cell has run again.");
   html("div", "rv-muted rv-save-hint", parent, "To train under the saved plan:");
   html("pre", "rv-code", parent, applyLines(`${file}.plan.json`));
   return {

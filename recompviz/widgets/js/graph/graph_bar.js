@@ -113,8 +113,8 @@ export function drawLegend(legend, id, colouring, ends, hasModules, timeUnit) {
   for (const [letter, text] of [["K", "pinned to be kept"], ["R", "pinned to be recomputed"]]) {
     item(text, (key) => (svg("text", { y: 4, class: "rv-key-pin" }, key).textContent = letter), 18, " rv-when-pinned");
   }
-  item("①kept by this plan only", box("rv-key-first"), 26, " rv-when-compared");
-  item("②by the other only", box("rv-key-second"), 26, " rv-when-compared");
+  item("① kept by this plan only", box("rv-key-first"), 26, " rv-when-compared");
+  item("② by the other only", box("rv-key-second"), 26, " rv-when-compared");
   item("boundary ∂", box("rv-key-boundary"), 26, " rv-theory-only");
   if (colouring !== "segment") {
     item("segments V₁, V₂, …", (key) => {

@@ -375,7 +375,13 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
         painter.colour("state");
       }
     },
-    resize: win.resize,
+    /** Call after the width of the view changed: lines that are broken to fit the width are broken anew. */
+    resize() {
+      if (!picture.scene || !open || mode !== "wrapped" || win.moved) return win.resize();
+      breaks = new Map();
+      show(true);
+      return win.refit();
+    },
     /** Paint every box again, after `graph.held` is known. */
     again: () => painter.again(),
     /** Show a message in the corner. */

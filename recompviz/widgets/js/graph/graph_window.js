@@ -15,6 +15,7 @@ const LEAST_HEIGHT = 160;
 const MOST_HEIGHT = 420;
 const MOST_LEGIBLE_HEIGHT = 560;
 const FIT_PAD = 14;
+const MARK_ROOM = 12; // beside a box, for the mark of a pin; at most FIT_PAD, which a fitted scene has
 const MOST_FIT = 1.25;
 
 /**
@@ -97,7 +98,7 @@ export function makeGraphWindow(frame, picture, changed) {
       const names = before.scale >= least();
       if (names && fit(picture.scene, view(), FIT_PAD, MOST_FIT).scale < least()) setCamera(before, false);
       else refit();
-      return bring(b, 0, false);
+      return bring(b, MARK_ROOM, false);
     },
     /** Call after the size of the frame changed. */
     resize: () => picture.scene && (moved ? setCamera(camera, true) : refit()),
