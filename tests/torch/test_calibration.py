@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections import Counter
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -70,7 +73,7 @@ def test_long_steps_are_timed_less_often(monkeypatch: pytest.MonkeyPatch, second
     assert sum(trace.joint.seconds) > 0
 
 
-def test_in_a_long_step_equal_calls_run_up_to_three_times_and_have_equal_figures(
+def test_in_a_long_step_only_the_first_of_equal_calls_runs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(calibration, "LONG", 0.0)
@@ -87,7 +90,7 @@ def test_in_a_long_step_equal_calls_run_up_to_three_times_and_have_equal_figures
     before = {name: value.clone() for name, value in model.state_dict().items()}
     trace = rv.trace(model, torch.randn(4, 16), targets=(torch.zeros(4, 1),), loss=torch.nn.functional.mse_loss)
     calibrated = rv.calibrate(trace, fresh=True)
-    assert max(map(len, ran[0].ran.values())) == 3
+    assert len(ran[0].ran) < len(trace.joint.calls) / 3
     tanh = [c for c, call in enumerate(trace.joint.calls) if call.info.op == "aten.tanh"]
     assert len(tanh) == 8
     assert len({calibrated.joint.seconds[c] for c in tanh}) == 1
@@ -95,17 +98,58 @@ def test_in_a_long_step_equal_calls_run_up_to_three_times_and_have_equal_figures
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
+class Slowed:
+    """A function that takes given times, in seconds, by a clock of its own."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, times: list[float]) -> None:
+        self.now, self.times = 0.0, list(times)
+        monkeypatch.setattr("recompviz.pytorch.measuring.distinct_calls.time.perf_counter", lambda: self.now)
+
+    def __call__(self) -> torch.Tensor:
+        self.now += self.times.pop(0)
+        return torch.ones(2)
+
+
+@pytest.mark.parametrize(
+    ("times", "calls", "seconds"),
+    [
+        ([0.015, 0.003, 0.001], 1, 0.001),
+        ([0.015, 0.001, 0.003], 9, 0.001),
+        ([0.05, 0.03], 1, 0.03),
+        ([0.05, 0.07], 9, 0.07),
+        ([0.5], 1, 0.5),
+        ([0.5], 9, 0.5),
+    ],
+)
+def test_the_first_run_of_a_call_does_not_count_unless_it_is_long(
+    monkeypatch: pytest.MonkeyPatch, times: list[float], calls: int, seconds: float
+) -> None:
+    trace = make("batch norm").trace()
+    schedule = trace.schedule(trace.baseline("keep-all"))
+    made = next(i for i, c in enumerate(schedule.calls) if trace.joint.calls[c].info.op == "aten.mean")
+    keys = [str(c) for c in range(len(trace.joint.calls))]
+    function, again = Slowed(monkeypatch, times), []
+    distinct = DistinctCalls(trace.folded, schedule, keys, lambda: contextlib.nullcontext(again.append(1)))
+    key = keys[schedule.calls[made]]
+    distinct._left[key] = calls
+    for _ in range(calls):
+        distinct(made, function)
+    assert not function.times
+    assert distinct.seconds(key) == pytest.approx(seconds)
+    assert len(distinct.ran) + len(again) == len(times)
+
+
 def test_a_call_that_writes_runs_each_time() -> None:
     trace = make("batch norm").trace()
     schedule = trace.schedule(trace.baseline("keep-all"))
     keys = [str(call.info.op) for call in trace.joint.calls]
-    calls = DistinctCalls(trace.folded, schedule, keys, lambda _step: 1.0)
+    calls = DistinctCalls(trace.folded, schedule, keys, contextlib.nullcontext)
     writes = [i for i, c in enumerate(schedule.calls) if not trace.joint.calls[c].makes]
     assert writes
+    ran: Counter[int] = Counter()
     for i in range(len(schedule)):
-        calls(i, lambda: torch.ones(2))
-    ran = {step for steps in calls.ran.values() for step in steps}
-    assert set(writes) <= ran
+        calls(i, partial(lambda i: (ran.update([i]), torch.ones(2))[1], i))
+    assert all(ran[i] == 1 for i in writes)
     assert len(ran) < len(schedule)
 
 

@@ -28,7 +28,7 @@ from recompviz.pytorch.internals.autograd import autocast_off, below_autograd
 from recompviz.pytorch.internals.devices.base import Stopwatch
 from recompviz.pytorch.internals.devices.runtimes import runtime
 from recompviz.pytorch.internals.memory_window import memory_window
-from recompviz.pytorch.internals.profiler import allocation_events
+from recompviz.pytorch.internals.profiler import allocation_events, named_range
 from recompviz.pytorch.internals.state import state_restored
 from recompviz.pytorch.internals.user_lines import warn_user
 from recompviz.pytorch.measuring.calibration_cache import CalibrationCache, call_key
@@ -52,6 +52,11 @@ from recompviz.pytorch.tracing.traced_step import Trace, expect_trace
 # A step on the CPU is long if its forward pass takes this many seconds by an estimate. A long step runs once, and its
 # equal calls only once.
 LONG = 0.2
+# the profiler's range around a second run of a call, whose allocations do not count
+AGAIN = "rv:again"
+# glibc takes blocks from its heap, and keeps them there when they are freed, up to the size of the largest block that
+# was ever freed, at most 32 MiB. This is so in a process that has trained. In a new one, each block is new memory.
+LARGEST_HEAP_BLOCK = (32 << 20) - (64 << 10)
 # seconds between two reports of progress in a long step
 TOLD_EVERY = 0.2
 # number of timed steps; the median counts
@@ -64,13 +69,15 @@ def calibrate(trace: Trace, *, fresh: bool = False, progress: Progress | None = 
     """Measure the workspace and time of each operator call, and return a trace that includes them.
 
     The training step runs five times, under the time-centric plan with the least simulated peak, or three or four times
-    if it takes two seconds or more. If it takes about half a second or more on the CPU, it runs once. Equal calls then
-    run only up to three times, or once if they take more than 20 ms. If the device has no memory for this plan, it runs
-    under the plan with the least simulated peak that a search finds. The step does not run if the figures of all its
-    operators are in the cache. The forward pass also runs once in eager PyTorch, to compare the bytes that it saves
-    with those of the captured step; that of a long step runs on tensors without memory where this is possible. If the
-    second step was traced (see :attr:`Trace.after_first`), the training step
-    runs once more, and the forward pass twice. The state of the model and of the batch is restored.
+    if it takes two seconds or more. If it takes about half a second or more on the CPU, it runs once. Of equal calls,
+    only the first then runs: three times, twice if it takes more than 20 ms, and once if it takes more than 100 ms. If
+    the device has no memory for this plan, it runs under the plan with the least simulated peak that a search finds.
+    The step does not run if the figures of all its operators are in the cache.
+
+    The forward pass also runs once in eager PyTorch, to compare the bytes that it saves with those of the captured
+    step; that of a long step runs on tensors without memory where this is possible. If the second step was traced (see
+    :attr:`Trace.after_first`), the training step runs once more, and the forward pass twice. The state of the model and
+    of the batch is restored.
 
     Parameters
     ----------
@@ -160,34 +167,33 @@ def _measured_once(
     """Run one step in which equal calls run only once, and return the figures of each key.
 
     The program runs without autograd, on the inputs that were captured. The first run of an operator on the CPU takes
-    the same memory as later ones, and in a long step about the same time.
+    the same memory as later ones. Its time counts only if it is long.
     """
     table = trace.planner.first_plans()
     schedule = trace.schedule(table.plans[int(table.total_peaks.argmin())])
     device = torch.device(trace.device)
-    clock = _StepClock(device, len(schedule))
-    calls = DistinctCalls(trace.folded, schedule, keys, clock.latest)
+    calls = DistinctCalls(trace.folded, schedule, keys, partial(named_range, AGAIN))
     told = -math.inf
 
-    def mark(step: int) -> _TimedRange:
+    def mark(step: int) -> AbstractContextManager[None]:
         nonlocal told
         if (now := time.perf_counter()) - told > TOLD_EVERY:
             progress(step, len(schedule))  # outside of the time of a call; raises an error to cancel
             told = now
-        return _TimedRange(clock, step)
+        return profiler_mark(step)
 
     program = write_program(trace.folded, schedule, mark, calls)
+    torch.empty(LARGEST_HEAP_BLOCK, dtype=torch.uint8)  # is freed at once
     read = [given[i] for i in program.reads_in_backward]
     restored = state_restored([trace.step], trace.arguments, overwritten=overwritten_parameters(trace))
     with restored, memory_window(device) as window, torch.no_grad(), autocast_off(), below_autograd():
         _outputs, saved = program.forward(list(given))
         program.backward(read, saved, _tangents(trace.folded))
     events = _events_by_step(allocation_events(window.profiled, device.type), len(schedule))
-    seconds = clock.seconds()
     found: dict[str, OperatorFigures] = {}
-    for key, steps in calls.ran.items():
-        c, time_of_key = schedule.calls[steps[0]], statistics.median_low(seconds[step] for step in steps)
-        found[key] = figures_of_call(schedule.joint, c, events[steps[0]], time_of_key, c in schedule.recomputed)
+    for key, step in calls.ran.items():
+        c = schedule.calls[step]
+        found[key] = figures_of_call(schedule.joint, c, events[step], calls.seconds(key), c in schedule.recomputed)
     return found
 
 
@@ -289,10 +295,6 @@ class _StepClock:
     def mark(self, step: int) -> AbstractContextManager[None]:
         return _TimedStep(self, step)
 
-    def latest(self, step: int) -> float:
-        """Return the seconds of the newest run of a step."""
-        return self.watches[step][-1].seconds()
-
     def seconds(self) -> list[float]:
         """Return the median time of each step of the schedule, in seconds; 0 for a step in which no operator runs."""
         runtime(self.device).synchronize()
@@ -309,18 +311,3 @@ class _TimedStep(AbstractContextManager[None]):
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.watch.stop()
-
-
-class _TimedRange(AbstractContextManager[None]):
-    """One step of the schedule that is timed, inside a range of the profiler."""
-
-    def __init__(self, clock: _StepClock, step: int) -> None:
-        self.range, self.timed = profiler_mark(step), _TimedStep(clock, step)
-
-    def __enter__(self) -> None:
-        self.range.__enter__()
-        self.timed.__enter__()
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.timed.__exit__(kind, error, at)
-        self.range.__exit__(kind, error, at)
