@@ -483,7 +483,7 @@ def test_a_message_without_an_answer_is_told_and_one_with_an_answer_is_not():
         f" a.expect(); a.expect(); b.expect(); b.heard(); c.expect(); c.stop(); {wait};"
         f" const first = [...told]; b.expect(); {wait}; return [first, told]; }})()"
     )
-    assert run("explorer/kernel_note.js", told) == [["a"], ["a", "b"]]
+    assert run("shared/kernel_note.js", told) == [["a"], ["a", "b"]]
 
 
 @node
@@ -540,7 +540,7 @@ def test_the_end_of_a_kernel_is_told_until_the_page_stops_listening_and_a_busy_k
         " kernel.disposed.emit(); counts.push(told); stop(); status('dead'); kernel.disposed.emit();"
         " m.whenKernelEnds({}, () => told++)(); return [...counts, told]; })()"
     )
-    assert run("explorer/kernel_note.js", told) == [0, 0, 0, 1, 2, 3, 3, 3]
+    assert run("shared/kernel_note.js", told) == [0, 0, 0, 1, 2, 3, 3, 3]
 
 
 @node

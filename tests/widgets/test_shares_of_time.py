@@ -68,6 +68,20 @@ def test_header_and_run_say_the_same_per_cent_of_the_step():
     figures = "m.figures(v.graph, v.table, 0, [1, 0], 40, false, v.base).overhead"
     value, unit, _ = run("explorer/header.js", figures, graph=GRAPH, table=table, base=base(GRAPH, [RUN]))
     assert (value, unit) == ("+5.0%", "of the step · 16 ms")
+    timed = figures.replace("v.base)", "v.base, v.run)")
+    for spread, value, remark in (
+        ([0.01, 0.05], "+3.1%", "predicted +5.0%"),
+        ([-0.01, 0.05], "≈ 0%", "within noise · predicted +5.0%"),
+    ):
+        shown = run(
+            "explorer/header.js",
+            timed,
+            graph=GRAPH,
+            table=table,
+            base=base(GRAPH, [RUN]),
+            run=RUN | {"spread": spread},
+        )
+        assert shown == [value, "of the step · measured", remark]
     line = run("explorer/run_view.js", "m.timesText(v.run)", run=RUN)
     assert line.endswith("predicted +5.0%")
     assert "% of the step" in line

@@ -27,6 +27,18 @@ export function predictedShare(run) {
   return (run.predictedStep - run.eagerStep) / (run.baseStep ?? run.eagerStep);
 }
 
+/** A signed share: 0.052 → "+5.2%"; "0%" if it rounds to nothing. */
+export function signedShare(share) {
+  const text = formatPercent(Math.abs(share));
+  return Number.parseFloat(text) === 0 ? "0%" : `${share < 0 ? "−" : "+"}${text}`;
+}
+
+/** The measured extra time of a run as a share of its eager step; "within noise" if the pairs do not show which step takes longer. */
+export function measuredText(run) {
+  const [low, high] = run.spread ?? [NaN, NaN];
+  return low <= 0 && high >= 0 ? "within noise" : signedShare(run.plannedStep / run.eagerStep - 1);
+}
+
 /** The time of the forward pass. */
 export function forwardTime(graph) {
   return graph.time.reduce((sum, t) => sum + t, 0);

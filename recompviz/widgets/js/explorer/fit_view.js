@@ -4,7 +4,7 @@ import { html, listeners, setText } from "../shared/elements.js";
 import { formatBytes } from "../shared/units.js";
 import { CATEGORY } from "../data/categories.js";
 import { rowFor, totalText } from "../data/plan_table.js";
-import { UNANSWERED } from "./kernel_note.js";
+import { UNANSWERED } from "../shared/kernel_note.js";
 import { DEVICES, codeFor, codeLabel, bytesOfAnySize, estimateText, fitMark, fitSentence, formatDecimal, leftOut, notASize, sizesFrom, sizesText, typedTarget } from "./fit.js";
 
 // ms from the last key on a slider of sizes until the step is resized

@@ -3,7 +3,7 @@
 import { html, setText } from "../shared/elements.js";
 import { formatBytes, formatCost, formatPercent } from "../shared/units.js";
 import { totalText } from "../data/plan_table.js";
-import { baseOf, forwardTime, shareText } from "../data/base_time.js";
+import { baseOf, forwardTime, measuredText, shareText } from "../data/base_time.js";
 
 /** The unit of the costs: whether it is time, its short name, and where the times come from. */
 export function costUnit(text = "ms") {
@@ -18,16 +18,19 @@ export function costUnit(text = "ms") {
  * @param keepAll the total peak of the plan that keeps everything
  * @param searching whether a search for better plans goes on, so that the overhead is an upper bound
  * @param base of baseOf in base_time.js
+ * @param run the last run of the plan, or null: its measured time is shown, and the predicted one beside it
  */
-export function figures(graph, table, row, kept, keepAll, searching = false, base = baseOf(graph)) {
+export function figures(graph, table, row, kept, keepAll, searching = false, base = baseOf(graph), run = null) {
   const cost = costUnit(graph.timeUnit);
   const count = kept.reduce((sum, k) => sum + k, 0);
   const overhead = table.overheads[row];
   searching &&= overhead > 0; // no search finds less than nothing
+  const measured = run?.eagerStep ? measuredText(run) : "";
+  const predicted = [`${searching ? "≤ " : ""}${shareText(overhead, base)}`, searching ? "searching …" : `of ${base.name} · ${formatCost(overhead)} ${cost.unit}`, cost.from];
   return {
     total: [totalText(table, table.totalPeaks[row], base.time), "total bytes", `${formatPercent(table.totalPeaks[row] / keepAll)} of keep-all`],
     formula: [formatBytes(table.formulaPeaks[row]), "formula bytes", "paper's model, no liveness"],
-    overhead: [`${searching ? "≤ " : ""}${shareText(overhead, base)}`, searching ? "searching …" : `of ${base.name} · ${formatCost(overhead)} ${cost.unit}`, cost.from],
+    overhead: measured ? [measured === "within noise" ? "≈ 0%" : measured, "of the step · measured", `${measured === "within noise" ? `${measured} · ` : ""}predicted ${shareText(overhead, base)}`] : predicted,
     values: [`${graph.count - count}`, "recomputed", `${count} of ${graph.count} values kept`],
   };
 }
@@ -68,11 +71,11 @@ export function makeHeader(parent, graph, fixed) {
   theory.title = "Show lower sets, boundaries, segments, the peak formula and the paper's objectives";
   return {
     theory,
-    /** @param searching whether a search for better plans goes on */
-    update(table, row, kept, searching, base) {
+    /** @param searching whether a search for better plans goes on; @param run the last run of the plan, or null */
+    update(table, row, kept, searching, base, run) {
       root.classList.toggle("rv-interim", searching);
       tiles.overhead[1].parentNode.parentNode.title = aboutOverhead(graph, table.overheads[row], base);
-      for (const [key, texts] of Object.entries(figures(graph, table, row, kept, keepAll, searching, base))) texts.forEach((text, i) => setText(tiles[key][i], text));
+      for (const [key, texts] of Object.entries(figures(graph, table, row, kept, keepAll, searching, base, run))) texts.forEach((text, i) => setText(tiles[key][i], text));
     },
   };
 }

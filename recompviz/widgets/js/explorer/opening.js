@@ -1,7 +1,7 @@
 // What a cell shows until its training step is traced: the phase, its progress, a button to cancel; or why it failed.
 
 import { html, listeners, setText } from "../shared/elements.js";
-import { makeWatch, UNANSWERED, whenKernelEnds } from "./kernel_note.js";
+import { makeWatch, UNANSWERED, whenKernelEnds } from "../shared/kernel_note.js";
 
 // s; a view that was made longer ago is one of a notebook that was opened again, where the reader chose the place
 const RECENT = 30;

@@ -46,7 +46,7 @@ export function makePainting(explorer) {
     const changed = views.graph.paint(explorer.kept, explorer.segments);
     state.searching = Boolean(model.get("_searching"));
     state.unsearched = model.get("_waiting") !== ""; // a search goes on, or ended before it found plans
-    views.header.update(table, state.row, explorer.kept, state.searching, explorer.base);
+    views.header.update(table, state.row, explorer.kept, state.searching, explorer.base, runShown());
     state.bound = boundText(table);
     views.budget.update(state, state.settled);
     views.fit.update(state, explorer.reply, views.kernel.shown);
@@ -82,8 +82,13 @@ export function makePainting(explorer) {
     views.timeline.setReply({ ...readReply(simulateReply(explorer.joint, explorer.kept)), simulated: true });
   }
 
+  /** The last run of the plan shown, or null. */
+  function runShown() {
+    return state.runs.findLast((each) => isRunOf(each, explorer.kept)) ?? null;
+  }
+
   function showRun() {
-    const run = state.runs.findLast((each) => isRunOf(each, explorer.kept)) ?? null;
+    const run = runShown();
     if (run !== state.run) views.timeline.setRun(run);
     state.run = run;
     const told = model.get("_run");

@@ -3,7 +3,7 @@
 import { html, listeners, setText } from "../shared/elements.js";
 import { formatBytes, formatPercent } from "../shared/units.js";
 import { leastTotal, rowFor } from "../data/plan_table.js";
-import { UNANSWERED } from "./kernel_note.js";
+import { UNANSWERED } from "../shared/kernel_note.js";
 
 /** The pins after node v is pinned (1 to keep, −1 to recompute). Pinning it again in the same direction removes the pin. */
 export function togglePin(pins, v, direction) {

@@ -1,6 +1,6 @@
 // Running a plan: a button that names the device, progress with cancel, and the measured beside the predicted peak.
 
-import { predictedShare } from "../data/base_time.js";
+import { measuredText, predictedShare, signedShare } from "../data/base_time.js";
 import { html, listeners, setText } from "../shared/elements.js";
 import { formatBytes, formatPercent, formatTime } from "../shared/units.js";
 
@@ -16,12 +16,6 @@ export function verdict(run) {
   return `predicted ${formatBytes(run.predictedPeak)}, measured ${formatBytes(run.measuredPeak)}, ${(off * 100).toFixed(off < 0.1 ? 2 : 1)}% off`;
 }
 
-/** A signed share: 0.052 → "+5.2%"; "0%" if it rounds to nothing. */
-function signed(share) {
-  const text = formatPercent(Math.abs(share));
-  return Number.parseFloat(text) === 0 ? "0%" : `${share < 0 ? "−" : "+"}${text}`;
-}
-
 /**
  * "step: eager X, plan Y, predicted W · measured +Z% of the step (+A% to +B%, N pairs), predicted +V%"; "within noise"
  * for +Z% if the pairs do not show which step takes longer; "" if the steps were not timed.
@@ -30,11 +24,12 @@ export function timesText(run) {
   if (!run?.eagerStep) return "";
   const predicted = run.predictedStep !== null;
   const [low, high] = run.spread ?? [NaN, NaN];
-  const measured = low <= 0 && high >= 0 ? "within noise" : `${signed(run.plannedStep / run.eagerStep - 1)} of the step`;
-  const range = run.pairs > 1 ? `${signed(low)} to ${signed(high)}, ${run.pairs} pairs` : "1 pair"; // one pair has no spread
+  const found = measuredText(run);
+  const measured = found === "within noise" ? found : `${found} of the step`;
+  const range = run.pairs > 1 ? `${signedShare(low)} to ${signedShare(high)}, ${run.pairs} pairs` : "1 pair"; // one pair has no spread
   const spread = run.spread ? ` (${range})` : "";
   const times = `step: eager ${formatTime(run.eagerStep)}, plan ${formatTime(run.plannedStep)}${predicted ? `, predicted ${formatTime(run.predictedStep)}` : ""}`;
-  return `${times} · measured ${measured}${spread}${predicted ? `, predicted ${signed(predictedShare(run))}` : ""}`;
+  return `${times} · measured ${measured}${spread}${predicted ? `, predicted ${signedShare(predictedShare(run))}` : ""}`;
 }
 
 const TIMES_TITLE =

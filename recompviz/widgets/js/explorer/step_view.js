@@ -2,7 +2,7 @@
 
 import { html, keepBareKeys, listeners, setText } from "../shared/elements.js";
 import { inStep } from "../shared/in_step.js";
-import { makeWatch, UNANSWERED, whenKernelEnds } from "./kernel_note.js";
+import { makeWatch, UNANSWERED, whenKernelEnds } from "../shared/kernel_note.js";
 import { formatBytes, formatPercent, formatTime } from "../shared/units.js";
 import { momentName, momentsOf, peakOf, readStep, rowAt } from "../data/step.js";
 import { leastTotal, rowFor } from "../data/plan_table.js";

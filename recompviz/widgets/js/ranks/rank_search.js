@@ -1,6 +1,6 @@
 // The search for plans over the view: what it does, its progress, and a button to stop it. Until it ends, the figures are grey.
 
-import { makeWatch, UNANSWERED, whenKernelEnds } from "../explorer/kernel_note.js";
+import { makeWatch, UNANSWERED, whenKernelEnds } from "../shared/kernel_note.js";
 import { html, listeners, setText } from "../shared/elements.js";
 
 /** Whether better plans may come. */

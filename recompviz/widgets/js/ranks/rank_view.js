@@ -1,6 +1,6 @@
 // The view of several ranks under one budget: figures, the budget, the schedule, and the memory of each rank.
 
-import { SILENCE } from "../explorer/pacing.js";
+import { SILENCE } from "../shared/pacing.js";
 import { html, keepBareKeys, listeners, setText } from "../shared/elements.js";
 import { inStep } from "../shared/in_step.js";
 import { formatBytes, formatPercent, formatTime } from "../shared/units.js";

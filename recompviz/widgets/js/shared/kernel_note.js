@@ -1,6 +1,6 @@
 // The message beside the Run button while the kernel does not answer, or after it has ended. Nothing is shown as running then.
 
-import { html } from "../shared/elements.js";
+import { html } from "./elements.js";
 import { SILENCE } from "./pacing.js";
 
 export const UNANSWERED = "The kernel does not answer. If it ended or restarted, run the cell again.";
