@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from numba.core.caching import CacheImpl, IndexDataCacheFile
 
 from recompviz.core.base import cached_kernels
+from recompviz.core.live.model import LiveModel
+from recompviz.core.steps.examples import residual_step
 
 SOURCE = """
 from recompviz.core.base.cached_kernels import kernel
@@ -100,3 +105,26 @@ def test_no_folder_that_can_be_written_means_no_cache_and_one_warning(
     with pytest.warns(RuntimeWarning, match="NUMBA_CACHE_DIR") as warned:
         assert (twice(folder)(3), twice(folder)(4)) == (6, 8)
     assert len(warned) == 1
+
+
+WITHOUT = """
+import sys
+
+sys.modules["numba"] = None
+import numpy as np
+from recompviz.core.live.model import LiveModel
+from recompviz.core.steps.examples import residual_step
+
+graph, joint = residual_step(blocks=(1, 1), batch=2, pixels=64)
+run = LiveModel(graph, joint).simulate(np.arange(len(graph)) % 3 > 0)
+print(run.peak, run.overhead, run.step_peaks.sum())
+"""
+
+
+def test_without_numba_a_simulation_runs_in_python() -> None:
+    """A planned training step simulates plans of other sizes: it must not end with an ImportError."""
+    done = subprocess.run([sys.executable, "-c", WITHOUT], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    graph, joint = residual_step(blocks=(1, 1), batch=2, pixels=64)
+    run = LiveModel(graph, joint).simulate(np.arange(len(graph)) % 3 > 0)
+    assert done.stdout.split() == [str(run.peak), str(run.overhead), str(run.step_peaks.sum())]

@@ -2,7 +2,11 @@
 
 numba's own cache raises an error if no folder can be written, if the disk is full, or if a file is damaged. In these
 cases, ``@kernel`` compiles the function in each process. Files end with a checksum, so that damaged machine code is
-never executed. This module needs numba. Only modules that define kernels import it.
+never executed.
+
+Without numba, ``@kernel`` leaves the function as it is. Python then runs it, slowly and with the same result. A single
+simulation needs no more; a search asks :func:`recompviz.core.base.compiled.has_numba` first. Only modules that define
+kernels import this one.
 """
 
 from __future__ import annotations
@@ -12,17 +16,22 @@ import io
 import pickle
 import warnings
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import numba
-from numba.core.caching import FunctionCache, IndexDataCacheFile
+from recompviz.core.base.compiled import has_numba
+
+if TYPE_CHECKING or has_numba():
+    import numba
+    from numba.core.caching import FunctionCache, IndexDataCacheFile
+else:
+    FunctionCache = IndexDataCacheFile = object  # not used
 
 _DIGEST = hashlib.sha256().digest_size
 _warned: set[str] = set()
 
 
 def kernel(function: Any = None, *, inline: Literal["never", "always"] = "never") -> Any:
-    """Decorate a function, so that numba compiles it when it is first called.
+    """Decorate a function, so that numba compiles it when it is first called. Without numba, return it unchanged.
 
     Write ``@kernel`` or ``@kernel(inline="always")``.
 
@@ -35,6 +44,8 @@ def kernel(function: Any = None, *, inline: Literal["never", "always"] = "never"
     """
     if function is None:
         return lambda function: kernel(function, inline=inline)
+    if not has_numba():
+        return function
     compiled: Any = numba.njit(inline=inline)(function)
     try:
         compiled._cache = _Cache(function)

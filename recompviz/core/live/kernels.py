@@ -1,4 +1,4 @@
-"""The compiled lifetime simulation. This module needs numba and is imported only when it is used.
+"""The compiled lifetime simulation, imported only when it is used. Without numba it runs, as slowly as Python.
 
 The results equal those of :mod:`recompviz.core.steps.schedule` and :mod:`recompviz.core.steps.simulation`. One
 simulation takes about twenty microseconds instead of a few milliseconds, so a search can simulate thousands of plans.

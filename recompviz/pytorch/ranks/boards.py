@@ -110,8 +110,9 @@ def board_of(ranks: Any, title: str | None = None) -> RankBoard:
 def _first_plans(planner: Planner) -> list[Plan]:
     """Return a few plans that need no search, of different peaks."""
     table = planner.first_plans()
-    order = [row for row in np.argsort(-table.total_peaks).tolist() if table.plans[row].overhead > 0]
-    leaner = _spread([table.plans[row] for row in order], table.total_peaks[order].tolist(), FIRST_ROWS - 1)
+    peaks = table.total_peaks.tolist()
+    order = [row for row in _front([plan.overhead for plan in table.plans], peaks) if table.plans[row].overhead > 0]
+    leaner = _spread([table.plans[row] for row in order], [peaks[row] for row in order], FIRST_ROWS - 1)
     return [Plan.keep_all(planner.graph), *leaner]
 
 
