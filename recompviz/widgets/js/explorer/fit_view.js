@@ -94,7 +94,7 @@ export function makeFitView(parent, model, graph, all, base, actions, id) {
     if (event.key !== "Enter") return;
     const target = typedTarget(own.value);
     if (target) aim(target);
-    else refuse(notASize(own.value, "500 MiB or 12 GB"));
+    else refuse(notASize(own.value, "12 GB"));
   });
   const note = html("span", "rv-fit-note", devices);
   note.setAttribute("role", "status");

@@ -145,6 +145,7 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
   }
 
   function setMode(next) {
+    unsearched = null;
     mode = next;
     breaks = new Map();
     if (open) show();
@@ -154,6 +155,7 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
 
   /** Set the open boxes: a Set, or null to show every value in the layout from Python. `anchor` keeps its place. */
   function setOpen(next, anchor = -1) {
+    unsearched = null; // the reader has chosen another view since
     const held = anchor >= 0 ? win.onScreen(cornerOf(anchor)) : null;
     const before = picture.scene ? { ...scenePlaces(picture.scene, win.camera, graph.count), large: picture.large } : null;
     open = next;
@@ -173,6 +175,7 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
 
   /** Show or hide the shapes of the values on the lines. */
   function setShapes(on) {
+    unsearched = null;
     shapes = on;
     breaks = new Map();
     bar.shapes(on);
