@@ -250,10 +250,10 @@ def test_keys_that_mean_nothing_here_do_not_reach_the_notebook(page):
 
 def test_the_timeline_reads_out_a_step_and_a_click_selects_its_node(page):
     chart = page.get_by_role("group", name=re.compile("^Memory over"))
-    box = chart.bounding_box()
-    page.mouse.move(box["x"] + 200, box["y"] + 100)
+    point = {"x": 200, "y": 100}
+    chart.hover(position=point)  # which waits until the chart stands still
     page.get_by_text(re.compile(r"^step \d+/\d+ · forward · [\d.]+ [KMG]iB · .*[\d.]+ [KMG]iB · ")).wait_for()
-    page.mouse.click(box["x"] + 200, box["y"] + 100)
+    chart.click(position=point)
     page.get_by_text("selected: click it again").wait_for()
 
 

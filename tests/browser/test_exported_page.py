@@ -82,6 +82,18 @@ def test_on_a_laptop_slider_curve_landscape_and_fit_are_seen_without_scrolling(p
             .filter(one => getComputedStyle(one).overflow === "visible").map(one => one.className)"""
     )
     assert texts == []  # nothing is drawn over its neighbour
+    cut = view.evaluate(
+        """view => {
+            const title = view.querySelector(".rv-title strong");
+            title.textContent = "UNet, training step";
+            const choice = view.querySelector(".rv-colour select");
+            const pen = document.createElement("canvas").getContext("2d");
+            pen.font = getComputedStyle(choice).font;
+            const [room, word] = [choice.clientWidth - 20, pen.measureText(choice.selectedOptions[0].text).width];
+            return [title.scrollWidth > title.clientWidth, title.scrollHeight > title.clientHeight + 1, word > room];
+        }"""
+    )
+    assert cut == [False, False, False]  # of the title and of the chosen colouring
     page.get_by_role("button", name="Paper's view").click()  # one tile more
     assert page.locator(".rv-header").bounding_box()["height"] < (80 if wide < 900 else 50)
 

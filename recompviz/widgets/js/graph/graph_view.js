@@ -81,6 +81,7 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
   let open = last ? last.open : opensCollapsed(graph, modules) ? firstOpen(tree) : null; // null: every value
   let mode = "wrapped";
   let breaks = new Map(); // the lines of each wrapped box, which stay when others are opened
+  let broken = 0; // the width for which the lines were broken
   let shapes = last?.shapes ?? false; // whether the shapes of the values are written on the lines
   let theory = false; // whether lower sets and segments are shown
   let unsearched = null; // what the view showed before the search went to a node
@@ -220,6 +221,7 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
     const room = shapes ? (item) => (opened.has(item - graph.count) ? 0 : roomOf(item, graph, tree)) : undefined;
     const composed = () => (opened ? compose(tree, opened, mode, sizes, { view: shapes ? { ...win.shape(SHAPE_ROOM), least: LEGIBLE } : win.shape(), breaks, room }) : flatScene(flat, graph));
     let scene = composed();
+    broken = win.shape().width;
     if (opened && mode === "wrapped" && breaks.size && !win.moved && win.tooWide(scene)) {
       breaks = new Map(); // lines chosen before are too long now
       scene = composed();
@@ -380,7 +382,8 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
     },
     /** Call after the width of the view changed: lines that are broken to fit the width are broken anew. */
     resize() {
-      if (!picture.scene || !open || mode !== "wrapped" || win.moved) return win.resize();
+      const same = Math.abs(win.shape().width - broken) < 2; // drawing anew would take the focus from a box
+      if (!picture.scene || !open || mode !== "wrapped" || win.moved || same) return win.resize();
       breaks = new Map();
       show(true);
       return win.refit();
