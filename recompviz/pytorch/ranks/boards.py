@@ -30,7 +30,7 @@ COLUMNS, LEAST_COLUMNS = 192, 4
 # the most plans of a lane, because the page gets the memory of each of them
 MOST_ROWS = 48
 # the most plans of a lane before the search
-FIRST_ROWS = 8
+FIRST_ROWS = 12
 SCHEDULES = {"1f1b": "1F1B", "gpipe": "GPipe", "interleaved": "interleaved 1F1B"}
 _EXPECTED = (
     "the steps of rv.rank_kinds, rv.shard_step or rv.replicate_step, the stages of rv.stage_step, or the ranks of "
