@@ -69,9 +69,9 @@ def test_header_and_run_say_the_same_per_cent_of_the_step():
     value, unit, _ = run("explorer/header.js", figures, graph=GRAPH, table=table, base=base(GRAPH, [RUN]))
     assert (value, unit) == ("+5.0%", "of the step · 16 ms")
     timed = figures.replace("v.base)", "v.base, v.run)")
-    for spread, value, remark in (
-        ([0.01, 0.05], "+3.1%", "predicted +5.0%"),
-        ([-0.01, 0.05], "≈ 0%", "within noise · predicted +5.0%"),
+    for spread, expected in (
+        ([0.01, 0.05], ["+3.1%", "of the step · measured", "predicted +5.0%"]),
+        ([-0.01, 0.05], ["−1.0% to +5.0%", "measured", "of the step, within noise · predicted +5.0%"]),
     ):
         shown = run(
             "explorer/header.js",
@@ -81,7 +81,7 @@ def test_header_and_run_say_the_same_per_cent_of_the_step():
             base=base(GRAPH, [RUN]),
             run=RUN | {"spread": spread},
         )
-        assert shown == [value, "of the step · measured", remark]
+        assert shown == expected
     line = run("explorer/run_view.js", "m.timesText(v.run)", run=RUN)
     assert line.endswith("predicted +5.0%")
     assert "% of the step" in line

@@ -33,10 +33,14 @@ export function signedShare(share) {
   return Number.parseFloat(text) === 0 ? "0%" : `${share < 0 ? "−" : "+"}${text}`;
 }
 
-/** The measured extra time of a run as a share of its eager step; "within noise" if the pairs do not show which step takes longer. */
-export function measuredText(run) {
+/**
+ * The measured extra time of a run as a share of its eager step: { text, noise }. With `noise` the pairs do not show which
+ * step takes longer, and the text is the range that they show.
+ */
+export function measuredShare(run) {
   const [low, high] = run.spread ?? [NaN, NaN];
-  return low <= 0 && high >= 0 ? "within noise" : signedShare(run.plannedStep / run.eagerStep - 1);
+  const noise = low <= 0 && high >= 0;
+  return { text: noise ? `${signedShare(low)} to ${signedShare(high)}` : signedShare(run.plannedStep / run.eagerStep - 1), noise };
 }
 
 /** The time of the forward pass. */

@@ -3,7 +3,7 @@
 import { html, setText } from "../shared/elements.js";
 import { formatBytes, formatCost, formatPercent } from "../shared/units.js";
 import { totalText } from "../data/plan_table.js";
-import { baseOf, forwardTime, measuredText, shareText } from "../data/base_time.js";
+import { baseOf, forwardTime, measuredShare, shareText } from "../data/base_time.js";
 
 /** The unit of the costs: whether it is time, its short name, and where the times come from. */
 export function costUnit(text = "ms") {
@@ -25,12 +25,12 @@ export function figures(graph, table, row, kept, keepAll, searching = false, bas
   const count = kept.reduce((sum, k) => sum + k, 0);
   const overhead = table.overheads[row];
   searching &&= overhead > 0; // no search finds less than nothing
-  const measured = run?.eagerStep ? measuredText(run) : "";
+  const measured = run?.eagerStep ? measuredShare(run) : null;
   const predicted = [`${searching ? "≤ " : ""}${shareText(overhead, base)}`, searching ? "searching …" : `of ${base.name} · ${formatCost(overhead)} ${cost.unit}`, cost.from];
   return {
     total: [totalText(table, table.totalPeaks[row], base.time), "total bytes", `${formatPercent(table.totalPeaks[row] / keepAll)} of keep-all`],
     formula: [formatBytes(table.formulaPeaks[row]), "formula bytes", "paper's model, no liveness"],
-    overhead: measured ? [measured === "within noise" ? "≈ 0%" : measured, "of the step · measured", `${measured === "within noise" ? `${measured} · ` : ""}predicted ${shareText(overhead, base)}`] : predicted,
+    overhead: measured ? [measured.text, measured.noise ? "measured" : "of the step · measured", `${measured.noise ? "of the step, within noise · " : ""}predicted ${shareText(overhead, base)}`] : predicted,
     values: [`${graph.count - count}`, "recomputed", `${count} of ${graph.count} values kept`],
   };
 }

@@ -1,6 +1,6 @@
 // Running a plan: a button that names the device, progress with cancel, and the measured beside the predicted peak.
 
-import { measuredText, predictedShare, signedShare } from "../data/base_time.js";
+import { measuredShare, predictedShare, signedShare } from "../data/base_time.js";
 import { html, listeners, setText } from "../shared/elements.js";
 import { formatBytes, formatPercent, formatTime } from "../shared/units.js";
 
@@ -24,8 +24,8 @@ export function timesText(run) {
   if (!run?.eagerStep) return "";
   const predicted = run.predictedStep !== null;
   const [low, high] = run.spread ?? [NaN, NaN];
-  const found = measuredText(run);
-  const measured = found === "within noise" ? found : `${found} of the step`;
+  const found = measuredShare(run);
+  const measured = found.noise ? "within noise" : `${found.text} of the step`;
   const range = run.pairs > 1 ? `${signedShare(low)} to ${signedShare(high)}, ${run.pairs} pairs` : "1 pair"; // one pair has no spread
   const spread = run.spread ? ` (${range})` : "";
   const times = `step: eager ${formatTime(run.eagerStep)}, plan ${formatTime(run.plannedStep)}${predicted ? `, predicted ${formatTime(run.predictedStep)}` : ""}`;
