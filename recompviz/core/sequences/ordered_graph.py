@@ -105,7 +105,11 @@ class OrderedGraph:
         )
 
     def sequence(self, extra: Iterable[tuple[int, int]]) -> list[int]:
-        """Return the values in the order in which they are computed, given the extra computations (stage, value)."""
+        """Return the values in the order in which they are computed.
+
+        Stage i computes value i for the first time. ``extra`` has pairs (stage, value): values that a stage computes
+        again before its own.
+        """
         stages: list[list[int]] = [[] for _ in range(len(self))]
         for stage, value in extra:
             stages[stage].append(value)

@@ -100,7 +100,7 @@ class RecordingAttempts:
         return True
 
     def note_begin(self, first: Region) -> None:
-        """Note that no step of another model is being recorded."""
+        """Note that a recording begins: how often it was put off is counted from 0 again."""
         self._deferred[first] = 0
 
     def note_failure(self, first: Region, flaw: Flaw | None) -> None:
