@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import ast
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from html import escape
 from pathlib import Path
 from textwrap import wrap
@@ -68,7 +69,8 @@ class Import:
     at_top: bool
 
 
-def imports(path: Path) -> Iterator[Import]:
+@cache
+def imports(path: Path) -> tuple[Import, ...]:
     """Every absolute import of a Python file.
 
     ``from package import module`` counts as an import of ``package.module``, ``from module import name`` as one of
@@ -76,6 +78,7 @@ def imports(path: Path) -> Iterator[Import]:
     """
     tree = ast.parse(path.read_text(encoding="utf-8"))
     top = {id(node) for node in tree.body}
+    found = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -84,9 +87,11 @@ def imports(path: Path) -> Iterator[Import]:
             names = [name if is_ours(name) else node.module for name in inside]
         else:
             continue
-        yield from (Import(name, id(node) in top) for name in names)
+        found += [Import(name, id(node) in top) for name in names]
+    return tuple(found)
 
 
+@cache
 def is_ours(module: str) -> bool:
     """Whether recompviz has a module or package of that full name."""
     path = HOME.parent.joinpath(*module.split("."))

@@ -34,6 +34,7 @@ VERBS = (
 )
 
 
+@pytest.mark.slow
 def test_no_package_of_the_notebook_is_needed() -> None:
     code = f"""
 import sys
@@ -56,6 +57,7 @@ print(rv.certify(trace, rv.Plan.keep_all(trace.graph)).gradients)
     assert done.stdout.strip() == "bitwise", done.stderr
 
 
+@pytest.mark.slow
 def test_a_part_is_run_once_and_its_result_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["environment", "--device", "cpu", "--out", str(tmp_path)]
     assert command.main(arguments) == 0
@@ -79,6 +81,7 @@ def test_a_part_that_takes_too_long_is_ended_and_leaves_no_result(tmp_path: Path
     assert "**not ok**" in table([result], "cpu", 1.0)
 
 
+@pytest.mark.slow
 def test_a_part_that_fails_is_shown_with_the_rows_before(tmp_path: Path) -> None:
     broken = replace(ENVIRONMENT, name="no-such-part")
     [result] = running.run_parts([broken], "cpu", tmp_path, 8, again=False)

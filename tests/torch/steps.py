@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -144,4 +145,11 @@ CASES = (
     "batch norm",
     "channels last",
     "small residual network",
+)
+# in a test of a few seconds for each: the cases of more than two seconds are slow
+MARKED_CASES = tuple(
+    pytest.param(name, marks=pytest.mark.slow)
+    if name in ("small residual network", "tied transformer with dropout")
+    else name
+    for name in CASES
 )

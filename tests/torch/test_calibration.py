@@ -14,11 +14,11 @@ import torch
 import recompviz as rv
 from recompviz.pytorch.measuring import calibration
 from recompviz.pytorch.measuring.distinct_calls import DistinctCalls
-from tests.torch.steps import CASES, make
+from tests.torch.steps import MARKED_CASES, make
 
 
 @pytest.mark.parametrize("long", [0.0, float("inf")], ids=["equal calls once", "whole steps"])
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", MARKED_CASES)
 def test_simulated_and_measured_memory_agree_to_the_byte_inside_every_operator(
     name: str, long: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -68,6 +68,7 @@ def test_a_note_says_that_fits_cannot_be_used() -> None:
     assert any("advise=False" in note for note in unadvised.notes)
 
 
+@pytest.mark.slow
 def test_a_note_says_what_the_what_ifs_leave_out_and_tracing_does_not_warn() -> None:
     model, kept = mlp(), []
     [*model.children()][2].register_forward_hook(lambda *given: kept.append(given[2]))
@@ -80,6 +81,7 @@ def test_a_note_says_what_the_what_ifs_leave_out_and_tracing_does_not_warn() -> 
     assert "held from earlier steps" in said
 
 
+@pytest.mark.slow
 def test_each_advice_differs_and_a_plan_fits_its_size() -> None:
     model = nn.Sequential(
         *(nn.Conv2d(3, 16, 3), nn.BatchNorm2d(16), nn.ReLU(inplace=True), nn.Conv2d(16, 16, 3)),
@@ -94,6 +96,7 @@ def test_each_advice_differs_and_a_plan_fits_its_size() -> None:
             assert rv.simulate(traced, traced.plan(total, "live")).peak <= parse_bytes(total)
 
 
+@pytest.mark.slow
 def test_the_largest_batch_counts_the_state_of_the_optimizer() -> None:
     model, x = mlp(), torch.randn(64, 16)
     optimizer = torch.optim.Adam(model.parameters())

@@ -111,6 +111,7 @@ def test_a_model_that_cannot_be_traced_is_diagnosed_and_a_note_says_what_is_miss
         _ = report.explorer
 
 
+@pytest.mark.slow
 def test_advice_comes_with_the_planners_numbers_and_the_explorer_with_the_trace() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(*(nn.Sequential(nn.Linear(32, 32), nn.Tanh(), nn.Linear(32, 32)) for _ in range(4)))
@@ -130,6 +131,7 @@ def test_advice_comes_with_the_planners_numbers_and_the_explorer_with_the_trace(
     assert type(report.explorer).__name__ == "Explorer"
 
 
+@pytest.mark.slow
 def test_two_runs_are_compared_by_what_grew() -> None:
     model, x, y = mlp()
     small, large = (

@@ -11,7 +11,7 @@ from torch import nn
 
 import recompviz as rv
 from recompviz import networks
-from tests.torch.steps import CASES, Case, make
+from tests.torch.steps import MARKED_CASES, Case, make
 
 
 def plans_of(trace: rv.Trace, count: int = 3) -> list[rv.Plan]:
@@ -23,7 +23,7 @@ def plans_of(trace: rv.Trace, count: int = 3) -> list[rv.Plan]:
     return [rv.Plan.keep_all(trace.graph), *(curve.plan_at(i) for i in picked), least]
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", MARKED_CASES)
 def test_gradients_and_buffers_are_bitwise_those_of_eager_and_saved_is_as_planned(name: str) -> None:
     case = make(name)
     trace = case.trace()
@@ -33,7 +33,7 @@ def test_gradients_and_buffers_are_bitwise_those_of_eager_and_saved_is_as_planne
         assert certificate.gradients == "bitwise"
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", MARKED_CASES)
 def test_simulated_memory_is_the_measured_one_at_every_step_boundary(name: str) -> None:
     case = make(name)
     trace = case.trace()
@@ -102,6 +102,7 @@ def test_a_backward_pass_that_reads_the_loss_itself_is_run_right() -> None:
         assert rv.certify(trace, plan).ok
 
 
+@pytest.mark.slow
 def test_several_plans_of_one_trace_train_alike() -> None:
     losses = []
     for position in (None, 0, -1):
@@ -205,6 +206,7 @@ def test_measuring_changes_nothing_a_user_made() -> None:
     assert optimizer.state_dict()["state"] == {}
 
 
+@pytest.mark.slow
 def test_eager_and_keep_all_measure_the_same_peak() -> None:
     case = make("small residual network")
     trace = case.trace()

@@ -168,6 +168,7 @@ def test_a_layout_is_computed_once():
     assert lay_out(graph, "wrapped") is lay_out(residual_step((1, 1))[0], "wrapped")
 
 
+@pytest.mark.slow
 def test_three_thousand_nodes_get_a_place_each_without_dot_whatever_the_shape(monkeypatch):
     monkeypatch.setattr(execute, "run_check", lambda *_, **__: pytest.fail("dot runs, which may take minutes"))
     for graph in (u_shape(3000), residual_step((30, 80, 100, 90))[0]):
