@@ -202,3 +202,12 @@ def test_explore_names_the_view_of_ranks() -> None:
     for given in (kinds, list(kinds), kinds[0], kinds[0].step, stages(), interleaved()[0]):
         with pytest.raises(TypeError, match=r"expected one model; for the ranks of a run, write rv\.explore_ranks"):
             rv.explore(given)
+
+
+def test_a_search_in_the_background_ends_with_the_same_plans() -> None:
+    ranks = stages()
+    waited = rv.explore_ranks(stages(), budget="80%", background=False)
+    view = rv.explore_ranks(ranks, budget="80%", background=True)
+    assert view.peaks == waited.peaks  # waits for the search
+    assert view.board.notes == waited.board.notes
+    assert repr(view) == repr(waited)
