@@ -97,7 +97,10 @@ class StepGraph:
         return {part: tuple(operators) for part, operators in found.items()}
 
     def part_of_operator(self, op: Operator | None) -> int | None:
-        """Return the part of a graph operator, or of the forward operator of a backward operator; None if none."""
+        """Return the part to which an operator belongs; a backward operator belongs to that of its forward operator.
+
+        The result is None if the operator is None or belongs to no part.
+        """
         forward = self.peak.forward_of(op)
         return self.parts.get(forward.number) if forward is not None else None
 
