@@ -251,8 +251,13 @@ def test_keys_that_mean_nothing_here_do_not_reach_the_notebook(page):
 def test_the_timeline_reads_out_a_step_and_a_click_selects_its_node(page):
     chart = page.get_by_role("group", name=re.compile("^Memory over"))
     point = {"x": 200, "y": 100}
-    chart.hover(position=point)  # which waits until the chart stands still
-    page.get_by_text(re.compile(r"^step \d+/\d+ · forward · [\d.]+ [KMG]iB · .*[\d.]+ [KMG]iB · ")).wait_for()
+    told = page.get_by_text(re.compile(r"^step \d+/\d+ · forward · [\d.]+ [KMG]iB · .*[\d.]+ [KMG]iB · "))
+    for shift in range(20):  # a chart that was painted anew under a pointer at rest says nothing until it moves
+        chart.hover(position={"x": point["x"] + shift % 2, "y": point["y"]})  # waits until the chart stands still
+        if told.is_visible():
+            break
+        page.wait_for_timeout(250)
+    told.wait_for()
     chart.click(position=point)
     page.get_by_text("selected: click it again").wait_for()
 
