@@ -120,6 +120,16 @@ def test_the_graph_is_drawn_with_a_label_for_every_node(page):
     assert page.get_by_text("total bytes", exact=True).first.is_visible()
 
 
+def test_a_button_shows_the_view_on_the_full_screen_and_ends_this(page):
+    button = page.get_by_role("button", name="Full screen")
+    for shown in (True, False):
+        button.click()
+        page.wait_for_function(
+            "shown => (document.fullscreenElement?.classList.contains('rv-explorer') ?? false) === shown", arg=shown
+        )
+        assert button.get_attribute("aria-pressed") == str(shown).lower()
+
+
 def test_signs_of_the_theory_are_shown_only_in_the_paper_s_view(page):
     signs = [
         page.get_by_text("formula bytes", exact=True),

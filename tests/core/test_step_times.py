@@ -41,3 +41,23 @@ def test_load_that_slows_both_steps_of_a_pair_is_not_in_the_spread() -> None:
     assert times.spread == pytest.approx((0.1, 0.1))
     assert times.planned_step == pytest.approx(1.1 * times.eager_step)
     assert times.pairs == 7
+
+
+def test_extra_time_is_taken_from_processor_times_where_they_are_known() -> None:
+    """Another program slows every second step by the clock, and none by its processor time."""
+    eager, planned = (100.0, 300.0) * 4, (330.0, 110.0) * 4
+    assert StepTimes(eager, planned).within_noise
+    times = StepTimes(eager, planned, eager_work=(100.0,) * 8, planned_work=(110.0,) * 8)
+    assert times.extra == pytest.approx(0.1)
+    assert times.spread == pytest.approx((0.1, 0.1))
+    assert times.resolved
+    assert times.eager_step == 200.0
+
+
+def test_a_prediction_does_not_change_with_the_load_of_the_run() -> None:
+    slow = StepTimes((200.0,), (220.0,), 9.0, 90.0)
+    assert (slow.predicted_share, slow.predicted_step) == (0.1, 99.0)
+    assert StepTimes((200.0,), (220.0,), 9.0).predicted_step == 209.0
+    assert "predicted 99 ms and 90 ms" in str(slow)
+    assert not _times([0.1] * 5).resolved
+    assert _times([0.1] * 6).resolved

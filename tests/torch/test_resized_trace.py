@@ -191,6 +191,10 @@ def test_a_run_at_another_batch_is_predicted_with_the_costs_that_the_explorer_sh
     assert report.plan is plan
     assert report.times.predicted_extra == plan.overhead
     assert plan.on(subject.runner._runner.trace.graph).overhead != plan.overhead  # with other costs
+    eager = 1000 * sum(resizer._subjects[4,].planner.joint.seconds)
+    assert report.times.predicted_eager > eager  # the scaled step takes longer than the traced one
+    assert "not calibrated" not in str(report.gap)  # the workspace of this size is measured, too
+    assert report.gap.steps[-1].total == report.measured.peak
 
 
 class Counted(ResizedTraces):

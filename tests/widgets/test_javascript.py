@@ -425,22 +425,24 @@ def test_isotonic_regression_is_that_of_python():
 
 @node
 def test_times_of_steps_have_a_spread_and_the_predicted_time():
-    timed = {"eagerStep": 200, "plannedStep": 220, "predictedStep": 218, "spread": [0.05, 0.123], "pairs": 12}
+    predicted = {"predictedEager": 190, "predictedStep": 207.1, "predictedShare": 0.09}
+    timed = {"eagerStep": 200, "plannedStep": 220, "spread": [0.05, 0.123], "pairs": 12, **predicted}
+    none = dict.fromkeys(predicted)
     runs = [
         timed,
-        {**timed, "plannedStep": 2190, "predictedStep": None, "spread": [9.9, 10], "pairs": 1},
+        {**timed, **none, "plannedStep": 2190, "spread": [9.9, 10], "pairs": 1},
         {**timed, "plannedStep": 199.99, "spread": [-0.02, 0.013]},
-        {**timed, "plannedStep": 200.02, "predictedStep": 200, "spread": [0.00001, 0.0002]},
+        {**timed, "plannedStep": 200.02, "predictedEager": None, "predictedShare": 0, "spread": [0.00001, 0.0002]},
         {"eagerStep": None},
         None,
     ]
     assert run("explorer/run_view.js", "v.runs.map(m.timesText)", runs=runs) == [
-        "step: eager 200 ms, plan 220 ms, predicted 218 ms"
+        "step: eager 200 ms (predicted 190 ms), plan 220 ms (predicted 207 ms)"
         " · measured +10% of the step (+5.0% to +12%, 12 pairs), predicted +9.0%",
         "step: eager 200 ms, plan 2.19 s · measured +995% of the step (1 pair)",
-        "step: eager 200 ms, plan 200 ms, predicted 218 ms"
+        "step: eager 200 ms (predicted 190 ms), plan 200 ms (predicted 207 ms)"
         " · measured within noise (−2.0% to +1.3%, 12 pairs), predicted +9.0%",
-        "step: eager 200 ms, plan 200 ms, predicted 200 ms"
+        "step: eager 200 ms, plan 200 ms (predicted 207 ms)"
         " · measured 0% of the step (0% to 0%, 12 pairs), predicted 0%",
         "",
         "",

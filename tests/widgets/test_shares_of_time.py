@@ -14,7 +14,10 @@ from tests.widgets.test_javascript import run
 pytestmark = pytest.mark.node
 
 GRAPH = {"count": 2, "time": [60, 40], "timeUnit": "ms (measured)", "stepTime": 300}
-RUN = {"eagerStep": 320, "plannedStep": 330, "predictedStep": 336, "spread": [0.01, 0.05], "pairs": 9}
+RUN = {
+    "eagerStep": 320, "plannedStep": 330, "predictedEager": 300, "predictedStep": 315, "predictedShare": 0.05,
+    "spread": [0.01, 0.05], "pairs": 9, "enough": True,
+}  # fmt: skip
 
 
 def calibrated(planner, seconds):
@@ -48,60 +51,43 @@ def test_picture_and_text_of_an_explorer_have_the_base_of_the_page():
     bare = lab.explorer(cost_unit="ms (estimated)", budget=lab.time.least_total)
     assert bare._graph["step_time"] is None
     assert "of the forward" in repr(bare)
-    assert time_base(known, "ms (measured)", step, 321.0).time == 321.0
+    assert time_base(known, step).time == step
 
 
-def base(graph, runs=()):
-    return run("data/base_time.js", "m.baseOf(v.graph, v.runs)", graph=graph, runs=list(runs))
+def base(graph):
+    return run("data/base_time.js", "m.baseOf(v.graph)", graph=graph)
 
 
 def test_the_base_is_the_step_where_its_time_is_known_and_else_the_forward_pass():
     assert base(GRAPH) == {"time": 300, "name": "the step", "from": "predicted"}
     assert base(GRAPH | {"stepTime": None}) == {"time": 100, "name": "the forward", "from": "predicted"}
-    assert base(GRAPH, [{"eagerStep": None}, RUN]) == {"time": 320, "name": "the step", "from": "measured"}
-    assert base(GRAPH | {"timeUnit": "µs (measured)"}, [RUN])["time"] == pytest.approx(320e3)
-    assert base({"count": 1, "time": [5], "timeUnit": "units of the paper"}, [RUN])["name"] == "the forward"
 
 
 def test_header_and_run_say_the_same_per_cent_of_the_step():
-    table = {"rows": 1, "totalPeaks": [30], "formulaPeaks": [9], "overheads": [16]}
+    table = {"rows": 1, "totalPeaks": [30], "formulaPeaks": [9], "overheads": [15]}
     figures = "m.figures(v.graph, v.table, 0, [1, 0], 40, false, v.base).overhead"
-    value, unit, _ = run("explorer/header.js", figures, graph=GRAPH, table=table, base=base(GRAPH, [RUN]))
-    assert (value, unit) == ("+5.0%", "of the step · 16 ms")
-    timed = figures.replace("v.base)", "v.base, v.run)")
-    for spread, expected in (
-        ([0.01, 0.05], ["+3.1%", "of the step · measured", "predicted +5.0%"]),
-        ([-0.01, 0.05], ["−1.0% to +5.0%", "measured", "of the step, within noise · predicted +5.0%"]),
-    ):
-        shown = run(
-            "explorer/header.js",
-            timed,
-            graph=GRAPH,
-            table=table,
-            base=base(GRAPH, [RUN]),
-            run=RUN | {"spread": spread},
-        )
-        assert shown == expected
+    value, unit, _ = run("explorer/header.js", figures, graph=GRAPH, table=table, base=base(GRAPH))
+    assert (value, unit) == ("+5.0%", "of the step · 15 ms")
     line = run("explorer/run_view.js", "m.timesText(v.run)", run=RUN)
     assert line.endswith("predicted +5.0%")
     assert "% of the step" in line
-    # a later run has another eager step; what is predicted stays a share of the first
-    later = run(
-        "data/wire.js",
-        "r.timesText(m.readRuns(v.messages.map((x) => ({ ...x, ...v.none, kept: view, measured: view })))[1])".replace(
-            "view", "new DataView(new ArrayBuffer(4))"
-        ),
-        {"r": "explorer/run_view.js"},
-        none={"gap": [], "notes": []},
-        messages=[
-            {"eager_step": 320, "planned_step": 330, "predicted_step": 336},
-            {"eager_step": 310, "planned_step": 330, "predicted_step": 326},
-        ],
-    )
-    assert later.endswith("predicted +5.0%")
-    about = run("explorer/header.js", "m.aboutOverhead(v.graph, 16, v.base)", graph=GRAPH, base=base(GRAPH, [RUN]))
-    assert "+5.0% of the eager step, which takes 320 ms (measured)" in about
-    assert about.endswith("+16% of the forward pass alone")
+    about = run("explorer/header.js", "m.aboutOverhead(v.graph, 15, v.base)", graph=GRAPH, base=base(GRAPH))
+    assert "+5.0% of the eager step, which takes 300 ms (predicted)" in about
+    assert about.endswith("+15% of the forward pass alone")
+
+
+def test_a_measured_share_is_the_headline_only_if_enough_pairs_show_it():
+    table = {"rows": 1, "totalPeaks": [30], "formulaPeaks": [9], "overheads": [15]}
+    figures = "m.figures(v.graph, v.table, 0, [1, 0], 40, false, v.base, v.run).overhead"
+    predicted = ["+5.0%", "of the step · 15 ms"]
+    for change, expected in (
+        ({}, ["+3.1%", "of the step · measured", "predicted +5.0%"]),
+        ({"spread": [-0.01, 0.05]}, [*predicted, "predicted; measured −1.0% to +5.0%, 9 pairs"]),
+        ({"pairs": 2, "enough": False}, [*predicted, "predicted; measured +1.0% to +5.0%, 2 pairs"]),
+        ({"pairs": 1, "enough": False}, [*predicted, "predicted; measured +3.1%, 1 pair"]),
+    ):
+        given = {"graph": GRAPH, "table": table, "base": base(GRAPH), "run": {**RUN, **change}}
+        assert run("explorer/header.js", figures, **given) == expected
 
 
 def test_every_share_of_time_in_the_page_names_its_base():

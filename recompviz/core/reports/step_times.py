@@ -4,6 +4,9 @@ The two steps of a pair run one after the other, under about the same load of th
 within pairs. Its spread says how far the pairs agree: the median extra time of many pairs lies inside it with at least
 95 % probability (the interval of the sign test). Fewer than six pairs are too few for this; their spread is the
 smallest and the largest extra time.
+
+On the CPU the extra time is taken from processor times: while other programs use the same cores, the clock goes on, and
+the processor time of a step changes little.
 """
 
 from __future__ import annotations
@@ -14,26 +17,32 @@ from statistics import median
 
 # The most probability that the median lies outside the spread.
 OUTSIDE = 0.05
+# The least number of pairs whose spread is an interval with this probability.
+ENOUGH = 6
 
 
 @dataclass(frozen=True)
 class StepTimes:
-    """Wall-clock times of pairs of one eager and one planned training step, in milliseconds; frozen.
+    """Times of pairs of one eager and one planned training step, in milliseconds; frozen.
 
     Attributes
     ----------
     eager, planned : tuple of float
-        The time of each eager and of each planned step. The steps at the same position are a pair.
+        The wall-clock time of each eager and of each planned step. The steps at the same position are a pair.
     predicted_extra : float or None
         The predicted extra time of the planned step. None if the costs are not times.
+    predicted_eager : float or None
+        The predicted time of the eager step: the sum of its measured operator calls. None if they were not measured.
+    eager_work, planned_work : tuple of float or None
+        The processor time of each step, from which :attr:`extra` is taken. None for steps that do not run on the CPU.
 
     Examples
     --------
     >>> times = StepTimes((10.0, 12.0, 11.0), (12.0, 14.4, 13.2), 1.5)
     >>> times.eager_step, round(times.planned_step, 2), round(times.extra, 3), times.predicted_step
     (11.0, 13.2, 0.2, 12.5)
-    >>> [round(share, 3) for share in times.spread], times.within_noise
-    ([0.2, 0.2], False)
+    >>> [round(share, 3) for share in times.spread], times.within_noise, times.resolved
+    ([0.2, 0.2], False, False)
     >>> print(times)
     step 13.2 ms, eager 11 ms, predicted 12.5 ms; extra +20.0% (+20.0% to +20.0%, 3 pairs)
     """
@@ -41,6 +50,9 @@ class StepTimes:
     eager: tuple[float, ...]
     planned: tuple[float, ...]
     predicted_extra: float | None = None
+    predicted_eager: float | None = None
+    eager_work: tuple[float, ...] | None = None
+    planned_work: tuple[float, ...] | None = None
 
     @property
     def eager_step(self) -> float:
@@ -66,6 +78,11 @@ class StepTimes:
         return low <= 0 <= high
 
     @property
+    def resolved(self) -> bool:
+        """Whether there are enough pairs, and they show which step takes longer."""
+        return self.pairs >= ENOUGH and not self.within_noise
+
+    @property
     def pairs(self) -> int:
         """The number of pairs."""
         return len(self.eager)
@@ -77,12 +94,14 @@ class StepTimes:
         return (
             f"step {self.planned_step:.3g} ms, eager {self.eager_step:.3g} ms"
             + (f", predicted {predicted:.3g} ms" if predicted is not None else "")
+            + (f" and {self.predicted_eager:.3g} ms" if predicted is not None and self.predicted_eager else "")
             + f"; extra {extra} ({low:+.1%} to {high:+.1%}, {self.pairs} pair{'s' * (self.pairs != 1)})"
         )
 
     @property
     def _shares(self) -> list[float]:
-        return [plan / eager - 1 for eager, plan in zip(self.eager, self.planned, strict=True)]
+        pairs = zip(self.eager_work or self.eager, self.planned_work or self.planned, strict=True)
+        return [plan / eager - 1 for eager, plan in pairs]
 
     @property
     def planned_step(self) -> float:
@@ -94,8 +113,21 @@ class StepTimes:
 
     @property
     def predicted_step(self) -> float | None:
-        """The measured time of the eager step plus the predicted extra time. None if the costs are not times."""
-        return None if self.predicted_extra is None else self.eager_step + self.predicted_extra
+        """The predicted time of the planned step; None if the costs are not times.
+
+        It is the predicted time of the eager step plus the predicted extra time. If there is no predicted time of the
+        eager step, its measured time counts.
+        """
+        if self.predicted_extra is None:
+            return None
+        return (self.predicted_eager or self.eager_step) + self.predicted_extra
+
+    @property
+    def predicted_share(self) -> float | None:
+        """The predicted extra time as a share of the eager step; None if the costs are not times."""
+        if self.predicted_extra is None:
+            return None
+        return self.predicted_extra / (self.predicted_eager or self.eager_step)
 
 
 def rank_left_out(count: int) -> int:

@@ -135,8 +135,8 @@ def _measured(trace: Trace, plans: list[Plan], rounds: int, seconds: float) -> t
     timelines = [measure(trace.model, *inputs, loss=trace.step.loss, **given)]
     timelines += [measure(module, *inputs, **given) for module in planned]
     times = time_turns(trace, [trace.step, *planned], rounds, seconds)
-    eager = median(times[0])
-    return timelines, [eager * median(t / e for t, e in zip(each, times[0], strict=True)) for each in times]
+    eager, first = median(times[0].wall), times[0].work
+    return timelines, [eager * median(t / e for t, e in zip(each.work, first, strict=True)) for each in times]
 
 
 def _shares(trace: Trace, plan: Plan, timeline: Timeline) -> NDArray[np.float64]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import NamedTuple
 
 import torch
 
@@ -24,8 +26,24 @@ PAIRS = 15
 SECONDS = 8.0
 
 
+class Turns(NamedTuple):
+    """The times of the steps of one module, in milliseconds.
+
+    Attributes
+    ----------
+    wall : tuple of float
+        Wall-clock times.
+    work : tuple of float
+        The times that say how much longer one module takes than another: processor times on the CPU, because other
+        programs that use the same cores do not lengthen them, and otherwise the wall-clock times.
+    """
+
+    wall: tuple[float, ...]
+    work: tuple[float, ...]
+
+
 def time_pairs(trace: Trace, planned: PlannedModule, progress: Callable[[int, int], None] | None = None) -> StepTimes:
-    """Run pairs of one eager and one planned training step, and return their wall-clock times.
+    """Run pairs of one eager and one planned training step, and return their times.
 
     The order alternates. Before the first pair, each kind of step runs once to warm up. At most 15 pairs run, and
     fewer if they take over eight seconds together. The state that the steps change is restored.
@@ -40,7 +58,10 @@ def time_pairs(trace: Trace, planned: PlannedModule, progress: Callable[[int, in
     """
     eager, plan = time_turns(trace, [trace.step, planned], PAIRS, SECONDS, progress)
     extra = planned.plan.overhead if trace.cost_unit.startswith("ms") else None
-    return StepTimes(eager, plan, extra)
+    predicted = 1000 * sum(trace.joint.seconds) or None
+    times = StepTimes(eager.wall, plan.wall, extra, predicted)
+    on_cpu = torch.device(trace.device).type == "cpu"
+    return replace(times, eager_work=eager.work, planned_work=plan.work) if on_cpu else times
 
 
 def time_turns(
@@ -49,8 +70,8 @@ def time_turns(
     rounds: int,
     seconds: float,
     progress: Callable[[int, int], None] | None = None,
-) -> list[tuple[float, ...]]:
-    """Run training steps of several modules in turn, and return the wall-clock times of each one in milliseconds.
+) -> list[Turns]:
+    """Run training steps of several modules in turn, and return the times of each one.
 
     Each round runs one step of every module; the order rotates. Before the first round, each module runs once to warm
     up. The state that the steps change is restored.
@@ -74,16 +95,19 @@ def time_turns(
         measurement = MeasurementRun(module, torch.device(trace.device), trace.optimizer, trace.arguments)
         return lambda: measurement.one_step(run_with(None))
 
-    def timed(step: Callable[[], object]) -> float:
+    on_cpu = torch.device(trace.device).type == "cpu"
+
+    def timed(step: Callable[[], object]) -> tuple[float, float]:
         device.synchronize()
-        began = time.perf_counter()
+        worked, began = time.process_time(), time.perf_counter()
         step()
         device.synchronize()
-        return 1000 * (time.perf_counter() - began)
+        wall, work = time.perf_counter() - began, time.process_time() - worked
+        return 1000 * wall, 1000 * (work if on_cpu and work else wall)
 
     steps = [step_of(module) for module in modules]
     every = [each for module in modules for each in modules_of(module)]
-    times: list[list[float]] = []
+    times: list[list[tuple[float, float]]] = []
     with state_restored(every, trace.arguments, trace.optimizer, overwritten_parameters(trace)):
         for step in steps:
             step()
@@ -94,4 +118,4 @@ def time_turns(
             turn = len(times) % len(steps)
             found = {i: timed(steps[i]) for i in (*range(turn, len(steps)), *range(turn))}
             times.append([found[i] for i in range(len(steps))])
-    return list(zip(*times, strict=True))
+    return [Turns(*zip(*each, strict=True)) for each in zip(*times, strict=True)]

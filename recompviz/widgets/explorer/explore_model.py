@@ -19,6 +19,7 @@ from recompviz.widgets.explorer.explorer import Explorer
 from recompviz.widgets.explorer.explorer_arguments import BASELINES, ExplorerArguments
 from recompviz.widgets.explorer.opening import OpeningExplorer
 from recompviz.widgets.explorer.resizing import Subject
+from recompviz.widgets.explorer.time_base import milliseconds_of, step_time
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
@@ -269,8 +270,10 @@ class TraceResizer:
             graph, joint = self._resized.at(sizes)
             traced = self._resized.trace
             planner = Planner(graph, joint, device=traced.device)
-            runner = None if traced.estimated else ResizedRunner(self._resized, dict(sizes))
             unit = traced.cost_unit.replace("measured", "scaled")
+            step = step_time(planner, unit, traced.planner)
+            eager = None if step is None else step * (milliseconds_of(unit) or 0.0)
+            runner = None if traced.estimated else ResizedRunner(self._resized, dict(sizes), eager)
             self._subjects[wanted] = Subject(planner, runner, unit)
         self._subjects.move_to_end(wanted)
         while len(self._subjects) > MOST_SIZES:
@@ -281,24 +284,40 @@ class TraceResizer:
 class ResizedRunner:
     """An object that runs plans of a training step at other sizes than it was traced at.
 
-    The batch is made from the traced one: examples are repeated or left out, and sequences are cut.
+    The batch is made from the traced one: examples are repeated or left out, and sequences are cut. If the traced step
+    was calibrated, the step at this size is calibrated too, so that the report explains its workspace.
+
+    Parameters
+    ----------
+    resized : ResizedTraces
+    sizes : mapping of str to int
+    eager : float, optional
+        The scaled time of an eager step, in milliseconds.
     """
 
-    def __init__(self, resized: ResizedTraces, sizes: Mapping[str, int]) -> None:
-        self._resized, self._sizes = resized, sizes
+    def __init__(self, resized: ResizedTraces, sizes: Mapping[str, int], eager: float | None = None) -> None:
+        self._resized, self._sizes, self._eager = resized, sizes, eager
         self._runner: TraceRunner | None = None
 
     def run(self, plan: Plan, progress: JobProgress) -> RunReport:
         """Run training steps under a plan and report the measurements; see :meth:`TraceRunner.run`."""
         if self._runner is None:
             progress(1, 100, "tracing the step at this size")
-            self._runner = TraceRunner(self._resized.trace_at(self._sizes))
+            self._runner = TraceRunner(self._traced(progress))
         report = self._runner.run(plan.on(self._runner.trace.graph), progress)
         times = report.times
-        if times is not None:  # the new trace has no measured times; the Explorer predicts with the scaled ones
+        if times is not None:  # the Explorer predicts with the scaled times
             extra = plan.overhead if self._resized.trace.cost_unit.startswith("ms") else None
-            times = replace(times, predicted_extra=extra)
+            times = replace(times, predicted_extra=extra, predicted_eager=self._eager)
         return replace(report, plan=plan, times=times)
+
+    def _traced(self, progress: JobProgress) -> Trace:
+        trace = self._resized.trace_at(self._sizes)
+        if not self._resized.trace.joint.seconds:
+            return trace
+        from recompviz.pytorch.measuring.calibration import calibrate
+
+        return calibrate(trace, progress=lambda _done, _total: progress(1, 100, "measuring its operators at this size"))
 
 
 class TraceRunner:

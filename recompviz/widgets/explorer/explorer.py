@@ -745,8 +745,7 @@ class Explorer(PageWidget):
 
     def _time_base(self) -> TimeBase:
         """What extra time is a share of, the same as in the page."""
-        eager = next((run["eager_step"] for run in self._runs if run["eager_step"]), None)
-        return time_base(self.planner, self.cost_unit, self._step_time(), eager)
+        return time_base(self.planner, self._step_time())
 
     def to_svg(self) -> str:
         """Return a static SVG picture of the graph, the trade-off curve and the timeline of the selected plan.

@@ -1,8 +1,9 @@
 """What extra time is a share of: the step where its time is known, otherwise the forward pass.
 
-The time of the step without recomputation is known after calibration, as the sum of the measured operator calls, and
-after a run, as measured. At another batch size it is scaled like the forward pass. ``js/data/base_time.js`` mirrors
-this.
+The time of the step without recomputation is known after calibration, as the sum of the measured operator calls. At
+another batch size it is scaled like the forward pass. The eager step of a run is no base: if other programs use the
+cores during the run, a prediction would be a share of a time that has nothing to do with it. ``js/data/base_time.js``
+mirrors this.
 """
 
 from __future__ import annotations
@@ -76,20 +77,13 @@ def step_time(planner: Planner, unit: str, traced: Planner | None = None) -> flo
     return 1000 * sum(traced.joint.seconds) * growth / each
 
 
-def time_base(planner: Planner, unit: str, step: float | None, eager: float | None = None) -> TimeBase:
-    """Return the base: a measured eager step, else the predicted one, else the forward pass.
+def time_base(planner: Planner, step: float | None) -> TimeBase:
+    """Return the base: the predicted step, or the forward pass if its time is not known.
 
     Parameters
     ----------
     planner : Planner
-    unit : str
-        The unit of ``planner.graph.time``.
     step : float or None
         Of :func:`step_time`.
-    eager : float, optional
-        The measured time of an eager step, in milliseconds.
     """
-    each = milliseconds_of(unit)
-    if eager and each:
-        return TimeBase(eager / each, "the step")
     return TimeBase(float(planner.graph.time.sum()), "the forward") if step is None else TimeBase(step, "the step")

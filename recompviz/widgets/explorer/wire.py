@@ -11,6 +11,7 @@ import numpy as np
 
 from recompviz import __version__
 from recompviz.core.reports.run_report import RunReport
+from recompviz.core.reports.step_times import ENOUGH
 from recompviz.core.steps.blocks import blocks_of
 from recompviz.core.steps.joint import Category
 from recompviz.core.steps.timeline import Timeline
@@ -202,6 +203,9 @@ def run_message(report: RunReport, number: int, table: int, row: int, budget: fl
         "eager_step": None if times is None else times.eager_step,
         "planned_step": None if times is None else times.planned_step,
         "predicted_step": None if times is None else times.predicted_step,
+        "predicted_eager": None if times is None else times.predicted_eager,
+        "predicted_share": None if times is None else times.predicted_share,
+        "enough": times is not None and times.pairs >= ENOUGH,
         "spread": None if times is None else list(times.spread),
         "pairs": 0 if times is None else times.pairs,
         "notes": list(measured.notes),

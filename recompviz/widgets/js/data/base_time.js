@@ -9,22 +9,10 @@ export function millisecondsOf(unit) {
   return MILLISECONDS[/^(ns|µs|ms|s)(?: \(\w+\))?$/.exec(unit)?.[1]] ?? null;
 }
 
-/**
- * The base { time, name, from }: the eager step of the first run, else the predicted one, else the forward pass; the time
- * is in the unit of the costs.
- * @param runs of readRun, oldest first
- */
-export function baseOf(graph, runs = []) {
-  const run = runs.find((each) => each.eagerStep);
-  const unit = millisecondsOf(graph.timeUnit);
-  if (run && unit) return { time: run.eagerStep / unit, name: "the step", from: "measured" };
+/** The base { time, name, from }: the predicted step, or the forward pass if its time is not known; in the unit of the costs. */
+export function baseOf(graph) {
   if (graph.stepTime) return { time: graph.stepTime, name: "the step", from: "predicted" };
   return { time: forwardTime(graph), name: "the forward", from: "predicted" };
-}
-
-/** The predicted extra time of a run, as a share of the same eager step as everywhere in the page: that of the first run. */
-export function predictedShare(run) {
-  return (run.predictedStep - run.eagerStep) / (run.baseStep ?? run.eagerStep);
 }
 
 /** A signed share: 0.052 → "+5.2%"; "0%" if it rounds to nothing. */
@@ -34,13 +22,18 @@ export function signedShare(share) {
 }
 
 /**
- * The measured extra time of a run as a share of its eager step: { text, noise }. With `noise` the pairs do not show which
- * step takes longer, and the text is the range that they show.
+ * The measured extra time of a run as a share of its eager step: { text, range, noise }. With `noise` the pairs do not show
+ * which step takes longer.
  */
 export function measuredShare(run) {
   const [low, high] = run.spread ?? [NaN, NaN];
-  const noise = low <= 0 && high >= 0;
-  return { text: noise ? `${signedShare(low)} to ${signedShare(high)}` : signedShare(run.plannedStep / run.eagerStep - 1), noise };
+  const range = run.pairs > 1 && run.spread ? `${signedShare(low)} to ${signedShare(high)}` : "";
+  return { text: signedShare(run.plannedStep / run.eagerStep - 1), range, noise: low <= 0 && high >= 0 };
+}
+
+/** "1 pair" or "n pairs" of an eager and a planned step. */
+export function pairsText(count) {
+  return `${count} pair${count === 1 ? "" : "s"}`;
 }
 
 /** The time of the forward pass. */

@@ -117,11 +117,9 @@ export function readReply(message) {
   return { ...reply, bands: bandsOf(reply) };
 }
 
-/** The runs, oldest first; each has the eager step of the first timed one as `baseStep`. */
+/** The runs, oldest first. */
 export function readRuns(messages) {
-  const runs = messages.map(readRun);
-  const baseStep = runs.find((run) => run.eagerStep)?.eagerStep ?? null;
-  return runs.map((run) => ({ ...run, baseStep }));
+  return messages.map(readRun);
 }
 
 /** An entry of the `_runs` trait. */
@@ -140,6 +138,9 @@ function readRun(message) {
     eagerStep: message.eager_step,
     plannedStep: message.planned_step,
     predictedStep: message.predicted_step,
+    predictedEager: message.predicted_eager ?? null, // an older page has neither
+    predictedShare: message.predicted_share ?? null,
+    enough: message.enough ?? false,
     spread: message.spread ?? null, // an older page has none
     pairs: message.pairs ?? 0,
     notes: message.notes,

@@ -13,6 +13,7 @@ import { rowFor } from "../data/plan_table.js";
 import { neighbours } from "../data/lower_sets.js";
 import { makeGraphView } from "../graph/graph_view.js";
 import { pinOf, makePinsView } from "./pins.js";
+import { makeFullScreen } from "./full_screen.js";
 import { makeHeader } from "./header.js";
 import { makeCard } from "./card.js";
 import { makeBudgetView } from "./budget_view.js";
@@ -93,7 +94,7 @@ export function mount(model, parent, before = null) {
     tables: [...fixed, ...model.get("_more").map(readTable)],
     families: model.get("_solving").families,
     near: neighbours(graph),
-    base: baseOf(graph, state.runs), // what extra time is a per cent of
+    base: baseOf(graph), // what extra time is a per cent of
     asked: { request, table, row, budget: wanted }, // the choice that was sent last
     renumbered: false, // whether a table came or went since, so that its numbers may mean another plan
     reply: null,
@@ -248,6 +249,7 @@ function makeViews(explorer, root, id) {
     model.save_changes();
   };
   views.header = makeHeader(root, graph, fixed);
+  views.fullScreen = makeFullScreen(views.header.buttons, root);
   const below = html("div", "rv-below", root);
   const { setBudget, objective, solver, binding } = explorer;
   views.budget = makeBudgetView(below, graph, fixed, all, families, explorer.base, {

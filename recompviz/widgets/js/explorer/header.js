@@ -3,13 +3,15 @@
 import { html, setText } from "../shared/elements.js";
 import { formatBytes, formatCost, formatPercent } from "../shared/units.js";
 import { totalText } from "../data/plan_table.js";
-import { baseOf, forwardTime, measuredShare, shareText } from "../data/base_time.js";
+import { baseOf, forwardTime, measuredShare, pairsText, shareText } from "../data/base_time.js";
+
+const SCALED = "predicted, scaled times";
 
 /** The unit of the costs: whether it is time, its short name, and where the times come from. */
 export function costUnit(text = "ms") {
   const found = /^(ns|µs|ms|s)(?: \((\w+)\))?$/.exec(text);
   if (!found) return { time: false, unit: text, from: "not time" };
-  const from = { estimated: "predicted by a roofline", measured: "predicted, operators measured", scaled: "predicted, scaled times" };
+  const from = { estimated: "predicted by a roofline", measured: "predicted, operators measured", scaled: SCALED };
   return { time: true, unit: found[1], from: from[found[2]] ?? found[2] ?? "" };
 }
 
@@ -18,7 +20,8 @@ export function costUnit(text = "ms") {
  * @param keepAll the total peak of the plan that keeps everything
  * @param searching whether a search for better plans goes on, so that the overhead is an upper bound
  * @param base of baseOf in base_time.js
- * @param run the last run of the plan, or null: its measured time is shown, and the predicted one beside it
+ * @param run the last run of the plan, or null: its measured time is shown with the predicted one beside it, if the run
+ *   timed enough pairs of steps; otherwise the predicted one with the measured range beside it
  */
 export function figures(graph, table, row, kept, keepAll, searching = false, base = baseOf(graph), run = null) {
   const cost = costUnit(graph.timeUnit);
@@ -28,9 +31,11 @@ export function figures(graph, table, row, kept, keepAll, searching = false, bas
   const measured = run?.eagerStep ? measuredShare(run) : null;
   const predicted = [`${searching ? "≤ " : ""}${shareText(overhead, base)}`, searching ? "searching …" : `of ${base.name} · ${formatCost(overhead)} ${cost.unit}`, cost.from];
   return {
-    total: [totalText(table, table.totalPeaks[row], base.time), "total bytes", `${formatPercent(table.totalPeaks[row] / keepAll)} of keep-all`],
+    total: [totalText(table, table.totalPeaks[row], base.time), "total bytes", `${formatPercent(table.totalPeaks[row] / keepAll)} of keep-all${cost.from === SCALED ? " · scaled from the traced size" : ""}`],
     formula: [formatBytes(table.formulaPeaks[row]), "formula bytes", "paper's model, no liveness"],
-    overhead: measured ? [measured.text, measured.noise ? "measured" : "of the step · measured", `${measured.noise ? "of the step, within noise · " : ""}predicted ${shareText(overhead, base)}`] : predicted,
+    overhead: !measured ? predicted : run.enough && !measured.noise
+      ? [measured.text, "of the step · measured", `predicted ${shareText(overhead, base)}`]
+      : [predicted[0], predicted[1], `predicted; measured ${measured.range || measured.text}, ${pairsText(run.pairs)}`],
     values: [`${graph.count - count}`, "recomputed", `${count} of ${graph.count} values kept`],
   };
 }
@@ -67,10 +72,12 @@ export function makeHeader(parent, graph, fixed) {
     const line = html("div", "rv-tile-line", tile);
     tiles[key] = [html("span", "rv-tile-value", line), html("span", "rv-tile-unit", line), html("div", "rv-tile-remark", tile)];
   }
-  const theory = html("button", "rv-button rv-theory-switch", root, "Paper's view");
+  const buttons = html("div", "rv-header-buttons", root);
+  const theory = html("button", "rv-button", buttons, "Paper's view");
   theory.title = "Show lower sets, boundaries, segments, the peak formula and the paper's objectives";
   return {
     theory,
+    buttons,
     /** @param searching whether a search for better plans goes on; @param run the last run of the plan, or null */
     update(table, row, kept, searching, base, run) {
       root.classList.toggle("rv-interim", searching);

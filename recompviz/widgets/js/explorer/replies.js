@@ -1,7 +1,6 @@
 // Messages of the kernel: each changes the state and repaints what depends on it.
 
 import { readBound, readLayout, readTable, readReply, readRuns } from "../data/wire.js";
-import { baseOf } from "../data/base_time.js";
 import { rowFor, rowWithMask } from "../data/plan_table.js";
 
 /** Whether a reply answers an older choice than the page has made since, or is about another graph. */
@@ -67,8 +66,6 @@ export function listenToKernel(explorer) {
     },
     "change:_runs": () => {
       state.runs = readRuns(model.get("_runs"));
-      Object.assign(explorer.base, baseOf(graph, state.runs)); // the same for every view
-      views.budget.redraw();
       explorer.schedule();
     },
     "change:_run": () => explorer.schedule(),

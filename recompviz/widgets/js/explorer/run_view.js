@@ -1,6 +1,6 @@
 // Running a plan: a button that names the device, progress with cancel, and the measured beside the predicted peak.
 
-import { measuredShare, predictedShare, signedShare } from "../data/base_time.js";
+import { measuredShare, pairsText, signedShare } from "../data/base_time.js";
 import { html, listeners, setText } from "../shared/elements.js";
 import { formatBytes, formatPercent, formatTime } from "../shared/units.js";
 
@@ -17,25 +17,23 @@ export function verdict(run) {
 }
 
 /**
- * "step: eager X, plan Y, predicted W · measured +Z% of the step (+A% to +B%, N pairs), predicted +V%"; "within noise"
- * for +Z% if the pairs do not show which step takes longer; "" if the steps were not timed.
+ * "step: eager X (predicted V), plan Y (predicted W) · measured +Z% of the step (+A% to +B%, N pairs), predicted +U%";
+ * "within noise" for +Z% if the pairs do not show which step takes longer; "" if the steps were not timed.
  */
 export function timesText(run) {
   if (!run?.eagerStep) return "";
-  const predicted = run.predictedStep !== null;
-  const [low, high] = run.spread ?? [NaN, NaN];
   const found = measuredShare(run);
   const measured = found.noise ? "within noise" : `${found.text} of the step`;
-  const range = run.pairs > 1 ? `${signedShare(low)} to ${signedShare(high)}, ${run.pairs} pairs` : "1 pair"; // one pair has no spread
-  const spread = run.spread ? ` (${range})` : "";
-  const times = `step: eager ${formatTime(run.eagerStep)}, plan ${formatTime(run.plannedStep)}${predicted ? `, predicted ${formatTime(run.predictedStep)}` : ""}`;
-  return `${times} · measured ${measured}${spread}${predicted ? `, predicted ${signedShare(predictedShare(run))}` : ""}`;
+  const spread = run.spread ? ` (${found.range ? `${found.range}, ` : ""}${pairsText(run.pairs)})` : "";
+  const predicted = (time) => (time ? ` (predicted ${formatTime(time)})` : "");
+  const times = `step: eager ${formatTime(run.eagerStep)}${predicted(run.predictedEager)}, plan ${formatTime(run.plannedStep)}${predicted(run.predictedStep)}`;
+  return `${times} · measured ${measured}${spread}${run.predictedShare == null ? "" : `, predicted ${signedShare(run.predictedShare)}`}`;
 }
 
 const TIMES_TITLE =
   "Medians of pairs of an eager and a planned step, in turn. Measured: the extra time as a share of the eager step. In brackets: its spread over the pairs, " +
   "the 95% interval of the median; with fewer than six pairs, the smallest and the largest. Within noise: the spread contains 0. " +
-  "Predicted: the eager step and the times of the recomputed values.";
+  "On the CPU it is taken from processor times, which other programs hardly change. Predicted: the sum of the operators' measured times; other programs that ran during the steps are not in it.";
 
 /** The controls in `parent`, the times in `about`, which shows `otherwise` before a run, and the result in `line`; `actions` { run(), cancel(), budget(bytes) }. */
 export function makeRunView(parent, about, otherwise, line, device, actions) {

@@ -1,6 +1,5 @@
 // The history of runs: budget, predicted and measured peaks and step times, device, certificate.
 
-import { predictedShare } from "../data/base_time.js";
 import { html, setText } from "../shared/elements.js";
 import { formatBytes, formatPercent, formatTime } from "../shared/units.js";
 import { shareText } from "../data/base_time.js";
@@ -32,7 +31,7 @@ export function runName(run, base) {
 export function stepText(step, eager, share = step / eager - 1) {
   if (!eager || step === null) return "–";
   const more = formatPercent(Math.abs(share));
-  return `${formatTime(step)} (${Number.parseFloat(more) ? `${step < eager ? "−" : "+"}${more}` : "±0%"})`;
+  return `${formatTime(step)} (${Number.parseFloat(more) ? `${share < 0 ? "−" : "+"}${more}` : "±0%"})`;
 }
 
 /** The panel; `actions` has run(number). */
@@ -48,7 +47,7 @@ export function makeRunsView(parent, base, actions) {
       { name: "peak measured", className: "rv-number-cell", fill: (cell, run) => cell.append(formatBytes(run.measuredPeak)) },
       { name: "off", className: "rv-number-cell", fill: (cell, run) => cell.append(`${((Math.abs(run.measuredPeak - run.predictedPeak) / (run.measuredPeak || 1)) * 100).toFixed(2)}%`) },
       { name: "eager step", className: "rv-number-cell", fill: (cell, run) => cell.append(run.eagerStep ? formatTime(run.eagerStep) : "–") },
-      { name: "step predicted", className: "rv-number-cell", fill: (cell, run) => cell.append(stepText(run.predictedStep, run.eagerStep, predictedShare(run))) },
+      { name: "step predicted", className: "rv-number-cell", fill: (cell, run) => cell.append(stepText(run.predictedStep, run.eagerStep, run.predictedShare)) },
       { name: "step measured", className: "rv-number-cell", fill: (cell, run) => (cell.append(stepText(run.plannedStep, run.eagerStep)), (cell.title = timesText(run))) },
       { name: "device", fill: (cell, run) => cell.append(run.device) },
       {

@@ -1,0 +1,26 @@
+// Full screen: the view alone on the whole screen, for a lecture or a large graph.
+
+import { html, listeners } from "../shared/elements.js";
+
+/** A button in `parent` that shows `element` on the full screen, and ends this. It is hidden where the page may not do so. */
+export function makeFullScreen(parent, element) {
+  const { listen, release } = listeners();
+  const button = html("button", "rv-button rv-full-screen", parent, "⛶");
+  button.hidden = !document.fullscreenEnabled;
+  const isOn = () => document.fullscreenElement === element;
+  const update = () => {
+    button.setAttribute("aria-pressed", String(isOn()));
+    button.title = isOn() ? "End full screen (Esc)" : "Full screen";
+    button.setAttribute("aria-label", "Full screen");
+  };
+  listen(button, "click", async () => {
+    try {
+      await (isOn() ? document.exitFullscreen() : element.requestFullscreen());
+    } catch {
+      button.hidden = true; // the browser refuses, for example in a frame without permission
+    }
+  });
+  listen(document, "fullscreenchange", update);
+  update();
+  return { destroy: release };
+}
