@@ -126,6 +126,10 @@ class Lab:
         self.log.close()
 
 
+# of a page, until a test chooses another one
+VIEWPORT = {"width": 1440, "height": 1000}
+
+
 @pytest.fixture(scope="session")
 def chromium():
     """A headless Chromium: on PATH, or in Playwright's own folder."""
@@ -177,7 +181,7 @@ def opener(jupyter, chromium):
         jupyter.end_kernels()
         jupyter.settings("themes", {"theme": theme})
         jupyter.notebook(name, *cells)
-        context = chromium.new_context(viewport={"width": 1440, "height": 1000})
+        context = chromium.new_context(viewport=VIEWPORT)
         context.route(
             "**/*",
             lambda route: route.continue_() if f"//127.0.0.1:{jupyter.port}/" in route.request.url else route.abort(),
@@ -234,6 +238,7 @@ class SharedNotebook:
         """Remove the cells that the test before has added, and run the first ones."""
         page, cells = self.page, self.page.locator(".jp-Notebook-cell")
         page.errors.clear()
+        page.set_viewport_size(VIEWPORT)
         page.mouse.up()
         page.mouse.move(5, 5)
         while (count := cells.count()) > first:

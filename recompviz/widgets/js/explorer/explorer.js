@@ -249,7 +249,7 @@ function makeViews(explorer, root, id) {
     model.save_changes();
   };
   views.header = makeHeader(root, graph, fixed);
-  views.fullScreen = makeFullScreen(views.header.buttons, root);
+  views.fullScreen = makeFullScreen(views.header.title, root);
   const below = html("div", "rv-below", root);
   const { setBudget, objective, solver, binding } = explorer;
   views.budget = makeBudgetView(below, graph, fixed, all, families, explorer.base, {

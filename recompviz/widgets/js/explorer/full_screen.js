@@ -1,11 +1,13 @@
 // Full screen: the view alone on the whole screen, for a lecture or a large graph.
 
-import { html, listeners } from "../shared/elements.js";
+import { html, listeners, svg } from "../shared/elements.js";
 
 /** A button in `parent` that shows `element` on the full screen, and ends this. It is hidden where the page may not do so. */
 export function makeFullScreen(parent, element) {
   const { listen, release } = listeners();
-  const button = html("button", "rv-button rv-full-screen", parent, "⛶");
+  const button = html("button", "rv-full-screen", parent);
+  const icon = svg("svg", { viewBox: "0 0 12 12", "aria-hidden": "true" }, button);
+  svg("path", { d: "M1 4V1H4M8 1H11V4M11 8V11H8M4 11H1V8" }, icon);
   button.hidden = !document.fullscreenEnabled;
   const isOn = () => document.fullscreenElement === element;
   const update = () => {

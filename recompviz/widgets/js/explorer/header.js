@@ -72,12 +72,11 @@ export function makeHeader(parent, graph, fixed) {
     const line = html("div", "rv-tile-line", tile);
     tiles[key] = [html("span", "rv-tile-value", line), html("span", "rv-tile-unit", line), html("div", "rv-tile-remark", tile)];
   }
-  const buttons = html("div", "rv-header-buttons", root);
-  const theory = html("button", "rv-button", buttons, "Paper's view");
+  const theory = html("button", "rv-button rv-theory-switch", root, "Paper's view");
   theory.title = "Show lower sets, boundaries, segments, the peak formula and the paper's objectives";
   return {
     theory,
-    buttons,
+    title,
     /** @param searching whether a search for better plans goes on; @param run the last run of the plan, or null */
     update(table, row, kept, searching, base, run) {
       root.classList.toggle("rv-interim", searching);
