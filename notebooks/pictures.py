@@ -78,7 +78,7 @@ import recompviz as rv
 from recompviz.benchmarks.ranks.stages import stage_of
 
 stages = [stage_of(stage, 4, layers=12, micro_batches=8) for stage in range(4)]  # of a GPT-2
-rv.explore_ranks(stages, budget="60%", title="GPT-2")
+rv.explore_ranks(stages, budget="60%", title="GPT-2", background=False)
 """
 
 
