@@ -513,6 +513,18 @@ def test_budgets_of_plans_that_take_different_time_never_look_equal():
 
 
 @pytest.mark.node
+def test_a_budget_close_to_the_peak_of_its_plan_has_no_fewer_figures():
+    mib = 2**20
+    table = {
+        "rows": 3, "objective": "live", "totalPeaks": [300 * mib, 127.2 * mib, 126.9 * mib], "overheads": [0, 10, 20],
+    }  # fmt: skip
+    texts = run("data/plan_table.js", "v.bytes.map((b) => m.totalText(v.t, b, 100))", t=table, bytes=[
+        127.3 * mib, 127.2 * mib, 160 * mib, 300 * mib, 320 * mib, 100 * mib,
+    ])  # fmt: skip
+    assert texts == ["127.3 MiB", "127.2 MiB", "160 MiB", "300 MiB", "320 MiB", "100 MiB"]
+
+
+@pytest.mark.node
 def test_other_sizes_are_told_with_what_they_are_computed_from():
     axes = [["batch", 8, []], ["length", 64, []]]
     said = [run("explorer/fit.js", "m.sizesFrom(v.axes, v.now)", axes=axes, now=now) for now in ([8, 64], [8, 32])]

@@ -25,12 +25,25 @@ export function reachableRows(table) {
 
 /**
  * A budget or a total peak as a text that differs from the text of the next plan below and above it, if the extra times
- * of these plans differ in what is shown, as shares of the time `whole`. `write(bytes, more)` writes it with `more` figures than
- * usual.
+ * of these plans differ in what is shown, as shares of the time `whole`. A budget close to the peak of its plan has no fewer
+ * figures than the peak: "127 MiB" would look exceeded by "127.2 MiB". `write(bytes, more)` writes it with `more` figures than usual.
  */
 export function totalText(table, bytes, whole, write = bytesWith) {
+  const row = reachable(table).find((each) => table.totalPeaks[each] <= bytes);
+  const peak = row === undefined ? bytes : table.totalPeaks[row];
+  const own = figuresMore(table, bytes, whole, write);
+  return write(bytes, write(bytes, own) === write(peak, own) ? Math.max(own, figuresMore(table, peak, whole, write)) : own);
+}
+
+/** The reachable rows of a table, which are found once. */
+function reachable(table) {
   if (!orders.has(table)) orders.set(table, reachableRows(table));
-  const rows = orders.get(table);
+  return orders.get(table);
+}
+
+/** How many more figures than usual tell a total from those of the next plans. */
+function figuresMore(table, bytes, whole, write) {
+  const rows = reachable(table);
   const above = rows.findLast((row) => table.totalPeaks[row] > bytes);
   const below = rows.find((row) => table.totalPeaks[row] < bytes);
   const time = (row) => (whole ? formatPercent(table.overheads[row] / whole) : table.overheads[row]);
@@ -38,7 +51,7 @@ export function totalText(table, bytes, whole, write = bytesWith) {
   const others = [above, below].filter((row) => row !== undefined && row !== here && time(row) !== time(here ?? row));
   let more = 0;
   while (more < MOST_FIGURES && others.some((row) => write(table.totalPeaks[row], more) === write(bytes, more))) more++;
-  return write(bytes, more);
+  return more;
 }
 
 /** The least total peak of all rows. */
