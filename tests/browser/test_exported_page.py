@@ -187,6 +187,7 @@ def test_a_budget_is_typed_in_bytes_or_in_per_cent_of_keep_all(page, exported):
     assert entry.get_attribute("aria-invalid") == "true"
     message = page.get_by_role("status").get_by_text("“much” is not a size; for example 500 MiB or 60%")
     message.wait_for()
+    assert page.locator(".rv-below-least").count() == 0  # the least budget is not the reason
     page.get_by_label("Budget in total bytes").press("Home")  # a valid action
     message.wait_for(state="detached")
     entry.fill("1 KiB")
@@ -194,6 +195,7 @@ def test_a_budget_is_typed_in_bytes_or_in_per_cent_of_keep_all(page, exported):
     page.get_by_role("status").get_by_text(
         re.compile("^1.00 KiB does not fit this step; shown: the least, ")
     ).wait_for()
+    assert page.locator(".rv-below-least").count() == 1
     assert state(page, "budget") == exported[0].time.least_total
     page.get_by_role("button", name="Show budgets in per cent of keep-all").click()
     assert page.locator(".rv-budget .rv-tick", has_text="%").count() > 4

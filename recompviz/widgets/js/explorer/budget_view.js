@@ -48,6 +48,7 @@ export function makeBudgetView(parent, graph, fixed, all, families, base, action
   const curve = makeTradeoffCurve(root, graph, fixed, domain, base, id, devices);
   const foot = html("div", "rv-budget-foot", root);
   let refusal = ""; // why the budget typed last was refused
+  let tooLow = false; // why it was refused
   let about = ""; // the choice to which the refusal belongs
   const leastText = html("span", "rv-least", foot, "");
   const switches = makeSwitches(foot, fixed, families, actions, id);
@@ -103,9 +104,10 @@ export function makeBudgetView(parent, graph, fixed, all, families, base, action
 
   const choice = () => [state.table, state.row, state.wanted].join();
 
-  /** Say why a budget is refused; "" if it is accepted. */
-  function refuse(why) {
+  /** Say why a budget is refused; "" if it is accepted. `low`: because it is below the least feasible one. */
+  function refuse(why, low = false) {
     refusal = why;
+    tooLow = low;
     about = choice();
     tell();
   }
@@ -116,7 +118,9 @@ export function makeBudgetView(parent, graph, fixed, all, families, base, action
     const misfit = misfitText(state.wanted, now(), { searching: interim(), unsearched, sizes: actions.sizes?.(), pinned: now().base >= 0, target: actions.target?.() ?? null });
     setText(note, refusal || misfit);
     note.hidden = note.textContent === "";
-    root.classList.toggle("rv-refused", held || refusal !== "" || (misfit !== "" && !interim()));
+    const below = held || (refusal === "" ? misfit !== "" && !interim() : tooLow);
+    root.classList.toggle("rv-refused", below || refusal !== "");
+    root.classList.toggle("rv-below-least", below);
   }
 
   /**
@@ -128,7 +132,7 @@ export function makeBudgetView(parent, graph, fixed, all, families, base, action
     const least = leastTotal(table);
     if (typed) actions.typed(Math.ceil(Math.min(domain.high, bytes)));
     else actions.row(rowFor(table, Math.min(domain.high, Math.max(least, bytes))));
-    if (!typed && bytes < least) refuse(`${formatBytes(bytes)} is below ${interim() ? "the least so far" : "the least feasible budget"}, ${formatBytes(least)}`);
+    if (!typed && bytes < least) refuse(`${formatBytes(bytes)} is below ${interim() ? "the least so far" : "the least feasible budget"}, ${formatBytes(least)}`, true);
     else if (bytes > domain.high) refuse(`${formatBytes(bytes)} is more than any plan needs; keep-all needs ${formatBytes(domain.most)}`);
     else refuse("");
   }
