@@ -32,8 +32,8 @@ def carried_pins(pins: Mapping[str, Any], before: Graph, after: Graph) -> dict[s
 
     Examples
     --------
-    >>> before = Graph.from_edges([("a", "b"), ("b", "c")], memory=[1, 1, 1])
-    >>> after = Graph.from_edges([("b", "c")], memory=[2, 2])
+    >>> before = Graph.from_edges([("a", "b"), ("b", "c")], memory={"a": 1, "b": 1, "c": 1})
+    >>> after = Graph.from_edges([("b", "c")], memory={"b": 2, "c": 2})
     >>> pins = carried_pins({**NO_PINS, "keep": [0, 1]}, before, after)
     >>> pins["keep"], pins["lost"]
     ([0], 'no longer pinned, because the step has no such value at this size: a')
