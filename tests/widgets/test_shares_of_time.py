@@ -16,7 +16,7 @@ pytestmark = pytest.mark.node
 GRAPH = {"count": 2, "time": [60, 40], "timeUnit": "ms (measured)", "stepTime": 300}
 RUN = {
     "eagerStep": 320, "plannedStep": 330, "predictedEager": 300, "predictedStep": 315, "predictedShare": 0.05,
-    "spread": [0.01, 0.05], "pairs": 9, "enough": True,
+    "spread": [0.01, 0.05], "pairs": 9, "resolved": True,
 }  # fmt: skip
 
 
@@ -59,8 +59,8 @@ def base(graph):
 
 
 def test_the_base_is_the_step_where_its_time_is_known_and_else_the_forward_pass():
-    assert base(GRAPH) == {"time": 300, "name": "the step", "from": "predicted"}
-    assert base(GRAPH | {"stepTime": None}) == {"time": 100, "name": "the forward", "from": "predicted"}
+    assert base(GRAPH) == {"time": 300, "name": "the step"}
+    assert base(GRAPH | {"stepTime": None}) == {"time": 100, "name": "the forward"}
 
 
 def test_header_and_run_say_the_same_per_cent_of_the_step():
@@ -82,9 +82,9 @@ def test_a_measured_share_is_the_headline_only_if_enough_pairs_show_it():
     predicted = ["+5.0%", "of the step · 15 ms"]
     for change, expected in (
         ({}, ["+3.1%", "of the step · measured", "predicted +5.0%"]),
-        ({"spread": [-0.01, 0.05]}, [*predicted, "predicted; measured −1.0% to +5.0%, 9 pairs"]),
-        ({"pairs": 2, "enough": False}, [*predicted, "predicted; measured +1.0% to +5.0%, 2 pairs"]),
-        ({"pairs": 1, "enough": False}, [*predicted, "predicted; measured +3.1%, 1 pair"]),
+        ({"spread": [-0.01, 0.05], "resolved": False}, [*predicted, "predicted; measured −1.0% to +5.0%, 9 pairs"]),
+        ({"pairs": 2, "resolved": False}, [*predicted, "predicted; measured +1.0% to +5.0%, 2 pairs"]),
+        ({"pairs": 1, "resolved": False}, [*predicted, "predicted; measured +3.1%, 1 pair"]),
     ):
         given = {"graph": GRAPH, "table": table, "base": base(GRAPH), "run": {**RUN, **change}}
         assert run("explorer/header.js", figures, **given) == expected

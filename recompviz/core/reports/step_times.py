@@ -34,7 +34,8 @@ class StepTimes:
     predicted_eager : float or None
         The predicted time of the eager step: the sum of its measured operator calls. None if they were not measured.
     eager_work, planned_work : tuple of float or None
-        The processor time of each step, from which :attr:`extra` is taken. None for steps that do not run on the CPU.
+        The time of each step from which :attr:`extra` is taken: the processor time on the CPU. None for the wall-clock
+        times.
 
     Examples
     --------

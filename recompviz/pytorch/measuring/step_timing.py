@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -59,9 +58,7 @@ def time_pairs(trace: Trace, planned: PlannedModule, progress: Callable[[int, in
     eager, plan = time_turns(trace, [trace.step, planned], PAIRS, SECONDS, progress)
     extra = planned.plan.overhead if trace.cost_unit.startswith("ms") else None
     predicted = 1000 * sum(trace.joint.seconds) or None
-    times = StepTimes(eager.wall, plan.wall, extra, predicted)
-    on_cpu = torch.device(trace.device).type == "cpu"
-    return replace(times, eager_work=eager.work, planned_work=plan.work) if on_cpu else times
+    return StepTimes(eager.wall, plan.wall, extra, predicted, eager.work, plan.work)
 
 
 def time_turns(

@@ -14,7 +14,7 @@ from typing import TypeAlias
 import numpy as np
 
 from recompviz.core.base.errors import InfeasibleBudget
-from recompviz.core.base.progress import Progress
+from recompviz.core.base.progress import Progress, part
 from recompviz.core.graphs.graph import Graph
 from recompviz.core.plans.plan import Plan
 
@@ -67,6 +67,21 @@ class BatchPlans:
             if rich[1] - lean[1] > wide:
                 between += self._fillings(lean[2], rich[1])
         return best_rows([*rows, *between])
+
+    def found(
+        self,
+        kept: dict[str, tuple[Row, ...]],
+        choices: Callable[[Progress | None], Sequence[Choice]],
+        share: float,
+        progress: Progress | None,
+    ) -> tuple[Row, ...]:
+        """Return the rows of :meth:`curve`, which are kept in ``kept`` after the first call.
+
+        ``choices`` searches for the choices to simulate, and takes the first ``share`` of the time.
+        """
+        if "rows" not in kept:
+            kept["rows"] = self.curve(choices(part(progress, 0, share)), part(progress, share, 1))
+        return kept["rows"]
 
     def within(self, curve: Sequence[Row], size: int) -> Choice:
         """Return the plans of least recomputation, of those found, whose peak is at most ``size`` bytes.

@@ -31,6 +31,8 @@ COLUMNS, LEAST_COLUMNS = 192, 4
 MOST_ROWS = 48
 # the most plans of a lane before the search
 FIRST_ROWS = 12
+# the share of the work until the first board
+FIRST_SHARE = 0.05
 SCHEDULES = {"1f1b": "1F1B", "gpipe": "GPipe", "interleaved": "interleaved 1F1B"}
 _EXPECTED = (
     "the steps of rv.rank_kinds, rv.shard_step or rv.replicate_step, the stages of rv.stage_step, or the ranks of "
@@ -130,15 +132,10 @@ class _Kinds:
     def boards(self, tell: Tell) -> Iterator[RankBoard]:
         """Yield the first board, and the one after the search."""
         planner = self.kinds[0].step.planner
-        yield self._board(
-            _first_plans(planner), lambda done, total: tell(0.05 * done / max(total, 1), 1, "first plans")
-        )
-        search = "searching for plans"
-        found = planner.plans("live", lambda done, total: tell(0.05 + 0.5 * done / max(total, 1), 1, search))
+        yield self._board(_first_plans(planner), _share(tell, 0, FIRST_SHARE, "first plans"))
+        found = planner.plans("live", _share(tell, FIRST_SHARE, 0.55, "searching for plans"))
         plans = [Plan.keep_all(planner.graph), *found.plans]
-        yield self._board(
-            plans, lambda done, total: tell(0.55 + 0.45 * done / max(total, 1), 1, "simulating the plans")
-        )
+        yield self._board(plans, _share(tell, 0.55, 1, "simulating the plans"))
 
     def _board(self, plans: Sequence[Plan], progress: Progress) -> RankBoard:
         plans = sorted({plan.keep_mask.tobytes(): plan for plan in plans}.values(), key=lambda plan: plan.overhead)
@@ -231,12 +228,13 @@ class _Pipeline:
         count = len(self.ranks)
         lanes = []
         for i, rank in enumerate(self.ranks):
-            tell(0.05 * i / count, 1, f"first plans of {_name_of(rank)}")
+            tell(FIRST_SHARE * i / count, 1, f"first plans of {_name_of(rank)}")
             lanes.append(_lane(rank, _first_rows(rank)))
         cut: list[str] = []
         yield self._board(lanes, cut)
         for i, rank in enumerate(self.ranks):
-            rows = rank.found(_part_of(tell, i, count, f"searching for plans of {_name_of(rank)}"))
+            start, stop = (FIRST_SHARE + (1 - FIRST_SHARE) * place / count for place in (i, i + 1))
+            rows = rank.found(_share(tell, start, stop, f"searching for plans of {_name_of(rank)}"))
             lanes[i] = _lane(rank, _spread(rows, [peak for _, peak, _ in rows], MOST_ROWS))
             cut += _cut(len(rows), f"{_name_of(rank)}: ")
             yield self._board(lanes, cut)
@@ -325,9 +323,9 @@ def _timeline(rank: StageStep | PipelineRank, plans: Sequence[Plan]) -> tuple[Ti
     return stage_passes(rank.steps, rank.place, mask, rank.trace.device)
 
 
-def _part_of(tell: Tell, place: int, count: int, text: str) -> Progress:
-    """Return the progress of one of ``count`` searches, after the first plans."""
-    return lambda done, total: tell(0.05 + 0.95 * (place + done / max(total, 1)) / count, 1, text)
+def _share(tell: Tell, start: float, stop: float, text: str) -> Progress:
+    """Return the progress of a part of the work, which begins and ends at these fractions of the whole."""
+    return lambda done, total: tell(start + (stop - start) * done / max(total, 1), 1, text)
 
 
 # ---------------------------------------------------------------- both

@@ -73,10 +73,7 @@ class PipelineRank:
         progress : callable (done, total), optional
             Called during the search. An exception that it raises ends the search.
         """
-        if "rows" not in self._cache:
-            choices = self._choices(part(progress, 0, 0.5))
-            self._cache["rows"] = self.batch_plans.curve(choices, part(progress, 0.5, 1))
-        return self._cache["rows"]
+        return self.batch_plans.found(self._cache, self._choices, 0.5, progress)
 
     def _choices(self, progress: Progress | None) -> list[Choice]:
         """Return the choices to simulate: from one to the next, one stage recomputes more."""

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from recompviz.core.base.compiled import has_numba
-from recompviz.core.base.progress import Progress, part
+from recompviz.core.base.progress import Progress
 from recompviz.core.base.units import parse_total
 from recompviz.core.graphs.graph import Graph
 from recompviz.core.live.minimum_cut import minimum_cut_plans
@@ -83,10 +83,9 @@ class StageStep:
         progress : callable (done, total), optional
             Called during the search. An exception that it raises ends the search.
         """
-        if "rows" not in self._cache:
-            choices = [(plan,) for plan in self.candidates(part(progress, 0, 0.4))]
-            self._cache["rows"] = self.batch_plans.curve(choices, part(progress, 0.4, 1))
-        return self._cache["rows"]
+        return self.batch_plans.found(
+            self._cache, lambda progress: [(plan,) for plan in self.candidates(progress)], 0.4, progress
+        )
 
     def candidates(self, progress: Progress | None = None) -> tuple[Plan, ...]:
         """Return the plans whose peak over a whole batch is simulated."""

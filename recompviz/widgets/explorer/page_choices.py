@@ -47,7 +47,7 @@ def choice_of_page(name: str, value: Any, count: int) -> Any:
         return {**fields, "budget": amount(value["budget"]), **_edition(value)}
     keep, recompute = checked_nodes(value["keep"], count), checked_nodes(value["recompute"], count)
     numbers = {"request": whole_number(value["request"]), "base": whole_number(value["base"], -1)}
-    # what another size could not take over was told; with the next pin it is history
+    # the user has read which pins another size does not have; the next pin removes the message
     return {**numbers, **_edition(value), "keep": keep, "recompute": recompute, "lost": ""}
 
 

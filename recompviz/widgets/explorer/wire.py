@@ -11,7 +11,6 @@ import numpy as np
 
 from recompviz import __version__
 from recompviz.core.reports.run_report import RunReport
-from recompviz.core.reports.step_times import ENOUGH
 from recompviz.core.steps.blocks import blocks_of
 from recompviz.core.steps.joint import Category
 from recompviz.core.steps.timeline import Timeline
@@ -205,7 +204,7 @@ def run_message(report: RunReport, number: int, table: int, row: int, budget: fl
         "predicted_step": None if times is None else times.predicted_step,
         "predicted_eager": None if times is None else times.predicted_eager,
         "predicted_share": None if times is None else times.predicted_share,
-        "enough": times is not None and times.pairs >= ENOUGH,
+        "resolved": times is not None and times.resolved,
         "spread": None if times is None else list(times.spread),
         "pairs": 0 if times is None else times.pairs,
         "notes": list(measured.notes),

@@ -9,10 +9,10 @@ export function millisecondsOf(unit) {
   return MILLISECONDS[/^(ns|µs|ms|s)(?: \(\w+\))?$/.exec(unit)?.[1]] ?? null;
 }
 
-/** The base { time, name, from }: the predicted step, or the forward pass if its time is not known; in the unit of the costs. */
+/** The base { time, name }: the predicted step, or the forward pass if its time is not known; in the unit of the costs. */
 export function baseOf(graph) {
-  if (graph.stepTime) return { time: graph.stepTime, name: "the step", from: "predicted" };
-  return { time: forwardTime(graph), name: "the forward", from: "predicted" };
+  if (graph.stepTime) return { time: graph.stepTime, name: "the step" };
+  return { time: forwardTime(graph), name: "the forward" };
 }
 
 /** A signed share: 0.052 → "+5.2%"; "0%" if it rounds to nothing. */

@@ -140,7 +140,7 @@ function readRun(message) {
     predictedStep: message.predicted_step,
     predictedEager: message.predicted_eager ?? null, // an older page has neither
     predictedShare: message.predicted_share ?? null,
-    enough: message.enough ?? false,
+    resolved: message.resolved ?? false,
     spread: message.spread ?? null, // an older page has none
     pairs: message.pairs ?? 0,
     notes: message.notes,

@@ -1,6 +1,6 @@
 // "Will it fit?": sizes of the batch, devices, one sentence, and the lines of code that train so.
 
-import { html, listeners, setText } from "../shared/elements.js";
+import { html, listeners, progressBar, setText } from "../shared/elements.js";
 import { formatBytes } from "../shared/units.js";
 import { CATEGORY } from "../data/categories.js";
 import { rowFor, totalText } from "../data/plan_table.js";
@@ -119,9 +119,7 @@ export function makeFitView(parent, model, graph, all, base, actions, id) {
   code.title = "Copy the lines of code that train within this memory, for the sizes shown";
   const line = html("div", "rv-fit-line", root);
   const sentence = html("span", "rv-fit-sentence", line);
-  const bar = html("progress", "rv-progress", line);
-  bar.max = 1;
-  bar.setAttribute("aria-label", "Progress of the new size");
+  const bar = progressBar(line, "Progress of the new size");
   const stop = html("button", "rv-button", line, "Cancel");
   listen(stop, "click", actions.keep);
   html("span", "rv-gap", line);

@@ -33,7 +33,7 @@ export function figures(graph, table, row, kept, keepAll, searching = false, bas
   return {
     total: [totalText(table, table.totalPeaks[row], base.time), "total bytes", `${formatPercent(table.totalPeaks[row] / keepAll)} of keep-all${cost.from === SCALED ? " · scaled from the traced size" : ""}`],
     formula: [formatBytes(table.formulaPeaks[row]), "formula bytes", "paper's model, no liveness"],
-    overhead: !measured ? predicted : run.enough && !measured.noise
+    overhead: !measured ? predicted : run.resolved
       ? [measured.text, "of the step · measured", `predicted ${shareText(overhead, base)}`]
       : [predicted[0], predicted[1], `predicted; measured ${measured.range || measured.text}, ${pairsText(run.pairs)}`],
     values: [`${graph.count - count}`, "recomputed", `${count} of ${graph.count} values kept`],
@@ -44,7 +44,7 @@ export function figures(graph, table, row, kept, keepAll, searching = false, bas
 export function aboutOverhead(graph, overhead, base) {
   const { time, unit } = costUnit(graph.timeUnit);
   const forward = { time: forwardTime(graph), name: "the forward pass" };
-  const step = base.name === "the step" ? [`${shareText(overhead, base)} of the eager step, which takes ${formatCost(base.time)} ${unit} (${base.from})`] : [];
+  const step = base.name === "the step" ? [`${shareText(overhead, base)} of the eager step, which takes ${formatCost(base.time)} ${unit} (predicted)`] : [];
   const bare = time ? `extra time of recomputation: ${formatCost(overhead)} ${unit}` : `recomputation: ${formatCost(overhead)} ${unit}`;
   return [bare, ...step, `${shareText(overhead, forward)} of the forward pass alone`].join("\n");
 }

@@ -1,7 +1,8 @@
 // What a cell shows until its training step is traced: the phase, its progress, a button to cancel; or why it failed.
 
 import { html, listeners, setText } from "../shared/elements.js";
-import { makeWatch, UNANSWERED, whenKernelEnds } from "../shared/kernel_note.js";
+import { UNANSWERED } from "../shared/kernel_note.js";
+import { makeWorkLine } from "../shared/work_line.js";
 
 // s; a view that was made longer ago is one of a notebook that was opened again, where the reader chose the place
 const RECENT = 30;
@@ -16,64 +17,32 @@ export function openingText({ state, text }, seconds, silent = false) {
 
 /** Draw the shell; returns the function that releases it. */
 export function mountOpening(model, parent) {
-  const { listen, release } = listeners();
   const root = html("div", "rv-explorer rv-opening", parent);
   root.setAttribute("role", "group");
   const head = html("div", "rv-header", root);
   const title = html("div", "rv-title", head);
   const name = html("strong", "", title);
-  const line = html("div", "rv-opening-line", root);
-  const text = html("div", "rv-opening-text", line);
-  text.setAttribute("role", "status");
-  const bar = html("progress", "rv-progress", line);
-  bar.max = 1;
-  bar.setAttribute("aria-label", "Progress of the opening");
-  const cancel = html("button", "rv-button", line, "Cancel");
-  listen(cancel, "click", () => {
-    try {
-      model.send({ type: "stop" });
-      watch.expect();
-    } catch {
-      tell();
-    }
-  });
+  const names = { className: "rv-opening-line", text: "rv-opening-text", progress: "Progress of the opening", stop: "Cancel" };
+  const work = makeWorkLine(root, model, names, update);
   for (const part of ["Budget", "Memory over the step"]) html("div", "rv-opening-panel", html("div", "rv-opening-panels", root), part);
   const shown = performance.now();
-  let phase = "";
-  let silent = false;
-  const tell = () => {
-    silent = true;
-    update();
-  };
-  const watch = makeWatch(tell);
-  const stopWaiting = whenKernelEnds(model, tell);
-  const heard = () => {
-    silent = false;
-    watch.heard();
-    update();
-  };
 
   function update() {
     const opening = model.get("_opening");
     setText(name, opening.title ?? "");
     root.setAttribute("aria-label", `Opening ${opening.title}`);
-    const working = opening.state === "working";
     root.dataset.state = opening.state;
-    bar.hidden = cancel.hidden = !working || silent;
-    bar.value = opening.fraction ?? 0;
-    const seconds = (performance.now() - shown) / 1000;
-    phase = openingText(opening, seconds, silent);
-    setText(text, phase);
+    work.bar.hidden = work.stop.hidden = opening.state !== "working" || work.silent;
+    work.bar.value = opening.fraction ?? 0;
+    setText(work.text, openingText(opening, (performance.now() - shown) / 1000, work.silent));
   }
   update();
   const timer = setInterval(update, 1000);
-  model.on("change:_opening", heard);
+  model.on("change:_opening", work.heard);
   return () => {
     clearInterval(timer);
-    model.off("change:_opening", heard);
-    watch.stop();
-    stopWaiting();
-    release();
+    model.off("change:_opening", work.heard);
+    work.destroy();
     root.remove();
   };
 }

@@ -1,6 +1,6 @@
 // Pins: values that the user forces to be kept or recomputed, their cost, and the bar that shows both.
 
-import { html, listeners, setText } from "../shared/elements.js";
+import { html, listeners, progressBar, setText } from "../shared/elements.js";
 import { formatBytes, formatPercent } from "../shared/units.js";
 import { leastTotal, rowFor } from "../data/plan_table.js";
 import { UNANSWERED } from "../shared/kernel_note.js";
@@ -26,9 +26,12 @@ export function pinArray(pins, count) {
 }
 
 /**
- * The cost of pins at a budget.
- * @returns { overhead, bytes, least, peak }: additional overhead at this budget (null if no plan fits), additional bytes at
- * the same overhead (null if there is no such plan), the rise of the least feasible total, and that of the peak of the plan
+ * What pins cost at a budget, as differences between the plans with and without pins.
+ * @returns { overhead, bytes, least, peak }
+ *   overhead: of the plan for this budget; null if no plan fits
+ *   bytes: how much the least total at the same overhead is above the budget; null if no plan with the pins has so little
+ *   least: of the least feasible total
+ *   peak: of the peak of the plan for this budget
  */
 export function pinCost(free, pinned, budget) {
   const without = rowFor(free, budget);
@@ -86,9 +89,7 @@ export function makePinsView(parent, graph, actions) {
   const chips = html("div", "rv-chips", root);
   const text = html("span", "rv-pins-text", root);
   text.setAttribute("role", "status");
-  const bar = html("progress", "rv-progress", root);
-  bar.max = 1;
-  bar.setAttribute("aria-label", "Progress of the solve");
+  const bar = progressBar(root, "Progress of the solve");
   html("span", "rv-gap", root);
   const stop = html("button", "rv-button", root, "Stop");
   stop.setAttribute("aria-label", "Stop solving");

@@ -1,7 +1,7 @@
 // Running a plan: a button that names the device, progress with cancel, and the measured beside the predicted peak.
 
 import { measuredShare, pairsText, signedShare } from "../data/base_time.js";
-import { html, listeners, setText } from "../shared/elements.js";
+import { html, listeners, progressBar, setText } from "../shared/elements.js";
 import { formatBytes, formatPercent, formatTime } from "../shared/units.js";
 
 /** The result of the certificate. "bitwise" is written only if the certificate says so. */
@@ -41,9 +41,7 @@ export function makeRunView(parent, about, otherwise, line, device, actions) {
   const root = html("div", "rv-run", parent);
   const result = html("span", "rv-run-result", line);
   const badge = html("span", "rv-badge", line);
-  const bar = html("progress", "rv-progress", root);
-  bar.max = 1;
-  bar.setAttribute("aria-label", "Progress of the run");
+  const bar = progressBar(root, "Progress of the run");
   const text = html("span", "rv-run-text", line);
   const offer = html("button", "rv-button", line);
   offer.hidden = true;

@@ -1,7 +1,8 @@
 // The search for plans over the view: what it does, its progress, and a button to stop it. Until it ends, the figures are grey.
 
-import { makeWatch, UNANSWERED, whenKernelEnds } from "../shared/kernel_note.js";
-import { html, listeners, setText } from "../shared/elements.js";
+import { html, setText } from "../shared/elements.js";
+import { UNANSWERED } from "../shared/kernel_note.js";
+import { makeWorkLine } from "../shared/work_line.js";
 
 /** Whether better plans may come. */
 export const searching = (model) => model.get("_search").state === "working";
@@ -21,51 +22,23 @@ export function searchText({ state, text }, shown, silent = false) {
 
 /** The line over the view. */
 export function makeRankSearch(root, model) {
-  const { listen, release } = listeners();
-  const line = html("div", "rv-opening-line rv-rank-search", root);
-  const text = html("div", "rv-rank-search-text", line);
-  text.setAttribute("role", "status");
-  const bar = html("progress", "rv-progress", line);
-  bar.max = 1;
-  bar.setAttribute("aria-label", "Progress of the search for plans");
-  const stop = html("button", "rv-button", line, "Stop");
-  stop.title = "stop the search; the plans found so far stay";
+  const names = { className: "rv-opening-line rv-rank-search", text: "rv-rank-search-text", progress: "Progress of the search for plans", stop: "Stop" };
+  const work = makeWorkLine(root, model, names, update);
+  work.stop.title = "stop the search; the plans found so far stay";
   const panels = html("div", "rv-opening-panels", root);
   for (const part of ["Budget for each rank", "Memory over the step"]) html("div", "rv-opening-panel", panels, part);
-  let silent = false;
-  const tell = () => {
-    silent = true;
-    update();
-  };
-  const watch = makeWatch(tell);
-  const stopWaiting = whenKernelEnds(model, tell);
-  listen(stop, "click", () => {
-    model.send({ type: "stop" });
-    watch.expect();
-  });
 
   function update() {
     const search = model.get("_search");
     const shown = Boolean(model.get("_board").lanes);
-    const working = search.state === "working" && !silent;
+    const working = search.state === "working" && !work.silent;
     panels.hidden = shown;
-    line.hidden = search.state === "done";
-    bar.hidden = stop.hidden = !working;
-    bar.value = search.fraction;
-    const words = searchText(search, shown, silent);
-    setText(text, shown ? words : `${model.get("_title")} on several ranks: ${words}`);
+    work.line.hidden = search.state === "done";
+    work.bar.hidden = work.stop.hidden = !working;
+    work.bar.value = search.fraction;
+    const words = searchText(search, shown, work.silent);
+    setText(work.text, shown ? words : `${model.get("_title")} on several ranks: ${words}`);
     root.classList.toggle("rv-interim", search.state === "working");
   }
-  return {
-    update() {
-      silent = false;
-      watch.heard();
-      update();
-    },
-    destroy() {
-      watch.stop();
-      stopWaiting();
-      release();
-    },
-  };
+  return { update: work.heard, destroy: work.destroy };
 }

@@ -19,6 +19,14 @@ export function html(name, className = "", parent = null, text = "") {
   return element;
 }
 
+/** A progress bar from 0 to 1 with a name for screen readers. */
+export function progressBar(parent, name) {
+  const bar = html("progress", "rv-progress", parent);
+  bar.max = 1;
+  bar.setAttribute("aria-label", name);
+  return bar;
+}
+
 /** A group of listeners: `listen(target, type, handler)` adds one, `release()` removes all. */
 export function listeners() {
   const control = new AbortController();
