@@ -1,6 +1,7 @@
 """The Explorer by its traits, without a browser: choices, stale requests, runs, and its static forms."""
 
 import base64
+import dataclasses
 import re
 import threading
 import time
@@ -11,6 +12,7 @@ import pytest
 from recompviz.core.base.errors import InfeasibleBudget
 from recompviz.core.base.palette import LIGHT
 from recompviz.core.base.units import format_bytes
+from recompviz.core.reports.step_times import StepTimes
 from recompviz.core.steps.timeline import Timeline
 from recompviz.widgets.explorer.runs import LISTED, WHOLE, bounded
 from tests.widgets.conftest import RunnerOf
@@ -326,6 +328,31 @@ def test_the_static_picture_has_the_budget_the_outline_of_keep_all_and_in_a_note
     assert "Saved picture of the selected plan" not in svg
     image = base64.b64decode(explorer._image().split("base64,")[1].split('"')[0]).decode()
     assert "Saved picture of the selected plan; run the cell to explore" in image
+
+
+def test_the_static_picture_of_a_plan_that_was_run_has_its_measured_memory_and_times(lab):
+    def measure(plan, progress):
+        report = lab.run(plan, progress)
+        more = report.measured.delta.copy()
+        more[0] += 4 * report.measured.peak
+        times = StepTimes((10.0,) * 6, (12.0,) * 6, 1.5)
+        return dataclasses.replace(report, measured=dataclasses.replace(report.measured, delta=more), times=times)
+
+    explorer = lab.explorer(runner=RunnerOf(measure))
+    assert "measured" not in explorer.to_svg()
+    explorer.run()
+    explorer.wait(20)
+    svg = explorer.to_svg()
+    xml.dom.minidom.parseString(svg)
+    peak = format_bytes(explorer.runs[0].measured.peak)
+    assert svg.count(f"measured on CPU: peak {peak}, 80.00% off · step 12 ms, eager 10 ms, predicted 11.5 ms; ") == 2
+    assert svg.count(">measured</text>") == 1  # in the legend
+    line = re.search(r'class="measured" d="([^"]+)"', svg)[1]
+    bars = re.search(r'class="budget" d="M470.0 ([\d.]+)H', svg)[1]
+    heights = [float(y) for y in re.findall(r"(?:M[\d.]+ |V)([\d.]+)", line)]
+    assert 34 < min(heights) < float(bars)  # in the frame, above the predicted peak
+    explorer.budget = "100%"
+    assert "measured" not in explorer.to_svg()  # another plan
 
 
 def test_text_and_html_stand_beside_the_widget_view(lab):

@@ -14,6 +14,7 @@ from recompviz.core.plans.plan_table import PlanTable
 from recompviz.core.steps.examples import residual_step, u_step
 from recompviz.core.steps.schedule import make_schedule
 from recompviz.core.steps.simulation import simulate_schedule
+from tests.widgets.conftest import RunnerOf
 
 
 @pytest.mark.parametrize("step", [residual_step((2, 2)), u_step(200)])
@@ -68,6 +69,54 @@ def test_better_plans_replace_the_first_ones_at_the_same_budget_and_as_one_chang
     assert explorer._reply["request"] == request + 1
     assert explorer.plan is lab.time.plans[explorer._reply["row"]]
     assert any({"_tables", "_reply", "_waiting"} <= keys for keys in sent)
+
+
+def test_a_plan_that_was_run_before_better_ones_came_can_still_be_shown(lab, search):
+    explorer = lab.explorer(search.planner, runner=lab, background=True)
+    explorer._asked = {"request": 9, "table": 0, "row": 3, "budget": 0}
+    run = explorer._selection.plan
+    explorer._on_message(explorer, {"type": "run"}, [])
+    explorer.wait(20)
+    search.go.set()
+    explorer.wait_for_plans(20)
+    assert explorer.plan is not run
+    assert explorer._runs[0]["wanted"] == explorer._reply["wanted"]  # so that the page finds the run of this budget
+    row = explorer._more[0]["names"].index("run 1")
+    explorer._asked = {"request": 20, "table": 2, "row": row, "budget": 0, "edition": explorer._edition}
+    assert (explorer.plan.keep_mask == run.keep_mask).all()
+    assert explorer.timeline.peak == explorer.runs[0].measured.peak
+
+
+def test_a_plan_whose_run_ends_after_the_search_can_be_shown_too(lab, search):
+    go = threading.Event()
+
+    def wait(plan, progress):
+        assert go.wait(20)
+        return lab.run(plan, progress)
+
+    explorer = lab.explorer(search.planner, runner=RunnerOf(wait), background=True)
+    explorer._asked = {"request": 9, "table": 0, "row": 3, "budget": 0}
+    explorer._on_message(explorer, {"type": "run"}, [])
+    search.go.set()
+    explorer.wait_for_plans(20)
+    assert "run 1" not in explorer._more[0]["names"]
+    go.set()
+    explorer.wait(20)
+    assert "run 1" in explorer._more[0]["names"]
+
+
+def test_a_baseline_stays_selected_while_plans_that_were_run_join_it(lab, search):
+    explorer = lab.explorer(search.planner, runner=lab, background=True)
+    explorer._on_message(explorer, {"type": "run"}, [])
+    explorer.wait(20)
+    row = explorer._more[0]["names"].index("chen")
+    explorer._asked = {"request": 9, "table": 1, "row": row, "budget": 0}
+    chen = explorer._selection.plan
+    search.go.set()
+    explorer.wait_for_plans(20)
+    assert "run 1" in explorer._more[0]["names"]
+    assert (explorer.plan.keep_mask == chen.keep_mask).all()
+    assert explorer._more[0]["names"][explorer._reply["row"]] == "chen"
 
 
 def test_the_least_total_before_the_search_is_not_above_that_of_a_baseline(lab, search):

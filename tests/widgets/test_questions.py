@@ -98,6 +98,36 @@ def test_taking_the_last_pin_away_shows_the_free_plan_again(lab):
     assert explorer._more[1] == {}
 
 
+def test_taking_the_last_pin_away_shows_the_baseline_that_was_shown_before_again(lab):
+    explorer = lab.explorer()
+    row = explorer._more[0]["names"].index("chen")
+    for budget, again in ((None, True), ("100%", False)):  # a budget chosen since is the user's newer wish
+        explorer._asked = {"request": explorer._selection.request + 1, "table": 2, "row": row, "budget": 0}
+        before, wanted = explorer.plan, explorer.budget
+        for kept in ([node(lab, kept=False)], [node(lab, kept=True)]):  # another pin is no other plan from before
+            pin(explorer, keep=kept)
+            explorer.wait(300)
+        assert explorer.plan is not before
+        if budget is not None:
+            explorer.budget = budget
+        pin(explorer)
+        assert (explorer.plan is before) == again
+        assert (explorer.budget == wanted) == again
+
+
+def test_a_plan_that_was_run_under_pins_can_be_shown_after_they_are_gone(lab):
+    explorer = lab.explorer(runner=lab)
+    pin(explorer, keep=[node(lab, kept=False)])
+    explorer.wait(300)
+    explorer.run()
+    explorer.wait(20)
+    run = explorer.plan
+    pin(explorer)
+    assert explorer.plan is not run
+    row = explorer._more[0]["names"].index("run 1")
+    assert (explorer._selection.tables.table(2).plans[row].keep_mask == run.keep_mask).all()
+
+
 def test_an_impossible_pin_is_reported_and_changes_nothing(lab):
     explorer = lab.explorer()
     before = explorer.plan

@@ -47,7 +47,8 @@ LIGHT = {
     "on-recompute": "#4a3200",
     "gradient": "#00785a", "gradient-line": "#005540", "on-gradient": "#ffffff",
     # marks
-    "accent": VERMILION, "accent-wash": "#fde6d6", "wash": "#e4eef7", "good": "#00785a", "bad": "#b3261e",
+    "accent": VERMILION, "accent-text": "#a84a00", "accent-wash": "#fde6d6",
+    "wash": "#e4eef7", "good": "#00785a", "bad": "#b3261e",
     "second": "#a5487f", "cursor": "#8a1fd1",
     # the graph pane: bands of the segments, closed modules, classes of a quantity, hues of the segments
     "band-0": "#5a697d1a", "band-1": "#5a697d3d", "module-ground": "#f4f6f8",
@@ -75,7 +76,8 @@ DARK = {
     "recompute": "#e9a820", "recompute-fill": "#4a380e", "recompute-ground": "#3a2c0c", "recompute-hatch": "#6b5014",
     "on-recompute": "#ffe2a0",
     "gradient": "#2aa983", "gradient-line": "#8ce8cc", "on-gradient": "#03130e",
-    "accent": "#ff8a3c", "accent-wash": "#46280f", "wash": "#1b2c3b", "good": "#3ecfa3", "bad": "#ff8f86",
+    "accent": "#ff8a3c", "accent-text": "#ff8a3c", "accent-wash": "#46280f",
+    "wash": "#1b2c3b", "good": "#3ecfa3", "bad": "#ff8f86",
     "second": "#e79cc4", "cursor": "#d08bff",
     "band-0": "#a0afc31a", "band-1": "#a0afc340", "module-ground": "#262b31",
     "level-0": "#2a2f35", "level-1": "#23415a", "level-2": "#2a6690", "level-3": "#3f93c6", "level-4": "#7fc0e6",

@@ -270,6 +270,10 @@ class Explorer(PageWidget):
         )
         self._search.start()
 
+    def _measured_plans(self) -> list[tuple[str, Plan]]:
+        """Return the plans that were run, with names. They can be shown also when no table has them any more."""
+        return [(f"run {number}", report.plan) for number, report in self._history.reports(self.planner)]
+
     def _first_messages(self, can_run: bool) -> dict[str, Any]:
         layout, tables = lay_out(self.graph), self._selection.tables
         return {
@@ -336,6 +340,7 @@ class Explorer(PageWidget):
             self.planner, self.cost_unit = planner, subject.cost_unit
             selection.begin(planner, tables)
             self._make_parts(subject.runner)
+            selection.give_missing(self._measured_plans())
             self._labels = []
             for name, value in self._first_messages(subject.runner is not None).items():
                 setattr(self, name, value)
@@ -403,7 +408,7 @@ class Explorer(PageWidget):
         """
         tables = self._known.add(self.planner, tables)
         with self.hold_sync():
-            choice, renumbered = self._selection.replace_tables(tables)
+            choice, renumbered = self._selection.replace_tables(tables, self._measured_plans())
             self._questions.renumber(renumbered)
             self._edition = self._selection.edition
             self._tables = [wire.table_message(shown) for shown in self._selection.tables.first]
@@ -608,6 +613,7 @@ class Explorer(PageWidget):
         self._solving = {**self._solving, "state": state, "fraction": fraction, "text": text, "loaded": loaded}
 
     def _send_more(self) -> None:
+        self._selection.give_missing(self._measured_plans())
         self._more = [wire.table_message(shown) for shown in self._selection.tables.more]
 
     # ---------------------------------------------------------------- runs
@@ -673,9 +679,11 @@ class Explorer(PageWidget):
 
     def _on_run(self, run: RunRequest, report: RunReport) -> None:
         self.set_trait("runs", (*self.runs, report)[-WHOLE:])
-        message = wire.run_message(report, run.number, run.table, run.row, run.budget, run.predicted)
-        self._history = self._history.with_run(self.planner, message)
-        self._runs = self._history.of(self.planner)
+        message = wire.run_message(report, run)
+        self._history = self._history.with_run(self.planner, report, message)
+        with self.hold_sync():
+            self._send_more()  # the search may have replaced the plan during its run
+            self._runs = self._history.of(self.planner)
 
     # ---------------------------------------------------------------- messages from the page
 
@@ -759,6 +767,8 @@ class Explorer(PageWidget):
         with shown.changing():
             plan, timeline, table, budget = shown.plan, shown.timeline, shown.current, shown.budget
             first = shown.tables.first[0].table
+            runs = self._history.reports(self.planner)
+        report = next((one for _, one in reversed(runs) if np.array_equal(one.plan.keep_mask, plan.keep_mask)), None)
         keeps_all = bool(first.plans[0].keep_mask.all())
         return picture(
             self.graph,
@@ -772,6 +782,7 @@ class Explorer(PageWidget):
             self._time_base(),
             budget=budget,
             keep_all=first.outlines[0] if keeps_all else None,
+            report=report,
             theory=self._theory,
             caption=caption,
         )

@@ -41,6 +41,7 @@ SHORT = {
     Category.GRADIENT: "gradients",
     Category.PARAMETER_GRADIENT: "param. gradients",
 }
+KEEP_ALL = f'stroke="{MUTED}" stroke-width="1.2" stroke-dasharray="1.5 2.5"'
 # Categories that stay below this share of the peak are one item of the legend.
 SMALL = 0.01
 
@@ -114,7 +115,12 @@ def fill_of(layer: int, category: Category, strata: int) -> str:
 
 
 def landscape_parts(
-    graph: Graph, timeline: Timeline, budget: float | None, keep_all: NDArray[np.float32] | None, hatch: str
+    graph: Graph,
+    timeline: Timeline,
+    budget: float | None,
+    keep_all: NDArray[np.float32] | None,
+    hatch: str,
+    measured: Timeline | None = None,
 ) -> list[str]:
     """Draw memory over the step.
 
@@ -129,11 +135,14 @@ def landscape_parts(
         Total bytes over the step if every value is kept, in equal parts of the step; drawn as a dotted line.
     hatch : str
         A prefix for the names of patterns, unique in the page.
+    measured : Timeline, optional
+        The measured memory of the same plan; drawn as a line.
     """
     title = svg_text(430, 16, "Memory over the step (total bytes)", TEXT, weight=650)
     if len(timeline.phases) == 0:
         return [title]
-    top = HEADROOM * max(timeline.peak, 1, 0 if keep_all is None else float(keep_all.max()))
+    highest = [timeline.peak, 1, *(() if measured is None else (measured.peak,))]
+    top = HEADROOM * max(*highest, 0 if keep_all is None else float(keep_all.max()))
     strata = strata_of([info.module for info in graph.info], graph.memory.tolist())
     places = places_of(timeline)
     columns = _columns(timeline.profile, places)
@@ -150,9 +159,12 @@ def landscape_parts(
                 parts.append(f'<path d="{area}" fill="url(#{hatch}-land)"/>')
         low = high
     parts += _names(layers, strata, columns, top)
+    if measured is not None:
+        parts += _measured(measured.step_peaks + measured.static, places, top)
     parts += _lines(timeline, places, budget, keep_all, top)
     parts += [FRAME.axes, svg_text(FRAME.left - 5, FRAME.bottom + 4, "0", MUTED, size=10.5, anchor="end")]
-    return [*parts, *_legend(most, timeline.peak, keep_all is not None, hatch)]
+    lines = [name for name, drawn in (("keep all", keep_all), ("measured", measured)) if drawn is not None]
+    return [*parts, *_legend(most, timeline.peak, lines, hatch)]
 
 
 def _layers(graph: Graph, timeline: Timeline, strata: Strata) -> dict[tuple[int, Category], NDArray[Any]]:
@@ -259,10 +271,7 @@ def _lines(
     if keep_all is not None:
         edges = [FRAME.x(i / len(keep_all)) for i in range(len(keep_all) + 1)]
         path = _steps(edges, keep_all.astype(float) / top)
-        parts.append(
-            f'<path class="keep-all" d="{path}" fill="none" stroke="{MUTED}" stroke-width="1.2" '
-            'stroke-dasharray="1.5 2.5"/>'
-        )
+        parts.append(f'<path class="keep-all" d="{path}" fill="none" {KEEP_ALL}/>')
     if budget is not None and budget <= top:
         y = FRAME.y(budget / top)
         parts.append(
@@ -270,7 +279,9 @@ def _lines(
             'stroke-dasharray="5 3"/>'
         )
         parts.append(
-            svg_text(FRAME.left + 4, y - 4, f"budget {format_bytes(int(budget))}", ACCENT, size=11, weight=620)
+            svg_text(
+                FRAME.left + 4, y - 4, f"budget {format_bytes(int(budget))}", LIGHT["accent-text"], size=11, weight=620
+            )
         )
     share = (int(places[timeline.peak_step]) + 0.5) / (int(places[-1]) + 1)
     x, y = FRAME.x(share), FRAME.y(timeline.peak / top)
@@ -279,6 +290,20 @@ def _lines(
     parts.append(f'<path d="M{x:.1f} {y:.1f}l-4 -7h8Z" fill="{TEXT}"/>')
     parts.append(svg_text(max(x + offset, FRAME.left + 130), y - 4, words, TEXT, size=11, weight=620, anchor=anchor))
     return parts
+
+
+def _measured(totals: NDArray[np.int64], places: NDArray[np.int64], top: float) -> list[str]:
+    """Draw the measured total bytes of each step as a line, with a light border on the areas behind it."""
+    if len(totals) == len(places):
+        totals = np.maximum.reduceat(totals, np.flatnonzero(np.diff(places, prepend=-1)))
+    columns = min(len(totals), COLUMNS)
+    highest = np.maximum.reduceat(totals, np.arange(columns) * len(totals) // columns)
+    path = _steps([FRAME.x(c / columns) for c in range(columns + 1)], highest / top)
+    return [
+        f'<path class="{name}" d="{path}" fill="none" stroke="{colour}" stroke-width="{width}" '
+        'stroke-linejoin="round"/>'
+        for name, colour, width in (("measured-casing", SURFACE, 4), ("measured", TEXT, 1.6))
+    ]
 
 
 def _definitions(hatch: str) -> str:
@@ -296,15 +321,14 @@ def _definitions(hatch: str) -> str:
     )
 
 
-def _legend(most: dict[Category, float], peak: int, keep_all: bool, hatch: str) -> list[str]:
+def _legend(most: dict[Category, float], peak: int, lines: Sequence[str], hatch: str) -> list[str]:
     parts: list[str] = []
     x, y = FRAME.left, FRAME.bottom + 22
     small = [category.label for category, bytes_ in most.items() if bytes_ < SMALL * peak]
-    items: list[tuple[str, Category | None]] = [
+    items: list[tuple[str, Category | str]] = [
         (SHORT.get(category, category.label), category) for category, bytes_ in most.items() if bytes_ >= SMALL * peak
     ]
-    if keep_all:
-        items.append(("keep all", None))
+    items += [(name, name) for name in lines]
     for words, category in items:
         width = 6.2 * len(words)
         if x + 16 + width > FRAME.right:
@@ -316,9 +340,10 @@ def _legend(most: dict[Category, float], peak: int, keep_all: bool, hatch: str) 
     return parts
 
 
-def _swatch(x: float, y: float, category: Category | None, hatch: str) -> list[str]:
-    if category is None:
-        return [f'<path d="M{x:.1f} {y + 5:.1f}h10" stroke="{MUTED}" stroke-width="1.2" stroke-dasharray="1.5 2.5"/>']
+def _swatch(x: float, y: float, category: Category | str, hatch: str) -> list[str]:
+    if not isinstance(category, Category):
+        style = f'stroke="{TEXT}" stroke-width="2"' if category == "measured" else KEEP_ALL
+        return [f'<path d="M{x:.1f} {y + 5:.1f}h10" {style}/>']
     box = f'<rect x="{x:.1f}" y="{y:.1f}" width="10" height="10" rx="2" '
     if category not in VALUES:
         layer = 0 if category.static else 1 if category == Category.PARAMETER_GRADIENT else 2

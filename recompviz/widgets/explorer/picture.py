@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from recompviz.core.reports.run_report import RunReport
+
 WIDTH = 1000.0
 KEEP, RECOMPUTE, ACCENT = LIGHT["keep"], LIGHT["recompute"], LIGHT["accent"]
 TEXT, MUTED, SURFACE = LIGHT["text"], LIGHT["muted"], LIGHT["surface"]
@@ -52,6 +54,7 @@ def picture(
     *,
     budget: float | None = None,
     keep_all: NDArray[np.float32] | None = None,
+    report: RunReport | None = None,
     theory: bool = False,
     caption: str = "",
 ) -> str:
@@ -78,6 +81,9 @@ def picture(
         Total bytes, drawn as a line. If None, there is no line.
     keep_all : numpy.ndarray of float32, optional
         The outline of the plan that keeps every value, from :attr:`PlanTable.outlines`. If None, it is not drawn.
+    report : RunReport, optional
+        The last run of the plan: its measured memory is drawn over the simulated one, and a line of text has its
+        figures. If None, the picture has only predictions.
     theory : bool
         Whether the segments and the peak by the paper's formula are shown.
     caption : str
@@ -91,7 +97,8 @@ def picture(
     hatch = f"recompviz-hatch-{next(_numbers)}"
     scale = min(1.2, (WIDTH - 24) / max(layout.width, 1.0), 900 / max(layout.height, 1.0))
     graph_height = layout.height * scale + 40
-    height = 58 + graph_height + 250 + (18 if caption else 0)
+    above = 58 if report is None else 76
+    height = above + graph_height + 250 + (18 if caption else 0)
     base = base or TimeBase(float(graph.time.sum()), "the forward")
     share = f" = {part}" if (part := base.share(plan.overhead)) else ""
     formula = f"{format_bytes(plan.peak)} formula bytes, grey bands are segments · " if theory else ""
@@ -100,27 +107,36 @@ def picture(
         f"{_extra(plan.overhead, cost_unit)}{share} · "
         f"{int((~plan.keep_mask).sum())} of {len(graph)} values recomputed"
     )
+    told = facts if report is None else f"{facts}; {measured_text(report, timeline)}"
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH:.0f} {height:.0f}" width="100%" role="img" '
         f'font-family="system-ui, sans-serif" font-size="12" style="max-width:{WIDTH:.0f}px;background:{SURFACE}">',
-        f"<title>{escape(title)} on {escape(device)}: {escape(facts)}</title>",
+        f"<title>{escape(title)} on {escape(device)}: {escape(told)}</title>",
         f'<defs><pattern id="{hatch}" width="6" height="6" patternUnits="userSpaceOnUse" '
         f'patternTransform="rotate(45)"><rect width="6" height="6" fill="{LIGHT["recompute-ground"]}"/>'
         f'<rect width="2.2" height="6" fill="{LIGHT["recompute-hatch"]}"/></pattern></defs>',
         f'<rect width="{WIDTH:.0f}" height="{height:.0f}" fill="{SURFACE}"/>',
         svg_text(14, 24, f"{title} on {device}", TEXT, size=16, weight=650),
         svg_text(14, 44, facts, MUTED),
-        f'<g transform="translate({(WIDTH - layout.width * scale) / 2:.1f} 66) scale({scale:.4f})">',
+        "" if report is None else svg_text(14, 62, measured_text(report, timeline), TEXT),
+        f'<g transform="translate({(WIDTH - layout.width * scale) / 2:.1f} {above + 8}) scale({scale:.4f})">',
         *_graph_parts(graph, layout, plan, hatch, theory),
         "</g>",
-        f'<g transform="translate(0 {58 + graph_height:.1f})">',
+        f'<g transform="translate(0 {above + graph_height:.1f})">',
         *_curve_parts(table, plan, timeline, base, budget),
-        *landscape_parts(graph, timeline, budget, keep_all, hatch),
+        *landscape_parts(graph, timeline, budget, keep_all, hatch, None if report is None else report.measured),
         "</g>",
         svg_text(14, height - 10, caption, MUTED) if caption else "",
         "</svg>",
     ]
     return "".join(parts)
+
+
+def measured_text(report: RunReport, predicted: Timeline) -> str:
+    """Return the figures of a run in one line: the measured peak, how far the predicted one is off, and the times."""
+    badge = "gradients checked" if report.certified else "gradients NOT certified"
+    peak = f"peak {format_bytes(report.measured.peak)}, {abs(report.deviation(predicted)):.2%} off"
+    return f"measured on {report.device}: {peak} · {report.times or badge}" + (f" · {badge}" if report.times else "")
 
 
 def _graph_parts(graph: Graph, layout: Layout, plan: Plan, hatch: str, theory: bool) -> list[str]:

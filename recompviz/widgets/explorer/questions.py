@@ -55,6 +55,7 @@ class Questions:
         self._told, self._added = told, added
         self._job: Job[PlanTable] | None = None
         self._begun = 0  # the number of the table that was selected when the question was asked
+        self._unpinned: tuple[Plan, int] | None = None  # a given plan shown before the first pin, and its budget
 
     @property
     def running(self) -> bool:
@@ -108,7 +109,8 @@ class Questions:
         keep, recompute : sequence of node names
             Values that every plan must keep, and values that every plan must recompute. If both are empty, the table
             solved with earlier pins is removed. If the removed table was shown, the table of the same objective and
-            solver without pins is shown instead.
+            solver without pins is shown instead. If a baseline or a loaded plan was shown before the first pin, and the
+            budget is still the same, this plan is shown instead.
         """
         tables = self._selection.tables
         shown = tables.shown(base)
@@ -118,6 +120,9 @@ class Questions:
             objective, family = shown.table.objective, cast(Family, shown.family)
 
             def answered(table: PlanTable) -> str:
+                if tables.shown(tables.pinned) is None:
+                    given = self._selection.table == tables.given
+                    self._unpinned = (self._selection.plan, self._selection.wanted) if given else None
                 tables.pin(table, base)
                 count = len(keep) + len(recompute)
                 return self._show(tables.pinned, f"solved with {count} pin{'' if count == 1 else 's'}")
@@ -139,9 +144,20 @@ class Questions:
             if shown is None:
                 return
             if selection.table == tables.pinned:
-                selection.choose_table(shown.base)
+                self._show_unpinned(shown.base)
             tables.pin(None)
             self._added()
+
+    def _show_unpinned(self, base: int) -> None:
+        """Show the given plan that was shown before the first pin, or else the plan of a table for the budget."""
+        selection = self._selection
+        plan, wanted = self._unpinned or (None, 0)
+        row = -1 if plan is None else selection.tables.row_in(selection.tables.given, plan)
+        if row >= 0 and selection.wanted == wanted:
+            total = int(selection.tables.table(selection.tables.given).total_peaks[row])
+            selection.choose(selection.tables.given, row, max(wanted, total), wanted=wanted)
+        else:
+            selection.choose_table(base)
 
     # ---------------------------------------------------------------- other solvers, other plans
 

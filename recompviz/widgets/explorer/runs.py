@@ -51,8 +51,8 @@ class RunRequest:
         The number of the plan table that contains the plan, and the row of the plan in this table.
     choices : PlanTable
         This table itself. A table that is solved again or removed during the run takes the number.
-    budget : int
-        The budget in total bytes.
+    budget, wanted : int
+        The budget in total bytes, and the budget that the user asked for; see :class:`Selection`.
     plan : Plan
     predicted : Timeline
         The simulated memory of one training step under this plan.
@@ -63,6 +63,7 @@ class RunRequest:
     row: int
     choices: PlanTable
     budget: int
+    wanted: int
     plan: Plan
     predicted: Timeline
 
@@ -109,8 +110,8 @@ class Runs:
             if self._job is not None and not self._job.ended:
                 return
             self._count += 1
-            chosen = (selection.table, selection.row, selection.current, selection.budget, selection.plan)
-            run = RunRequest(self._count, *chosen, selection.timeline)
+            chosen = (selection.table, selection.row, selection.current, selection.budget, selection.wanted)
+            run = RunRequest(self._count, *chosen, selection.plan, selection.timeline)
             self._job = Job(
                 lambda progress: self._runner.run(run.plan, progress), lambda job: self._on_job(run, job), "starting"
             )
@@ -174,31 +175,41 @@ def run_state(
 
 @dataclass(frozen=True)
 class RunHistory:
-    """The messages about the runs of an Explorer, at all sizes of its training step; frozen.
+    """The runs of an Explorer, at all sizes of its training step; frozen.
 
     Attributes
     ----------
-    entries : tuple of (planner, dict)
-        The planner of the size that was run, and an entry of the Explorer's trait ``_runs``; the oldest first. At most
-        200, see :func:`bounded`.
+    entries : tuple of (planner, report, dict)
+        The planner of the size that was run, the report, and an entry of the Explorer's trait ``_runs``; the oldest
+        first. At most 200, see :func:`bounded`; the newest 20 have their report, the others None.
     """
 
-    entries: tuple[tuple[Planner, dict[str, Any]], ...] = ()
+    entries: tuple[tuple[Planner, RunReport | None, dict[str, Any]], ...] = ()
 
     @property
     def last(self) -> int:
         """The number of the newest run; 0 if there is none."""
-        return int(self.entries[-1][1]["number"]) if self.entries else 0
+        return int(self.entries[-1][2]["number"]) if self.entries else 0
 
-    def with_run(self, planner: Planner, message: dict[str, Any]) -> RunHistory:
+    def with_run(self, planner: Planner, report: RunReport, message: dict[str, Any]) -> RunHistory:
         """Return the history with one more run."""
-        planners = [*(earlier for earlier, _ in self.entries), planner]
-        messages = bounded([*(earlier for _, earlier in self.entries), message])
-        return RunHistory(tuple(zip(planners[-len(messages) :], messages, strict=True)))
+        entries = [*self.entries, (planner, report, message)]
+        messages = bounded([entry[2] for entry in entries])
+        entries = entries[-len(messages) :]
+        whole = [None] * (len(entries) - WHOLE) + [entry[1] for entry in entries[-WHOLE:]]
+        return RunHistory(tuple(zip([entry[0] for entry in entries], whole, messages, strict=True)))
 
     def of(self, planner: Planner) -> list[dict[str, Any]]:
         """Return the messages about the runs at one size."""
-        return [message for other, message in self.entries if other is planner]
+        return [message for other, _, message in self.entries if other is planner]
+
+    def reports(self, planner: Planner) -> list[tuple[int, RunReport]]:
+        """Return the numbers and the reports of the newest runs, at one size, the oldest first."""
+        return [
+            (int(message["number"]), report)
+            for other, report, message in self.entries
+            if other is planner and report is not None
+        ]
 
 
 def bounded(messages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

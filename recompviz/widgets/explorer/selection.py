@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from recompviz.core.base.units import format_bytes
 from recompviz.core.planning.planner import Planner
@@ -169,6 +169,14 @@ class Selection:
         with self.changing():
             self.choose(self.table, self.current.row(budget), budget)
 
+    def give_missing(self, plans: Iterable[tuple[str, Plan]]) -> None:
+        """Add those plans to the given ones that no table has. The plan shown stays, in whatever row it is now."""
+        with self.changing():
+            given = self.tables.shown(self.tables.given)
+            before = given.table.plans[self.row] if given is not None and self.table == self.tables.given else None
+            if self.tables.give_missing(plans) and before is not None:
+                self.row = self.tables.row_in(self.table, before)
+
     def choose_table(self, table: int) -> str:
         """Select the plan of a table for the budget that the user asked for.
 
@@ -186,8 +194,16 @@ class Selection:
             self.choose(table, row, budget, wanted=wanted)
         return f"; least feasible {format_bytes(budget)}, so the budget was raised" if raised else ""
 
-    def replace_tables(self, tables: Sequence[PlanTable]) -> tuple[tuple[int, int, int], Callable[[int], int]]:
+    def replace_tables(
+        self, tables: Sequence[PlanTable], kept: Iterable[tuple[str, Plan]] = ()
+    ) -> tuple[tuple[int, int, int], Callable[[int], int]]:
         """Replace the tables of the objectives, and return the row that should be selected next.
+
+        Parameters
+        ----------
+        tables : sequence of PlanTable
+        kept : iterable of (name, plan)
+            Plans that stay: those that no table has then are added to the given ones.
 
         Returns
         -------
@@ -204,7 +220,10 @@ class Selection:
             renumbered = self.tables.replace(tables)
             self.edition += 1
             if stays:
-                return (renumbered(self.table), self.row, self.budget), renumbered
+                self.table = renumbered(self.table)
+            self.give_missing(kept)
+            if stays:
+                return (self.table, self.row, self.budget), renumbered
             number = renumbered(self.table)
             row, budget = affordable_row(tables[number], self.wanted)
             return (number, row, budget), renumbered

@@ -167,6 +167,13 @@ class Tables:
         table = self._planner.table([plan for _, plan in self._given])
         self.more[0] = self._shown(table, [names.get(plan.keep_mask.tobytes(), plan.kind) for plan in table.plans])
 
+    def give_missing(self, plans: Iterable[tuple[str, Plan]]) -> bool:
+        """Add those plans to the given ones that no table has. Return whether there are any."""
+        missing = [(name, plan) for name, plan in plans if self.find(plan) is None]
+        if missing:
+            self.give(missing)
+        return bool(missing)
+
     def pin(self, table: PlanTable | None, base: int = -1) -> None:
         """Set the table that was solved with pins.
 
@@ -203,11 +210,18 @@ class Tables:
 
     def find(self, plan: Plan) -> tuple[int, int] | None:
         """Return the first (table, row) that keeps the same values as a plan; None if no table has such a row."""
-        for number, shown in enumerate([*self.first, *self.more]):
-            for row, other in enumerate(shown.table.plans if shown else ()):
-                if np.array_equal(other.keep_mask, plan.keep_mask):
-                    return number, row
+        for number in range(len(self.first) + len(self.more)):
+            if (row := self.row_in(number, plan)) >= 0:
+                return number, row
         return None
+
+    def row_in(self, number: int, plan: Plan) -> int:
+        """Return the row of a table that keeps the same values as a plan; −1 if there is none."""
+        shown = self.shown(number)
+        for row, other in enumerate(shown.table.plans if shown else ()):
+            if np.array_equal(other.keep_mask, plan.keep_mask):
+                return row
+        return -1
 
     def _shown(self, table: PlanTable, names: Sequence[str] = (), family: str = "auto", base: int = -1) -> Shown:
         leanest = table.plans[int(table.total_peaks.argmin())]

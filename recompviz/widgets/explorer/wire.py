@@ -21,6 +21,7 @@ from recompviz.widgets.layout.modules import COLLAPSE_ABOVE, has_parallel_fold, 
 
 if TYPE_CHECKING:
     from recompviz.core.graphs.graph import Graph
+    from recompviz.widgets.explorer.runs import RunRequest
     from recompviz.widgets.explorer.tables import Shown
     from recompviz.widgets.layout.step_nodes import LabelNumbers
 
@@ -168,33 +169,28 @@ def timeline_message(timeline: Timeline, numbers: LabelNumbers) -> Message:
     }
 
 
-def run_message(report: RunReport, number: int, table: int, row: int, budget: float, predicted: Timeline) -> Message:
+def run_message(report: RunReport, run: RunRequest) -> Message:
     """Return one entry of the Explorer's trait ``_runs``: the message about one measured run.
 
     Parameters
     ----------
     report : RunReport
-    number : int
-        The number of the run, from 1.
-    table, row : int
-        The number of the plan table, and the row of the plan that ran.
-    budget : float
-        The budget for which the plan was chosen, in total bytes.
-    predicted : Timeline
-        The simulated timeline of the same plan.
+    run : RunRequest
+        The selection at the start of the run.
     """
     measured, times = report.measured, report.times
     return {
-        "number": number,
-        "table": table,
-        "row": row,
+        "number": run.number,
+        "table": run.table,
+        "row": run.row,
         "kept": packed(report.plan.keep_mask).tobytes(),
         "name": report.plan.kind,
         "overhead": report.plan.overhead,
-        "budget": float(budget),
+        "budget": float(run.budget),
+        "wanted": float(run.wanted),
         "measured": (measured.step_peaks + measured.static).astype("<f4").tobytes(),
         "measured_peak": float(measured.peak),
-        "predicted_peak": float(predicted.peak),
+        "predicted_peak": float(run.predicted.peak),
         "device": report.device,
         "seconds": report.seconds,
         "certified": report.certified,

@@ -148,6 +148,7 @@ function readRun(message) {
     name: message.name,
     overhead: message.overhead,
     budget: message.budget ?? null, // an older page has none
+    wanted: message.wanted ?? message.budget ?? null,
     gap: message.gap.map(([name, change, total, why, behind]) => ({ name, change, total, why, behind })),
   };
 }
