@@ -15,6 +15,7 @@ import dataclasses, time
 import recompviz as rv
 from recompviz.core.steps.examples import residual_step
 from recompviz.core.reports.run_report import RunReport
+from recompviz.core.reports.step_times import StepTimes
 from recompviz.widgets.explorer.resizing import Subject
 
 planner = rv.Planner(*residual_step((1, 1, 1)))
@@ -32,7 +33,8 @@ class Runner:
         more = simulated.delta.copy()
         more[0] += simulated.peak // 100
         measured = dataclasses.replace(simulated, delta=more, kind="measured")
-        return RunReport(plan, measured, "CPU", 0.5, True, "bitwise equal to eager")
+        times = StepTimes((200.0,) * 8, (220.0,) * 8, 15.0, 190.0)
+        return RunReport(plan, measured, "CPU", 0.5, True, "bitwise equal to eager", times=times)
 
 runner = Runner()
 
@@ -116,7 +118,7 @@ def in_kernel(page, expression):
 def test_the_graph_is_drawn_with_a_label_for_every_node(page):
     nodes = page.locator(".rv-nodes > g[role='graphics-symbol']")
     assert nodes.count() == len(states(page)) > 40
-    assert re.search(r"(kept|recomputed), segment \d+", nodes.first.get_attribute("aria-label"))
+    assert re.search(r"(kept|recomputed), [\d.]+ [KMG]?i?B, value 1 of", nodes.first.get_attribute("aria-label"))
     assert page.get_by_text("total bytes", exact=True).first.is_visible()
 
 
@@ -296,6 +298,75 @@ def test_run_shows_progress_then_measured_over_predicted(page):
     page.get_by_text("✓ bitwise equal").wait_for()
     assert page.locator(".rv-measured").get_attribute("d").startswith("M")
     assert in_kernel(page, "len(explorer.runs)") == "1"
+
+
+# with the file browser on a screen of 1280 pixels, and without it
+@pytest.mark.parametrize("wide", [848, 1180])
+def test_nothing_moves_while_a_plan_is_run_and_its_figures_are_read_in_full(page, wide):
+    view = page.locator(".rv-explorer")
+    view.evaluate("(view, wide) => (view.style.width = `${wide}px`)", wide)
+    places = """view => ['.rv-plot', '.rv-fit', '.rv-bar'].map((name) =>
+        Math.round(view.querySelector(name).getBoundingClientRect().y - view.getBoundingClientRect().y))"""
+    cut = """view => [...view.querySelectorAll('.rv-timeline :is(.rv-status, .rv-panel-head) *, .rv-header *')]
+        .filter((one) => one.clientWidth && one.textContent && !one.matches('.rv-live'))
+        .filter((one) => one.scrollWidth > one.clientWidth + 1 || one.scrollHeight > one.clientHeight + 2)
+        .map((one) => `${one.className}: ${one.textContent}`)"""
+    before = view.evaluate(places)
+    page.get_by_role("button", name="Run on CPU").click()
+    page.get_by_role("progressbar", name="Progress of the run").wait_for()
+    assert view.evaluate(places) == before
+    page.get_by_text("✓ bitwise equal").wait_for(timeout=120_000)
+    page.get_by_text("measured step: eager 200 ms, plan 220 ms, +10% (+10% to +10%, 8 pairs)").wait_for()
+    page.get_by_text("predicted step: eager 190 ms, plan 205 ms, +7.9%").wait_for()
+    assert view.evaluate(places) == before
+    assert view.evaluate(cut) == []
+
+
+def test_a_run_whose_plan_was_replaced_is_told_and_its_plan_can_be_shown(page):
+    page.get_by_role("button", name="Run on CPU").click()
+    page.get_by_text("✓ bitwise equal").wait_for(timeout=120_000)
+    place = """['.rv-plot', '.rv-explorer'].map((name) => document.querySelector(name).getBoundingClientRect().y)
+        .reduce((plot, view) => plot - view)"""
+    before, kept = page.evaluate(place), states(page)
+    v = kept.index(False)
+    assert in_kernel(page, f"explorer.pin(keep=[explorer.graph.names[{v}]]), explorer.wait(60)")
+    told = page.get_by_text(re.compile(r"^Not measured yet\. Run 1 measured an earlier plan for this budget: peak "))
+    told.wait_for(timeout=60_000)
+    assert told.inner_text().endswith(", step +10%.")
+    assert page.evaluate(place) == before
+    assert page.locator(".rv-measured").get_attribute("d") == ""
+    page.get_by_role("button", name="Show run 1", exact=True).first.click()
+    page.get_by_text("✓ bitwise equal").wait_for()
+    told.wait_for(state="hidden")
+    settled(page)
+    assert states(page) == kept
+
+
+def test_earlier_choices_outlast_pins_and_better_plans(page):
+    earlier = "document.querySelectorAll('.rv-point[aria-label^=\"earlier choice\"]').length"
+    state = "(({table, row}) => [table, row])(document.querySelector('.rv-explorer').recompviz.state)"
+    slider(page).focus()
+    for key in ("Home", "End", "ArrowLeft"):
+        page.keyboard.press(key)
+        settled(page)
+    before, choice = page.evaluate(earlier), page.evaluate(state)
+    assert before == 3
+    v = states(page).index(False)
+    page.locator(f".rv-nodes > g[data-v='{v}']").click()
+    page.keyboard.press("k")
+    page.get_by_text("Clear pins").wait_for()
+    page.wait_for_function(f"JSON.stringify({state}) !== '{choice}'.replace(/ /g, '')", timeout=60_000)
+    assert page.evaluate(earlier) == before + 1  # the plan that was shown before the pin
+    page.get_by_role("button", name="Clear pins").click()
+    page.wait_for_function(f"JSON.stringify({state}) === '{choice}'.replace(/ /g, '')", timeout=60_000)
+    settled(page)
+    assert page.evaluate(earlier) >= before
+    # better plans: the view is drawn anew
+    page.evaluate("document.querySelector('.rv-explorer').classList.add('old-view')")
+    fewer = "[residual.planner.table(t.plans[:3] + t.plans[4:], t.objective) for t in explorer.tables]"
+    assert in_kernel(page, f"explorer._replace_tables({fewer})") == "None"
+    page.wait_for_selector(".rv-explorer:not(.old-view) .rv-nodes .rv-keep")
+    page.wait_for_function(f"{earlier} >= {before}")
 
 
 def test_a_run_can_be_cancelled_and_never_blocks_the_notebook(page):

@@ -76,6 +76,9 @@ def test_on_a_laptop_slider_curve_landscape_and_fit_are_seen_without_scrolling(p
     assert lower[".rv-header"]["height"] < 50  # one line of tiles
     assert lower[".rv-budget"]["y"] == lower[".rv-timeline"]["y"]  # side by side
     assert lower[".rv-fit"]["y"] + lower[".rv-fit"]["height"] - box["y"] < 560
+    code, sentence = page.get_by_role("button", name="Copy the code").bounding_box(), page.locator(".rv-fit-sentence")
+    line = sentence.bounding_box()
+    assert line["y"] - 8 < code["y"] < line["y"] + line["height"]  # beside the sentence, not alone in a line
     texts = view.evaluate(
         """view => [...view.querySelectorAll(".rv-fit *, .rv-header *, .rv-bar *")]
             .filter(one => one.clientWidth && one.scrollWidth > one.clientWidth + 1)

@@ -11,8 +11,8 @@ TIME = LIVE | {"objective": "time"}
 GIVEN = LIVE | {"objective": "given", "names": ["keep-all", "chen"]}
 
 
-def offered(tables, theory, earlier=()):
-    state = {"table": 0, "row": 0, "budget": 9, "theory": theory, "earlier": list(earlier)}
+def offered(tables, theory, earlier=(), runs=()):
+    state = {"table": 0, "row": 0, "budget": 9, "theory": theory, "earlier": list(earlier), "runs": list(runs)}
     found = run(
         "explorer/compare_view.js", "m.rivals(v.tables, v.state, (n) => `table ${n}`)", tables=tables, state=state
     )
@@ -26,14 +26,49 @@ def test_plans_of_the_paper_are_offered_only_in_its_view():
     assert offered([TIME, TIME | {"objective": "memory"}], False) == ["table 1", "keep-all"]  # there are no others
 
 
+def test_plans_that_were_run_are_offered_first_the_newest_before_the_others():
+    tables = [LIVE | {"kept": [3, 1]}, TIME | {"kept": [3, 0]}, GIVEN | {"kept": [3, 2]}]
+    runs = [
+        {"number": number, "kept": [kept], "measuredPeak": 2048} for number, kept in enumerate([2, 1, 3, 0, 1, 7], 1)
+    ]
+    # run 3 is of the plan shown, run 4 of a plan of the paper, run 6 of a plan of another step
+    found = ["run 5, measured 2.00 KiB", "run 1, measured 2.00 KiB"]
+    assert offered(tables, False, runs=runs) == [*found, "keep-all"]
+    assert offered(tables, True, runs=runs)[:3] == [found[0], "run 4, measured 2.00 KiB", found[1]]
+
+
+KEPT = """(() => {
+  const typed = (table) => ({ ...table, kept: Uint8Array.from(table.kept) });
+  const [before, after] = [v.before.map(typed), v.after.map(typed)];
+  return v.chosen.map((c) => m.asKept(before, c)).map((kept) => kept && m.shownAgain(kept, after, v.same));
+})()"""
+
+
+def test_an_earlier_choice_is_found_again_in_the_plans_of_a_search():
+    before = [LIVE | {"kept": [3, 1]}, LIVE | {"base": 0, "kept": [3, 2]}, GIVEN | {"kept": [3, 0]}]
+    found = LIVE | {"rows": 3, "totalPeaks": [9, 5, 2], "kept": [3, 2, 0]}
+    chosen = [{"table": 0, "row": 0}, {"table": 0, "row": 1}, {"table": 2, "row": 1}, {"table": 1, "row": 1}]
+
+    def again(**more):
+        return run("explorer/kept_choices.js", KEPT, before=before, after=[found, before[2]], **more)
+
+    keep_all, better, chen, under_pins = again(chosen=chosen, same=True)
+    assert keep_all == {"table": 1, "row": 0}  # by its name
+    assert better == {"table": 0, "row": 1}  # the plan that replaced it at its total
+    assert chen == {"table": 1, "row": 1}
+    assert under_pins == {"table": 0, "row": 1}  # the same plan, without pins
+    assert again(chosen=chosen, same=False)[1] is None  # at another size, its total means something else
+    assert again(chosen=[{"table": 0, "row": 2}, {"table": 5, "row": 0}], same=True) == [None, None]
+
+
 def test_the_baseline_compared_with_is_found_again_in_other_tables():
     before = [LIVE, TIME, GIVEN]
     after = [LIVE, GIVEN | {"names": ["as-written", "chen"]}]
     names = "v.chosen.map((c) => m.knownName(v.tables, c))"
     chosen = [{"table": 2, "row": 1}, {"table": 0, "row": 0}, {"table": 1, "row": 1}]
-    found = run("explorer/compare_view.js", names, tables=before, chosen=chosen)
+    found = run("explorer/kept_choices.js", names, tables=before, chosen=chosen)
     assert found == ["chen", "keep-all", None]
-    again = run("explorer/compare_view.js", "v.names.map((n) => m.knownRival(v.tables, n))", tables=after, names=found)
+    again = run("explorer/kept_choices.js", "v.names.map((n) => m.knownRival(v.tables, n))", tables=after, names=found)
     assert again == [{"table": 1, "row": 1}, {"table": 0, "row": 0}, None]
 
 

@@ -130,7 +130,7 @@ REPLIES = """((state, reply) => {
     views: { graph: nothing, timeline: nothing }, pacer: nothing, light() {}, schedule() {},
   });
   handlers["change:_reply"]();
-  return [state.request, state.row, state.budget, state.settled, state.confirmed];
+  return [state.request, state.row, state.budget, state.settled, state.confirmed, state.earlier];
 })(v.state, { fingerprint: "f", categories: [], steps: 0, ...v.reply })"""
 
 
@@ -159,7 +159,8 @@ REPLIES = """((state, reply) => {
 )
 def test_the_page_follows_the_kernel_unless_it_has_made_a_newer_choice(reply, settled, after):
     state = {"request": 5, "table": 0, "row": 1, "budget": 8, "settled": settled, "confirmed": False, "step": -1}
-    assert run("explorer/replies.js", REPLIES, state=state, reply=reply) == after
+    earlier = [{"table": 0, "row": 1}] if after[1] != 1 else []  # the plan that was shown, if the kernel chose another
+    assert run("explorer/replies.js", REPLIES, state={**state, "earlier": []}, reply=reply) == [*after, earlier]
 
 
 @node
@@ -436,17 +437,62 @@ def test_times_of_steps_have_a_spread_and_the_predicted_time():
         {"eagerStep": None},
         None,
     ]
-    assert run("explorer/run_view.js", "v.runs.map(m.timesText)", runs=runs) == [
-        "step: eager 200 ms (predicted 190 ms), plan 220 ms (predicted 207 ms)"
-        " · measured +10% of the step (+5.0% to +12%, 12 pairs), predicted +9.0%",
-        "step: eager 200 ms, plan 2.19 s · measured +995% of the step (1 pair)",
-        "step: eager 200 ms (predicted 190 ms), plan 200 ms (predicted 207 ms)"
-        " · measured within noise (−2.0% to +1.3%, 12 pairs), predicted +9.0%",
-        "step: eager 200 ms, plan 200 ms (predicted 207 ms)"
-        " · measured 0% of the step (0% to 0%, 12 pairs), predicted 0%",
-        "",
-        "",
+    assert run("explorer/run_view.js", "v.runs.map(m.timesLines)", runs=runs) == [
+        [
+            "measured step: eager 200 ms, plan 220 ms, +10% (+5.0% to +12%, 12 pairs)",
+            "predicted step: eager 190 ms, plan 207 ms, +9.0%",
+        ],
+        ["measured step: eager 200 ms, plan 2.19 s, +995% (1 pair)"],
+        [
+            "measured step: eager 200 ms, plan 200 ms, within noise (−2.0% to +1.3%, 12 pairs)",
+            "predicted step: eager 190 ms, plan 207 ms, +9.0%",
+        ],
+        [
+            "measured step: eager 200 ms, plan 200 ms, 0% (0% to 0%, 12 pairs)",
+            "predicted step: plan 207 ms, 0%",
+        ],
+        [],
+        [],
     ]
+
+
+@node
+def test_a_run_of_an_earlier_plan_for_the_budget_shown_is_told():
+    each = {"measuredPeak": 2048, "eagerStep": 200, "plannedStep": 220, "spread": [0.05, 0.12], "pairs": 9}
+    runs = [
+        {**each, "number": 1, "wanted": 40, "budget": 50},
+        {**each, "number": 2, "wanted": 60, "budget": 60, "eagerStep": None, "overhead": 30},
+        {**each, "number": 3, "wanted": 80, "budget": 80},
+    ]
+    states = [{"budget": 45, "wanted": 40}, {"budget": 60, "wanted": 60}, {"budget": 70, "wanted": 70}]
+    told = "v.states.map((s) => m.replacedRun(v.runs, v.shown, s)).map((run) => run && m.replacedText(run, v.base))"
+    base = {"time": 300, "name": "the step"}
+    assert run("explorer/run_view.js", told, runs=runs, states=states, shown=None, base=base) == [
+        "Not measured yet. Run 1 measured an earlier plan for this budget: peak 2.00 KiB, step +10%",
+        "Not measured yet. Run 2 measured an earlier plan for this budget: peak 2.00 KiB, predicted +10% of the step",
+        None,
+    ]
+    # the plan shown was run
+    assert run("explorer/run_view.js", told, runs=runs, states=states, shown=runs[0], base=base) == [None] * 3
+
+
+@node
+def test_the_second_line_of_a_closed_box_fits_it():
+    texts = "[200, 110, 90, 60, 10].map((room) => m.fittingText(v.texts, room, (text) => 6 * text.length))"
+    facts = ["100% of 1000 KiB kept", "100% of 1000 KiB", "100% kept", "100%"]
+    assert run("graph/box_style.js", texts, texts=facts) == [facts[0], facts[1], facts[2], facts[2], facts[3]]
+
+
+@node
+def test_a_value_says_its_segment_only_in_the_paper_s_view():
+    graph = {"nodes": [{"key": "conv"}], "memory": [2048], "count": 1}
+    names = run("graph/box_style.js", "[false, true].map((on) => m.nodeTitle(v.graph, 0, 1, 3, on))", graph=graph)
+    assert names == ["conv, kept, 2.00 KiB, value 1 of 1", "conv, kept, segment 3, 2.00 KiB, value 1 of 1"]
+
+
+def test_every_column_of_a_table_has_a_name():
+    unnamed = [path.name for path in JS.glob("*/*.js") if re.search(r'\bname: ""', path.read_text())]
+    assert unnamed == []
 
 
 @node

@@ -111,6 +111,17 @@ def test_the_chosen_step_has_not_the_colour_of_the_budget(theme):
 
 
 @THEMES
+def test_words_on_the_ground_of_the_page_can_be_read(theme):
+    rooms = ("explorer", "graph", "ranks")
+    sheets = "".join(path.read_text(encoding="utf-8") for room in rooms for path in assets.HERE.glob(f"css/{room}/*"))
+    names = set(re.findall(r"\n\s+color: var\(--rv-([\w-]+)\);", sheets))
+    assert names >= {"text", "muted", "accent-text"}
+    low = {name for name in names if not name.startswith("on-") and contrast(theme[name], theme["surface"]) < 4.5}
+    assert low == set()
+    assert contrast(theme["accent-text"], theme["accent-wash"]) > 4.5  # a budget that is refused
+
+
+@THEMES
 def test_names_in_the_landscape_can_be_read(theme):
     for name in ("parameters", "gradients"):
         assert contrast(theme["text"], theme[f"land-{name}"]) > 4.5

@@ -6,7 +6,7 @@ import { reachableRows, leastTotal, rowFor, totalText } from "../data/plan_table
 import { budgetDomain, neighbourRow } from "./budget_axis.js";
 import { misfitText, notASize } from "./fit.js";
 import { makeTradeoffCurve, PAD } from "./tradeoff_curve.js";
-import { makeSwitches } from "./switches.js";
+import { curveOf, makeSwitches } from "./switches.js";
 
 // half the width of the thumb, by which a native track is inset at both ends
 const THUMB = 9;
@@ -53,7 +53,6 @@ export function makeBudgetView(parent, graph, fixed, all, families, base, action
   const leastText = html("span", "rv-least", foot, "");
   const switches = makeSwitches(foot, fixed, families, actions, id);
   const binds = html("button", "rv-link rv-binds", root);
-  binds.title = "Go to the leanest plan and see what is alive at its peak";
   listen(binds, "click", actions.binding);
 
   let width = 0;
@@ -63,7 +62,8 @@ export function makeBudgetView(parent, graph, fixed, all, families, base, action
   let held = false; // whether the least budget holds the drag
   let searching = false; // as drawn
   let state = { table: 0, row: 0, budget: 0, wanted: 0, earlier: [], searching: false };
-  const now = () => all()[state.table];
+  const shown = () => all()[state.table];
+  const now = () => all()[curveOf(all(), state.table)]; // the curve stays while a baseline or a loaded plan is shown
   /** Whether a search for better plans goes on, so that the least total is only the least so far. */
   const interim = () => state.searching && fixed.includes(now());
   const bytesText = (bytes) => totalText(now(), bytes, base.time);
@@ -82,6 +82,7 @@ export function makeBudgetView(parent, graph, fixed, all, families, base, action
     slider.style.setProperty("--rv-least", `${(100 * (THUMB + share * (right - PAD.left))) / (right - PAD.left + 2 * THUMB)}%`);
     setText(leastText, `${interim() ? "least so far" : "least feasible"} ${bytesText(leastTotal(table))} · keep-all ${bytesText(domain.most)}`);
     setText(binds, `What limits it: ${table.binding}`);
+    binds.title = `${binds.textContent}\nclick: go to the leanest plan and see what is alive at its peak`;
   }
 
   function update(next, settled) {
@@ -93,11 +94,21 @@ export function makeBudgetView(parent, graph, fixed, all, families, base, action
     const table = now();
     switches.update(all(), state.table, state.theory);
     if (settled) curve.markPoints(all(), state, actions.choose);
-    curve.mark(table, state.row, state.budget);
+    curve.mark(shown(), state.row, state.budget);
     if (settled || !isFocused(slider)) slider.value = state.budget;
     if (!isFocused(value)) value.value = amount(state.budget);
     setText(share, percent ? `of keep-all · ${bytesText(state.budget)} total bytes` : `${shareText(state.budget)} of keep-all`);
+    share.title = share.textContent;
     slider.setAttribute("aria-valuetext", `${bytesText(state.budget)} total bytes, ${shareText(state.budget)} of keep-all`);
+  }
+
+  /** Show budgets in per cent of keep-all, or in bytes again. */
+  function showPercent() {
+    percent = !percent;
+    unit.setAttribute("aria-pressed", String(percent));
+    if (!width) return;
+    draw();
+    update(state, true);
   }
 
   const isFocused = (element) => element.getRootNode().activeElement === element;
@@ -114,8 +125,8 @@ export function makeBudgetView(parent, graph, fixed, all, families, base, action
 
   /** Say beside the budget why it was refused, or that no plan fits it. */
   function tell() {
-    const unsearched = state.unsearched && fixed.includes(now());
-    const misfit = misfitText(state.wanted, now(), { searching: interim(), unsearched, sizes: actions.sizes?.(), pinned: now().base >= 0, target: actions.target?.() ?? null });
+    const unsearched = state.unsearched && fixed.includes(shown());
+    const misfit = misfitText(state.wanted, shown(), { searching: interim(), unsearched, sizes: actions.sizes?.(), pinned: shown().base >= 0, target: actions.target?.() ?? null });
     setText(note, refusal || misfit);
     note.hidden = note.textContent === "";
     const below = held || (refusal === "" ? misfit !== "" && !interim() : tooLow);
@@ -156,12 +167,7 @@ export function makeBudgetView(parent, graph, fixed, all, families, base, action
     value.setAttribute("aria-invalid", "false");
     value.value = amount(state.budget);
   });
-  listen(unit, "click", () => {
-    percent = !percent;
-    unit.setAttribute("aria-pressed", String(percent));
-    draw();
-    update(state, true);
-  });
+  listen(unit, "click", showPercent);
 
   listen(slider, "input", () => {
     const table = now();
@@ -185,11 +191,12 @@ export function makeBudgetView(parent, graph, fixed, all, families, base, action
   listen(slider, "keydown", (event) => {
     const table = now();
     const rows = reachableRows(table);
+    const at = table === shown() ? state.row : Math.max(0, rowFor(table, state.budget));
     const go = {
-      ArrowLeft: () => neighbourRow(table, rows, state.row, -1),
-      ArrowDown: () => neighbourRow(table, rows, state.row, -1),
-      ArrowRight: () => neighbourRow(table, rows, state.row, 1),
-      ArrowUp: () => neighbourRow(table, rows, state.row, 1),
+      ArrowLeft: () => neighbourRow(table, rows, at, -1),
+      ArrowDown: () => neighbourRow(table, rows, at, -1),
+      ArrowRight: () => neighbourRow(table, rows, at, 1),
+      ArrowUp: () => neighbourRow(table, rows, at, 1),
       Home: () => rows[rows.length - 1],
       End: () => rows[0],
     }[event.key];
@@ -210,9 +217,10 @@ export function makeBudgetView(parent, graph, fixed, all, families, base, action
       draw();
       update(state, true);
     },
-    /** What the user is typing, for a view that is made anew: { text, refusal }; the text is null if nothing is typed. */
-    entry: () => ({ text: isFocused(value) ? value.value : null, refusal }),
-    restore({ text, refusal: why }) {
+    /** What the user is typing, and the unit, for a view that is made anew: { text, refusal, percent }; the text is null if nothing is typed. */
+    entry: () => ({ text: isFocused(value) ? value.value : null, refusal, percent }),
+    restore({ text, refusal: why, percent: inPercent }) {
+      if (inPercent !== percent) showPercent();
       if (text !== null) {
         value.value = text;
         restored = true;

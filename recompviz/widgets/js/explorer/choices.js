@@ -3,7 +3,7 @@
 
 import { rowFor, leastTotal } from "../data/plan_table.js";
 import { planName } from "./compare_view.js";
-import { offered, switchOf, tableName } from "./switches.js";
+import { curveOf, offered, switchOf, tableName } from "./switches.js";
 import { togglePin } from "./pins.js";
 import { remember } from "./points.js";
 import { rowOfRun } from "./runs_view.js";
@@ -11,18 +11,19 @@ import { rowOfRun } from "./runs_view.js";
 /** The actions that choose; `explorer` is made by mount in explorer.js. */
 export function makeChoices(explorer) {
   const { model, state, views } = explorer;
+  const curve = () => curveOf(explorer.tables, state.table);
 
   function setBudget(budget, row) {
-    ask({ budget, row, settled: false });
+    ask({ table: curve(), budget, row, settled: false });
   }
 
   /** Choose a budget that stays as it is, and the plan for it; the leanest plan if none fits it. */
   function setTyped(wanted) {
-    objective(state.table, wanted);
+    objective(curve(), wanted);
   }
 
   function setRow(row) {
-    choose(state.table, row);
+    choose(curve(), row);
   }
 
   function choose(table, row) {
@@ -42,8 +43,7 @@ export function makeChoices(explorer) {
   }
 
   function binding() {
-    const table = explorer.tables[state.table];
-    setRow(rowFor(table, leastTotal(table)));
+    setRow(rowFor(explorer.tables[curve()], leastTotal(explorer.tables[curve()])));
     explorer.showPeak();
   }
 

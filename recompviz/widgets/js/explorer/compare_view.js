@@ -6,6 +6,7 @@ import { formatBytes, formatCost } from "../shared/units.js";
 import { shareText } from "../data/base_time.js";
 import { keepMask, rowFor, totalText } from "../data/plan_table.js";
 import { isOffered } from "./switches.js";
+import { rowOfRun } from "./runs_view.js";
 import { signedBytes } from "./gap_view.js";
 import { makeDataTable, linkCell } from "../shared/data_table.js";
 
@@ -29,20 +30,7 @@ export function planName(tables, { table, row }, names) {
   return `${totalText(tables[table], tables[table].totalPeaks[row], 0)}, ${names(table)}`;
 }
 
-/** The name of a plan { table, row } by which it is found in other tables: a baseline's, a loaded plan's, or "keep-all"; else null. */
-export function knownName(tables, { table, row }) {
-  if (tables[table]?.objective === "given") return tables[table].names[row];
-  return table === 0 && row === 0 ? "keep-all" : null;
-}
-
-/** The plan { table, row } of a name from knownName, or null. */
-export function knownRival(tables, name) {
-  const table = name === null ? -1 : tables.findIndex((each) => each?.objective === "given" && each.names.includes(name));
-  if (table >= 0) return { table, row: tables[table].names.indexOf(name) };
-  return name === "keep-all" ? { table: 0, row: 0 } : null;
-}
-
-/** The plans to compare with, as [{ value, text, group }]: baselines, other objectives, earlier choices; those of the paper only in its view. */
+/** The plans to compare with, as [{ value, text, group }]: plans that were run, baselines, other objectives, earlier choices; those of the paper only in its view. */
 export function rivals(tables, state, names) {
   const found = [];
   tables.forEach((table, number) => {
@@ -54,6 +42,12 @@ export function rivals(tables, state, names) {
       if (row >= 0) found.push({ value: `${number}:${row}`, text: names(number), group: "at this budget" });
     }
   });
+  const ran = [];
+  for (const run of state.runs.toReversed()) {
+    const at = rowOfRun(run, tables);
+    if (!at || !isOffered(tables, at.table, state.theory) || (at.table === state.table && at.row === state.row)) continue;
+    ran.push({ value: `${at.table}:${at.row}`, text: `run ${run.number}, measured ${formatBytes(run.measuredPeak)}`, group: "plans that were run" });
+  }
   const given = new Set(found.map(({ text }) => text));
   if (isOffered(tables, 0, state.theory) && !given.has("keep-all")) found.push({ value: "0:0", text: "keep-all", group: "baselines and loaded plans" });
   state.earlier.forEach(({ table, row }) => {
@@ -62,7 +56,7 @@ export function rivals(tables, state, names) {
     if (text && !given.has(text)) found.push({ value: `${table}:${row}`, text, group: "earlier choices" });
   });
   const seen = new Set();
-  return found.filter(({ value }) => !seen.has(value) && seen.add(value));
+  return [...ran, ...found].filter(({ value }) => !seen.has(value) && seen.add(value));
 }
 
 /**

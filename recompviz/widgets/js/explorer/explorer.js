@@ -27,14 +27,16 @@ import { makeDrawer } from "./drawer.js";
 import { makeAliveView } from "./alive_view.js";
 import { makeGapView } from "./gap_view.js";
 import { makePlansView } from "./plans_view.js";
-import { knownName, knownRival, makeCompareView } from "./compare_view.js";
+import { makeCompareView } from "./compare_view.js";
+import { asKept, shownAgain } from "./kept_choices.js";
 import { makePacer } from "../shared/pacing.js";
 import { makeRunsView } from "./runs_view.js";
 import { makeSaveView } from "./save_view.js";
 import { makePainting } from "./painting.js";
 import { makeSelection } from "./selection.js";
 import { makeChoices } from "./choices.js";
-import { isOffered } from "./switches.js";
+import { remember } from "./points.js";
+import { curveOf, isOffered } from "./switches.js";
 import { listenToKernel } from "./replies.js";
 
 let mounted = 0;
@@ -211,9 +213,13 @@ export function mount(model, parent, before = null) {
     explorer.select(before.selected);
     views.drawer.open(before.tab);
     if (before.step >= 0) explorer.setStep(Math.min(before.step, explorer.reply.steps - 1));
-    const rival = knownRival(explorer.tables, before.against);
+    const sameStep = before.sizes === sizesNow();
+    const again = (kept) => kept && shownAgain(kept, explorer.tables, sameStep);
+    state.earlier = before.earlier.map(again).filter(Boolean).reverse().reduce(remember, []);
+    const rival = again(before.against);
     if (rival) explorer.setAgainst(rival);
-    if (before.sizes === sizesNow()) {
+    explorer.schedule();
+    if (sameStep) {
       views.budget.restore(before.entries.budget);
       views.fit.restore(before.entries.fit);
     }
@@ -230,8 +236,10 @@ export function mount(model, parent, before = null) {
     root.remove();
   };
   const entries = () => ({ budget: views.budget.entry(), fit: views.fit.entry() });
-  const against = () => state.against && knownName(explorer.tables, state.against);
-  unmount.chosen = () => ({ count: graph.count, selected: state.selected, step: state.step, against: against(), tab: views.drawer.current, sizes, entries: entries() });
+  // the tables that the page has had until now: those of the model may be newer
+  const kept = (choice) => choice && asKept(explorer.tables, choice);
+  const chosen = () => ({ against: kept(state.against), earlier: state.earlier.map(kept).filter(Boolean) });
+  unmount.chosen = () => ({ ...chosen(), count: graph.count, selected: state.selected, step: state.step, tab: views.drawer.current, sizes, entries: entries() });
   return unmount;
 }
 
@@ -266,10 +274,11 @@ function makeViews(explorer, root, id) {
   }, id, markedDevices(targetOf(model)));
   views.timeline = makeTimelineView(below, graph, strata, fixed, all, explorer.base, { hoverStep, hover: hoverBar, step: setStep, select: selectNode, pick, category: setCategory, peak: showPeak }, labelsOf, id);
   views.kernel = makeKernelNote(views.timeline.root, views.timeline.line, () => explorer.schedule());
-  views.run = makeRunView(views.timeline.runHead, views.timeline.about, "every value from birth to last use", views.timeline.line, graph.device, {
+  views.run = makeRunView(views.timeline.runHead, views.timeline.line, graph.device, explorer.base, {
+    show: explorer.showRunOf,
     run: () => explorer.send({ type: "run" }),
     cancel: () => explorer.send({ type: "cancel" }),
-    budget: (bytes) => setRow(rowFor(explorer.tables[state.table], bytes)),
+    budget: (bytes) => setRow(rowFor(explorer.tables[curveOf(explorer.tables, state.table)], bytes)),
   });
   views.fit = makeFitView(root, model, graph, all, explorer.base, {
     row: setRow,

@@ -4,6 +4,7 @@ import { html, listeners, progressBar, setText } from "../shared/elements.js";
 import { formatBytes } from "../shared/units.js";
 import { CATEGORY } from "../data/categories.js";
 import { rowFor, totalText } from "../data/plan_table.js";
+import { curveOf } from "./switches.js";
 import { UNANSWERED } from "../shared/kernel_note.js";
 import { DEVICES, codeFor, codeLabel, bytesOfAnySize, estimateText, fitMark, fitSentence, formatDecimal, leftOut, notASize, sizesFrom, sizesText, typedTarget } from "./fit.js";
 
@@ -114,16 +115,14 @@ export function makeFitView(parent, model, graph, all, base, actions, id) {
     refuse("");
     written = text;
   }
-  html("span", "rv-gap", controls);
-  const code = html("button", "rv-button", controls, "Copy the code");
-  code.title = "Copy the lines of code that train within this memory, for the sizes shown";
   const line = html("div", "rv-fit-line", root);
   const sentence = html("span", "rv-fit-sentence", line);
   const bar = progressBar(line, "Progress of the new size");
   const stop = html("button", "rv-button", line, "Cancel");
   listen(stop, "click", actions.keep);
-  html("span", "rv-gap", line);
-  const copied = html("code", "rv-muted rv-fit-code", line);
+  const code = html("button", "rv-button", line, "Copy the code");
+  code.title = "Copy the lines of code that train within this memory, for the sizes shown";
+  const copied = html("code", "rv-muted rv-fit-code", root);
   copied.setAttribute("role", "status");
   const little = html("div", "rv-fit-little", root);
   listen(code, "click", async () => {
@@ -159,12 +158,14 @@ export function makeFitView(parent, model, graph, all, base, actions, id) {
   }
 
   const words = () => fitSentence(facts());
+  /** The table from which a device chooses. */
+  const curve = () => all()[curveOf(all(), state.table)];
 
   /** Choose a device: the budget becomes its memory, as far as the plan needs it. */
   function aim(target) {
     forget();
     chosen.set(model, target);
-    const row = rowFor(all()[state.table], target.bytes);
+    const row = rowFor(curve(), target.bytes);
     if (row < 0) actions.typed(target.bytes);
     else actions.row(row);
     actions.changed();
@@ -187,7 +188,7 @@ export function makeFitView(parent, model, graph, all, base, actions, id) {
         fixed: categories.reduce((sum, category) => sum + (category.fixed ? category.bytes : 0), 0),
       };
       for (const { bytes, button } of buttons) {
-        const { mark, words: meaning, fits } = fitMark(table, bytes, base, known);
+        const { mark, words: meaning, fits } = fitMark(curve(), bytes, base, known);
         setText(button, `${formatDecimal(bytes)} ${mark}`);
         button.dataset.fits = fits;
         const name = `${formatDecimal(bytes)}: ${meaning}`;

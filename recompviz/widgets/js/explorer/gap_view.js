@@ -46,7 +46,7 @@ export function makeGapView(parent) {
       { name: "change", className: "rv-number-cell", fill: (cell, row) => cell.append(row.at ? signedBytes(row.change) : formatBytes(row.change)) },
       { name: "then", className: "rv-number-cell", fill: (cell, row) => cell.append(formatBytes(row.total)) },
       {
-        name: "",
+        name: "as a bar",
         className: "rv-gap-cell",
         fill: (cell, row) => {
           const [left, width] = gapBar(steps, row.at);

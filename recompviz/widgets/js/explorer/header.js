@@ -35,7 +35,7 @@ export function figures(graph, table, row, kept, keepAll, searching = false, bas
     formula: [formatBytes(table.formulaPeaks[row]), "formula bytes", "paper's model, no liveness"],
     overhead: !measured ? predicted : run.resolved
       ? [measured.text, "of the step · measured", `predicted ${shareText(overhead, base)}`]
-      : [predicted[0], predicted[1], `predicted; measured ${measured.range || measured.text}, ${pairsText(run.pairs)}`],
+      : [predicted[0], `of ${base.name} · predicted`, `measured ${measured.range || `${measured.text}, ${pairsText(run.pairs)}`}`],
     values: [`${graph.count - count}`, "recomputed", `${count} of ${graph.count} values kept`],
   };
 }

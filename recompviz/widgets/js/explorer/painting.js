@@ -9,7 +9,8 @@ import { planGapText } from "./fit.js";
 import { mostKept } from "../data/held_bytes.js";
 import { readReply } from "../data/wire.js";
 import { simulateReply } from "../data/simulated_reply.js";
-import { isRunOf } from "./runs_view.js";
+import { isRunOf, rowOfRun } from "./runs_view.js";
+import { replacedRun } from "./run_view.js";
 import { nodeReading } from "./card.js";
 import { tableName } from "./switches.js";
 
@@ -95,7 +96,8 @@ export function makePainting(explorer) {
     const status = views.kernel.shown && told.state === "running" ? { ...told, state: "idle" } : told;
     const choice = [state.table, state.row, state.pins.request].join();
     if (told !== ended.status) ended = { status: told, choice };
-    views.run.update(statusNow(status, ended.choice, choice), run);
+    const old = replacedRun(state.runs, run, state);
+    views.run.update(statusNow(status, ended.choice, choice), run, old, old !== null && rowOfRun(old, explorer.tables) !== null);
   }
 
   /** Update the open tab. A difference of two plans stays on the graph whichever tab is open. */

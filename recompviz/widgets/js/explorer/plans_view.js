@@ -7,7 +7,7 @@ import { keepMask, leastTotal, reachableRows, rowFor, totalText } from "../data/
 import { makeDataTable, linkCell } from "../shared/data_table.js";
 import { costUnit, keepAllTotal } from "./header.js";
 import { isRunOf, stepText } from "./runs_view.js";
-import { isOffered } from "./switches.js";
+import { curveOf, isOffered } from "./switches.js";
 
 const SHARES = [0, 0.25, 0.5, 0.75]; // of the range of totals, at which a plan of the curve is listed
 
@@ -23,7 +23,7 @@ export function planRows(tables, state, names) {
   tables.forEach((table, number) => {
     if (table?.objective === "given") for (let row = 0; row < table.rows; row++) add(number, row, table.names[row]);
   });
-  const curve = tables[state.table].objective === "given" ? 0 : state.table;
+  const curve = curveOf(tables, state.table);
   const [least, most] = [leastTotal(tables[curve]), keepAllTotal(tables[curve])];
   const known = [...found.values()].some(({ name }) => name === "keep-all");
   if (!known) add(curve, reachableRows(tables[curve])[0], "keep-all");
@@ -51,7 +51,7 @@ export function makePlansView(parent, graph, base, actions) {
       { name: "plan", fill: (cell, row) => linkCell(cell, row.name, () => choose(row), `Show the plan ${row.name}, ${peakOf(row)}`) },
       { name: "peak", className: number, fill: (cell, row) => cell.append(peakOf(row)) },
       { name: time ? `extra time, ${unit}` : "extra units", className: number, fill: (cell, row) => cell.append(formatCost(row.overhead)) },
-      { name: "", className: number, fill: (cell, row) => cell.append(`${shareText(row.overhead, base)} of ${base.name}`) },
+      { name: `of ${base.name}`, className: number, fill: (cell, row) => cell.append(shareText(row.overhead, base)) },
       { name: "peak measured", className: number, fill: (cell, row) => cell.append(runs.get(row) ? formatBytes(runs.get(row).measuredPeak) : "–") },
       { name: "step measured", className: number, fill: (cell, row) => cell.append(runs.get(row) ? stepText(runs.get(row).plannedStep, runs.get(row).eagerStep) : "–") },
     ],

@@ -2,6 +2,7 @@
 
 import { readBound, readLayout, readTable, readReply, readRuns } from "../data/wire.js";
 import { rowFor, rowWithMask } from "../data/plan_table.js";
+import { remember } from "./points.js";
 
 /** Whether a reply answers an older choice than the page has made since, or is about another graph. */
 export function isStale(reply, state, fingerprint) {
@@ -28,6 +29,8 @@ export function listenToKernel(explorer) {
       const next = readReply(model.get("_reply"));
       if (isStale(next, state, graph.fingerprint)) return;
       const moved = next.row !== state.row || next.table !== state.table;
+      // the kernel chose, for pins or for Python code: the plan that the user saw until now stays among the earlier choices
+      if (moved) state.earlier = remember(state.earlier, state.rested ?? { table: state.table, row: state.row });
       if (moved || next.request > state.request) Object.assign(state, { table: next.table, row: next.row, budget: next.budget, wanted: next.wanted, settled: true });
       else if (state.settled) Object.assign(state, { budget: next.budget, wanted: next.wanted }); // the kernel may have raised it
       if (moved) state.rested = { table: next.table, row: next.row };
@@ -50,6 +53,7 @@ export function listenToKernel(explorer) {
       state.earlier = state.earlier.map(now).filter(Boolean);
       state.rested = now(state.rested);
       if (state.against) explorer.setAgainst(now(state.against));
+      Object.assign(state, now({ table: state.table, row: state.row }));
       const gone = ({ table, row }) => !explorer.tables[table] || row >= explorer.tables[table].rows;
       if (gone(state)) Object.assign(state, { table: 0, row: Math.max(0, rowFor(explorer.tables[0], state.budget)) });
       explorer.schedule();

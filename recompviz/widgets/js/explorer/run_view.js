@@ -1,47 +1,78 @@
 // Running a plan: a button that names the device, progress with cancel, and the measured beside the predicted peak.
 
-import { measuredShare, pairsText, signedShare } from "../data/base_time.js";
+import { measuredShare, pairsText, shareText, signedShare } from "../data/base_time.js";
 import { html, listeners, progressBar, setText } from "../shared/elements.js";
 import { formatBytes, formatPercent, formatTime } from "../shared/units.js";
 
 /** The result of the certificate. "bitwise" is written only if the certificate says so. */
 export function badgeText(run) {
   if (!run.certified) return "✗ not certified";
-  return run.certificate.includes("bitwise equal") ? "✓ bitwise equal" : "✓ within a tolerance of eager, which differs from itself";
+  return run.certificate.includes("bitwise equal") ? "✓ bitwise equal" : "✓ equal within a tolerance";
 }
 
-/** "predicted X, measured Y, Z% off". */
+/** "peak: predicted X, measured Y, Z% off". */
 export function verdict(run) {
   const off = run.measuredPeak ? Math.abs(run.measuredPeak - run.predictedPeak) / run.measuredPeak : 0;
-  return `predicted ${formatBytes(run.predictedPeak)}, measured ${formatBytes(run.measuredPeak)}, ${(off * 100).toFixed(off < 0.1 ? 2 : 1)}% off`;
+  return `peak: predicted ${formatBytes(run.predictedPeak)}, measured ${formatBytes(run.measuredPeak)}, ${(off * 100).toFixed(off < 0.1 ? 2 : 1)}% off`;
 }
 
 /**
- * "step: eager X (predicted V), plan Y (predicted W) · measured +Z% of the step (+A% to +B%, N pairs), predicted +U%";
- * "within noise" for +Z% if the pairs do not show which step takes longer; "" if the steps were not timed.
+ * The measured and the predicted times of a step, one line for each: "measured step: eager X, plan Y, +Z% (+A% to +B%, N pairs)";
+ * "within noise" for +Z% if the pairs do not show which step takes longer; no line if the steps were not timed.
  */
-export function timesText(run) {
-  if (!run?.eagerStep) return "";
+export function timesLines(run) {
+  if (!run?.eagerStep) return [];
   const found = measuredShare(run);
-  const measured = found.noise ? "within noise" : `${found.text} of the step`;
   const spread = run.spread ? ` (${found.range ? `${found.range}, ` : ""}${pairsText(run.pairs)})` : "";
-  const predicted = (time) => (time ? ` (predicted ${formatTime(time)})` : "");
-  const times = `step: eager ${formatTime(run.eagerStep)}${predicted(run.predictedEager)}, plan ${formatTime(run.plannedStep)}${predicted(run.predictedStep)}`;
-  return `${times} · measured ${measured}${spread}${run.predictedShare == null ? "" : `, predicted ${signedShare(run.predictedShare)}`}`;
+  const predicted = [
+    run.predictedEager && `eager ${formatTime(run.predictedEager)}`,
+    run.predictedStep && `plan ${formatTime(run.predictedStep)}`,
+    run.predictedShare != null && signedShare(run.predictedShare),
+  ].filter(Boolean);
+  const measured = `measured step: eager ${formatTime(run.eagerStep)}, plan ${formatTime(run.plannedStep)}, ${found.noise ? "within noise" : found.text}${spread}`;
+  return predicted.length ? [measured, `predicted step: ${predicted.join(", ")}`] : [measured];
 }
 
+/** The newest run for the budget shown if the plan shown was not run: a search or pins have replaced its plan since. @param run the last run of the plan shown, or null */
+export function replacedRun(runs, run, { budget, wanted }) {
+  return run ? null : (runs.findLast((each) => each.wanted === wanted || each.budget === budget) ?? null);
+}
+
+/** What is said of a run whose plan is not shown any more: "Not measured yet. Run 1 measured an earlier plan for this budget: peak X, step +Y%". */
+export function replacedText(run, base) {
+  const step = run.eagerStep ? `step ${measuredShare(run).text}` : `predicted ${shareText(run.overhead, base)} of ${base.name}`;
+  return `Not measured yet. Run ${run.number} measured an earlier plan for this budget: peak ${formatBytes(run.measuredPeak)}, ${step}`;
+}
+
+const HINTS = ["every value from birth to last use", "hover a bar to read it · click to select it · drag to zoom"];
+
 const TIMES_TITLE =
-  "Medians of pairs of an eager and a planned step, in turn. Measured: the extra time as a share of the eager step. In brackets: its spread over the pairs, " +
+  "Medians of pairs of an eager and a planned step, in turn. The share: the extra time as a share of the eager step. In brackets: its spread over the pairs, " +
   "the 95% interval of the median; with fewer than six pairs, the smallest and the largest. Within noise: the spread contains 0. " +
   "On the CPU it is taken from processor times, which other programs hardly change. Predicted: the sum of the operators' measured times; other programs that ran during the steps are not in it.";
 
-/** The controls in `parent`, the times in `about`, which shows `otherwise` before a run, and the result in `line`; `actions` { run(), cancel(), budget(bytes) }. */
-export function makeRunView(parent, about, otherwise, line, device, actions) {
+/**
+ * The controls in `parent` and the result in `line`.
+ * @param base of baseOf in base_time.js; @param actions { run(), cancel(), budget(bytes), show(run) }
+ */
+export function makeRunView(parent, line, device, base, actions) {
   const { listen, release } = listeners();
   const root = html("div", "rv-run", parent);
-  const result = html("span", "rv-run-result", line);
-  const badge = html("span", "rv-badge", line);
+  const lines = html("div", "rv-run-lines", line);
+  const result = html("span", "rv-run-result", lines);
+  const badge = html("span", "rv-badge", lines);
+  const times = [0, 1].map(() => html("div", "rv-muted rv-times", lines));
   const bar = progressBar(root, "Progress of the run");
+  const hints = HINTS.map((hint) => html("div", "rv-muted", lines, hint));
+  const replaced = html("div", "rv-replaced", lines);
+  replaced.setAttribute("role", "status");
+  const why = html("span", "", replaced);
+  replaced.append(" ");
+  const again = html("button", "rv-link", replaced, "Run again");
+  const show = html("button", "rv-link", replaced);
+  listen(again, "click", actions.run);
+  listen(show, "click", () => actions.show(earlier));
+  let earlier = null; // the run whose plan was replaced
   const text = html("span", "rv-run-text", line);
   const offer = html("button", "rv-button", line);
   offer.hidden = true;
@@ -57,20 +88,24 @@ export function makeRunView(parent, about, otherwise, line, device, actions) {
   let smaller = 0;
   const elapsed = () => setText(text, `${message} · ${Math.round((Date.now() - began) / 1000)} s`);
   return {
-    /** @param status the `_run` trait; @param run the last run of the row shown, or null */
-    update(status, run) {
+    /**
+     * @param status the `_run` trait; @param run the last run of the row shown, or null
+     * @param old of replacedRun, or null; @param known whether its plan can be shown
+     */
+    update(status, run, old, known) {
       const running = status.state === "running";
       text.dataset.state = status.state;
       button.hidden = !status.can || running;
       cancel.hidden = bar.hidden = !running;
       bar.value = status.fraction ?? 0;
       const say = running || status.state === "failed" || status.state === "cancelled";
-      message = say ? status.text : "hover a bar to read it · click to select it · drag to zoom";
-      text.hidden = !say && run !== null;
+      message = say ? status.text : "";
+      text.hidden = !say;
+      lines.hidden = say;
       smaller = status.offer ?? 0;
       offer.hidden = status.state !== "failed" || !smaller;
       setText(offer, `Try ${formatBytes(smaller)}`);
-      text.title = say ? message : "";
+      text.title = message;
       if (running && !timer) {
         began = Date.now();
         timer = setInterval(elapsed, 1000);
@@ -80,10 +115,21 @@ export function makeRunView(parent, about, otherwise, line, device, actions) {
       }
       if (running) elapsed();
       else setText(text, message);
-      setText(about, timesText(run) || otherwise);
-      about.title = timesText(run) && TIMES_TITLE;
-      about.classList.toggle("rv-timed", timesText(run) !== "");
-      result.hidden = badge.hidden = !run || say;
+      const told = timesLines(run);
+      times.forEach((each, i) => {
+        setText(each, told[i] ?? "");
+        each.title = told[i] ? `${told[i]}\n${TIMES_TITLE}` : "";
+      });
+      result.hidden = badge.hidden = !run;
+      earlier = old;
+      replaced.hidden = !old;
+      for (const hint of hints) hint.hidden = Boolean(run || old);
+      show.hidden = !known;
+      again.hidden = !status.can;
+      if (old) {
+        setText(why, `${replacedText(old, base)}.`);
+        setText(show, `Show run ${old.number}`);
+      }
       if (run) {
         setText(result, verdict(run));
         setText(badge, badgeText(run));

@@ -3,7 +3,7 @@
 import { html, setText } from "../shared/elements.js";
 import { formatBytes, formatPercent, formatTime } from "../shared/units.js";
 import { shareText } from "../data/base_time.js";
-import { badgeText, timesText } from "./run_view.js";
+import { badgeText, timesLines } from "./run_view.js";
 import { rowWithMask } from "../data/plan_table.js";
 import { OBJECTIVES } from "./switches.js";
 import { makeDataTable, linkCell } from "../shared/data_table.js";
@@ -48,7 +48,7 @@ export function makeRunsView(parent, base, actions) {
       { name: "off", className: "rv-number-cell", fill: (cell, run) => cell.append(`${((Math.abs(run.measuredPeak - run.predictedPeak) / (run.measuredPeak || 1)) * 100).toFixed(2)}%`) },
       { name: "eager step", className: "rv-number-cell", fill: (cell, run) => cell.append(run.eagerStep ? formatTime(run.eagerStep) : "–") },
       { name: "step predicted", className: "rv-number-cell", fill: (cell, run) => cell.append(stepText(run.predictedStep, run.eagerStep, run.predictedShare)) },
-      { name: "step measured", className: "rv-number-cell", fill: (cell, run) => (cell.append(stepText(run.plannedStep, run.eagerStep)), (cell.title = timesText(run))) },
+      { name: "step measured", className: "rv-number-cell", fill: (cell, run) => (cell.append(stepText(run.plannedStep, run.eagerStep)), (cell.title = timesLines(run).join("\n"))) },
       { name: "device", fill: (cell, run) => cell.append(run.device) },
       {
         name: "certificate",

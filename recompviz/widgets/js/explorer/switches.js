@@ -27,6 +27,11 @@ export function switchOf(tables, number) {
   return tables.findIndex((other) => other && other.objective === table.objective && table.objective !== "given");
 }
 
+/** The number of the table whose plans the budget chooses: while a baseline or a loaded plan is shown, the first one. */
+export function curveOf(tables, number) {
+  return tables[number].objective === "given" ? 0 : number;
+}
+
 /** The numbers of the objectives that the chooser offers: without the paper's view only the best plans found. */
 export function offered(tables, theory) {
   const every = tables.map((_, i) => i);

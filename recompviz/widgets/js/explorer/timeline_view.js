@@ -27,6 +27,7 @@ const STRIP_NAMES = { 0: "forward", 2: "backward" };
 const LIMIT_LETTER = 6.8; // pixels, of a letter of the name of the budget
 const LETTER_WIDTH = 6.5;
 const READING_LETTER = 6.2; // pixels, the mean width
+const READING_LINES = 1.8; // of two: a long word goes to the next one
 
 /** The place at a position of the chart, among the places [from, to) that it shows; −1 outside. */
 export function hitTest(px, width, from, to) {
@@ -64,12 +65,11 @@ export function makeTimelineView(parent, graph, strata, tables, all, base, actio
   const root = html("section", "rv-panel rv-timeline", parent);
   const head = html("div", "rv-panel-head", root);
   html("span", "rv-wide-only", html("span", "rv-panel-title", head, "Memory"), " over the step");
-  const about = html("span", "rv-muted rv-times", head);
+  const playerHead = html("div", "rv-player-line", head);
   html("span", "rv-gap", head);
   const runHead = html("div", "rv-run-head", head);
-  const line = html("div", "rv-status", root);
+  const line = html("div", "rv-status", root); // of a fixed height, so that no text moves the landscape
   const note = html("span", "rv-readout", line);
-  const playerHead = html("div", "rv-player-line", line);
   const plot = html("div", "rv-plot", root);
   const canvas = html("canvas", "rv-landscape", plot);
   canvas.setAttribute("aria-hidden", "true");
@@ -261,7 +261,7 @@ export function makeTimelineView(parent, graph, strata, tables, all, base, actio
     const number = to - from > 1 ? `steps ${from + 1}–${to}` : `step ${at + 1}`;
     const name = to - from > 1 ? `${to - from} updates of buffers` : nameOf(at);
     const parts = { number: `${number}/${reply.steps}`, phase: PHASES[reply.phases[at]], bytes: formatBytes(totals[at]), most: mostOf(at), name };
-    setText(note, readingOf(parts, (line.clientWidth - playerHead.offsetWidth - 12) / READING_LETTER));
+    setText(note, readingOf(parts, (READING_LINES * line.clientWidth) / READING_LETTER));
     note.title = readingOf(parts, Infinity);
   }
 
@@ -363,7 +363,6 @@ export function makeTimelineView(parent, graph, strata, tables, all, base, actio
   return {
     root,
     runHead,
-    about,
     line,
     /** Draw the outline of the row; without a reply for it, the landscape of the previous row is faded. */
     update(next, known) {

@@ -16,10 +16,10 @@ export function bandClass(tint) {
   return `rv-band-${tint}`;
 }
 
-/** The accessible name of node v. */
-export function nodeTitle(graph, v, kept, segment) {
+/** The accessible name of node v. Its segment is said only in the paper's view. */
+export function nodeTitle(graph, v, kept, segment, theory) {
   const place = `value ${(v + 1).toLocaleString("en")} of ${graph.count.toLocaleString("en")}`;
-  return `${graph.nodes[v].key}, ${kept ? "kept" : "recomputed"}, segment ${segment}, ${formatBytes(graph.memory[v])}, ${place}`;
+  return `${graph.nodes[v].key}, ${kept ? "kept" : "recomputed"}${theory ? `, segment ${segment}` : ""}, ${formatBytes(graph.memory[v])}, ${place}`;
 }
 
 /** The accessible name of a closed box. */
@@ -45,6 +45,7 @@ export function styleOf(item, nodes, graph, { kept, segments }, colouring, ends)
       style.className += ` rv-hue-${style.hue}`;
     }
     if (!single) style.fact = state.first === state.last ? `V${subscript(state.first)}` : `V${subscript(state.first)} … V${subscript(state.last)}`;
+    if (!single) style.facts = [style.fact];
   } else if (colouring !== "state") {
     const value = quantityOf(colouring, state ?? boxState(nodes, graph, kept, segments));
     style.level = levelOf(value, ends);
@@ -63,6 +64,18 @@ function nodeStyle(v, kept, segments) {
   return { kept: kept[v], className: stateClass(kept[v]), tint: segments[v] % BAND_TINTS, bar: undefined, fact: "" };
 }
 
+/** The second line of a closed box, the longest text first: a small box shows the first one that fits. */
+function factsOf({ held, share }) {
+  if (!held) return ["holds no memory", "no memory"];
+  const [part, bytes] = [formatPercent(share), formatBytes(held)];
+  return [`${part} of ${bytes} kept`, `${part} of ${bytes}`, `${part} kept`, part];
+}
+
+/** The first of some texts that is not wider than `room`; the last one if all are. `measure(text)` is the width. */
+export function fittingText(texts, room, measure) {
+  return texts.find((text) => measure(text) <= room) ?? texts.at(-1);
+}
+
 function moduleStyle(state) {
   const all = state.count === state.of;
   return {
@@ -70,6 +83,7 @@ function moduleStyle(state) {
     className: all ? "rv-box-keep" : state.count ? "rv-box-mixed" : "rv-box-recompute",
     tint: -1,
     bar: state.share,
-    fact: state.held ? `${formatPercent(state.share)} of ${formatBytes(state.held)} kept` : "holds no memory",
+    facts: factsOf(state),
+    fact: factsOf(state)[0],
   };
 }

@@ -23,6 +23,7 @@ export function makeGraphPainter(graph, tree, picture, layers, colouring, observ
   let counts = null; // of `differing`, for each box of several nodes
   let ends = [];
   let labels = 0;
+  let theory = false; // whether the names say the segments of the paper's view
 
   /** Paint the boxes whose state changed; returns how many nodes changed. */
   function paint(kept, segments) {
@@ -66,7 +67,7 @@ export function makeGraphPainter(graph, tree, picture, layers, colouring, observ
   function titleOf(b) {
     const item = picture.scene.items[b];
     const { kept, segments } = plan;
-    if (item < graph.count) return nodeTitle(graph, item, kept[item], segments[item]);
+    if (item < graph.count) return nodeTitle(graph, item, kept[item], segments[item], theory);
     const m = item - graph.count;
     return boxTitle(tree.paths[m] || tree.names[m], tree.times[m], boxState(picture.of.nodes[b], graph, kept, segments));
   }
@@ -101,6 +102,12 @@ export function makeGraphPainter(graph, tree, picture, layers, colouring, observ
   return {
     paint,
     titleOf,
+    /** Whether the accessible names say the segments. */
+    setTheory(on) {
+      if (on === theory) return;
+      theory = on;
+      if (plan.kept && picture.scene) nameAll();
+    },
     over,
     plan,
     lay(change) {

@@ -257,6 +257,7 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
   function setNote() {
     const boxes = open ? `${picture.scene.items.length} boxes for ${graph.count.toLocaleString("en")} values` : "";
     setText(note, [boxes, waiting].filter(Boolean).join(" · "));
+    note.title = note.textContent;
   }
 
   // ---- overlays
@@ -372,6 +373,7 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
     setTheory(on) {
       theory = on;
       bar.theory(on);
+      painter.setTheory(on);
       if (on) return;
       browser.close();
       painter.lay({ lower: null });

@@ -3,10 +3,12 @@
 import { svg } from "../shared/elements.js";
 import { flagClasses, cornerSigns } from "./overlay.js";
 import { LEGIBLE, NAMED } from "./graph_window.js";
+import { fittingText } from "./box_style.js";
 
 const LABEL = 12.5; // px
 const NARROWEST = 0.68; // of the natural width of a label
 const LEAST_NAME = 11; // px on the screen
+const FACT = 11; // px on the screen, as in modules.css
 const LABEL_FITS = 16; // labels are fitted again in this many steps of the scale
 const LEAST_NAME_SCALE = 0.4; // the box is lower than its name at a smaller scale
 let ruler = null;
@@ -24,8 +26,12 @@ export function fittedLabel(text, width, measure) {
 
 /** The natural width of a label of a box. */
 export function widthOf(text) {
+  return measured(text, `560 ${LABEL}px`);
+}
+
+function measured(text, font) {
   ruler ??= document.createElement("canvas").getContext("2d");
-  ruler.font = `560 ${LABEL}px system-ui, sans-serif`;
+  ruler.font = `${font} system-ui, sans-serif`;
   return ruler.measureText(text).width;
 }
 
@@ -46,12 +52,21 @@ export function makeSvgBoxes(layer, graph, light) {
   let names = []; // of each closed module: { text, title, width } at LABEL
   let labels = []; // of each value: { text, name, w }
   let fitted = 1; // the share of the width of a box that its label has at the scale of the last fit
+  let factScale = 1; // the scale at which the second lines are fitted
+  const facts = new Map(); // closed box → its second lines, the longest first
+  const factWidth = (text) => measured(text, `450 ${FACT}px`);
+  function writeFact(b) {
+    // letters keep their size on the screen
+    const room = (scene.w[b] - 14) * factScale;
+    groups[b].querySelector(".rv-box-fact").textContent = fittingText(facts.get(b), room, factWidth);
+  }
   return {
     draw(next, texts) {
       scene = next;
       names = [];
       labels = [];
       fitted = 1;
+      facts.clear();
       layer.replaceChildren();
       groups = scene.items.map((item, b) => {
         const module = item >= graph.count;
@@ -86,6 +101,10 @@ export function makeSvgBoxes(layer, graph, light) {
       const share = scale < NAMED ? fitted : Math.min(1, Math.floor((LABEL_FITS * scale) / LEGIBLE) / LABEL_FITS);
       if (share !== fitted) for (const label of labels) writeLabel(label, share);
       fitted = share;
+      if (factScale !== scale) {
+        factScale = scale;
+        for (const b of facts.keys()) writeFact(b);
+      }
       for (const { title, w, width } of names) {
         const fits = scale >= LEAST_NAME_SCALE && (w - 14) * scale >= (width * LEAST_NAME) / LABEL;
         title.classList.toggle("rv-nameless", !fits && scale < LEGIBLE);
@@ -97,7 +116,8 @@ export function makeSvgBoxes(layer, graph, light) {
       group.firstChild.setAttribute("class", style.className);
       if (scene.items[b] >= graph.count) {
         group.childNodes[2].setAttribute("width", ((scene.w[b] - 12) * style.bar).toFixed(1));
-        group.querySelector(".rv-box-fact").textContent = style.fact;
+        facts.set(b, style.facts);
+        writeFact(b);
       } else if (style.bar !== undefined || group.childNodes.length > 2) {
         let bar = group.querySelector(".rv-level-bar");
         if (!bar && style.bar) bar = svg("rect", { class: "rv-level-bar", x: -scene.w[b] / 2 + 3, y: scene.h[b] / 2 - 4, height: 2.5 }, group);
