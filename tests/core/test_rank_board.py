@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise, product
 
 import numpy as np
@@ -10,10 +11,12 @@ import pytest
 from recompviz.core.base.errors import GraphError
 from recompviz.core.ranks.pipeline import StagePlace, stage_passes, stage_steps, stage_timeline
 from recompviz.core.ranks.rank_layers import LAYERS, Pass, layered
+from recompviz.core.ranks.rank_optimizer import peak_of, same_but_optimizer, timeline_of, with_optimizer_bytes
 from recompviz.core.ranks.schedule_times import pass_times
 from recompviz.core.steps.examples import residual_step
 from recompviz.core.steps.joint import Category
-from recompviz.core.steps.schedule import Phase
+from recompviz.core.steps.schedule import Phase, make_schedule
+from recompviz.core.steps.simulation import simulate_schedule
 from tests.core.rank_boards import pipeline_board, sharded_board
 
 
@@ -84,6 +87,28 @@ def test_layers_add_up_to_the_timeline_and_none_is_negative(stage: int) -> None:
         np.testing.assert_array_equal(sums[:, 5], [timeline.static + timeline.step_ends[stop - 1] for stop in ends])
         parameters = layers[..., [layer.name for layer in LAYERS].index("parameters")]
         assert (parameters == timeline.static_bytes.get(Category.PARAMETER, 0)).all()
+
+
+@pytest.mark.parametrize("scratch", [(0, 0), (3, 50), (9_000_000, 1), (1, 9_000_000)])
+def test_a_timeline_with_another_optimizer_is_that_of_a_simulation(scratch: tuple[int, int]) -> None:
+    graph, joint = residual_step(blocks=(2, 2))
+    first, second = (with_optimizer_bytes(joint, 10 + extra, extra) for extra in scratch)
+    assert same_but_optimizer(first, second)
+    for keep in ([True] * len(graph), [v % 3 == 0 for v in range(len(graph))]):
+        simulated, wanted = (simulate_schedule(make_schedule(j, keep)) for j in (first, second))
+        found = timeline_of(simulated, second)
+        for name in ("step", "storage", "category", "delta", "phases"):
+            np.testing.assert_array_equal(getattr(found, name), getattr(wanted, name))
+        assert (found.static_bytes, found.peak) == (wanted.static_bytes, wanted.peak)
+        assert peak_of(simulated.profile, first, second) == wanted.peak
+
+
+def test_steps_that_differ_in_a_call_or_in_a_size_are_not_the_same_but_for_the_optimizer() -> None:
+    _, joint = residual_step(blocks=(2, 2))
+    larger = replace(joint.storages[3], size=joint.storages[3].size + 1)
+    assert not same_but_optimizer(joint, replace(joint, storages=(*joint.storages[:3], larger, *joint.storages[4:])))
+    assert not same_but_optimizer(joint, replace(joint, calls=joint.calls[:-1]))
+    assert not same_but_optimizer(joint, with_optimizer_bytes(joint, 0, 1))  # one more step
 
 
 def test_the_table_names_the_ranks_that_are_short_first() -> None:

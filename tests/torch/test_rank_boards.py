@@ -52,6 +52,32 @@ def test_kinds_of_ranks_share_their_plans_and_their_layers_add_up_to_the_peaks()
     assert max(plan.overhead for plan in view.plans) > 0
 
 
+@pytest.mark.parametrize("stored", [None, torch.float64])
+def test_kinds_that_share_a_simulation_have_the_steps_that_are_made_for_each_rank(stored: torch.dtype | None) -> None:
+    trace = trace_of(blocks())
+    kinds = rv.rank_kinds(trace, 4, ["*"], stored=stored)
+    assert len(kinds) == 2
+    board = board_of(kinds)
+    for kind, lane in zip(kinds, board.lanes, strict=True):
+        alone = rv.shard_step(trace, 4, ["*"], rank=kind.ranks[0], stored=stored)
+        assert kind.step.rank == alone.rank
+        assert kind.step.joint.storages == alone.joint.storages
+        (own,) = board_of(alone).lanes
+        for row, (plan,) in enumerate(lane.plans):
+            assert lane.peaks[row] == alone.simulate(plan).peak
+            same = [i for i, plans in enumerate(own.plans) if plans[0].keep_mask.tobytes() == plan.keep_mask.tobytes()]
+            assert all((lane.layers[row] == own.layers[i]).all() for i in same)
+        assert (lane.before == own.before).all()
+
+
+def test_ranks_that_differ_in_more_than_the_optimizer_are_simulated_on_their_own() -> None:
+    trace = trace_of(blocks())
+    steps = [rv.shard_step(trace, 4, ["*"]), rv.shard_step(trace, 2, ["*"]), rv.shard_step(trace, 4, ["*"], rank=3)]
+    board = board_of(steps)
+    for step, lane in zip(steps, board.lanes, strict=True):
+        assert [step.simulate(plan).peak for (plan,) in lane.plans] == lane.peaks.tolist()
+
+
 def test_buckets_of_a_replicated_step_are_buffers_of_collectives() -> None:
     model = blocks()
     (lane,) = board_of(rv.replicate_step(trace_of(model), units=["*"])).lanes

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
@@ -60,6 +61,9 @@ _CATEGORIES = {
     Category.RECOMPUTED: "recomputed",
 }
 
+# for each category the position of its layer
+_BY_CATEGORY = np.array([_AT[_CATEGORIES.get(category, "flight")] for category in Category], np.int64)
+
 PassKind = Literal["forward", "backward", "optimizer"]
 
 
@@ -90,10 +94,19 @@ def layer_of(category: Category, label: str) -> int:
     >>> LAYERS[layer_of(Category.KEPT, "w (gathered)")].name, LAYERS[layer_of(Category.GRADIENT, "")].name
     ('gathered', 'flight')
     """
-    for part, name in _LABELS.items():
-        if part in label:
-            return _AT[name]
-    return _AT[_CATEGORIES.get(category, "flight")]
+    found = _of_label(label)
+    return int(_BY_CATEGORY[category]) if found < 0 else found
+
+
+def _of_label(label: str) -> int:
+    """Return the layer of a block by its label; −1 if its category decides."""
+    return next((_AT[name] for part, name in _LABELS.items() if part in label), -1)
+
+
+# timelines of one step share their labels, and a board has many plans of one step
+@lru_cache(maxsize=4)
+def _by_label(labels: tuple[str, ...]) -> NDArray[np.int64]:
+    return np.array([_of_label(label) for label in labels], np.int64)
 
 
 def static_layers(timeline: Timeline, buckets: int = 0) -> NDArray[np.int64]:
@@ -130,12 +143,8 @@ def layered(timeline: Timeline, ends: Sequence[int], columns: int, buckets: int 
         As in :func:`static_layers`.
     """
     moved = np.zeros((len(timeline.delta) + 1, len(LAYERS)), np.int64)
-    kinds = {
-        (int(s), int(c)): layer_of(Category(int(c)), timeline.storage_labels[int(s)])
-        for s, c in set(zip(timeline.storage.tolist(), timeline.category.tolist(), strict=True))
-    }
-    pairs = zip(timeline.storage.tolist(), timeline.category.tolist(), strict=True)
-    owner = np.fromiter((kinds[pair] for pair in pairs), np.int64, len(timeline.delta))
+    by_label = _by_label(timeline.storage_labels)[timeline.storage]
+    owner = np.where(by_label < 0, _BY_CATEGORY[timeline.category], by_label)
     moved[np.arange(1, len(timeline.delta) + 1), owner] = timeline.delta
     alive = moved.cumsum(axis=0) + static_layers(timeline, buckets)
     events, peaks = timeline.step_peak_events, timeline.step_peaks

@@ -8,22 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from recompviz.core.base.progress import Progress, part
+from recompviz.core.base.progress import Progress
 from recompviz.core.planning.planner import Planner
 from recompviz.core.plans.plan import Plan
 from recompviz.core.ranks.pipeline import stage_passes
 from recompviz.core.ranks.rank_board import RankBoard, RankLane
 from recompviz.core.ranks.rank_layers import Pass, PassKind, layered, static_layers
+from recompviz.core.ranks.rank_optimizer import peak_of, same_but_optimizer, timeline_of
 from recompviz.core.steps.schedule import Phase
 from recompviz.core.steps.timeline import Timeline
 from recompviz.pytorch.ranks.batch_plans import Row
 from recompviz.pytorch.ranks.interleaved_rank import PipelineRank
 from recompviz.pytorch.ranks.pipeline_stage import StageStep
 from recompviz.pytorch.ranks.rank_step import RankKind, RankStep
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 # columns of a lane, over all passes, and the least number of columns of a pass
 COLUMNS, LEAST_COLUMNS = 192, 4
@@ -122,12 +126,20 @@ def _first_plans(planner: Planner) -> list[Plan]:
 
 
 class _Kinds:
-    """Kinds of ranks that all run one plan."""
+    """Kinds of ranks that all run one plan. Kinds that differ only in the optimizer are simulated once."""
 
     def __init__(self, kinds: Sequence[RankKind]) -> None:
         self.kinds, self.trace = kinds, kinds[0].step.trace
         if any(kind.step.trace is not self.trace for kind in kinds):
             raise ValueError("the ranks have different traces, expected one step; make them with rv.rank_kinds")
+        # the steps that are simulated, and for each kind the one that gives its memory
+        self.simulated: list[RankStep] = []
+        self.own: list[int] = []
+        for kind in kinds:
+            alike = (i for i, step in enumerate(self.simulated) if same_but_optimizer(step.joint, kind.step.joint))
+            self.own.append(next(alike, len(self.simulated)))
+            if self.own[-1] == len(self.simulated):
+                self.simulated.append(kind.step)
 
     def boards(self, tell: Tell) -> Iterator[RankBoard]:
         """Yield the first board, and the one after the search."""
@@ -139,32 +151,38 @@ class _Kinds:
 
     def _board(self, plans: Sequence[Plan], progress: Progress) -> RankBoard:
         plans = sorted({plan.keep_mask.tobytes(): plan for plan in plans}.values(), key=lambda plan: plan.overhead)
-        profiles = [kind.step.planner.profile_function() for kind in self.kinds]
         peaks = []
+        profiles = [step.planner.profile_function() for step in self.simulated]
         for i, plan in enumerate(plans):
             progress(i, 3 * len(plans))
-            peaks.append(max(int(profile(plan).max()) for profile in profiles))
+            found = [profile(plan) for profile in profiles]
+            peaks.append(
+                max(
+                    peak_of(found[own], self.simulated[own].joint, kind.step.joint)
+                    for own, kind in zip(self.own, self.kinds, strict=True)
+                )
+            )
         best = _front([plan.overhead for plan in plans], peaks)
         chosen = [plans[row] for row in _spread(best, [peaks[i] for i in best], MOST_ROWS)]
-        count = len(self.kinds)
+        timelines: list[list[Timeline]] = []
+        for i, step in enumerate(self.simulated):
+            timelines.append([])
+            for k, plan in enumerate(chosen):
+                share = (i + k / len(chosen)) / len(self.simulated)
+                progress(int(len(plans) * (1 + 2 * share)), 3 * len(plans))
+                timelines[-1].append(step.simulate(plan))
         lanes = tuple(
-            _lane_of(kind, chosen, part(progress, (1 + 2 * i / count) / 3, (1 + 2 * (i + 1) / count) / 3))
-            for i, kind in enumerate(self.kinds)
+            _lane_of(kind, chosen, [timeline_of(timeline, kind.step.joint) for timeline in timelines[own]])
+            for own, kind in zip(self.own, self.kinds, strict=True)
         )
         notes = (*_notes(self.trace, False), *_cut(len(best), ""))
         return RankBoard("", lanes, True, self.trace.device, "", notes)
 
 
-def _lane_of(kind: RankKind, plans: Sequence[Plan], progress: Progress | None) -> RankLane:
+def _lane_of(kind: RankKind, plans: Sequence[Plan], timelines: Sequence[Timeline]) -> RankLane:
     step = kind.step
     buckets = sum(s.size for s in step.joint.storages if s.label == "gradient buckets")
-    timelines, layers = [], []
-    for i, plan in enumerate(plans):
-        if progress is not None:
-            progress(i, len(plans))
-        timelines.append(timeline := step.simulate(plan))
-        columns = max(LEAST_COLUMNS, COLUMNS // len(_passes(timeline)))
-        layers.append(layered(timeline, _ends(timeline), columns, buckets))
+    columns = max(LEAST_COLUMNS, COLUMNS // len(_passes(timelines[0])))
     return RankLane(
         _rank_names(kind.ranks),
         _passes(timelines[0]),
@@ -174,7 +192,7 @@ def _lane_of(kind: RankKind, plans: Sequence[Plan], progress: Progress | None) -
         np.array([[plan.overhead] for plan in plans], np.float64),
         np.array([timeline.peak for timeline in timelines], np.int64),
         static_layers(timelines[0], buckets),
-        np.stack(layers),
+        np.stack([layered(timeline, _ends(timeline), columns, buckets) for timeline in timelines]),
         lambda row: step.simulate(plans[row]).peak,
     )
 
@@ -186,10 +204,15 @@ def _passes(timeline: Timeline) -> tuple[Pass, ...]:
 
 def _ends(timeline: Timeline) -> list[int]:
     """Return where the forward pass, the backward pass and the optimizer's step end."""
-    phases = timeline.phases.tolist()
-    forward = next((i for i, phase in enumerate(phases) if phase != Phase.FORWARD), len(phases))
-    backward = next((i for i, phase in enumerate(phases) if phase == Phase.OPTIMIZER), len(phases))
-    return [forward, backward] if backward == len(phases) else [forward, backward, len(phases)]
+    forward = _first(timeline.phases != Phase.FORWARD)
+    backward = _first(timeline.phases == Phase.OPTIMIZER)
+    count = len(timeline.phases)
+    return [forward, backward] if backward == count else [forward, backward, count]
+
+
+def _first(mask: NDArray[np.bool_]) -> int:
+    """Return the position of the first True; the length if there is none."""
+    return int(mask.argmax()) if mask.any() else len(mask)
 
 
 def _rank_names(ranks: Sequence[int]) -> str:

@@ -7,7 +7,7 @@ PyTorch runs them. The planner and the simulation are those of any trace.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -17,15 +17,16 @@ from recompviz.core.base.errors import GraphError
 from recompviz.core.graphs.graph import Graph
 from recompviz.core.planning.planner import Planner
 from recompviz.core.plans.plan import Plan
+from recompviz.core.ranks.rank_optimizer import with_optimizer_bytes
 from recompviz.core.ranks.replicated_step import replicated_step
 from recompviz.core.ranks.resharding import GatherTime, ReshardPoint, reshard_front
 from recompviz.core.ranks.sharded_step import sharded_step
 from recompviz.core.ranks.sharding import Sharding, pin_outside
 from recompviz.core.ranks.unit_plan import UnitPlan, unit_plans
-from recompviz.core.steps.joint import Category, JointGraph, Storage
+from recompviz.core.steps.joint import JointGraph
 from recompviz.core.steps.timeline import Timeline
 from recompviz.pytorch.ranks.trace_sharding import part_of, units_of
-from recompviz.pytorch.tracing.optimizer_state import optimizer_bytes
+from recompviz.pytorch.tracing.optimizer_state import OptimizerBytes, optimizer_bytes
 from recompviz.pytorch.tracing.traced_step import Trace, expect_trace
 
 
@@ -194,9 +195,8 @@ def shard_step(
     if isinstance(units, str):
         units = [units]
     sharding = Sharding(units_of(trace, units, reshard, stored, reduced), shards, replicas, reduce_workspace)
-    joint = _with_own_optimizer(trace, shards, rank, stored)
     names = tuple(unit.name for unit in sharding.units[1:])
-    alone = pin_outside(joint, names)
+    alone = _with_optimizer(pin_outside(trace.joint, names), _own_optimizer(trace, shards, rank, stored))
     return RankStep(trace, sharded_step(alone, sharding), rank, sharding, names, alone)
 
 
@@ -284,10 +284,8 @@ def rank_kinds(trace: Trace, shards: int, units: Iterable[str], **options: Any) 
     for rank in range(shards):
         key = tuple(p.local(shards, rank) for p in parameters) if trace.optimizer is not None else ()
         alike.setdefault(key, []).append(rank)
-    return tuple(
-        RankKind(tuple(ranks), shard_step(trace, shards, units, **options, rank=ranks[0]) if ranks[0] else first)
-        for ranks in alike.values()
-    )
+    stored = options.get("stored")
+    return tuple(RankKind(tuple(ranks), _on_rank(first, shards, ranks[0], stored)) for ranks in alike.values())
 
 
 def _expect_count(name: str, value: int) -> None:
@@ -296,11 +294,24 @@ def _expect_count(name: str, value: int) -> None:
         raise ValueError(f"{name} is {value}, expected a number of ranks, at least 1; write {name}=2")
 
 
-def _with_own_optimizer(trace: Trace, shards: int, rank: int, stored: torch.dtype | None) -> JointGraph:
-    """Return the joint graph of a trace with the optimizer of a rank's part of the parameters."""
-    joint = trace.joint
+def _on_rank(first: RankStep, shards: int, rank: int, stored: torch.dtype | None) -> RankStep:
+    """Return the step of another rank of a sharded step: only its optimizer differs."""
+    if rank == first.rank:
+        return first
+    taken = _own_optimizer(first.trace, shards, rank, stored)
+    assert first.alone is not None
+    joint, alone = (_with_optimizer(joint, taken) for joint in (first.joint, first.alone))
+    return RankStep(first.trace, joint, rank, first.sharding, first.units, alone)
+
+
+def _with_optimizer(joint: JointGraph, taken: OptimizerBytes | None) -> JointGraph:
+    return joint if taken is None else with_optimizer_bytes(joint, taken.state, taken.scratch)
+
+
+def _own_optimizer(trace: Trace, shards: int, rank: int, stored: torch.dtype | None) -> OptimizerBytes | None:
+    """Return the bytes of the optimizer of a rank's part of the parameters; None if the trace has no optimizer."""
     if trace.optimizer is None:
-        return joint
+        return None
     named = dict(trace.step.named_parameters(remove_duplicate=False))
     given = [role for _, role in trace.folded.placeholders if role[0] != "tangent"]
     trained = {
@@ -310,11 +321,4 @@ def _with_own_optimizer(trace: Trace, shards: int, rank: int, stored: torch.dtyp
     }
     part = part_of(shards, rank, stored)
     device = torch.device(trace.device)
-    taken = optimizer_bytes(trace.optimizer, lambda p: id(p) in trained, device, joint.rounded, part)
-    storages = tuple(
-        replace(storage, size=taken.state) if storage.category is Category.OPTIMIZER else storage
-        for storage in joint.storages
-    )
-    if taken.state and not any(s.category is Category.OPTIMIZER for s in storages):
-        storages = (*storages, Storage(taken.state, -1, Category.OPTIMIZER, Category.OPTIMIZER.label))
-    return replace(joint, storages=storages, optimizer_scratch=taken.scratch)
+    return optimizer_bytes(trace.optimizer, lambda p: id(p) in trained, device, trace.joint.rounded, part)

@@ -204,11 +204,16 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(self, function: Any, _types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if function is torch.ops.aten._local_scalar_dense.default:
             return 2.0 if args[0].is_floating_point() else 2
+        if function is torch.ops.prim.device.default:  # asked several times for each parameter, and makes no tensor
+            return function(*args)
         given = {storage_key(leaf) for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)}
         self.numbers |= takes_number_as_tensor(function, args)
         result = function(*args, **(kwargs or {}))
         for leaf in pytree.tree_leaves(result):
-            if isinstance(leaf, torch.Tensor) and (key := storage_key(leaf)) not in given | self.sizes.keys():
+            if not isinstance(leaf, torch.Tensor):
+                continue
+            key = storage_key(leaf)
+            if key not in given and key not in self.sizes:
                 self.sizes[key] = self.rounded(leaf.untyped_storage().nbytes())
                 self.now += self.sizes[key]
                 self.most = max(self.most, self.now)
