@@ -228,6 +228,26 @@ def test_a_budget_below_every_candidate_is_an_error_of_the_caller() -> None:
         candidates.best_within(peak - 1)
 
 
+@settings(max_examples=100)
+@given(steps(), st.data())
+def test_the_front_is_the_pareto_front_of_the_candidates_added(
+    case: tuple[rv.Graph, JointGraph], data: st.DataObject
+) -> None:
+    graph, joint = case
+    candidates = Candidates(LiveModel(graph, joint), np.zeros(len(graph), np.int8))
+    masks = st.lists(st.booleans(), min_size=len(graph), max_size=len(graph))
+    added = [candidates.add(np.array(mask, np.bool_)) for mask in data.draw(st.lists(masks, min_size=1, max_size=30))]
+    front = []
+    for found in sorted(added, key=lambda found: (found.overhead, found.peak)):
+        if not front or found.peak < front[-1].peak:
+            front.append(found)
+    assert [(found.overhead, found.peak) for found in candidates.front()] == [(f.overhead, f.peak) for f in front]
+    for budget in {found.peak + more for found in added for more in (-1, 0, 1)}:
+        fitting = [found for found in front if found.peak <= budget]
+        if fitting:
+            assert candidates.best_within(budget).overhead == fitting[0].overhead
+
+
 def test_the_archive_stores_the_best_keep_mask_of_each_interval_of_peaks() -> None:
     graph, joint = residual_step(blocks=(1, 1), batch=2, pixels=32)
     model = LiveModel(graph, joint)

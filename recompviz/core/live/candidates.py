@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -55,6 +56,7 @@ class Candidates:
     def __init__(self, model: LiveModel, pinned: NDArray[np.int8]) -> None:
         self.model, self.pinned = model, pinned
         self._found: dict[bytes, Candidate] = {}
+        self._front: list[Candidate] = []
         self._has_constants = any(call.follows for call in model.joint.calls)
 
     def with_pins(self, keep_mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -78,15 +80,26 @@ class Candidates:
         # a view is kept with the call that owns its memory, which has a flag of its own: only that flag is moved
         overhead = float(self.model.graph.time[recomputed].sum())
         found = Candidate(peak, overhead, ~recomputed & ~self.model.is_view)
-        return self._found.setdefault(np.packbits(found.keep_mask).tobytes(), found)
+        key = np.packbits(found.keep_mask).tobytes()
+        if key not in self._found:
+            self._found[key] = found
+            self._add_to_front(found)
+        return self._found[key]
+
+    def _add_to_front(self, found: Candidate) -> None:
+        """Put a new candidate on the Pareto front, and remove those that it dominates; nothing if it is dominated."""
+        front = self._front
+        cheaper = bisect_right(front, found.overhead, key=lambda candidate: candidate.overhead)
+        if cheaper and front[cheaper - 1].peak <= found.peak:
+            return
+        # It dominates a candidate of equal overhead, and those after it whose peak is not lower.
+        begin = bisect_left(front, found.overhead, hi=cheaper, key=lambda candidate: candidate.overhead)
+        end = bisect_right(front, -found.peak, lo=cheaper, key=lambda candidate: -candidate.peak)
+        front[begin:end] = [found]
 
     def front(self) -> list[Candidate]:
         """Return the candidates on the Pareto front, in order of rising overhead and falling peak."""
-        front: list[Candidate] = []
-        for found in sorted(self._found.values(), key=lambda found: (found.overhead, found.peak)):
-            if not front or found.peak < front[-1].peak:
-                front.append(found)
-        return front
+        return list(self._front)
 
     def archive(self) -> Archive:
         """Return an archive that stores keep masks with less overhead than the candidates with the same peak."""
@@ -107,7 +120,7 @@ class Candidates:
         ValueError
             If no candidate fits in the budget.
         """
-        for found in self.front():
-            if found.peak <= budget:
-                return found
+        first = bisect_left(self._front, -budget, key=lambda candidate: -candidate.peak)
+        if first < len(self._front):
+            return self._front[first]
         raise ValueError(f"no candidate fits in {budget:,} transient bytes; add one that does, or raise the budget")

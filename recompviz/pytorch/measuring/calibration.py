@@ -70,7 +70,7 @@ def calibrate(trace: Trace, *, fresh: bool = False, progress: Progress | None = 
 
     The training step runs five times, under the time-centric plan with the least simulated peak, or three or four times
     if it takes two seconds or more. If it takes about half a second or more on the CPU, it runs once. Of equal calls,
-    only the first then runs: three times, twice if it takes more than 20 ms, and once if it takes more than 100 ms. If
+    only the first then runs: three times, twice if it takes more than 5 ms, and once if it takes more than 50 ms. If
     the device has no memory for this plan, it runs under the plan with the least simulated peak that a search finds.
     The step does not run if the figures of all its operators are in the cache.
 
