@@ -1,5 +1,7 @@
 """The bytes of a step at another batch size or length are those of a trace there, without a trace."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -85,6 +87,23 @@ def test_measured_times_and_workspace_grow_and_measured_sizes_stay_in_proportion
     more, larger = resized.at({"batch": 600})
     assert more.time.sum() > same.time.sum()
     assert (np.array(larger.workspace) >= np.array(joint.workspace)).all()
+
+
+@pytest.mark.parametrize("batch", [4, 16])
+def test_measured_workspace_at_another_batch_is_rather_too_high_and_close_to_the_measured_one(batch):
+    convolutions = nn.Conv2d(3, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, 32, 3, padding=1), nn.ReLU()
+    model = nn.Sequential(*convolutions, nn.AdaptiveAvgPool2d(3), nn.Flatten(), nn.Linear(9 * 32, 5))
+
+    def traced(batch):
+        return trace(model, ((torch.randn(batch, 3, 32, 32),), (torch.randint(0, 5, (batch,)),)))
+
+    here, there = traced(8), rv.calibrate(traced(batch))
+    graph, joint = ResizedTraces(rv.calibrate(here), here).at({"batch": batch})
+    plan = there.baseline("keep-all")
+    measured = rv.simulate(there, plan).peak
+    without = Planner(graph, replace(joint, workspace=(0,) * len(joint.calls))).simulate(plan.on(graph)).peak
+    assert without < 0.9 * measured  # the workspace matters here
+    assert measured * 0.99 <= Planner(graph, joint).simulate(plan.on(graph)).peak < measured * 1.06
 
 
 def test_an_input_that_does_not_begin_with_the_batch_has_no_axis():

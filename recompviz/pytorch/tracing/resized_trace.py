@@ -21,6 +21,7 @@ from recompviz.core.graphs.costs import rounded_times
 from recompviz.core.graphs.graph import Graph
 from recompviz.core.steps.joint import JointGraph
 from recompviz.pytorch.tracing.costs import LEAST_PARTS, PARTS_PER_NODE, estimated_times, node_times
+from recompviz.pytorch.tracing.resized_workspace import operand_bytes, resized_workspace
 from recompviz.pytorch.tracing.step import TraceError
 from recompviz.pytorch.tracing.tables_of_positions import short_table
 from recompviz.pytorch.tracing.traced_step import Trace
@@ -236,7 +237,7 @@ class ResizedTraces:
         """Return the graph and the joint graph of the step at other sizes. It may trace first; see :meth:`learn`.
 
         Bytes are those of a trace at these sizes. The times of the forward calls grow as a roofline estimates.
-        Workspace that was measured grows in proportion to the bytes that its operator makes, and never shrinks.
+        Workspace that was measured changes as in :mod:`recompviz.pytorch.tracing.resized_workspace`.
 
         Parameters
         ----------
@@ -258,15 +259,12 @@ class ResizedTraces:
         grown = {name: self._polynomial(name, sizes) for name in ("storages", "nodes", "clones", "tangent")}
         graph, joint = trace.graph, trace.joint
         storages = _scaled(np.array([s.size for s in joint.storages], np.float64), base.storages, grown["storages"])
-        made = np.array([sum(storages[list(call.makes)]) for call in joint.calls])
-        before = np.array([sum(joint.storages[s].size for s in call.makes) for call in joint.calls], np.float64)
-        more = np.maximum(np.divide(made, before, out=np.ones_like(made), where=before > 0), 1)
         resized = replace(
             joint,
             storages=tuple(replace(s, size=int(n)) for s, n in zip(joint.storages, storages, strict=True)),
             clones=tuple((s, int(n)) for (s, _), n in zip(joint.clones, grown["clones"], strict=True)),
             tangent_bytes=int(grown["tangent"][0]),
-            workspace=tuple(int(n) for n in np.ceil(np.array(joint.workspace) * more)) if joint.workspace else (),
+            workspace=self._workspace(sizes),
             seconds=(),
         )
         estimated = np.maximum(self._polynomial("times", sizes), 0)
@@ -277,6 +275,16 @@ class ResizedTraces:
             dataclasses.replace(one, shape=self._shape(v, one.shape, sizes)) for v, one in enumerate(graph.info)
         )
         return Graph(graph.names, memory, times, graph.edges, info), resized
+
+    def _workspace(self, sizes: AxisSizes) -> tuple[int, ...]:
+        """Return the workspace of each call at other sizes, in bytes."""
+        base, joint = self._base, self.trace.joint
+        changes = np.zeros(len(base.operands), np.bool_)
+        for figures in self._figures.values():
+            changes |= figures.operands != base.operands
+        shrinks = torch.device(self.trace.device).type == "cpu"
+        after = self._polynomial("operands", sizes)
+        return resized_workspace(joint.workspace, base.call_of, base.operands, after, changes, shrinks=shrinks)
 
     def _polynomial(self, name: str, sizes: AxisSizes) -> NDArray[np.float64]:
         """Return one array of figures at other sizes: the polynomial in the length, times the growth in the batch."""
@@ -322,23 +330,29 @@ class _Figures:
     clones: NDArray[np.float64]
     tangent: NDArray[np.float64]
     times: NDArray[np.float64]
+    operands: NDArray[np.float64]
+    call_of: NDArray[np.int64]
     shapes: tuple[tuple[int, ...], ...]
 
     @classmethod
     def of(cls, trace: Trace) -> _Figures:
         """Return the figures of a trace that is not calibrated."""
         joint, folded, graph = trace.joint, trace.folded, trace.graph
+        operands = [operand_bytes(node) for node in folded.call_node]
         return cls(
             (
                 tuple((c.info.op, c.node, c.reads, c.makes, c.views, c.follows) for c in joint.calls),
                 tuple((s.maker, s.category) for s in joint.storages),
                 tuple(s for s, _ in joint.clones),
+                tuple(map(len, operands)),
             ),
             np.array([storage.size for storage in joint.storages], np.float64),
             graph.memory.astype(np.float64),
             np.array([size for _, size in joint.clones], np.float64),
             np.array([joint.tangent_bytes], np.float64),
             node_times(folded, estimated_times(folded, torch.device(trace.device))),
+            np.array([size for sizes in operands for size in sizes], np.float64),
+            np.repeat(np.arange(len(operands)), [len(sizes) for sizes in operands]),
             tuple(info.shape for info in graph.info),
         )
 
