@@ -29,9 +29,12 @@ STATIC = {"image/png", "image/svg+xml", "text/html", "text/latex", "text/markdow
 # what a notebook runs in the tests in place of its own sizes: its steps take seconds each, and their size tests nothing
 SMALLER = {
     "explore": {
+        "networks.resnet50()": "networks.resnet([1, 1, 1, 1])",
         "torch.randn(8, 3, 224, 224)": "torch.randn(2, 3, 224, 224)",
         "torch.randint(1000, (8,))": "torch.randint(1000, (2,))",
-        '"560 MiB"': '"290 MiB"',
+        '"560 MiB"': '"115 MiB"',
+        "networks.resnet([3, 4, 6, 3], width=16)": "networks.resnet([1, 1, 1, 1], width=16)",
+        '"42 MiB"': '"24 MiB"',
         "rounds=21": "rounds=3",
     }
 }
