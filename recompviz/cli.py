@@ -106,7 +106,7 @@ def write_snapshot_page(files: Sequence[Path], out: Path, device: str | None = N
 
     number = int(device) if device is not None and device.isdecimal() else device
     try:
-        reports = [load_snapshot(file, device=number) for file in files]  # type: ignore[arg-type]
+        reports = [load_snapshot(file, device=number) for file in files]  # type: ignore[arg-type]  # other texts raise TypeError
         recordings_page(reports, out)
     except (RecompvizError, TypeError) as error:
         print(error, file=sys.stderr)

@@ -109,7 +109,7 @@ def training_step(model: nn.Module, run: Callable[[], Tensor]) -> Step:
     def step() -> None:
         for parameter in parameters:
             parameter.grad = None
-        run().backward()  # type: ignore[no-untyped-call]
+        run().backward()
 
     return step
 

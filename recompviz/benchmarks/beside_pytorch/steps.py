@@ -213,7 +213,7 @@ def first_step(example: networks.Example, total: int) -> int | None:
     """
     forget_graphs()
     step = MeasuredStep(example, rv.compile(example.model, total=total))
-    with contextlib.suppress(rv.InfeasibleBudget):
+    with contextlib.suppress(rv.InfeasibleBudget):  # the result None says it
         return step.peak()
     return None
 

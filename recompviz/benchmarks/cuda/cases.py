@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 import gc
 import time
 import traceback
@@ -93,7 +94,7 @@ def cases(
         if setting.late:
             setting.left_out.append(label(case))
             continue
-        yield from guarded(lambda case=case: function(setting, case), network=label(case))  # type: ignore[misc]
+        yield from guarded(functools.partial(function, setting, case), network=label(case))
         setting.runtime.empty_cache()
 
 

@@ -173,7 +173,7 @@ class _Process:
 
     def end(self) -> None:
         """Kill the process and those that it started, such as compilers."""
-        with contextlib.suppress(ProcessLookupError, PermissionError):
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # the group has ended
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
@@ -252,7 +252,7 @@ def _rows(path: Path) -> list[dict[str, Any]]:
         return []
     found = []
     for line in lines:
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(ValueError):  # the last line may be cut
             found.append(json.loads(line))
     return found
 

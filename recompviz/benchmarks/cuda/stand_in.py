@@ -256,7 +256,7 @@ class _Counted(TorchDispatchMode):
     """Shows the results of every operator to the stand-in."""
 
     def __init__(self, cuda: StandInCuda) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()  # type: ignore[no-untyped-call]  # not annotated
         self._cuda = cuda
 
     @classmethod

@@ -191,9 +191,11 @@ class SoakRun:
             flush=True,
         )
         if number < 40:
+            from playwright.sync_api import Error
+
             try:
                 self.soak.page.screenshot(path=self.out / f"error{number}.png")
-            except Exception as error:  # the page may have crashed; the error itself is already recorded
+            except Error as error:  # the page may have crashed; the error itself is already recorded
                 print(f"    no picture: {error}")
 
     def measure(self) -> None:

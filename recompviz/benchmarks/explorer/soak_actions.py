@@ -70,6 +70,8 @@ class Soak(Session):
 
     def reload(self) -> None:
         """Load the page again: the Explorer comes back from the saved notebook, or else by running its cell again."""
+        from playwright.sync_api import TimeoutError as NotShown
+
         saved = self.random.random() < 0.7
         if saved:
             self._command("docmanager:save")
@@ -79,7 +81,7 @@ class Soak(Session):
             self.page.locator(".rv-explorer").first.wait_for(timeout=12_000)
             self.page.wait_for_timeout(300)
             self.detail = "from the notebook"
-        except Exception:  # playwright's time-out: the notebook was not saved, or its output came without the Explorer
+        except NotShown:  # the notebook was not saved, or its output came without the Explorer
             self._run_cell(0)
             self.page.locator(".rv-explorer").first.wait_for(timeout=120_000)
             self.detail = "by running the cell"

@@ -189,14 +189,16 @@ class Session:
         return found.nth(self.random.randrange(count))
 
     def _click(self, selector: str, view: Any = None, **options: Any) -> Any:
+        from playwright.sync_api import Error
+
         element = self._any(selector, view)
         try:
             self.detail = (element.get_attribute("aria-label", timeout=1000) or element.inner_text(timeout=1000))[:60]
-        except Exception:  # it was drawn anew in the meantime; the click below finds that out
+        except Error:  # it was drawn anew in the meantime; the click below finds that out
             self.detail = selector
         try:
             element.click(timeout=3000, **options)
-        except Exception as error:  # playwright has one type for all; the text tells which, and others are raised
+        except Error as error:  # one type for all; the text tells which, and others are raised
             text = str(error)
             if "intercepts pointer events" in text or "not attached" in text or "Timeout" in text:
                 raise NotNow(f"{selector} cannot be clicked: {reason(text)}") from error

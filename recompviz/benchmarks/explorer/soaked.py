@@ -116,7 +116,7 @@ def figures() -> str:
         kind = type(each)
         if issubclass(kind, torch.Tensor):
             tensors += 1
-            with contextlib.suppress(Exception):  # a tensor without storage
+            with contextlib.suppress(NotImplementedError, RuntimeError):  # a tensor without storage
                 bytes_of_tensors += each.untyped_storage().nbytes()
         elif str(kind.__module__).startswith("recompviz"):
             own[kind.__name__] += 1
@@ -150,7 +150,7 @@ def heap() -> dict[str, float]:
         text = Path(file.name).read_text()
     whole = text[text.rindex("</heap>") :]
     size = {
-        name: int(re.search(rf'type="{name}"[^>]* size="(\d+)"', whole)[1]) / 2**20  # type: ignore[index]
+        name: int(re.search(rf'type="{name}"[^>]* size="(\d+)"', whole)[1]) / 2**20  # type: ignore[index]  # glibc writes all
         for name in ("fast", "rest", "mmap", "current")
     }
     free = size["fast"] + size["rest"]

@@ -266,7 +266,7 @@ def any_arguments(drawn: random.Random) -> tuple[str, str, Callable[[], Any], Ca
         ("sizes", f"memory {two}", lambda: Graph.from_edges([(0, 1)], both), lambda graph: _adds_up(graph, both)),
         ("costs", f"time {two}", lambda: Graph.from_edges([(0, 1)], [1, 1], time=both),
          lambda graph: graph.time.tolist() == list(map(float, both)) and len(solve(graph).time_centric) > 0),
-        ("edges", f"edge {two}", lambda: Graph((0, 1), np.ones(2), np.ones(2), [both]),  # type: ignore[arg-type]
+        ("edges", f"edge {two}", lambda: Graph((0, 1), np.ones(2), np.ones(2), [both]),  # type: ignore[arg-type]  # a list for a pair
          lambda graph: graph.edges.tolist() in ([[0, 1]], [[1, 0]])),
         ("names", f"names {two}", lambda: Graph.from_edges([(value, other)], [1, 2], names=both),
          lambda graph: len(solve(graph).plan_at(0).lower_sets) >= 1),

@@ -102,7 +102,7 @@ class Operators(Counter, TorchDispatchMode):
 
     def __init__(self, at: int | None = None, error: type[BaseException] = Fault) -> None:
         Counter.__init__(self, at, error)
-        TorchDispatchMode.__init__(self)  # type: ignore[no-untyped-call]
+        TorchDispatchMode.__init__(self)
 
     @classmethod
     def ignore_compile_internals(cls) -> bool:

@@ -164,7 +164,7 @@ def _wait(widget: Any) -> None:
 
 
 def any_message(drawn: random.Random, widget: Any) -> tuple[str, Any]:
-    """Return the kind of a message, and the message."""
+    """Draw a random message of a page. Return the name of its kind, and the message."""
     choice = drawn.random()
     if choice < 0.1:
         return "no message", drawn.choice([

@@ -93,7 +93,7 @@ class FloatMomentum(optim.Optimizer):
         super().__init__(parameters, {"lr": 0.01})
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> Any:  # noqa: ARG002
+    def step(self, closure: Any = None) -> Any:  # noqa: ARG002 (PyTorch's signature)
         """Take a step."""
         user_code("optimizer")
         for group in self.param_groups:
@@ -184,8 +184,8 @@ def _with_hooks() -> Subject:
         user_code("hook on a gradient")
         return gradient * 0.5
 
-    first.weight.register_post_accumulate_grad_hook(step_inside)  # type: ignore[no-untyped-call]
-    second.weight.register_hook(of_gradient)  # type: ignore[no-untyped-call]
+    first.weight.register_post_accumulate_grad_hook(step_inside)
+    second.weight.register_hook(of_gradient)
     model[1].register_forward_hook(lambda _module, _inputs, output: output * 1.0)
     optimizer = WatchedSgd(second.parameters(), lr=0.1)
     optimizer.register_step_pre_hook(lambda *_: None)

@@ -24,6 +24,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
+from torch import Tensor
 
 from recompviz.benchmarks.loops import distributed_loops, lengths
 from recompviz.benchmarks.loops.budgets import LoopRow, compiled_for, run_loop
@@ -31,7 +32,7 @@ from recompviz.benchmarks.loops.cases import CASES
 from recompviz.benchmarks.loops.changes import random_changes
 from recompviz.benchmarks.loops.comparison import compare
 from recompviz.benchmarks.loops.library_loops import LIBRARIES
-from recompviz.benchmarks.loops.plain_loops import LOOPS
+from recompviz.benchmarks.loops.plain_loops import LOOPS, Compile
 from recompviz.core.base.units import format_bytes
 from recompviz.pytorch.running.recorded_models import RecordedModels
 
@@ -60,9 +61,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         printers[name]()
 
 
+def _loop_under(loop: Callable[[Compile], list[Tensor]], total: int | None) -> list[Tensor]:
+    return loop(compiled_for(total))
+
+
 def _loops() -> None:
     for name, loop in LOOPS.items():
-        _print_loop(run_loop(name, lambda total, loop=loop: loop(compiled_for(total))))  # type: ignore[misc]
+        _print_loop(run_loop(name, partial(_loop_under, loop)))
 
 
 def _libraries() -> None:

@@ -254,7 +254,7 @@ def _argument(calls: Calls, name: str, value: Any) -> None:
 
 
 def _scale(_calls: Calls, generator: random.Random) -> None:
-    sys.modules[__name__].SCALE = generator.choice([0.5, 1.0, 2.0])  # type: ignore[attr-defined]
+    sys.modules[__name__].SCALE = generator.choice([0.5, 1.0, 2.0])  # type: ignore[attr-defined]  # this module's own
 
 
 OF_CALLS: dict[str, Callable[[Calls, random.Random], None]] = {
@@ -341,7 +341,7 @@ def random_changes(seed: int, changes: int, total: int | str = "1 MiB", kinds: S
     forget_graphs()
     reset_process()
     torch.manual_seed(seed)
-    sys.modules[__name__].SCALE = 1.0  # type: ignore[attr-defined]
+    sys.modules[__name__].SCALE = 1.0  # type: ignore[attr-defined]  # this module's own
     of_model: dict[str, Callable[[Any, random.Random], None]] = dict(CONFIGURED_CHANGES if seed % 2 else CHANGES)
     of_calls = {**OF_CALLS, **(OF_ARGUMENTS if seed % 2 else {})}
     make = Configured if seed % 2 else Layered

@@ -144,7 +144,7 @@ def reset_process() -> None:
     module: Any = sys.modules[__name__]
     module.transformed = _ORIGINALS["transformed"]
     Configured.of_class, HISTORY[0] = 1.0, 1.0
-    Configured.joined = _ORIGINALS["joined"]  # type: ignore[method-assign]
+    Configured.joined = _ORIGINALS["joined"]  # type: ignore[method-assign]  # as people do
     CONTEXT_FACTOR.set(1.0)
     os.environ.pop(VARIABLE, None)
     torch.set_default_dtype(torch.float32)
@@ -254,9 +254,9 @@ def _half_joined(_model: Configured, x: Tensor, rows: Tensor) -> Tensor:
 def _method(model: Configured, generator: random.Random) -> None:
     method = generator.choice([_ORIGINALS["joined"], _half_joined])
     if generator.random() < 0.5:
-        type(model).joined = method  # type: ignore[method-assign]
+        type(model).joined = method  # type: ignore[method-assign]  # as people do
     else:
-        model.joined = functools.partial(method, model)  # type: ignore[method-assign]
+        model.joined = functools.partial(method, model)  # type: ignore[method-assign]  # as people do
 
 
 def _layer(model: Configured, generator: random.Random) -> nn.Linear:
@@ -354,7 +354,7 @@ def _wrapped(model: Configured, generator: random.Random) -> None:
     """Put a low-rank addition around a layer, or take it off."""
     if isinstance(model.norm, nn.BatchNorm1d):
         torch.manual_seed(generator.randrange(1000))
-        model.norm = nn.Sequential(model.norm, nn.Linear(WIDTH, 2), nn.Linear(2, WIDTH))  # type: ignore[assignment]
+        model.norm = nn.Sequential(model.norm, nn.Linear(WIDTH, 2), nn.Linear(2, WIDTH))  # type: ignore[assignment]  # another kind of layer
     else:
         model.norm = model.norm[0]
 
@@ -369,7 +369,7 @@ def _part_of_training(model: Configured, generator: random.Random) -> None:
 
 
 def _identity(model: Configured, generator: random.Random) -> None:
-    model.drop = generator.choice([nn.Dropout(0.2), nn.Identity(), nn.AlphaDropout(0.2)])  # type: ignore[assignment]
+    model.drop = generator.choice([nn.Dropout(0.2), nn.Identity(), nn.AlphaDropout(0.2)])  # type: ignore[assignment]  # another kind of layer
 
 
 CHANGES: dict[str, Change] = {

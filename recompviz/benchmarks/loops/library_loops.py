@@ -73,7 +73,7 @@ def _trainer(model: Any, total: int | None, **extra: Any) -> list[Tensor]:
     rows = [{"input_ids": row, "attention_mask": torch.ones_like(row), "labels": row} for row in tokens]
     losses: list[Tensor] = []
 
-    class Noted(transformers.Trainer):  # type: ignore[misc]
+    class Noted(transformers.Trainer):  # type: ignore[misc]  # no types
         def training_step(self, *arguments: Any, **named: Any) -> Tensor:
             loss: Tensor = super().training_step(*arguments, **named)
             losses.append(loss.detach().clone())
@@ -143,7 +143,7 @@ def lightning_module(total: int | None) -> list[Tensor]:
 
     losses: list[Tensor] = []
 
-    class Module(lightning.LightningModule):  # type: ignore[misc]
+    class Module(lightning.LightningModule):  # type: ignore[misc]  # no types
         def __init__(self) -> None:
             super().__init__()
             self.net = Network()

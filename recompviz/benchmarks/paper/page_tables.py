@@ -152,7 +152,7 @@ def neighbours_measured(data: Data) -> str:
 
 
 def compared(ours: float | None, theirs: float) -> str:
-    """Return words that say whether ``ours`` is less than ``theirs``, equal or more, or None (no plan of ours fits)."""
+    """Return how ``ours`` compares with ``theirs``, in words. ``ours`` is None if no plan of ours fits."""
     if ours is None:
         return "no plan of ours fits"
     return "less" if ours < theirs else "equal" if ours == theirs else "MORE"

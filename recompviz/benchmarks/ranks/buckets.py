@@ -174,7 +174,7 @@ def trained(name: str, place: str) -> tuple[list[Tensor], list[str]]:
     arrived: list[str] = []
     for key, parameter in model.named_parameters():
         note = partial(_note, arrived, key)
-        parameter.register_post_accumulate_grad_hook(note)  # type: ignore[no-untyped-call]
+        parameter.register_post_accumulate_grad_hook(note)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
     found = []
     for _ in range(STEPS):

@@ -184,7 +184,7 @@ def _plain(model: nn.Module, called: Any, observed: Observed) -> nn.Module:
     for x, y in map(Batches().__getitem__, range(STEPS)):
         observed.begin()
         loss = F.cross_entropy(called(x), y)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimizer.step()
         optimizer.zero_grad()
         observed.end(loss)
@@ -259,7 +259,7 @@ def _sharding_accelerator() -> Any:
 def _lightning(strategy: Any, total: int | None, observed: Observed, sharded: bool) -> nn.Module:
     import lightning
 
-    class Module(lightning.LightningModule):  # type: ignore[misc]
+    class Module(lightning.LightningModule):  # type: ignore[misc]  # no types
         def __init__(self) -> None:
             super().__init__()
             self.net = Network()
@@ -321,7 +321,7 @@ def trainer_ddp(total: int | None, observed: Observed) -> nn.Module:
     tokens = torch.randint(5, 99, (4 * WORLD * STEPS, 32)).tolist()  # lists: a data set is not a part of a step
     rows = [{"input_ids": row, "labels": row} for row in tokens]
 
-    class Noted(transformers.Trainer):  # type: ignore[misc]
+    class Noted(transformers.Trainer):  # type: ignore[misc]  # no types
         def training_step(self, *arguments: Any, **named: Any) -> Tensor:
             observed.begin()
             loss: Tensor = super().training_step(*arguments, **named)

@@ -102,7 +102,7 @@ def split_text(layers: int, count: int, micro_batches: int, even: Sequence[rv.St
             split = [1] * count
             split[stage] = blocks
             step = even[stage] if blocks == usual else stage_of(stage, count, sum(split), micro_batches, split=split)
-            with contextlib.suppress(rv.InfeasibleBudget):
+            with contextlib.suppress(rv.InfeasibleBudget):  # a stage of so many blocks has no cost, and is not chosen
                 costs[stage][blocks] = 3 * float(step.graph.time.sum()) + step.plan(budget).overhead
     best = best_split(layers, costs)
     if best is None:

@@ -69,7 +69,7 @@ def run_ranks(module: str, arguments: Sequence[str], world: int, seconds: float 
         started: list[subprocess.Popen[str]] = []
         try:
             for rank in range(world):
-                files.append(open(os.path.join(folder, str(rank)), "w+", encoding="utf-8"))  # noqa: SIM115
+                files.append(open(os.path.join(folder, str(rank)), "w+", encoding="utf-8"))  # noqa: SIM115 (closed below)
                 started.append(
                     subprocess.Popen(
                         command,

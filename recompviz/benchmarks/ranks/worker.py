@@ -149,7 +149,7 @@ class Rank:
     def forward_backward(self) -> torch.Tensor:
         """Run one forward and backward pass, and return the loss."""
         loss = self.made.loss(self.called(*self.made.inputs), *self.made.targets)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         return loss
 
     def step(self) -> torch.Tensor:

@@ -310,7 +310,7 @@ class CachingAllocator:
         self._change_reserved(block, total)
         return block
 
-    def _change_reserved(self, block: Block, size: int) -> None:  # noqa: ARG002
+    def _change_reserved(self, block: Block, size: int) -> None:  # noqa: ARG002 (subclasses read the block)
         """Count the memory of a block that is reserved, or released if ``size`` is negative; a subclass records it."""
         self.reserved += size
 
@@ -347,10 +347,11 @@ class CachingAllocator:
             block = self._blocks[address]
             if block.before is not None and block.before.state == FREE:
                 block = block.before
-            room, next_block = 0, block
+            room = 0
+            next_block: Block | None = block
             while next_block is not None and next_block.state != USED and room < size:
                 room += next_block.size
-                next_block = next_block.after  # type: ignore[assignment]
+                next_block = next_block.after
             if room >= size:
                 return block
         length = EXPANDABLE_ADDRESSES if self.device_memory is None else self.device_memory + self.device_memory // 8

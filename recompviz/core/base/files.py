@@ -20,7 +20,7 @@ from recompviz.core.base.errors import FileError, MissingFile
 try:
     import fcntl
 except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
+    fcntl = None  # type: ignore[assignment]  # a module or None; callers check
 
 _CHOOSE = "choose another path"
 
@@ -174,7 +174,7 @@ def locked(path: Path, seconds: float = 5.0) -> Iterator[None]:
     locks, the block runs without the lock.
     """
     with contextlib.ExitStack() as stack:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # a file system without locks, or a folder that is read-only
             if fcntl is not None:
                 file = stack.enter_context(open(path.with_name(f"{path.name}.lock"), "ab"))
                 end = time.monotonic() + seconds
@@ -213,14 +213,14 @@ def _replace(target: Path, content: bytes, durable: bool) -> None:
             os.chmod(name, mode)
         os.replace(name, target)
     except BaseException:  # also an interrupt
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # the first error is the one to report
             os.unlink(name)
         raise
 
 
 def _umask() -> int:
     """Return the mask of permissions of the process. There is no way to read it without setting it."""
-    with contextlib.suppress(OSError, ValueError, IndexError):
+    with contextlib.suppress(OSError, ValueError, IndexError):  # only Linux has this file in this form
         for line in Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines():
             if line.startswith("Umask:"):
                 return int(line.split()[1], 8)

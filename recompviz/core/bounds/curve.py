@@ -176,7 +176,7 @@ def bound_curve(
 def has_scipy() -> bool:
     """Return whether scipy is installed."""
     try:
-        import scipy.optimize  # noqa: F401
+        import scipy.optimize  # noqa: F401 (only tried)
     except ImportError:
         return False
     return True

@@ -153,7 +153,7 @@ def _tolerant(graph: Graph, family: str, limit: int, pins: Pins) -> FrontSolver:
 
     def front(objective: Objective, progress: Progress | None) -> ParetoFront:
         for tolerance in TOLERANCES:
-            with contextlib.suppress(TooManyLabels):
+            with contextlib.suppress(TooManyLabels):  # a larger tolerance needs fewer labels
                 return search(MOST_BYTES, tolerance)(objective, progress)
         return search(None, TOLERANCES[-1])(objective, progress)
 

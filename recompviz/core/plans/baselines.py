@@ -327,6 +327,6 @@ def existing_baselines(names: Iterable[str], make: Callable[[str], Plan]) -> lis
     """
     found = []
     for name in names:
-        with contextlib.suppress(GraphError):
+        with contextlib.suppress(GraphError):  # the graph has no such plan
             found.append(make(name))
     return found

@@ -156,9 +156,9 @@ class PlanTable:
         return self.plans[self.row(total)]
 
     def improved_by(self, other: PlanTable) -> list[Plan]:
-        """Return those plans of another table of the same graph that recompute less than all plans of this table.
+        """Return the plans of another table of the same graph that this table lacks.
 
-        A plan is compared with the plans of this table whose simulated total peak is not larger than its own.
+        A plan is returned if every plan of this table with at most its simulated total peak recomputes more.
         """
         return [
             plan

@@ -87,7 +87,7 @@ class Race:
         return racer.peak <= self.total
 
     def extra(self, racer: Racer) -> float | None:
-        """Return the extra time of a method as a share of the first one's time; None if a time is not known."""
+        """Return the extra time of a method as a share of the time of the first method; None if a time is unknown."""
         first = self.racers[0].step
         return None if racer.step is None or not first else racer.step / first - 1
 

@@ -75,7 +75,8 @@ class StageProgram:
     budget : int
         Bytes.
     most_points : int
-        The largest number of points. More points give a larger bound and take longer.
+        The largest number of points into which the base order is divided, as above. More points give a larger bound
+        and take longer.
     """
 
     def __init__(self, graph: OrderedGraph, budget: int, most_points: int) -> None:

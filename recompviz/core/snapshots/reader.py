@@ -54,7 +54,7 @@ class _PlainUnpickler(pickle.Unpickler):
             reason="executes code",
         )
 
-    def persistent_load(self, pid: Any) -> NoReturn:  # noqa: ARG002
+    def persistent_load(self, pid: Any) -> NoReturn:  # noqa: ARG002 (pickle calls it)
         raise SnapshotError("the file refers to objects outside it; a snapshot never does", reason="executes code")
 
 

@@ -46,12 +46,23 @@ class PartsReader:
             self._open.add(address, address + size, (kind, -1))
 
     def reserve(self, at: int, address: int, size: int, kind: SegmentKind) -> None:
-        """Reserve memory. If a piece of it is reserved already, the trace contradicts itself, and the piece ends."""
+        """Begin a part, with the parameters of :meth:`release` and the requests that it serves.
+
+        If memory in the range is reserved already, the trace contradicts itself. The older part then ends there.
+        """
         self.release(at, address, size)
         self._open.add(address, address + size, (kind, at))
 
     def release(self, at: int, address: int, size: int) -> None:
-        """Release memory."""
+        """End the parts in a range of addresses. A part that is only partly in the range is cut there.
+
+        Parameters
+        ----------
+        at : int
+            The position of the event that releases the memory.
+        address, size : int
+            The first address of the range, and its bytes.
+        """
         for start, end, (kind, born) in self._open.cut(address, address + size):
             self._closed.append(ReservedPart(start, end - start, kind, born, at))
 

@@ -81,7 +81,7 @@ def _pair(found: int, stated: int) -> tuple[str, str]:
 
 
 def check_replay(history: DeviceHistory, segments: Sequence[Any], trace: Sequence[Any]) -> SelfCheck:
-    """Check the replay of one device.
+    """Compare the replay of one device with the file. The result says what differs.
 
     Parameters
     ----------

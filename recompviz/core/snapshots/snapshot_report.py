@@ -175,7 +175,7 @@ class SnapshotReport(MemoryReport):
 
     check: SelfCheck = NO_CHECK
     marks: tuple[Mark, ...] = ()
-    history: DeviceHistory = None  # type: ignore[assignment]
+    history: DeviceHistory = None  # type: ignore[assignment]  # always given; inherited fields have defaults
     events: int = 0
     maker: Any = None
 
@@ -194,7 +194,8 @@ class SnapshotReport(MemoryReport):
         """
         if isinstance(event, bool) or not isinstance(event, int) or not -1 <= event < max(self.events, 1):
             raise ValueError(f"event is {event!r}, expected a number from -1 to {self.events - 1:,}")
-        return self.maker.moment(event)  # type: ignore[no-any-return]
+        moment: Moment = self.maker.moment(event)
+        return moment
 
     @property
     def peak_at(self) -> int:

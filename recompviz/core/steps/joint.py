@@ -243,18 +243,18 @@ class JointGraph:
 
     @cached_property
     def touched(self) -> tuple[tuple[int, ...], ...]:
-        """For each call the storages that it allocates or reads, without storages that existed before the step."""
+        """For each call, the storages that it allocates or reads, without storages that existed before the step."""
         return tuple(tuple(s for s in call.makes + call.reads if self.storages[s].maker >= 0) for call in self.calls)
 
     @cached_property
     def forward_reads(self) -> tuple[tuple[tuple[int, int], ...], ...]:
-        """For each call the outputs of forward calls that it reads, as pairs (storage, the call that allocates it)."""
+        """For each call, the forward outputs that it reads, as pairs (storage, call that allocates the storage)."""
         forward, makers = self.forward_count, [storage.maker for storage in self.storages]
         return tuple(tuple((s, makers[s]) for s in call.reads if 0 <= makers[s] < forward) for call in self.calls)
 
     @cached_property
     def made(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """For each call the storages that it allocates, packed by :func:`packed_rows`."""
+        """For each call, the storages that it allocates, packed by :func:`packed_rows`."""
         return packed_rows([call.makes for call in self.calls])
 
     @cached_property

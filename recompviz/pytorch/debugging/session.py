@@ -126,7 +126,7 @@ class _Session(Observer):
             self.model(*inputs, **kwargs)
             return
         if self._plain is not None and optimize and needs_closure(self._plain):
-            self._plain.step(self._loss_and_gradients)  # type: ignore[arg-type]
+            self._plain.step(self._loss_and_gradients)  # type: ignore[arg-type]  # a closure may return a tensor
             return
         self._loss_and_gradients()
         if self._plain is not None and optimize:

@@ -47,9 +47,10 @@ def attribute_line(file: str, attribute: str, first: int, last: int) -> SourceLi
     """Return the first line from ``first`` to ``last`` that assigns an attribute, as in ``ctx.y = y``."""
     tree = _parsed(file)
     for node in ast.walk(tree) if tree is not None else ():
-        stores = isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and node.attr == attribute
-        if stores and first <= node.lineno <= last:  # type: ignore[attr-defined]
-            return source_line(file, node.lineno, "")  # type: ignore[attr-defined]
+        if not isinstance(node, ast.Attribute) or not isinstance(node.ctx, ast.Store):
+            continue
+        if node.attr == attribute and first <= node.lineno <= last:
+            return source_line(file, node.lineno, "")
     return None
 
 

@@ -246,8 +246,6 @@ def _donate_nothing(function: Any) -> None:
 class _EqualsAll:
     """Takes the place of the size or strides that AOTAutograd expects of a gradient, and accepts any."""
 
-    __hash__ = None  # type: ignore[assignment]
-
     def __eq__(self, _other: object) -> bool:
         return True
 
@@ -264,7 +262,7 @@ def _refused(_context: Any, compute: Callable[[Any], Any], arguments: list[Any])
         def backward(_context: Any, *_gradients: Any) -> Any:
             raise DoubleBackward
 
-    return Refused.apply(torch.empty(0, requires_grad=True), *arguments)  # type: ignore[no-untyped-call]
+    return Refused.apply(torch.empty(0, requires_grad=True), *arguments)  # type: ignore[no-untyped-call]  # not annotated
 
 
 def own_code(kind: type[torch.nn.Module]) -> types.FunctionType:
@@ -386,6 +384,7 @@ def _captured(
     found: list[Any] = []
     token = _found.set(found)
     try:
+        # the backend raises EndOfCapture when it has what is wanted
         with capture_settings(), quiet_capture(), contextlib.suppress(EndOfCapture):
             compiled(step, *arguments, **(named or {}))
     finally:
@@ -452,7 +451,7 @@ def _boxed(function: Callable[[list[Any]], list[Any]]) -> Callable[[list[Any]], 
     def boxed(arguments: list[Any]) -> list[Any]:
         return function(arguments)
 
-    boxed._boxed_call = True  # type: ignore[attr-defined]
+    boxed._boxed_call = True  # type: ignore[attr-defined]  # the mark that AOTAutograd reads
     return boxed
 
 

@@ -84,7 +84,7 @@ def saved_tensors_are_packed() -> bool:
 
 def saved_by(node: Any) -> Iterator[torch.Tensor]:
     """Yield the tensors that an autograd node has saved for its backward pass; none after they were freed."""
-    for name in _saved_names(type(node)):  # type: ignore[arg-type]
+    for name in _saved_names(type(node)):  # type: ignore[arg-type]  # mypy looks at the hash of an instance
         try:
             value = getattr(node, name)
         except (RuntimeError, AttributeError, NotImplementedError):  # freed, or changed in place
@@ -168,7 +168,7 @@ def backward_of_step(result: Any, arrival: contextlib.AbstractContextManager[Non
         torch.autograd.backward(result)
         return
     outputs = trained_outputs(result)
-    end = _CodeOutside.apply(arrival or contextlib.nullcontext(), *outputs)  # type: ignore[no-untyped-call]
+    end = _CodeOutside.apply(arrival or contextlib.nullcontext(), *outputs)  # type: ignore[no-untyped-call]  # not annotated
     torch.autograd.backward(end, torch.zeros_like(end))
 
 

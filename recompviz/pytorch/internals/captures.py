@@ -107,12 +107,13 @@ def callers(parameters: Sequence[torch.Tensor] = ()) -> Callers:
         The parameters with which the region is called.
     """
     frames = []
-    frame, last = sys._getframe(1), -1
+    frame: FrameType | None = sys._getframe(1)
+    last = -1
     while frame is not None:
         frames.append(frame)
         if frame.f_code.co_filename == _EVALUATION:
             last = len(frames)
-        frame = frame.f_back  # type: ignore[assignment]
+        frame = frame.f_back
     own = [(i, frame) for i, frame in enumerate(frames) if is_own(frame.f_code.co_filename)]
     names = [(frame.f_code.co_filename, _RESUME.fullmatch(frame.f_code.co_name)) for i, frame in own if i < last]
     return Callers(

@@ -290,7 +290,7 @@ def _caller(module: nn.Module) -> Callable[..., Any]:
     """
 
     def call(*arguments: Any, **named: Any) -> Any:
-        return module._call_impl(*arguments, **named)  # type: ignore[no-untyped-call]
+        return module._call_impl(*arguments, **named)
 
     # Dynamo keeps its graphs by code object
     call.__code__ = call.__code__.replace(co_name=type(module).__name__)
@@ -310,7 +310,7 @@ def _unless_traced(call: Callable[..., Any], compiled: Callable[..., Any]) -> Ca
             return call(*arguments, **named)
         return compiled(*arguments, **named)
 
-    layer._recompviz_compiled = compiled  # type: ignore[attr-defined]
+    layer._recompviz_compiled = compiled  # type: ignore[attr-defined]  # backend_of reads it
     skip_code(layer.__code__)  # otherwise Dynamo would capture this function in place of the layer
     return layer
 
@@ -334,7 +334,7 @@ def backend_of(module: nn.Module) -> Callable[..., Any] | None:
 def register_name(name: str, backend: Callable[..., Any]) -> None:
     """Register a backend under a name in this process, unless the package's entry point has registered it."""
     if name not in torch._dynamo.list_backends(exclude_tags=()):
-        torch._dynamo.register_backend(backend, name=name)  # type: ignore[no-untyped-call, unused-ignore]
+        torch._dynamo.register_backend(backend, name=name)
 
 
 def forget_code(code: CodeType) -> None:
@@ -344,7 +344,7 @@ def forget_code(code: CodeType) -> None:
     cycle.
     """
     dropped = [entry.guard_manager for entry in eval_frame._debug_get_cache_entry_list(code)]
-    torch._dynamo.reset_code(code)  # type: ignore[attr-defined, no-untyped-call, unused-ignore]
+    torch._dynamo.reset_code(code)  # type: ignore[attr-defined, unused-ignore]  # not declared in all releases
     _forget_guards({id(manager) for manager in dropped})
 
 
@@ -381,7 +381,7 @@ def trim_metrics() -> None:
 
 def mark_dynamic(tensor: torch.Tensor, dimension: int) -> None:
     """Tell Dynamo that a dimension of an input varies, so that the first captured graph is valid for all its sizes."""
-    torch._dynamo.mark_dynamic(tensor, dimension)  # type: ignore[no-untyped-call, unused-ignore]
+    torch._dynamo.mark_dynamic(tensor, dimension)
 
 
 def forget_graphs() -> None:

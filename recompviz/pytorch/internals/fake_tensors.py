@@ -167,7 +167,7 @@ def real_storages(values: Iterable[Any]) -> dict[int, StorageWeakRef]:
         return {}
     try:
         converter = mode.fake_tensor_converter.meta_converter
-        numbers: list[tuple[torch.Tensor, int]] = list(converter.describer.lookup_tensor.items())  # type: ignore[no-untyped-call]
+        numbers: list[tuple[torch.Tensor, int]] = list(converter.describer.lookup_tensor.items())
         fakes: Any = dict(converter.tensor_memo)
     except AttributeError:  # another version of PyTorch
         return {}

@@ -110,9 +110,9 @@ def _measured_arrival(leaves: tuple[bool, ...]) -> list[int]:
         inputs = [torch.zeros((), requires_grad=True) for _ in leaves]
         for number, leaf in enumerate([value for value, is_leaf in zip(inputs, leaves, strict=True) if is_leaf]):
             note = functools.partial(_note, arrived, number)
-            leaf.register_post_accumulate_grad_hook(note)  # type: ignore[no-untyped-call]
+            leaf.register_post_accumulate_grad_hook(note)
         given = [value if is_leaf else value.view(()) for value, is_leaf in zip(inputs, leaves, strict=True)]
-        Together.apply(*given).backward()  # type: ignore[no-untyped-call]
+        Together.apply(*given).backward()  # type: ignore[no-untyped-call]  # not annotated
     return arrived
 
 

@@ -198,7 +198,8 @@ def _donating(positions: list[int] | None) -> Iterator[None]:
         yield
         return
     with undone(functools.partial(setattr, context, "fw_metadata", context.fw_metadata)):
-        context.fw_metadata = types.SimpleNamespace(bw_donated_idxs=positions or [])  # type: ignore[assignment]
+        donated: Any = types.SimpleNamespace(bw_donated_idxs=positions or [])  # all that Inductor reads of it
+        context.fw_metadata = donated
         yield
 
 
@@ -271,11 +272,11 @@ def _number(value: Any) -> Any:
     return value.node.hint if isinstance(value, (torch.SymInt, torch.SymFloat, torch.SymBool)) else value
 
 
-class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _Counter(TorchDispatchMode):
     """A dispatch mode that counts the bytes of the storages of live tensors, without the ``given`` inputs."""
 
     def __init__(self, rounded: Callable[[int], int], given: Sequence[Any]) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()  # type: ignore[no-untyped-call]  # not annotated
         self.rounded = rounded
         self.now = self.most = 0
         self.given = {self.key(value) for value in given if _is_tensor(value)}

@@ -35,7 +35,7 @@ def process_state() -> dict[str, Any]:
     return {
         "generator of PyTorch": str(torch.get_rng_state().tolist()),
         "generator of Python": random.getstate(),
-        "generator of NumPy": str(np.random.get_state()),  # noqa: NPY002  the global one
+        "generator of NumPy": str(np.random.get_state()),  # noqa: NPY002 (the global one)
         "gradients": torch.is_grad_enabled(),
         "inference mode": torch.is_inference_mode_enabled(),
         "autocast": (torch.is_autocast_enabled("cpu"), torch.is_autocast_cache_enabled()),

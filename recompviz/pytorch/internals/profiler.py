@@ -61,7 +61,7 @@ def stop_profiler() -> None:
     """Stop the profiler that runs, if an interrupt came while it was started or stopped; otherwise do nothing."""
     if profiler_runs():
         torch._C._autograd._disable_profiler()
-        torch.autograd.profiler._run_on_profiler_stop()  # type: ignore[no-untyped-call]
+        torch.autograd.profiler._run_on_profiler_stop()
 
 
 def allocation_events(

@@ -48,7 +48,7 @@ def sharded_of(parameters: Sequence[torch.Tensor]) -> list[torch.Tensor]:
 
 
 def _is_known(parameter: torch.Tensor) -> bool:
-    reference = _known.get(parameter, _gone)  # type: ignore[no-untyped-call]
+    reference = _known.get(parameter, _gone)
     return reference is None or reference() is not None
 
 

@@ -210,7 +210,7 @@ class _State:
         if seed is None:
             self._restore += [partial(each.set_state, each.get_state()) for each in generators]
             self._restore.append(partial(random.setstate, random.getstate()))
-            self._restore.append(partial(np.random.set_state, np.random.get_state()))  # noqa: NPY002  the user's
+            self._restore.append(partial(np.random.set_state, np.random.get_state()))  # noqa: NPY002 (the user's)
         elif seed != _NO_DRAWS:
             self._restore += [partial(_restore_generator, each, each.get_state(), seed) for each in generators]
             for generator in generators:

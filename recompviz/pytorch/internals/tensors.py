@@ -82,7 +82,7 @@ def weak_storage(tensor: torch.Tensor) -> StorageWeakRef | None:
     """
     if tensor.layout is not torch.strided:
         return None
-    return StorageWeakRef(tensor.untyped_storage())  # type: ignore[no-untyped-call]
+    return StorageWeakRef(tensor.untyped_storage())
 
 
 def address_of(tensor: torch.Tensor) -> int:
@@ -107,7 +107,7 @@ def living_storages() -> dict[int, StorageWeakRef]:
     found: dict[int, StorageWeakRef] = {}
     for value in gc.get_objects():
         if issubclass(type(value), torch.Tensor) and (address := address_of(value)) and address not in found:
-            found[address] = StorageWeakRef(value.untyped_storage())  # type: ignore[no-untyped-call]
+            found[address] = StorageWeakRef(value.untyped_storage())
     return found
 
 

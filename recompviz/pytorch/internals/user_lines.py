@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from functools import cache, partial
 from types import CodeType, FrameType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from recompviz.core.reports.source_line import SourceLine
 from recompviz.pytorch.internals.node_info import is_pytorch_file
@@ -177,7 +177,7 @@ def in_file(frame: FrameType | None, ending: str) -> bool:
 
 
 @contextlib.contextmanager
-def lines_traced(on_line: object, running: bool = False) -> Iterator[None]:
+def lines_traced(on_line: Callable[[FrameType, str], object], running: bool = False) -> Iterator[None]:
     """In the ``with`` block, call ``on_line(frame, event)`` before each line of the user's functions and at returns.
 
     The event is ``"line"`` before a line, and ``"return"`` at a return.
@@ -192,12 +192,12 @@ def lines_traced(on_line: object, running: bool = False) -> Iterator[None]:
     before = sys.gettrace()
     frames = [frame for frame, _ in own_frames(sys._getframe(1))] if running else []
 
-    def local(frame: FrameType, event: str, _argument: object) -> object:
+    def local(frame: FrameType, event: str, _argument: Any) -> Any:
         if event in ("line", "return"):
-            on_line(frame, event)  # type: ignore[operator]
+            on_line(frame, event)
         return local
 
-    def enter(frame: FrameType, _event: str, _argument: object) -> object:
+    def enter(frame: FrameType, _event: str, _argument: Any) -> Any:
         return local if is_own(frame.f_code.co_filename) else None
 
     def undo() -> None:
@@ -207,7 +207,7 @@ def lines_traced(on_line: object, running: bool = False) -> Iterator[None]:
         frames.clear()
 
     with undone(undo):
-        sys.settrace(enter)  # type: ignore[arg-type]
+        sys.settrace(enter)
         for frame in frames:
             frame.f_trace = local
         yield

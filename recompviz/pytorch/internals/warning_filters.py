@@ -64,4 +64,4 @@ def warnings_filtered(*wanted: tuple[Action, str]) -> Iterator[None]:
 def _remove(action: Action, message: str) -> None:
     entry = (action, re.compile(message, re.IGNORECASE), Warning, None, 0)
     with contextlib.suppress(ValueError):  # the filters were replaced in the meantime
-        warnings.filters.remove(entry)  # type: ignore[attr-defined]
+        warnings.filters.remove(entry)  # type: ignore[attr-defined]  # typed as a sequence, but a list

@@ -216,7 +216,7 @@ def _measured(trace: Trace, keys: list[str], progress: Progress) -> dict[str, Op
     The plan is the time-centric one with the least simulated peak. If the device has no memory for it, it is the plan
     with the least simulated peak of all that a search finds.
     """
-    with suppress(torch.OutOfMemoryError):
+    with suppress(torch.OutOfMemoryError):  # another plan may fit
         return dict(zip(keys, _measured_under(trace, "time", progress), strict=True))
     # outside of the block, because the error holds the values of the step that failed
     gc.collect()

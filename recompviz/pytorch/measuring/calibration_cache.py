@@ -81,7 +81,7 @@ class CalibrationCache:
     def store(self, figures: Mapping[str, OperatorFigures]) -> None:
         """Add figures to the cache, and write all figures to its file. Figures of other processes stay in the file."""
         self._figures |= figures
-        with contextlib.suppress(OSError, ValueError):  # ValueError: NUL in the path
+        with contextlib.suppress(OSError, ValueError):  # no file can be written; ValueError: NUL in the path
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with locked(self.path):
                 self._figures = _read(self.path) | self._figures  # another process may have added some

@@ -166,11 +166,11 @@ def _advice(trace: Trace, lines: list[str]) -> str:
     )
 
 
-class _Counted(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _Counted(TorchDispatchMode):
     """A dispatch mode that counts the calls of each operator."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()  # type: ignore[no-untyped-call]  # not annotated
         self.operators: Counter[str] = Counter()
 
     def __torch_dispatch__(

@@ -19,8 +19,8 @@ def keep_names(compiled: nn.Module) -> None:
 
     A ``state_dict`` whose names have the prefix can still be loaded.
     """
-    compiled.register_state_dict_post_hook(_without_prefix)  # type: ignore[no-untyped-call]
-    compiled.register_load_state_dict_pre_hook(_with_prefix)  # type: ignore[no-untyped-call]
+    compiled.register_state_dict_post_hook(_without_prefix)
+    compiled.register_load_state_dict_pre_hook(_with_prefix)
 
 
 def _without_prefix(_module: nn.Module, state: Any, prefix: str, _metadata: Any) -> None:

@@ -46,7 +46,7 @@ class LiveOutput(NamedTuple):
     @property
     def alive(self) -> bool:
         """Whether the storage exists."""
-        return not self.reference.expired()  # type: ignore[no-untyped-call]
+        return not self.reference.expired()
 
 
 _outputs: dict[int, LiveOutput] = {}

@@ -138,7 +138,7 @@ class Run:
             value = (self.arguments or [])[i]
             if role != "buffer" and isinstance(value, torch.Tensor) and value.device.type == self.region.device.type:
                 storage = value.untyped_storage()
-                reference = StorageWeakRef(storage)  # type: ignore[no-untyped-call]
+                reference = StorageWeakRef(storage)
                 found[storage.data_ptr()] = reference, self.region.folded.joint.rounded(storage.nbytes())
         return found
 

@@ -386,7 +386,7 @@ class _Counter:
 def _addresses(tensors: Sequence[torch.Tensor | None]) -> list[int]:
     """The addresses of the tensors' data. An address changes when its tensor gets another storage."""
     try:
-        return list(map(torch.Tensor.data_ptr, tensors))  # type: ignore[arg-type]
+        return list(map(torch.Tensor.data_ptr, tensors))  # type: ignore[arg-type]  # None raises TypeError
     except (RuntimeError, TypeError):  # some have no storage, or are gone
         given = [t if t is None else local_part(t) for t in tensors]
         return [storage_key(t) if t is not None and t.layout is torch.strided else 0 for t in given]

@@ -107,7 +107,7 @@ class SplitCandidates:
 
     @property
     def exact(self) -> bool:
-        """Whether :meth:`memory` counts Inductor's code."""
+        """Whether :meth:`memory` counts bytes in Inductor's code; False after it could not count those of one plan."""
         return self.plans.exact
 
     def split(self, row: int) -> Split:

@@ -215,6 +215,8 @@ class StepBudget:
     def check_inference(self, run: Run, peak: int) -> None:
         """Warn once if a graph without a backward pass takes more than the total, together with what is in use.
 
+        While a training step is recorded, only note that the graph runs in it.
+
         Parameters
         ----------
         run : Run

@@ -232,7 +232,8 @@ def searched_at(
 ) -> StepModel:
     """Search plans for other sizes of the inputs, and return the model with these plans added.
 
-    At other sizes, other values may be alive at the peak, so other plans may be best.
+    At other sizes, other values may be alive at the peak, so other plans may be best. The result still describes the
+    step at the sizes of ``model``; :func:`resized` gives it at other sizes.
 
     Parameters
     ----------
@@ -247,7 +248,7 @@ def searched_at(
     Returns
     -------
     StepModel
-        Its bytes are valid for the sizes of ``model``.
+        The same step with more plans.
     """
     growth = growth_of(model.sized, sizes)
     known = [regions[region] for region in model.regions]

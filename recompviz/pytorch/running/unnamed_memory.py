@@ -25,7 +25,7 @@ LEAST_LEFT = 4096
 
 def still_alive(living: Mapping[int, StorageWeakRef]) -> set[int]:
     """Return the addresses of those storages that are still alive."""
-    return {address for address, storage in living.items() if not storage.expired()}  # type: ignore[no-untyped-call]
+    return {address for address, storage in living.items() if not storage.expired()}
 
 
 def read_before(profile: Any, device: str, known: Iterable[int], rounded: Callable[[int], int]) -> int:

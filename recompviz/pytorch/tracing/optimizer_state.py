@@ -188,11 +188,11 @@ def _shape_of(tensor: torch.Tensor) -> torch.Tensor:
     return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="cpu")
 
 
-class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _Watch(TorchDispatchMode):
     """A dispatch mode that counts the bytes of live tensors. Reading a tensor as a number (a step count) gives 2."""
 
     def __init__(self, rounded: Callable[[int], int]) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()  # type: ignore[no-untyped-call]  # not annotated
         self.rounded = rounded
         self.before = self.now = self.most = 0
         self.sizes: dict[int, int] = {}

@@ -50,14 +50,15 @@ def _name(trace: Trace, table: Node) -> str:
 
 def _look_ups(node: Node) -> Iterator[tuple[Node, int, Node]]:
     """Yield the look-ups of a node: the table, the dimension, and the node of the indices."""
+    arguments: Any = node.args  # their types follow from the operator
     if node.target is aten.embedding.default:
-        yield node.args[0], 0, node.args[1]  # type: ignore[misc]
+        yield arguments[0], 0, arguments[1]
     elif node.target is aten.index_select.default:
-        yield node.args[0], node.args[1], node.args[2]  # type: ignore[misc]
+        yield arguments[0], arguments[1], arguments[2]
     elif node.target is aten.index.Tensor:
-        for dimension, index in enumerate(node.args[1]):  # type: ignore[arg-type]
+        for dimension, index in enumerate(arguments[1]):
             if isinstance(index, Node) and index.meta["val"].dtype != torch.bool:
-                yield node.args[0], dimension, index  # type: ignore[misc]
+                yield arguments[0], dimension, index
 
 
 class _Numbers:
@@ -102,9 +103,10 @@ class _Numbers:
         if any(self._known.get(one) is None for one in node.all_input_nodes):
             return None
         arguments, options = torch.fx.map_arg((node.args, node.kwargs), lambda one: self._known[one])
+        operator: Any = node.target
         options = {name: "cpu" if name == "device" else value for name, value in options.items()}
         with torch.no_grad():
-            value = node.target(*arguments, **options)  # type: ignore[operator]
+            value = operator(*arguments, **options)
         return value if isinstance(value, torch.Tensor) else None
 
 

@@ -157,7 +157,7 @@ class PageWidget(anywidget.AnyWidget):
     # makes meanwhile could be lost, and the page would keep an old value. Here each thread has its own.
     _cross_validation_lock = OfThread(lambda _widget: False)
     _holding_sync = OfThread(lambda _widget: False)
-    notify_change: Any = OfThread(lambda widget: super(PageWidget, widget).notify_change)  # noqa: UP008
+    notify_change: Any = OfThread(lambda widget: super(PageWidget, widget).notify_change)  # noqa: UP008 (in no method)
 
     def _handle_msg(self, msg: Any) -> None:
         content = msg.get("content") if isinstance(msg, Mapping) else None

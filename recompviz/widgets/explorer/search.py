@@ -20,7 +20,7 @@ from recompviz.widgets.explorer.selection import Selection
 from recompviz.widgets.explorer.tables import Tables
 
 
-class Awaited(traitlets.Instance):  # type: ignore[type-arg]
+class Awaited(traitlets.Instance):  # type: ignore[type-arg]  # traitlets has no types
     """A trait that waits for the search for better plans when Python code reads it."""
 
     def get(self, obj: Any, cls: Any = None) -> Any:

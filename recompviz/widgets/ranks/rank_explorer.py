@@ -140,8 +140,9 @@ class RankExplorer(PageWidget):
 
     def close(self) -> None:
         """Close the widget. Its views disappear, and the search stops."""
-        if vars(self).get("_job") is not None:  # ipywidgets also closes a widget whose constructor failed
-            self._job.cancel()  # type: ignore[union-attr]
+        job = vars(self).get("_job")  # ipywidgets also closes a widget whose constructor failed
+        if job is not None:
+            job.cancel()
             self._end()
         for saved in vars(self).get("_saved", ()):
             saved.stop()

@@ -101,7 +101,7 @@ def _malloc_trim() -> Callable[[int], int] | None:
 
 @cache
 def _processor_name() -> str:
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError):  # only Linux has this file
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()

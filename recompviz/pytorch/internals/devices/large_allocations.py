@@ -38,6 +38,7 @@ def large_allocations() -> dict[int, int]:
     True
     """
     found: dict[int, int] = {}
+    # only Linux has these files, and a range may be unmapped while it is read
     with contextlib.suppress(OSError), open("/proc/self/maps", encoding="ascii", errors="replace") as file:
         lines = file.readlines()
         memory = os.open("/proc/self/mem", os.O_RDONLY)
@@ -87,6 +88,7 @@ def _block_at(memory: int, at: int, high: int) -> tuple[int, bool]:
 
 def resident_set_size() -> int | None:
     """Return the resident memory of the process in bytes; None if the operating system does not report it."""
+    # only Linux has this file; other systems that have /proc may write it in another form
     with contextlib.suppress(OSError, ValueError, IndexError), open("/proc/self/statm", encoding="ascii") as file:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     return None
