@@ -12,6 +12,9 @@ import pytest
 import recompviz as rv
 from recompviz.core.graphs.graph import Graph
 from recompviz.core.graphs.node_info import NodeInfo
+from recompviz.core.plans.plan import Plan
+from recompviz.core.ranks import kept_units
+from recompviz.core.ranks.kept_units import _best, _States
 from recompviz.core.ranks.pipeline import StagePlace, stage_steps, stage_timeline
 from recompviz.core.ranks.replicated_step import replicated_step
 from recompviz.core.ranks.resharding import GatherTime, reshard_front, reshard_point
@@ -59,6 +62,19 @@ def layers(count: int) -> tuple[Graph, JointGraph, tuple[ShardedUnit, ...]]:
     graph = replace(chain, info=tuple(infos))
     joint = JointGraph(tuple(calls), tuple(storages), frozenset(results))
     return graph, joint, (ShardedUnit("", (), False), *reversed(units))
+
+
+def unequal_layers(rows: list[int]) -> tuple[Graph, JointGraph, Sharding]:
+    """The chain of layers with parameters of these numbers of rows, for two ranks."""
+    graph, joint, units = layers(len(rows))
+    sizes = {i: 4 * n for i, n in enumerate(rows)}
+    sizes |= {unit.parameters[0].gradient: 4 * n for unit, n in zip(units[1:], rows, strict=True)}
+    storages = tuple(replace(s, size=sizes.get(i, s.size)) for i, s in enumerate(joint.storages))
+    own = [
+        replace(unit, parameters=(replace(unit.parameters[0], rows=n),))
+        for unit, n in zip(units[1:], rows, strict=True)
+    ]
+    return graph, replace(joint, storages=storages), Sharding((units[0], *own), 2)
 
 
 class Replay:
@@ -323,3 +339,43 @@ def test_the_best_split_is_that_of_all_splits(seed: int) -> None:
     assert found is not None
     own = [cost[n] for cost, n in zip(costs, found, strict=True)]
     assert max(own) == min(fitting)[0]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_unequal_units_are_kept_as_well_as_by_trying_every_choice(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    rows = [int(n) for n in random.choice([3, 5, 8, 13, 40, 90], 6 + seed % 2)]
+    graph, joint, sharding = unequal_layers(rows)
+    gather, plan = GatherTime(float(random.choice([0.0, 5.0, 50.0])), 2.0), Plan.keep_all(graph)
+    names = [unit.name for unit in sharding.units[1:]]
+    every = [
+        reshard_point(graph, joint, sharding, kept, plan, gather)
+        for count in range(len(names) + 1)
+        for kept in combinations(names, count)
+    ]
+    found = reshard_front(graph, joint, sharding, [plan], gather)
+    for point in every:
+        assert any(best.time <= point.time + 1e-9 and best.peak <= point.peak for best in found)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_states_that_the_dynamic_program_keeps_are_those_that_no_other_is_better_than(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    columns = [random.integers(0, 6, 60) for _ in range(3)]
+    states = _States(columns[0], columns[1], columns[2].astype(np.float64), np.arange(60).astype(object))
+    triples = set(zip(*(column.tolist() for column in columns), strict=True))
+    wanted = {t for t in triples if not any(o != t and all(a <= b for a, b in zip(o, t, strict=True)) for o in triples)}
+    chosen = _best(states)
+    assert {tuple(int(column[i]) for column in columns) for i in chosen} == wanted
+    assert len(chosen) == len(wanted)
+
+
+def test_a_dynamic_program_with_few_states_still_has_both_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kept_units, "MOST_STATES", 20)
+    random = np.random.default_rng(0)
+    sizes = random.integers(1, 10**6, 40)
+    extra = np.where(np.arange(40)[None, :] >= np.arange(40)[:, None], sizes[:, None], 0)
+    found = kept_units.kept_choices(np.zeros(40, np.int64), extra, range(40), 39, sizes.astype(float).tolist())
+    assert found[0] == tuple(range(40))
+    assert found[-1] == ()
+    assert len(found) > 10

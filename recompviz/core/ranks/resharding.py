@@ -4,10 +4,10 @@ A unit that reshards frees its gathered parameters after its forward pass, and p
 the forward pass, a gathered parameter is kept or made again. Each point of the curve therefore chooses both: the units
 that keep their parameters gathered, and a plan for the values.
 
-Few choices of units are tried. All parameters that are kept are alive when the backward pass starts, and a unit that
+Some choices of units are tried. All parameters that are kept are alive when the backward pass starts, and a unit that
 keeps its parameters needs no buffer for a prefetched all-gather. The backward pass frees the parameters of the last
-units first, so for equal units the last ones should keep theirs. For unequal units, those that save the most time for
-each byte are also tried.
+units first, so for equal units the last ones should keep theirs. For unequal units, :mod:`.kept_units` finds choices by
+a dynamic program.
 
 With equal units and no recomputation, two wishes exclude each other: that no choice is better than "reshard every
 unit", and that some choice is better than "keep every second unit". Let b be the bytes of a gathered unit, L the bytes
@@ -28,16 +28,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from recompviz.core.graphs.graph import Graph
 from recompviz.core.live.model import profile_function
 from recompviz.core.plans.plan import Plan
+from recompviz.core.ranks.kept_units import kept_choices
 from recompviz.core.ranks.sharded_step import sharded_step
-from recompviz.core.ranks.sharding import ROOT, Sharding
+from recompviz.core.ranks.sharding import ROOT, ShardedUnit, Sharding, unit_of_calls
 from recompviz.core.steps.joint import JointGraph
+from recompviz.core.steps.schedule import make_schedule
+from recompviz.core.steps.simulation import simulate_schedule
 
 # the most plans that are simulated for each choice of units
 MOST_PLANS = 24
+# the most choices of unequal units that are simulated
+MOST_CHOICES = 128
 
 
 @dataclass(frozen=True)
@@ -129,7 +135,7 @@ def reshard_front(
         plans = [plans[int(i)] for i in np.unique(np.linspace(0, len(plans) - 1, MOST_PLANS).astype(int))]
     points = [
         point
-        for kept in dict.fromkeys(tuple(sorted(kept)) for kept in _choices(sharding, gather))
+        for kept in dict.fromkeys(tuple(sorted(kept)) for kept in _choices(graph, joint, sharding, gather))
         for point in _points(graph, joint, sharding, kept, plans, gather)
     ]
     points.sort(key=lambda point: (point.time, point.peak))
@@ -140,17 +146,63 @@ def reshard_front(
     return tuple(front)
 
 
-def _choices(sharding: Sharding, gather: GatherTime) -> list[tuple[str, ...]]:
-    """Return the choices of units that are tried: for each number of units, the last ones and the most worthwhile."""
+def _choices(graph: Graph, joint: JointGraph, sharding: Sharding, gather: GatherTime) -> list[tuple[str, ...]]:
+    """Return the choices of units that are tried: for each number of units the last ones; more for unequal units."""
     shards = sharding.shards
     wholes = {
         unit.name: sum(p.padded(shards) * shards * p.itemsize for p in unit.parameters)
         for unit in sharding.units
         if unit.name != ROOT and unit.parameters
     }
-    last_first = list(reversed(wholes))
-    worth = sorted(last_first, key=lambda name: -gather.of(wholes[name], shards) / wholes[name])
-    return [tuple(order[:count]) for order in (last_first, worth) for count in range(len(order) + 1)]
+    names = list(wholes)
+    last = [tuple(names[len(names) - count :]) for count in range(len(names) + 1)]
+    if len(set(wholes.values())) <= 1:
+        return last  # no choice is better, as the module's text shows
+    times = [gather.of(whole, shards) for whole in wholes.values()]
+    keep = [True] * len(graph)
+    base = _most_at_calls(joint, sharding, (), keep)
+    extra = np.stack([_most_at_calls(joint, sharding, (name,), keep) - base for name in names])
+    found = kept_choices(base, extra, _unit_at(joint, names), joint.forward_count, times)
+    if len(found) > MOST_CHOICES:
+        # evenly by time, because every choice is simulated
+        found = [found[int(i)] for i in np.unique(np.linspace(0, len(found) - 1, MOST_CHOICES).astype(int))]
+    return [*last, *(tuple(names[u] for u in kept) for kept in found)]
+
+
+def _most_at_calls(
+    joint: JointGraph, sharding: Sharding, kept: Sequence[str], keep: Sequence[bool]
+) -> NDArray[np.int64]:
+    """Return the most bytes at each call of ``joint`` and the collectives before it, and after the last call."""
+    whole = sharded_step(joint, replace(sharding, units=_with_kept(sharding, kept)))
+    schedule = make_schedule(whole, list(keep))
+    profile = simulate_schedule(schedule).profile
+    most = np.zeros(len(joint.calls) + 1, np.int64)
+    place = 0
+    for i, call in enumerate(schedule.calls):
+        most[place] = max(most[place], profile[i])
+        if place < len(joint.calls) and whole.calls[call].info is joint.calls[place].info:
+            place += 1
+    most[place] = max(most[place], profile[len(schedule.calls) :].max())
+    return most
+
+
+def _unit_at(joint: JointGraph, names: Sequence[str]) -> list[int]:
+    """Return for each call, and for the end, the last unit of ``names`` whose forward or backward pass is under way."""
+    own, count = unit_of_calls(joint, [ROOT, *names]), joint.forward_count
+    found = [0] * (len(own) + 1)
+    now = 0
+    for c in range(count):
+        now = max(now, own[c] - 1)
+        found[c] = now
+    now = len(names) - 1
+    for c in range(count, len(own)):
+        now = min(now, own[c] - 1) if own[c] > 0 else now
+        found[c] = now
+    return found
+
+
+def _with_kept(sharding: Sharding, kept: Sequence[str]) -> tuple[ShardedUnit, ...]:
+    return tuple(replace(unit, reshard=unit.name not in kept) if unit.name != ROOT else unit for unit in sharding.units)
 
 
 def _points(
@@ -161,9 +213,7 @@ def _points(
     plans: Sequence[Plan],
     gather: GatherTime,
 ) -> list[ReshardPoint]:
-    units = tuple(
-        replace(unit, reshard=unit.name not in kept) if unit.name != ROOT else unit for unit in sharding.units
-    )
+    units = _with_kept(sharding, kept)
     shards = sharding.shards
     time = sum(
         gather.of(sum(p.padded(shards) * shards * p.itemsize for p in unit.parameters), shards)
