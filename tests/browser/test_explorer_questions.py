@@ -48,7 +48,7 @@ def open_notebook_once(jupyter, open_notebooks):
 def row_of(page, kept):
     """Select a node that is kept, or recomputed; its key."""
     state = "kept" if kept else "recomputed"
-    node = page.locator(f".rv-nodes > g[aria-label*='{state}, segment']").nth(3)
+    node = page.locator(f".rv-nodes > g[aria-label*=', {state}, ']").nth(3)
     name = node.get_attribute("aria-label").split(",")[0]
     node.click()
     page.get_by_role("region", name="Selected value").get_by_text(name).wait_for()

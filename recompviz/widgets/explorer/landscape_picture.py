@@ -279,9 +279,7 @@ def _lines(
             'stroke-dasharray="5 3"/>'
         )
         parts.append(
-            svg_text(
-                FRAME.left + 4, y - 4, f"budget {format_bytes(int(budget))}", LIGHT["accent-text"], size=11, weight=620
-            )
+            svg_text(FRAME.left + 4, y - 4, f"budget {format_bytes(int(budget))}", ACCENT, size=11, weight=620)
         )
     share = (int(places[timeline.peak_step]) + 0.5) / (int(places[-1]) + 1)
     x, y = FRAME.x(share), FRAME.y(timeline.peak / top)

@@ -97,7 +97,8 @@ def picture(
     hatch = f"recompviz-hatch-{next(_numbers)}"
     scale = min(1.2, (WIDTH - 24) / max(layout.width, 1.0), 900 / max(layout.height, 1.0))
     graph_height = layout.height * scale + 40
-    above = 58 if report is None else 76
+    measured = [] if report is None else measured_lines(report, timeline)
+    above = 58 + 18 * len(measured)
     height = above + graph_height + 250 + (18 if caption else 0)
     base = base or TimeBase(float(graph.time.sum()), "the forward")
     share = f" = {part}" if (part := base.share(plan.overhead)) else ""
@@ -107,7 +108,7 @@ def picture(
         f"{_extra(plan.overhead, cost_unit)}{share} · "
         f"{int((~plan.keep_mask).sum())} of {len(graph)} values recomputed"
     )
-    told = facts if report is None else f"{facts}; {measured_text(report, timeline)}"
+    told = "; ".join([facts, *measured])
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH:.0f} {height:.0f}" width="100%" role="img" '
         f'font-family="system-ui, sans-serif" font-size="12" style="max-width:{WIDTH:.0f}px;background:{SURFACE}">',
@@ -118,7 +119,7 @@ def picture(
         f'<rect width="{WIDTH:.0f}" height="{height:.0f}" fill="{SURFACE}"/>',
         svg_text(14, 24, f"{title} on {device}", TEXT, size=16, weight=650),
         svg_text(14, 44, facts, MUTED),
-        "" if report is None else svg_text(14, 62, measured_text(report, timeline), TEXT),
+        *(svg_text(14, 62 + 18 * i, words, TEXT) for i, words in enumerate(measured)),
         f'<g transform="translate({(WIDTH - layout.width * scale) / 2:.1f} {above + 8}) scale({scale:.4f})">',
         *_graph_parts(graph, layout, plan, hatch, theory),
         "</g>",
@@ -132,11 +133,12 @@ def picture(
     return "".join(parts)
 
 
-def measured_text(report: RunReport, predicted: Timeline) -> str:
-    """Return the figures of a run in one line: the measured peak, how far the predicted one is off, and the times."""
+def measured_lines(report: RunReport, predicted: Timeline) -> list[str]:
+    """Return the figures of a run: the measured peak and how far the predicted one is off, and the times if measured."""
     badge = "gradients checked" if report.certified else "gradients NOT certified"
-    peak = f"peak {format_bytes(report.measured.peak)}, {abs(report.deviation(predicted)):.2%} off"
-    return f"measured on {report.device}: {peak} · {report.times or badge}" + (f" · {badge}" if report.times else "")
+    off = f"{abs(report.deviation(predicted)):.2%} off"
+    peak = f"measured on {report.device}: peak {format_bytes(report.measured.peak)}, {off} · {badge}"
+    return [peak] if report.times is None else [peak, f"measured {report.times}"]
 
 
 def _graph_parts(graph: Graph, layout: Layout, plan: Plan, hatch: str, theory: bool) -> list[str]:
