@@ -44,7 +44,7 @@ def test_the_focus_walks_over_modules_and_values_and_each_says_what_it_is(page):
     paper_view(page)
     page.get_by_role("application", name=re.compile("^Graph of 176 values in 12 boxes. Arrow keys")).focus()
     first, second, last, before = walk(page, "Home", "ArrowRight", "End", "ArrowLeft")
-    assert re.search(r"^conv1/aten.convolution#0, (kept|recomputed), [\d.]+ MiB, value 1 of 176$", first)
+    assert re.search(r"^conv1/aten.convolution#0, (kept|recomputed), segment \d+, [\d.]+ MiB, value 1 of 176$", first)
     assert re.search(r"^bn1.*value 2 of 176$", second)
     assert re.search(r"value 176 of 176$", last)
     assert re.search(r"value 175 of 176$", before)

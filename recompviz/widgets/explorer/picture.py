@@ -134,7 +134,7 @@ def picture(
 
 
 def measured_lines(report: RunReport, predicted: Timeline) -> list[str]:
-    """Return the figures of a run: the measured peak and how far the predicted one is off, and the times if measured."""
+    """Return the figures of a run: the measured peak and how far the predicted one is off, and the times if known."""
     badge = "gradients checked" if report.certified else "gradients NOT certified"
     off = f"{abs(report.deviation(predicted)):.2%} off"
     peak = f"measured on {report.device}: peak {format_bytes(report.measured.peak)}, {off} · {badge}"
