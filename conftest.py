@@ -6,6 +6,7 @@ import gc
 import os
 import shutil
 import tempfile
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -27,14 +28,28 @@ def pytest_unconfigure() -> None:
     shutil.rmtree(CACHE, ignore_errors=True)
 
 
-@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in the same hook
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Every browser test is slow, and one worker runs them all, because they share a JupyterLab."""
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Every browser test is slow."""
     for item in items:
         if item.get_closest_marker("browser"):
             item.add_marker("slow")
-            if config.pluginmanager.hasplugin("xdist"):
-                item.add_marker(pytest.mark.xdist_group("browser"))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """One worker runs all browser tests, because they share a JupyterLab and its pages.
+
+    The mark ``xdist_group`` would do the same, but pytest-xdist 3.8 loses it with pytest 9.2.
+    """
+    if config.getoption("dist") != "loadgroup":
+        return None
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByJupyterLab(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return "browser" if nodeid.startswith("tests/browser/") else nodeid
+
+    return ByJupyterLab(config, log)
 
 
 def pytest_collection_finish() -> None:

@@ -1,41 +1,42 @@
-"""The workers of pytest-xdist: which tests must run in one of them."""
+"""The workers of pytest-xdist: browser tests run in one of them, with the command of the README."""
 
 from __future__ import annotations
 
+import collections
+import os
 import pathlib
+import shutil
+import subprocess
+import sys
 
 import pytest
 
+CONFTEST = pathlib.Path(__file__).parent.parent / "conftest.py"
+TESTS = """
+import os, pathlib, pytest
 
-class Late:
-    """A plugin that is registered after ``conftest.py``, as pytest-xdist's own is in a worker."""
-
-    def __init__(self) -> None:
-        self.groups: list[str] = []
-
-    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        self.groups += [mark.args[0] for item in items for mark in item.iter_markers("xdist_group")]
+@pytest.mark.parametrize("number", range(6))
+def test_one(number):
+    with open({log!r}, "a") as file:
+        file.write(f"{{pathlib.Path(__file__).parent.name}} {{os.environ['PYTEST_XDIST_WORKER']}}\\n")
+"""
 
 
-@pytest.mark.parametrize("marks", [["browser"], []], ids=["browser", "other"])
-def test_the_group_of_a_browser_test_is_known_before_pytest_xdist_reads_the_groups(
-    marks: list[str], request: pytest.FixtureRequest
-) -> None:
-    """pytest calls the hooks of later plugins first. Without the group, each worker starts a JupyterLab."""
+@pytest.mark.slow
+def test_one_worker_runs_the_tests_of_all_browser_files(tmp_path: pathlib.Path) -> None:
+    """Otherwise each worker starts a JupyterLab and a Chromium, and opens each shared notebook."""
     pytest.importorskip("xdist")
-    manager = request.config.pluginmanager
-    conftest = manager.get_plugin(str(pathlib.Path(__file__).parent.parent / "conftest.py"))
-    assert conftest is not None
-    item = pytest.Function.from_parent(request.node.parent, name="test_of_a_page", callobj=lambda: None)
-    for mark in marks:
-        item.add_marker(mark)
-    late = Late()
-    manager.register(late)
-    try:
-        others = [plugin for plugin in manager.get_plugins() if plugin not in (conftest, late)]
-        hook = manager.subset_hook_caller("pytest_collection_modifyitems", others)
-        hook(session=request.session, config=request.config, items=[item])
-    finally:
-        manager.unregister(late)
-    assert late.groups == marks
-    assert (item.get_closest_marker("slow") is not None) == bool(marks)
+    shutil.copy(CONFTEST, tmp_path)
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    log = tmp_path / "workers"
+    for name in ("browser/test_first.py", "browser/test_second.py", "core/test_third.py"):
+        file = tmp_path / "tests" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(TESTS.format(log=str(log)))
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", "2", "--dist", "loadgroup"]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    rows = [line.split() for line in log.read_text().splitlines()]
+    assert collections.Counter(room for room, _ in rows) == {"browser": 12, "core": 6}
+    assert len({worker for room, worker in rows if room == "browser"}) == 1
