@@ -105,7 +105,7 @@ class Observed:
             self._open.enter_context(self._measured())
 
     def end(self, loss: Tensor) -> None:
-        """Note the loss of a step, which ends."""
+        """End a step, and note its loss."""
         self.losses.append(_bits(loss))
         del loss
         self._open.close()

@@ -58,7 +58,7 @@ class Policy:
 
 
 def policy(name: str, stages: Sequence[rv.StageStep], plans: Sequence[Plan]) -> Policy:
-    """Return the policy of given plans."""
+    """Return the policy that gives each stage its plan: the simulated peaks and the sum of the overheads."""
     peaks = tuple(stage.simulate(plan).peak for stage, plan in zip(stages, plans, strict=True))
     return Policy(name, peaks, sum(plan.overhead for plan in plans))
 

@@ -51,7 +51,11 @@ def fixed_points(step: RankStep, made: RankCase, gather: GatherTime = GATHER) ->
 
 
 def beside(point: ReshardPoint, curve: Sequence[ReshardPoint]) -> str:
-    """Return whether a point lies on the curve, or which point of the curve is better: no more memory, less time."""
+    """Return where a point lies beside a curve, as text.
+
+    It is on the curve, or better than the curve. Otherwise the text names a point of the curve that takes no more
+    memory and no more time.
+    """
     best = min((other for other in curve if other.peak <= point.peak), key=lambda other: other.time, default=None)
     if best is None or best.time > point.time:
         return "better than the curve"

@@ -221,9 +221,10 @@ class Relaxation:
     # ------------------------------------------------------------ solutions
 
     def line(self, budget: int) -> LinearBound | None:
-        """Solve the program for a budget. Return a lower bound that is valid for every budget, and largest at this one.
+        """Solve the program for a budget. Return a lower bound on recomputation as a function of the budget.
 
-        None if the solver finds no solution, for example because no strategy fits in the budget.
+        The function is valid for every budget. At this budget, it is the least cost of the program, less a margin for
+        rounding errors. Return None if the solver finds no solution, for example because no strategy fits the budget.
         """
         from scipy.optimize import linprog
 

@@ -166,7 +166,7 @@ class RankBoard:
 
 
 def fit_text(peak: int, budget: float) -> str:
-    """Return whether a peak fits a budget.
+    """Return how many bytes of a budget a peak leaves free, or how many are missing, as text.
 
     Examples
     --------

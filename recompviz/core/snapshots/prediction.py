@@ -87,7 +87,7 @@ class PredictedRecording:
 
     @property
     def predicted_peak(self) -> int:
-        """The most bytes that the model reserves."""
+        """The most bytes that the model of the allocator reserves."""
         return int(self.predicted.max(initial=0))
 
     @property

@@ -92,7 +92,10 @@ class RecordingAttempts:
         self._again[first] -= 1
 
     def put_off(self, first: Region) -> bool:
-        """Postpone a recording while a step of another model is recorded. Return False if this was done three times."""
+        """Return whether a recording that would begin now waits, because a step of another model is recorded.
+
+        It waits at most :data:`MOST_DEFERRED` times in a row, and then begins.
+        """
         if self._deferred[first] >= MOST_DEFERRED:
             self._deferred[first] = 0
             return False

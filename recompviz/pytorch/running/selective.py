@@ -116,7 +116,7 @@ class PlanPolicy:
         self._recomputing = False
 
     def __call__(self, context: Any, operator: Any, *_arguments: Any, **_options: Any) -> CheckpointPolicy:
-        """Return whether the result of an operator is saved. PyTorch calls this after each operator.
+        """Return the policy for the result of an operator: save or recompute. PyTorch calls this after each operator.
 
         Raises
         ------

@@ -172,7 +172,7 @@ class PeakState:
         return self.operators[number] if number is not None else None
 
     def age(self, live: LiveBlock) -> int:
-        """Return how many training steps before the step of the peak a block was made; 0 if there is no block."""
+        """Return how many training steps before the step of the peak live memory was allocated; 0 without a block."""
         return self.step - live.block.step if live.block is not None else 0
 
     # ---------------------------------------------------------------- what autograd saved
