@@ -177,8 +177,8 @@ class Dag:
     def chen(self) -> Point:
         """The point with the least peak, then the least overhead, over all segment budgets of Chen's Algorithm 3.
 
-        Segments end after prefixes of ``order`` from which later nodes read at most one value, each at the first of
-        them at which the segment has more bytes than the budget.
+        A segment may end after a prefix of ``order`` if later nodes read at most one value of the prefix. It ends after
+        the first such prefix with which the segment has more bytes than the budget.
         """
         prefixes = [frozenset(self.order[:i]) for i in range(1, len(self.order))]
         cuts = [prefix for prefix in prefixes if len(self.boundary(prefix)) <= 1]

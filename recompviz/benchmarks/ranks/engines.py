@@ -145,7 +145,7 @@ def _bytes(tensors: Sequence[Any]) -> int:
 
 
 def _buckets(live: Sequence[Any]) -> int:
-    """Return the bytes of the buckets of DistributedDataParallel, which are no tensors of Python: of all gradients."""
+    """Return the bytes of DistributedDataParallel's buckets: those of all gradients. No Python tensor shows them."""
     own = {id(value) for value in live}
     replicas = [one for one in gc.get_objects() if isinstance(one, nn.parallel.DistributedDataParallel)]
     trained = [p for one in replicas for p in one.parameters() if p.requires_grad]
@@ -193,7 +193,7 @@ def _plain(model: nn.Module, called: Any, observed: Observed) -> nn.Module:
 
 @engine("torchrun, DDP", "torch")
 def plain_ddp(total: int | None, observed: Observed) -> nn.Module:
-    """A plain script with DistributedDataParallel."""
+    """Train in a plain script with DistributedDataParallel."""
     _group()
     model = Network()
     wrapped = nn.parallel.DistributedDataParallel(model)
@@ -204,7 +204,7 @@ def plain_ddp(total: int | None, observed: Observed) -> nn.Module:
 
 @engine("torchrun, FSDP2", "torch")
 def plain_fsdp2(total: int | None, observed: Observed) -> nn.Module:
-    """A plain script with ``fully_shard``."""
+    """Train in a plain script with ``fully_shard``."""
     _group()
     model = Network()
     _fully_sharded(model)
@@ -233,7 +233,7 @@ def _accelerated(accelerator: Any, total: int | None, observed: Observed) -> nn.
 
 @engine("accelerate, DDP", "accelerate")
 def accelerate_ddp(total: int | None, observed: Observed) -> nn.Module:
-    """accelerate with DistributedDataParallel."""
+    """Train with accelerate and DistributedDataParallel."""
     import accelerate
 
     return _accelerated(accelerate.Accelerator(cpu=True), total, observed)
@@ -241,7 +241,10 @@ def accelerate_ddp(total: int | None, observed: Observed) -> nn.Module:
 
 @engine("accelerate, FSDP2", "accelerate")
 def accelerate_fsdp2(total: int | None, observed: Observed) -> nn.Module:
-    """accelerate with FSDP2, whose plugin it ignores on the CPU: here its state names the devices GPUs."""
+    """Train with accelerate and FSDP2.
+
+    On the CPU, accelerate ignores the settings of FSDP2. So its state says here that the devices are GPUs.
+    """
     return _accelerated(_sharding_accelerator(), total, observed)
 
 
@@ -296,13 +299,13 @@ def _lightning(strategy: Any, total: int | None, observed: Observed, sharded: bo
 
 @engine("Lightning, DDP", "lightning")
 def lightning_ddp(total: int | None, observed: Observed) -> nn.Module:
-    """Lightning's strategy "ddp"."""
+    """Train with Lightning's strategy "ddp"."""
     return _lightning("ddp", total, observed, sharded=False)
 
 
 @engine("Lightning, FSDP2", "lightning")
 def lightning_fsdp2(total: int | None, observed: Observed) -> nn.Module:
-    """Lightning's ModelParallelStrategy with ``fully_shard``."""
+    """Train with Lightning's ModelParallelStrategy and ``fully_shard``."""
     from lightning.pytorch.strategies import ModelParallelStrategy
 
     return _lightning(ModelParallelStrategy(), total, observed, sharded=True)
@@ -310,7 +313,7 @@ def lightning_fsdp2(total: int | None, observed: Observed) -> nn.Module:
 
 @engine("Trainer, DDP", "transformers")
 def trainer_ddp(total: int | None, observed: Observed) -> nn.Module:
-    """Hugging Face's Trainer with DistributedDataParallel."""
+    """Train with Hugging Face's Trainer and DistributedDataParallel."""
     import transformers
 
     config = transformers.LlamaConfig(
