@@ -28,7 +28,7 @@ def replicated_step(joint: JointGraph, bucket_view: bool = False, buckets: int |
     Returns
     -------
     JointGraph
-        It has the nodes of the same graph G.
+        Its calls compute the nodes of the same graph G.
 
     Examples
     --------

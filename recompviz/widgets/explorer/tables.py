@@ -126,7 +126,7 @@ class Tables:
         return renumbered
 
     def improved(self) -> list[PlanTable]:
-        """Return the tables of the objectives with better plans that the planner has found since; [] if there are none.
+        """Return new tables of the objectives if the planner has better plans than these; otherwise [].
 
         A search under pins can find better plans for the objective ``"live"`` than the search without pins.
         """
