@@ -102,7 +102,7 @@ def test_a_search_that_ends_during_a_run_begins_no_bounds_before_the_end_of_the_
     planner = lab.planner_with(plans=plans, bounds=bounds)
     runner = Measures(lab, bounds, search_ends)
     explorer = lab.explorer(planner, runner, objectives=["live"], background=True)
-    explorer.run()
+    explorer._on_message(explorer, {"type": "run"}, [])  # the button: Python code waits for the search
     explorer.wait(20)
     assert not explorer._searching
     explorer._bounds.wait(20)

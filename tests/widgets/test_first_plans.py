@@ -345,6 +345,21 @@ def test_a_first_budget_below_the_first_plans_is_searched_for(lab, search):
     assert raised.value.least == least
 
 
+def test_a_run_of_python_code_waits_for_the_search_and_the_button_runs_what_is_shown(lab, search):
+    explorer = lab.explorer(search.planner, lab, background=True)
+    assert search.begun.wait(20)
+    explorer._on_message(explorer, {"type": "run"}, [])
+    explorer.wait(20)
+    (interim,) = explorer.runs
+    assert interim.plan in search.planner.first_plans().plans
+    threading.Timer(0.05, search.go.set).start()
+    explorer.run()
+    assert not explorer._searching
+    explorer.wait(20)
+    assert explorer.runs[1].plan is explorer.plan
+    assert explorer.plan in lab.time.plans
+
+
 def test_closing_the_explorer_stops_the_search_and_the_question(lab, search):
     explorer = lab.explorer(search.planner, background=True)
     assert search.begun.wait(20)

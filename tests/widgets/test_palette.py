@@ -10,6 +10,7 @@ import recompviz
 from recompviz.core.base import palette
 from recompviz.core.steps.joint import Category
 from recompviz.widgets.base import assets
+from recompviz.widgets.base.styles import STYLES
 from recompviz.widgets.lessons.lesson import lesson_css
 
 HOME = Path(recompviz.__file__).parent
@@ -119,6 +120,23 @@ def test_words_on_the_ground_of_the_page_can_be_read(theme):
     low = {name for name in names if not name.startswith("on-") and contrast(theme[name], theme["surface"]) < 4.5}
     assert low == set()
     assert contrast(theme["accent-text"], theme["accent-wash"]) > 4.5  # a budget that is refused
+
+
+@THEMES
+def test_words_in_pictures_on_the_ground_of_the_page_can_be_read(theme):
+    words = {name: style["fill"] for name, style in STYLES.items() if "font-size" in style}
+    on_boxes = {name for name, fill in words.items() if fill.startswith("on-")} | {"cell-text-path"}
+    assert {"budget-end", "text", "muted"} <= set(words) - on_boxes
+    low = {name for name in set(words) - on_boxes if contrast(theme[words[name]], theme["surface"]) < 4.5}
+    assert low == set()
+
+
+def test_words_in_a_saved_picture_can_be_read(lab):
+    texts = re.findall(r"<text [^>]*>", lab.explorer().to_svg())
+    fills = {fill for text in texts for fill in re.findall(r'fill="(#\w+)"', text)}
+    on_boxes = {colour for name, colour in palette.LIGHT.items() if name.startswith("on-")}
+    assert palette.LIGHT["accent-text"] in fills  # the name of the budget
+    assert {fill for fill in fills - on_boxes if contrast(fill, palette.LIGHT["surface"]) < 4.5} == set()
 
 
 @THEMES

@@ -10,6 +10,7 @@ import pytest
 from recompviz.core.base.errors import Cancelled
 from recompviz.core.base.units import parse_bytes
 from recompviz.core.planning.planner import Planner
+from recompviz.core.plans.plan import Plan
 from recompviz.core.reports.run_report import RunReport
 from recompviz.core.steps.examples import residual_step
 from recompviz.widgets.explorer.resizing import Subject, steps_of
@@ -103,6 +104,34 @@ def test_the_traced_batch_has_its_own_plans_and_runs_again(explorer):
     assert explorer.tables == before
     assert explorer._runs == first
     assert len(explorer.runs) == 2
+
+
+def test_loaded_plans_are_there_again_at_their_batch(explorer, lab):
+    plan = Plan.from_keep_mask(lab.graph, lab.graph.names[::3], "by hand")
+    explorer.load(plan)
+    explorer.run()  # it is also a plan that was run; it keeps its name, and has one row
+    explorer.wait(20)
+    names = explorer._more[0]["names"]
+    explorer.resize(batch=64)
+    explorer.wait(20)
+    assert explorer._more[0] is None or f"loaded {plan.kind}" not in explorer._more[0]["names"]
+    explorer.resize(batch=8)
+    explorer.wait(20)
+    assert explorer._more[0]["names"] == names
+    assert f"loaded {plan.kind}" in names
+    explorer.load(plan)
+    assert explorer.plan.keep_mask.tolist() == plan.keep_mask.tolist()
+    assert explorer._more[0]["names"] == names
+
+
+def test_a_loaded_plan_that_a_search_found_too_outlasts_better_plans(explorer, lab):
+    plan = explorer.tables[0].plans[3]
+    explorer.load(plan)
+    assert explorer._selection.tables.find(plan) == (0, 3)
+    fewer = [lab.planner.table(table.plans[:3] + table.plans[4:], table.objective) for table in explorer.tables]
+    explorer._replace_tables(fewer)
+    table, row = explorer._selection.tables.find(plan)
+    assert explorer._more[table - 2]["names"][row].startswith("loaded ")
 
 
 def test_a_budget_in_bytes_stays_and_is_raised_only_if_no_plan_fits(explorer):

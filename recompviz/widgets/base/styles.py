@@ -63,7 +63,7 @@ STYLES: dict[str, dict[str, str]] = {
     "muted": _type("muted", 12.5),
     "muted-end": _type("muted", 12.5, 400, "end"),
     "muted-middle": _type("muted", 12.5, 400, "middle"),
-    "budget-end": _type("accent", 13.5, 700, "end"),
+    "budget-end": _type("accent-text", 13.5, 700, "end"),
     "number": _type("text", 16, 650),
     "formula": _type("text", 16, 500) | {"font-family": "'STIX Two Math', 'Cambria Math', Georgia, serif"},
     "formula-strong": _type("text", 16, 750) | {"font-family": "'STIX Two Math', 'Cambria Math', Georgia, serif"},

@@ -128,8 +128,8 @@ class Explorer(PageWidget):
     The four attributes are traits: ``explorer.observe(function, "plan")`` calls a function when the plan changes.
 
     Python code waits for a background search when it reads ``plan``, ``timeline`` or ``tables``, sets ``budget``, or
-    calls :meth:`pin`, :meth:`use_solver` or :meth:`to_html`. The page does not wait. An observer function does not wait
-    either while it is called because of a new selection.
+    calls :meth:`pin`, :meth:`use_solver`, :meth:`run` or :meth:`to_html`. The page does not wait. An observer function
+    does not wait either while it is called because of a new selection.
 
     Examples
     --------
@@ -270,9 +270,13 @@ class Explorer(PageWidget):
         )
         self._search.start()
 
-    def _measured_plans(self) -> list[tuple[str, Plan]]:
-        """Return the plans that were run, with names. They can be shown also when no table has them any more."""
-        return [(f"run {number}", report.plan) for number, report in self._history.reports(self.planner)]
+    def _own_plans(self) -> list[tuple[str, Plan]]:
+        """Return the plans that were loaded or run at this size, with names.
+
+        They can be shown also when no table has them any more.
+        """
+        ran = [(f"run {number}", report.plan) for number, report in self._history.reports(self.planner)]
+        return [*self._known.loaded(self.planner), *ran]
 
     def _first_messages(self, can_run: bool) -> dict[str, Any]:
         layout, tables = lay_out(self.graph), self._selection.tables
@@ -340,7 +344,7 @@ class Explorer(PageWidget):
             self.planner, self.cost_unit = planner, subject.cost_unit
             selection.begin(planner, tables)
             self._make_parts(subject.runner)
-            selection.give_missing(self._measured_plans())
+            selection.give_missing(self._own_plans())
             self._labels = []
             for name, value in self._first_messages(subject.runner is not None).items():
                 setattr(self, name, value)
@@ -408,7 +412,7 @@ class Explorer(PageWidget):
         """
         tables = self._known.add(self.planner, tables)
         with self.hold_sync():
-            choice, renumbered = self._selection.replace_tables(tables, self._measured_plans())
+            choice, renumbered = self._selection.replace_tables(tables, self._own_plans())
             self._questions.renumber(renumbered)
             self._edition = self._selection.edition
             self._tables = [wire.table_message(shown) for shown in self._selection.tables.first]
@@ -607,19 +611,23 @@ class Explorer(PageWidget):
         FileError
             If the file cannot be read. It is also an OSError.
         """
-        self._questions.load(plan)
+        planner, questions = self.planner, self._questions
+        self._known.keep(planner, questions.load(plan))
 
     def _tell_solving(self, state: str, fraction: float, text: str, loaded: bool = False) -> None:
         self._solving = {**self._solving, "state": state, "fraction": fraction, "text": text, "loaded": loaded}
 
     def _send_more(self) -> None:
-        self._selection.give_missing(self._measured_plans())
+        self._selection.give_missing(self._own_plans())
         self._more = [wire.table_message(shown) for shown in self._selection.tables.more]
 
     # ---------------------------------------------------------------- runs
 
     def run(self) -> None:
-        """Run training steps under the selected plan in the background, as the Run button does.
+        """Run training steps under the selected plan in the background.
+
+        This method first waits for the search for better plans, so that the plan it runs is the one that ``plan``
+        returns. The Run button of the page does not wait: it runs the plan that the page shows.
 
         The report is added to ``runs`` when the run ends; ``runs`` keeps the newest 20. :meth:`wait` waits until then.
         If a run is under way, this method does nothing.
@@ -632,11 +640,15 @@ class Explorer(PageWidget):
         RuntimeError
             If the Explorer has no runner.
         """
-        if self._run_jobs is None:
+        jobs = self._run_jobs
+        if jobs is not None and not jobs.running:
+            self.wait_for_plans()
+            jobs = self._run_jobs  # another batch size that was asked for is shown now
+        if jobs is None:
             raise RuntimeError(
                 "this Explorer has no runner, so it cannot run a plan; pass runner=, or use rv.explore(…)"
             )
-        self._run_jobs.start()
+        jobs.start()
 
     def cancel(self) -> None:
         """Ask the run under way to stop. The run stops at its next report of progress."""
@@ -692,7 +704,7 @@ class Explorer(PageWidget):
         if not isinstance(kind, str):
             return
         if kind == "run" and self._run_jobs is not None:
-            self.run()
+            self._run_jobs.start()  # without waiting for the search for better plans
         elif kind == "cancel":
             self.cancel()
         elif kind == "stop":

@@ -1,4 +1,4 @@
-"""The plan tables that an Explorer has found, for each size of its training step.
+"""The plan tables that an Explorer has found, and the plans that the user loaded, for each size of its training step.
 
 When the user returns to a size, its plans are shown without another search. At a new size, the plans of the size before
 are shown until the search has ended, and stay in the table where they recompute less than what the search found.
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from recompviz.core.planning.planner import Planner
+from recompviz.core.plans.plan import Plan
 from recompviz.core.plans.plan_table import PlanTable
 from recompviz.widgets.explorer.search import tables_with, with_baselines
 from recompviz.widgets.explorer.tables import Tables
@@ -26,6 +27,7 @@ class KnownPlans:
     def __init__(self, baselines: Sequence[str]) -> None:
         self._baselines = baselines
         self._found: dict[Planner, Sequence[PlanTable]] = {}
+        self._loaded: dict[Planner, list[tuple[str, Plan]]] = {}
         self._carried: PlanTable | None = None  # plans found at the size before
 
     def searched(self, planner: Planner) -> bool:
@@ -51,6 +53,15 @@ class KnownPlans:
         """Remember the tables of a search. Return them with the carried plans that recompute less than their own."""
         self._found[planner] = [self._with_carried(planner, table) for table in tables]
         return self._found[planner]
+
+    def keep(self, planner: Planner, named: tuple[str, Plan]) -> None:
+        """Remember a plan that the user loaded, as (name, plan)."""
+        self._loaded.setdefault(planner, []).append(named)
+
+    def loaded(self, planner: Planner) -> list[tuple[str, Plan]]:
+        """Return the plans that the user loaded for this planner, as (name, plan), each once, the oldest first."""
+        plans = {plan.keep_mask.tobytes(): (name, plan) for name, plan in reversed(self._loaded.get(planner, []))}
+        return list(reversed(plans.values()))
 
     def _with_carried(self, planner: Planner, table: PlanTable) -> PlanTable:
         if self._carried is None or table.objective != "live":

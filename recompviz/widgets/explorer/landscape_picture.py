@@ -27,6 +27,7 @@ from recompviz.widgets.layout.step_nodes import node_numbers, step_nodes
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+ACCENT_TEXT = LIGHT["accent-text"]
 ACCENT, TEXT, MUTED, SURFACE = LIGHT["accent"], LIGHT["text"], LIGHT["muted"], LIGHT["surface"]
 # The most columns.
 COLUMNS = 500
@@ -279,7 +280,7 @@ def _lines(
             'stroke-dasharray="5 3"/>'
         )
         parts.append(
-            svg_text(FRAME.left + 4, y - 4, f"budget {format_bytes(int(budget))}", ACCENT, size=11, weight=620)
+            svg_text(FRAME.left + 4, y - 4, f"budget {format_bytes(int(budget))}", ACCENT_TEXT, size=11, weight=620)
         )
     share = (int(places[timeline.peak_step]) + 0.5) / (int(places[-1]) + 1)
     x, y = FRAME.x(share), FRAME.y(timeline.peak / top)

@@ -219,8 +219,8 @@ class Questions:
         """
         self._begun = renumbered(self._begun)
 
-    def load(self, plan: Plan | str | Path) -> None:
-        """Select a plan that was made elsewhere.
+    def load(self, plan: Plan | str | Path) -> tuple[str, Plan]:
+        """Select a plan that was made elsewhere, and return it with its name.
 
         If no table contains the plan, it is added to the table of given plans (baselines and loaded plans).
 
@@ -245,15 +245,17 @@ class Questions:
             raise PlanMismatch("the plan was made for another graph; plan again for this one, or see plan.on(graph)")
         plan = self._planner.check(plan)  # with this graph's costs
         selection, tables = self._selection, self._selection.tables
+        named = (f"loaded {plan.kind}", plan)
         with selection.changing():
             found = tables.find(plan)
             if found is None:
-                tables.give([(f"loaded {plan.kind}", plan)])
+                tables.give([named])
                 self._added()
                 found = tables.find(plan)
                 assert found is not None
             table, row = found
             selection.choose(table, row, int(tables.table(table).total_peaks[row]))
+        return named
 
     # ---------------------------------------------------------------- the job
 
