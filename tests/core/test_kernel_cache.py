@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numba
 import numpy as np
 import pytest
 from numba.core.caching import CacheImpl, IndexDataCacheFile
@@ -30,6 +31,14 @@ def twice(x):
 @pytest.fixture(autouse=True)
 def _warns_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cached_kernels, "_warned", set())
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _cached_beside_the_source() -> Iterator[None]:
+    """Put the cache beside the source, also where ``NUMBA_CACHE_DIR`` names another folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(numba.config, "CACHE_DIR", "")
+        yield
 
 
 def twice(folder: Path) -> Any:
