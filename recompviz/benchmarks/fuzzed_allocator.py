@@ -302,7 +302,7 @@ class FuzzedAllocator:
         self._event("free_completed", address, requested, stream=segment.stream, pool_id=segment.pool)
 
     def release(self) -> None:
-        """Release unused memory, as ``empty_cache``."""
+        """Return all unused memory to the device, as ``torch.cuda.empty_cache`` does."""
         for segment in list(self.segments):
             owner = {"stream": segment.stream, "pool_id": segment.pool}
             if not segment.expandable:

@@ -503,7 +503,7 @@ class Soak(Session):
         self.kernel.interrupt()
 
     def interrupt(self) -> None:
-        """Interrupt the kernel, whatever it does: by the button, or by two requests."""
+        """Interrupt the kernel, whatever it does: by a command of JupyterLab, or by two requests to the server."""
         if self.random.random() < 0.5:
             self._command("notebook:interrupt-kernel")
         else:

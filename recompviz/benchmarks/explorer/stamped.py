@@ -68,7 +68,7 @@ class StampedPlanner(Planner):
     """A planner that also records when a simulation ends."""
 
     def simulate(self, plan: Plan | None = None) -> Timeline:
-        """Simulate a plan as :meth:`recompviz.Planner.simulate` does, and record the time."""
+        """Simulate a plan as :meth:`recompviz.Planner.simulate` does, and record the clock time at which it ended."""
         return stamped(super().simulate)(plan)
 
 

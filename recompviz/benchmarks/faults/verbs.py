@@ -63,7 +63,7 @@ class Prepared:
     points: dict[tuple[str, str], int] = field(default_factory=dict)
 
     def fingerprint(self) -> Fingerprint:
-        """Return hashes of the state of all objects of the user, and of the process."""
+        """Return the state of the objects of the user and of the process, in a form that can be compared."""
         compiled = {} if self.to_compile is None else self.to_compile.values()
         return fingerprint({**self.subject.values(), **{f"compiled {name}": value for name, value in compiled.items()}})
 

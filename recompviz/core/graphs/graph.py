@@ -1,4 +1,4 @@
-"""The graph G = (V, E) of a forward pass, and its lower sets.
+"""The graph G = (V, E) of a forward pass, its lower sets and their boundaries.
 
 The nodes V are the *intermediate values* of a forward pass. Each node v has a forward cost T_v and a size M_v in bytes.
 Inputs and parameters are not in V. A *lower set* is a set of nodes that no edge enters from outside.

@@ -37,13 +37,13 @@ class Alive:
     storage : int
         Position in the timeline's ``storage_labels``.
     label : str
-        The name of its storage.
+        The name of the block's storage.
     category : Category
         What the block is used for.
     size : int
         Bytes.
     born : int
-        The step of the timeline that allocated it; −1 if it was allocated before the first step.
+        The step of the timeline that allocated the block; −1 for a block from before the first step.
     """
 
     storage: int

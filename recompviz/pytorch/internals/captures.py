@@ -48,12 +48,12 @@ def first_user_line(graph: GraphModule) -> str:
 
 @dataclass(frozen=True)
 class Capture:
-    """The origin of a captured graph; frozen.
+    """Where a captured graph begins, and why it ends; frozen.
 
     Attributes
     ----------
     line : SourceLine or None
-        The line of the first call in the graph that comes from the user's code; None if no call does.
+        The line of the user's code that made the first call in the graph; None if all calls come from libraries.
     ended_by : GraphBreak or None
         The graph break at which the graph ends; None if it ends with the return of the captured function.
     """

@@ -123,7 +123,7 @@ def _note(arrived: list[int], number: int, _leaf: torch.Tensor) -> None:
 def parameters_of_aliases(arguments: Sequence[Any], positions: Iterable[int]) -> list[Any]:
     """Return the arguments with parameters in place of the aliases that :meth:`GradientOrder.applied` has made.
 
-    ``positions`` are those of the parameters.
+    ``positions`` are the positions of the aliases in ``arguments``.
     """
     given = list(arguments)
     for i in positions:

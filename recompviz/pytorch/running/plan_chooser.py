@@ -107,7 +107,7 @@ class PlanChooser:
         self._changed = True
 
     def reserve(self, size: int) -> None:
-        """Set the bytes that must stay free for regions that are not in the model."""
+        """Keep bytes free for regions that the recorded step did not run. :meth:`add` counts them down."""
         self._reserved = size
 
     def _note_sizes(self, position: int, sizes: tuple[Any, ...]) -> None:

@@ -296,11 +296,16 @@ def _search(
 
 
 def growth_of(sized: Sequence[SizedPlans], sizes: Sequence[tuple[Any, ...]]) -> float:
-    """Return the size of a step, relative to the calibrated step.
+    """Return the largest factor by which the bytes of a storage grow from the recorded step to another step.
 
-    The calibrated step is the recorded step from which the bytes of the regions were measured. The size is the largest
-    factor by which a storage grows when the sizes of the inputs change from those of the calibrated step to ``sizes``.
-    It is 1.0 if all sizes are fixed.
+    Only storages whose bytes depend on the shapes of the inputs count. The factor is 1.0 if there are none.
+
+    Parameters
+    ----------
+    sized : sequence of SizedPlans
+        The plans of each region. Their bytes were measured in the recorded step.
+    sizes : sequence of tuple
+        For each region, the sizes of its inputs in the other step.
     """
     return max((one.growth(of_run) for one, of_run in zip(sized, sizes, strict=True) if one.symbolic), default=1.0)
 

@@ -70,9 +70,9 @@ class SentState:
         Parameters
         ----------
         number : int
-            The number of the last message that the page has, with all messages before it.
+            The page has received all messages up to this number.
         own : int
-            The value of :attr:`own` that the page was sent last. The page knows everything that pages set before it.
+            The page knows what pages have set up to this count; see :attr:`own`.
         values : mapping of str to object
             The present values of the traits. They are compared by identity, because values are replaced, not changed.
         """

@@ -46,7 +46,16 @@ class KnownPlans:
         return tables_with(planner, tables, self._baselines, self.searched(planner))
 
     def carry(self, table: PlanTable, planner: Planner) -> None:
-        """Use the plans of a table of another size for this planner, whose graph has the same nodes."""
+        """Take over the plans of a table that was made at another batch size or sequence length.
+
+        They are shown until a search for this planner ends. The table of the search then includes them.
+
+        Parameters
+        ----------
+        table : PlanTable
+        planner : Planner
+            The planner of the present size. Its graph has the same nodes.
+        """
         self._carried = planner.table([plan.on(planner.graph) for plan in table.plans], "live")
 
     def add(self, planner: Planner, tables: Sequence[PlanTable]) -> Sequence[PlanTable]:

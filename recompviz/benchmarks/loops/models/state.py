@@ -88,7 +88,7 @@ def _() -> Any:
 
 
 class NormedEmbedding(nn.Module):
-    """A model with an embedding with ``max_norm``, which overwrites its weight in the forward pass."""
+    """An embedding with ``max_norm``: its forward pass overwrites the weight."""
 
     def __init__(self) -> None:
         super().__init__()
