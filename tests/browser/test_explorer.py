@@ -127,7 +127,156 @@ def test_a_button_shows_the_view_on_the_full_screen_and_ends_this(page):
     for shown in (True, False):
         button.click()
         page.wait_for_selector(f"[aria-label='Full screen'][aria-pressed='{str(shown).lower()}']")
-        assert page.evaluate("document.fullscreenElement?.classList.contains('rv-explorer') ?? false") == shown
+        assert page.evaluate("Boolean(document.fullscreenElement?.querySelector('.rv-explorer'))") == shown
+
+
+def drawn_again(page):
+    """Let the view be drawn anew, as after a search."""
+    page.evaluate(
+        "document.activeElement.blur()"
+    )  # Escape, which ends the editing of a cell, has a meaning in the view
+    page.evaluate("document.querySelector('.rv-explorer').old = true")
+    in_kernel(page, f"setattr(explorer, '_tables', {renamed()})")
+    page.wait_for_function("!document.querySelector('.rv-explorer').old", timeout=20_000)
+
+
+def renamed():
+    """The tables with another name of a plan, as an expression in the kernel."""
+    return f"[{{**t, 'names': ['better {next(questions)}', *t['names'][1:]]}} for t in explorer._tables]"
+
+
+def drawn_again_soon(page, seconds=3):
+    """The same from a thread of the kernel, for a page that shows no cells: what is seen until then can be set up."""
+    page.evaluate("document.activeElement.blur()")
+    page.evaluate("document.querySelector('.rv-explorer').old = true")
+    set_ = f"lambda: setattr(explorer, '_tables', {renamed()})"
+    in_kernel(page, f"__import__('threading').Timer({seconds}, {set_}).start()")
+
+
+def test_full_screen_outlives_better_plans(page):
+    drawn_again_soon(page)
+    page.get_by_role("button", name="Full screen").click()
+    page.wait_for_selector("[aria-label='Full screen'][aria-pressed='true']")
+    page.evaluate("document.fullscreenElement.scrollTop = 150")
+    place = page.evaluate("document.fullscreenElement.scrollTop")
+    assert place > 0
+    page.wait_for_function("!document.querySelector('.rv-explorer').old", timeout=20_000)
+    page.wait_for_selector("[aria-label='Full screen'][aria-pressed='true']")
+    assert (
+        page.evaluate("document.fullscreenElement?.querySelector('.rv-explorer').getBoundingClientRect().width") > 1400
+    )
+    assert page.evaluate("document.fullscreenElement.scrollTop") == place
+    page.get_by_role("button", name="Full screen").click()
+    page.wait_for_function("!document.fullscreenElement")
+
+
+def test_better_plans_leave_zoom_filters_search_and_scrolled_tables(page):
+    chart = page.get_by_role("group", name=re.compile("^Memory over"))
+    chart.focus()
+    for _ in range(2):
+        page.keyboard.press("+")
+    page.get_by_role("button", name="Speed 1×").click()
+    page.get_by_role("tab", name="Alive at the peak").click()
+    rows = page.locator(".rv-tab-panel:not([hidden]) .rv-table-scroll")
+    whole = rows.locator("tbody tr").count()
+    page.locator(".rv-legend button[data-category]", has_text="kept").click()
+    page.wait_for_function(
+        "n => document.querySelectorAll('.rv-tab-panel:not([hidden]) tbody tr').length < n", arg=whole
+    )
+    rows.evaluate("rows => (rows.scrollTop = 40)")
+    search = page.get_by_label("Search values by name, operator or size")
+    search.fill("conv")
+    search.press("Enter")
+    seen = """() => {
+        const scrubber = document.querySelector('.rv-scrubber');
+        return [scrubber.min, scrubber.max, document.querySelector('.rv-search-count').textContent,
+            document.querySelectorAll('.rv-legend [aria-pressed=true]').length,
+            document.querySelectorAll('.rv-tab-panel:not([hidden]) tbody tr').length,
+            document.querySelector('.rv-tab-panel:not([hidden]) .rv-table-scroll').scrollTop];
+    }"""
+    before = page.evaluate(seen)
+    assert int(before[1]) - int(before[0]) > 0
+    assert page.get_by_role("button", name="Whole step").is_visible()
+    assert before[2].startswith("1/")
+    assert before[3] == 1
+    assert before[5] > 0
+    drawn_again(page)
+    page.wait_for_function(f"before => JSON.stringify(({seen})()) === JSON.stringify(before)", arg=before)
+    assert page.get_by_role("button", name="Whole step").is_visible()
+    assert page.get_by_role("button", name="Speed 2×").is_visible()
+    assert search.input_value() == "conv"
+
+
+def test_better_plans_leave_the_lower_set_and_the_sizes_asked_for(page):
+    paper_view(page)
+    page.get_by_role("button", name="Browse the plan's lower sets").click()
+    page.get_by_role("button", name="Next lower set").click()
+    where = page.locator(".rv-sequence-where")
+    before = where.inner_text()
+    batch = page.get_by_role("group", name="Will it fit?").get_by_label("batch", exact=True)
+    # an event without the end of the drag: the kernel has not been asked yet
+    move = "slider => { slider.value = Number(slider.value) + 2; slider.dispatchEvent(new Event('input')); }"
+    drawn_again_soon(page, 1)
+    batch.evaluate(move)
+    page.wait_for_function("!document.querySelector('.rv-explorer').old", timeout=20_000)
+    assert where.inner_text() == before
+    page.get_by_text("batch 16", exact=True).wait_for(timeout=20_000)
+    page.locator(".rv-fit-sentence", has_text="batch 16").wait_for(timeout=20_000)
+    page.wait_for_function("!document.querySelector('.rv-fit-working')", timeout=20_000)
+    assert in_kernel(page, "explorer._sizes['now']") == "[16]"
+
+
+def test_the_keyboard_keeps_its_place_and_the_caret(page):
+    drawn_again_soon(page)
+    search = page.get_by_label("Search values by name, operator or size")
+    search.fill("conv")
+    search.press("ArrowLeft")
+    page.wait_for_function("!document.querySelector('.rv-explorer').old", timeout=20_000)
+    assert page.evaluate("[document.activeElement.ariaLabel, document.activeElement.selectionStart]") == [
+        "Search values by name, operator or size",
+        3,
+    ]
+    drawn_again_soon(page)
+    page.get_by_role("tab", name="Runs").click()  # it has no label but its text
+    page.wait_for_function("!document.querySelector('.rv-explorer').old", timeout=20_000)
+    assert page.evaluate("document.activeElement.textContent") == "Runs"
+
+
+def test_steps_of_the_slider_are_one_earlier_choice(page):
+    earlier = "document.querySelectorAll('.rv-point[aria-label^=\"earlier choice\"]').length"
+    row = "document.querySelector('.rv-explorer').recompviz.state.row"
+    first = page.evaluate(row)
+    slider(page).focus()
+    for _ in range(4):
+        page.keyboard.press("ArrowLeft")
+    settled(page)
+    assert page.evaluate(row) != first
+    page.wait_for_function(f"{earlier} === 1")  # the plan before the steps
+    page.keyboard.press("End")
+    page.wait_for_function(f"{earlier} === 2")  # and the one that they ended at
+    for _ in range(3):
+        page.keyboard.press("ArrowLeft")
+    settled(page)
+    page.wait_for_function(f"{earlier} === 3")
+
+
+def test_nothing_moves_when_the_code_is_copied(page):
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    places = """() => ['.rv-fit', '.rv-fit-sentence', '.rv-bar', '.rv-graph', '.rv-drawer'].map((name) => {
+        const box = document.querySelector(name).getBoundingClientRect();
+        return [box.x, box.y, box.width, box.height];
+    })"""
+    fit = page.get_by_role("group", name="Will it fit?")
+    code = fit.get_by_role("button", name="Copy the code")
+    code.hover()
+    before = page.evaluate(places)
+    code.click()
+    told = fit.get_by_text("copied: model")
+    told.wait_for()
+    assert page.evaluate(places) == before
+    page.mouse.move(5, 5)
+    page.keyboard.press("Shift")
+    told.wait_for(state="hidden")
 
 
 def test_signs_of_the_theory_are_shown_only_in_the_paper_s_view(page):
@@ -494,7 +643,7 @@ def test_a_text_that_is_no_size_is_told_at_its_field_and_outlives_a_search(page)
     page.evaluate("document.querySelector('.rv-explorer').old = true")  # as after a search
     named = "[{**t, 'names': ['better', *t['names'][1:]]} for t in explorer._tables]"
     in_kernel(page, f"setattr(explorer, '_tables', {named})")
-    page.wait_for_function("!document.querySelector('.rv-explorer').old")
+    page.wait_for_function("!document.querySelector('.rv-explorer').old", timeout=20_000)
     assert told.is_visible()
     assert own.input_value() == "potato"
     assert lots.is_visible()

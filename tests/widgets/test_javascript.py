@@ -122,6 +122,32 @@ def test_a_choice_has_a_higher_number_than_those_of_another_view():
     assert found == [{"request": 10, "table": 0, "row": 1, "budget": 8}]
 
 
+EARLIER = """((does) => {
+  const state = {request: 3, table: 0, row: 0, budget: 10, settled: true, earlier: [], rested: {table: 0, row: 0}};
+  const explorer = {
+    model: {get: () => ({})}, asked: {}, views: {}, state, pacer: {ask() {}}, schedule() {},
+    tables: [{objective: "live", rows: 5, totalPeaks: [10, 8, 7, 6, 5]}],
+  };
+  does(m.makeChoices(explorer), state);
+  return state.earlier.map(({ row }) => row);
+})"""
+
+
+@node
+@pytest.mark.parametrize(
+    ("actions", "earlier"),
+    [
+        ("c.setRow(1, true); c.setRow(2, true); c.setRow(3, true)", [0]),  # small steps are one choice
+        ("c.setRow(1, true); c.setRow(2, true); c.choose(0, 4)", [2, 0]),  # which is the last one
+        ("c.setRow(1, true); state.stepping = false; c.setRow(2, true)", [1, 0]),  # the slider was left
+        ("c.setRow(1, true); c.setBudget(7, 2); c.setRow(2); c.setRow(3, true)", [2, 1, 0]),  # a drag in between
+        ("c.setBudget(8, 1); c.setBudget(7, 2); c.setRow(2)", [0]),  # a drag is one choice
+    ],
+)
+def test_steps_of_the_slider_and_a_drag_are_one_choice_each(actions, earlier):
+    assert run("explorer/choices.js", f"{EARLIER}((c, state) => {{ {actions} }})") == earlier
+
+
 REPLIES = """((state, reply) => {
   const handlers = {};
   const nothing = new Proxy({}, { get: () => () => {} });

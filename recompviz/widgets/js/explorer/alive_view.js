@@ -99,6 +99,8 @@ export function makeAliveView(parent, graph, strata, labels, actions) {
       selected = v;
       table.mark();
     },
+    entry: table.entry,
+    restore: table.restore,
     destroy() {
       table.destroy();
       release();

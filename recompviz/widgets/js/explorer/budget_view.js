@@ -15,7 +15,7 @@ const THUMB = 9;
  * Typed value, curve and slider.
  * @param fixed the tables of the objectives; `all()` gives every table
  * @param base of baseOf in base_time.js; call `redraw` after it changed
- * @param actions { budget(bytes), typed(bytes), row(row), choose(table, row), objective(table), solver(family), binding(), sizes(), target() }
+ * @param actions { budget(bytes), typed(bytes), row(row, stepping), left() the slider, choose(table, row), objective(table), solver(family), binding(), sizes(), target() }
  * @param devices of markedDevices in fit.js, which are marked on the axis
  */
 export function makeBudgetView(parent, graph, fixed, all, families, base, actions, id, devices = []) {
@@ -203,8 +203,9 @@ export function makeBudgetView(parent, graph, fixed, all, families, base, action
     event.stopPropagation(); // JupyterLab has commands on bare keys
     if (!go) return;
     event.preventDefault();
-    actions.row(go());
+    actions.row(go(), event.key.startsWith("Arrow"));
   });
+  listen(slider, "blur", () => actions.left?.());
   listen(curve.chart, "pointerdown", (event) => {
     choose(curve.budgetAt(event));
     slider.focus({ preventScroll: true });
@@ -219,8 +220,9 @@ export function makeBudgetView(parent, graph, fixed, all, families, base, action
     },
     /** What the user is typing, and the unit, for a view that is made anew: { text, refusal, percent }; the text is null if nothing is typed. */
     entry: () => ({ text: isFocused(value) ? value.value : null, refusal, percent }),
-    restore({ text, refusal: why, percent: inPercent }) {
+    restore({ text, refusal: why, percent: inPercent }, sameStep) {
       if (inPercent !== percent) showPercent();
+      if (!sameStep) return;
       if (text !== null) {
         value.value = text;
         restored = true;

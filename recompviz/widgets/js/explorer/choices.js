@@ -22,12 +22,13 @@ export function makeChoices(explorer) {
     objective(curve(), wanted);
   }
 
-  function setRow(row) {
-    choose(curve(), row);
+  /** @param stepping whether this is a small step, which the next one replaces: only the last one becomes an earlier choice */
+  function setRow(row, stepping = false) {
+    choose(curve(), row, stepping);
   }
 
-  function choose(table, row) {
-    if (row >= 0) ask({ table, row, budget: explorer.tables[table].totalPeaks[row], settled: true });
+  function choose(table, row, stepping = false) {
+    if (row >= 0) ask({ table, row, budget: explorer.tables[table].totalPeaks[row], settled: true, stepping });
   }
 
   function objective(index, wanted = state.wanted) {
@@ -49,8 +50,10 @@ export function makeChoices(explorer) {
 
   function ask(change) {
     const same = (change.table ?? state.table) === state.table && change.row === state.row;
-    if (change.settled && !same) state.earlier = remember(state.earlier, state.rested ?? { table: state.table, row: state.row });
-    Object.assign(state, { wanted: change.budget, ...change });
+    const from = state.rested ?? { table: state.table, row: state.row };
+    const stays = from.table === (change.table ?? state.table) && from.row === change.row;
+    if (change.settled && !stays && !(change.stepping && state.stepping)) state.earlier = remember(state.earlier, from);
+    Object.assign(state, { wanted: change.budget, stepping: false, ...change });
     if (change.settled) state.rested = { table: state.table, row: state.row };
     // a drag ends on the total of its plan; asking for that total during the drag saves a second request at its end
     const budget = state.settled ? state.wanted : explorer.tables[state.table].totalPeaks[state.row];

@@ -141,6 +141,8 @@ export function makeCompareView(parent, graph, base, actions, id) {
       selected = v;
       table.mark();
     },
+    entry: table.entry,
+    restore: table.restore,
     destroy() {
       table.destroy();
       release();

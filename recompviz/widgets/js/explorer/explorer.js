@@ -3,7 +3,7 @@
 
 import { html, keepBareKeys, listeners } from "../shared/elements.js";
 import { inStep } from "../shared/in_step.js";
-import { scrollTo } from "../shared/scrolling.js";
+import { scrollTo, scrollerOf } from "../shared/scrolling.js";
 import { readBound, readGraph, readLayout, readModules, readTable, readReply, readRuns } from "../data/wire.js";
 import { heldBytes } from "../data/held_bytes.js";
 import { unpackJoint } from "../data/simulated_reply.js";
@@ -29,6 +29,7 @@ import { makeGapView } from "./gap_view.js";
 import { makePlansView } from "./plans_view.js";
 import { makeCompareView } from "./compare_view.js";
 import { asKept, shownAgain } from "./kept_choices.js";
+import { keptFocus } from "./kept_focus.js";
 import { makePacer } from "../shared/pacing.js";
 import { makeRunsView } from "./runs_view.js";
 import { makeSaveView } from "./save_view.js";
@@ -53,6 +54,8 @@ function initialState(model) {
     budget,
     wanted, // the budget that the user asked for; less than `budget` if no known plan fits it
     settled: true, // no drag is going on
+    rested: { table, row }, // the plan of the last choice; a drag shows others until it ends
+    stepping: false, // the last choice was a step of the slider, which another step replaces
     confirmed: true, // the kernel has simulated this plan
     hover: -1, // the node under the pointer
     hoverBar: -1, // the node of the bar under the pointer
@@ -218,11 +221,11 @@ export function mount(model, parent, before = null) {
     state.earlier = before.earlier.map(again).filter(Boolean).reverse().reduce(remember, []);
     const rival = again(before.against);
     if (rival) explorer.setAgainst(rival);
+    state.line = before.line; // afterwards: a comparison begins without a source line
+    explorer.light();
+    explorer.setCategory(before.category);
+    for (const [name, entry] of Object.entries(before.entries)) views[name].restore(entry, sameStep);
     explorer.schedule();
-    if (sameStep) {
-      views.budget.restore(before.entries.budget);
-      views.fit.restore(before.entries.fit);
-    }
   }
 
   const unmount = () => {
@@ -235,11 +238,12 @@ export function mount(model, parent, before = null) {
     release();
     root.remove();
   };
-  const entries = () => ({ budget: views.budget.entry(), fit: views.fit.entry() });
+  const entries = () => Object.fromEntries(Object.entries(views).filter(([, view]) => view.entry).map(([name, view]) => [name, view.entry()]));
   // the tables that the page has had until now: those of the model may be newer
   const kept = (choice) => choice && asKept(explorer.tables, choice);
   const chosen = () => ({ against: kept(state.against), earlier: state.earlier.map(kept).filter(Boolean) });
-  unmount.chosen = () => ({ ...chosen(), count: graph.count, selected: state.selected, step: state.step, tab: views.drawer.current, sizes, entries: entries() });
+  const selection = () => ({ selected: state.selected, step: state.step, category: state.category, line: state.line });
+  unmount.chosen = () => ({ ...chosen(), ...selection(), count: graph.count, tab: views.drawer.current, sizes, entries: entries() });
   return unmount;
 }
 
@@ -257,14 +261,15 @@ function makeViews(explorer, root, id) {
     model.save_changes();
   };
   views.header = makeHeader(root, graph, fixed);
-  views.fullScreen = makeFullScreen(views.header.title, root);
+  views.fullScreen = makeFullScreen(views.header.title, root.parentNode);
   const below = html("div", "rv-below", root);
   const { setBudget, objective, solver, binding } = explorer;
   views.budget = makeBudgetView(below, graph, fixed, all, families, explorer.base, {
     // a budget that the user chooses takes the place of a device
     budget: (bytes, at) => (forgetTarget(model), setBudget(bytes, at)),
     typed: (bytes) => (forgetTarget(model), explorer.setTyped(bytes)),
-    row: (at) => (forgetTarget(model), setRow(at)),
+    row: (at, stepping) => (forgetTarget(model), setRow(at, stepping)),
+    left: () => (state.stepping = false),
     choose: (number, at) => (forgetTarget(model), choose(number, at)),
     objective,
     solver,
@@ -327,14 +332,22 @@ export default {
     let release = draw();
     const stopScrolling = scrollIntoViewOnce(model, el);
     // when the kernel has found better plans, or shows the step at other sizes, the Explorer is drawn anew; the graph keeps
-    // its view, the keyboard its place, and the reader the selected value and the open tab
+    // its view, the keyboard its place, and the reader what he has selected, opened and typed
     const again = () => {
-      const focused = el.contains(el.getRootNode().activeElement) ? el.getRootNode().activeElement.getAttribute("aria-label") : null;
+      const focusAgain = keptFocus(el);
+      const scroller = scrollerOf(el.firstElementChild);
+      const { scrollTop } = scroller;
+      const height = el.firstElementChild.offsetHeight;
       const before = release.chosen?.() ?? null;
       release();
       release = draw(before);
       stopScrolling.again();
-      if (focused) el.querySelector(`[aria-label="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
+      // until the first frame has drawn the charts, the view would be less high, and what scrolls it would move
+      const { style } = el.firstElementChild;
+      style.minHeight = `${height}px`;
+      requestAnimationFrame(() => requestAnimationFrame(() => (style.minHeight = "")));
+      scroller.scrollTop = scrollTop;
+      focusAgain();
     };
     model.on("change:_tables", again);
     return () => {

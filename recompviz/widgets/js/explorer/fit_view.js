@@ -53,6 +53,7 @@ export function makeFitView(parent, model, graph, all, base, actions, id) {
   const { axes, now } = model.get("_sizes");
   const offline = Boolean(model.offline);
   let timer = 0;
+  let asking = false; // whether a slider was moved to sizes that the kernel has not been asked for yet
   const sliders = (offline ? [] : axes).map(([name, size, steps], i) => {
     const label = html("label", "rv-fit-size", controls);
     const text = html("span", "", label, `${name} ${now[i]}`);
@@ -69,15 +70,13 @@ export function makeFitView(parent, model, graph, all, base, actions, id) {
     show();
     listen(slider, "input", () => {
       clearTimeout(timer);
+      asking = true;
       forget();
       show();
       root.classList.add("rv-fit-working");
     });
     listen(slider, "keydown", (event) => event.stopPropagation());
-    listen(slider, "change", () => {
-      clearTimeout(timer);
-      timer = setTimeout(resize, PAUSE);
-    });
+    listen(slider, "change", resizeSoon);
     return { value, reset: (at) => ((slider.value = Math.max(0, steps.indexOf(at))), show()) };
   });
   const devices = html("span", "rv-fit-devices", controls);
@@ -122,7 +121,7 @@ export function makeFitView(parent, model, graph, all, base, actions, id) {
   listen(stop, "click", actions.keep);
   const code = html("button", "rv-button", line, "Copy the code");
   code.title = "Copy the lines of code that train within this memory, for the sizes shown";
-  const copied = html("code", "rv-muted rv-fit-code", root);
+  const copied = html("code", "rv-fit-code", line); // over what is below, so that nothing moves
   copied.setAttribute("role", "status");
   const little = html("div", "rv-fit-little", root);
   listen(code, "click", async () => {
@@ -131,6 +130,9 @@ export function makeFitView(parent, model, graph, all, base, actions, id) {
     about = subject();
     setText(copied, `copied: ${lines.split("\n").find((one) => one.startsWith("model ="))}`);
   });
+
+  const setSizes = (sizes) => sliders.forEach((one, i) => one.reset(sizes[i]));
+  for (const type of ["pointerdown", "keydown"]) listen(document, type, () => setText(copied, ""), { capture: true });
 
   let state = { table: 0, row: 0, budget: 0, wanted: 0 };
   let about = ""; // what the texts about the last actions belong to
@@ -147,7 +149,13 @@ export function makeFitView(parent, model, graph, all, base, actions, id) {
 
   /** Ask for the sizes of the sliders. The memory asked about stays. */
   function resize() {
+    asking = false;
     actions.resize(sliders.map((one) => one.value()), target_().bytes);
+  }
+
+  function resizeSoon() {
+    clearTimeout(timer);
+    timer = setTimeout(resize, PAUSE);
   }
 
   /** What the sentence and the code are about. */
@@ -218,11 +226,16 @@ export function makeFitView(parent, model, graph, all, base, actions, id) {
       else if (sizes.state === "failed") setText(sentence, sizes.text);
     },
     /** Put the sliders back on the sizes shown, after a resizing failed or was cancelled. */
-    reset: () => sliders.forEach((one, i) => one.reset(model.get("_sizes").now[i])),
-    /** What the user is typing, for a view that is made anew: { text, refusal }. */
-    entry: () => ({ text: own.value === written ? null : own.value, refusal: note.textContent }),
-    restore({ text, refusal }) {
-      if (text === null) return;
+    reset: () => asking || setSizes(model.get("_sizes").now),
+    /** What the user is typing and the sizes asked for, for a view that is made anew. */
+    entry: () => ({ text: own.value === written ? null : own.value, refusal: note.textContent, asking, sizes: sliders.map((one) => one.value()) }),
+    restore({ text, refusal, asking: waits, sizes }, sameStep) {
+      if (waits || model.get("_sizes").state === "working") setSizes(sizes);
+      if (waits) {
+        asking = true;
+        resizeSoon();
+      }
+      if (text === null || !sameStep) return;
       own.value = text;
       refuse(refusal);
     },

@@ -1,4 +1,5 @@
-// Full screen: the view alone on the whole screen, for a lecture or a large graph.
+// Full screen: the view alone on the whole screen, for a lecture or a large graph. The element that is shown so is the one
+// that holds the view, so that full screen does not end when the view is drawn anew.
 
 import { html, listeners, svg } from "../shared/elements.js";
 

@@ -67,6 +67,8 @@ export function makeGapView(parent) {
       setText(title, gapTitle(run, theory));
       table.setRows(() => steps.map((step, at) => ({ ...step, at })), [run?.gap, theory]);
     },
+    entry: table.entry,
+    restore: table.restore,
     destroy: table.destroy,
   };
 }

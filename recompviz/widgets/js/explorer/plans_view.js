@@ -68,6 +68,8 @@ export function makePlansView(parent, graph, base, actions) {
         return rows;
       }, [from]);
     },
+    entry: table.entry,
+    restore: table.restore,
     destroy: table.destroy,
   };
 }

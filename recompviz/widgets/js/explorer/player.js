@@ -42,17 +42,19 @@ export function makePlayer(head, track, actions, id) {
   const playButton = button("▶", "Play", toggle);
   playButton.classList.add("rv-play");
   button("›", "Step forward", () => go(Math.floor(at) + 1));
-  const rate = button("1×", "Speed", () => {
-    speed = (speed + 1) % SPEEDS.length;
-    setText(rate, `${SPEEDS[speed]}×`);
-    rate.setAttribute("aria-label", `Speed ${SPEEDS[speed]}×`);
-  });
-  rate.setAttribute("aria-label", "Speed 1×");
+  const rate = button("", "Speed", () => setSpeed((speed + 1) % SPEEDS.length));
+  setSpeed(speed);
   const leave = button("✕", "Leave the schedule: show the whole step", () => {
     pause();
     moveTo(-1);
   });
   root.prepend(leave); // while it is invisible, its place is at the empty end
+
+  function setSpeed(next) {
+    speed = next;
+    setText(rate, `${SPEEDS[speed]}×`);
+    rate.setAttribute("aria-label", `Speed ${SPEEDS[speed]}×`);
+  }
 
   function moveTo(step) {
     at = step;
@@ -147,6 +149,12 @@ export function makePlayer(head, track, actions, id) {
       scrubber.style.width = `${width + 18}px`;
     },
     pause,
+    /** The speed, and whether the schedule is being played, for a player that is made anew. */
+    entry: () => ({ speed, playing: frame !== 0 }),
+    restore(before) {
+      setSpeed(before.speed);
+      if (before.playing && !frame && at >= 0) toggle();
+    },
     destroy: () => {
       pause();
       release();

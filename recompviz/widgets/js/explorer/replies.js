@@ -33,7 +33,7 @@ export function listenToKernel(explorer) {
       if (moved) state.earlier = remember(state.earlier, state.rested ?? { table: state.table, row: state.row });
       if (moved || next.request > state.request) Object.assign(state, { table: next.table, row: next.row, budget: next.budget, wanted: next.wanted, settled: true });
       else if (state.settled) Object.assign(state, { budget: next.budget, wanted: next.wanted }); // the kernel may have raised it
-      if (moved) state.rested = { table: next.table, row: next.row };
+      if (moved) Object.assign(state, { rested: { table: next.table, row: next.row }, stepping: false });
       Object.assign(state, { request: next.request, confirmed: true });
       explorer.asked = { request: next.request, table: next.table, row: next.row, budget: next.wanted };
       explorer.pacer.answered(next.request);

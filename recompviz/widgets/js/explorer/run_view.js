@@ -137,6 +137,13 @@ export function makeRunView(parent, line, device, base, actions) {
         badge.title = `${run.certificate}\nrun on ${run.device} in ${run.seconds.toFixed(1)} s${run.notes.map((n) => `\n${n}`).join("")}`;
       }
     },
+    /** When the run under way began, for a view that is made anew. */
+    entry: () => ({ began: timer ? began : 0 }),
+    restore(before) {
+      if (!before.began || !timer) return;
+      ({ began } = before);
+      elapsed();
+    },
     destroy: () => {
       clearInterval(timer);
       release();

@@ -67,6 +67,8 @@ export function makeRunsView(parent, base, actions) {
       table.hide(!runs.length);
       table.setRows(() => [...runs].reverse(), [runs]);
     },
+    entry: table.entry,
+    restore: table.restore,
     destroy: table.destroy,
   };
 }

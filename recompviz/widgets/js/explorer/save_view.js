@@ -125,6 +125,12 @@ export function makeSaveView(parent, graph, root, actions, offline) {
       setText(status, `saved ${file}.html`);
     },
     report: (text) => setText(status, text),
+    /** What was asked for and told, for a view that is made anew. */
+    entry: () => ({ awaited, told: status.textContent }),
+    restore(before) {
+      ({ awaited } = before);
+      setText(status, before.told);
+    },
     destroy() {
       release();
       input.remove(); // the browser may hold on to an input that loaded a file, and with it to all that is around it

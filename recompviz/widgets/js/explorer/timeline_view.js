@@ -417,6 +417,12 @@ export function makeTimelineView(parent, graph, strata, tables, all, base, actio
     },
     /** Stop playing. */
     pause: player.pause,
+    /** What the user has set, for a view that is made anew. */
+    entry: () => ({ stretch, player: player.entry() }),
+    restore(before) {
+      show(before.stretch);
+      player.restore(before.player);
+    },
     phase: (at) => PHASES[reply.phases[at]],
     nodeOfStep: (at) => (at >= 0 && reply ? (reply.stepNodes[at] ?? -1) : -1),
     /** Mark the steps, the bars and the lifetimes of a node. */

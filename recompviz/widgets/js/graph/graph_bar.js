@@ -46,7 +46,7 @@ export function makeGraphBar(parent, graph, hasModules, actions) {
   button("Fit", "Fit the graph", actions.fit).title = "Fit the graph, where names are legible; again: all of it";
   return {
     note,
-    focusSearch: search.focus,
+    search,
     /** Whether the names of the paper's view are used, and its colouring by segment is offered. */
     theory(on) {
       for (const option of select.options) {

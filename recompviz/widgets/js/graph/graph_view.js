@@ -80,11 +80,11 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
   let flat = null; // the layout of every value, from Python
   let open = last ? last.open : opensCollapsed(graph, modules) ? firstOpen(tree) : null; // null: every value
   let mode = "wrapped";
-  let breaks = new Map(); // the lines of each wrapped box, which stay when others are opened
+  let breaks = last?.moved ? last.breaks : new Map(); // the lines of each wrapped box, which stay when others are opened
   let broken = 0; // the width for which the lines were broken
   let shapes = last?.shapes ?? false; // whether the shapes of the values are written on the lines
   let theory = false; // whether lower sets and segments are shown
-  let unsearched = null; // what the view showed before the search went to a node
+  let unsearched = last?.unsearched ?? null; // what the view showed before the search went to a node
   let docked = -1; // the selected node, whose card takes a part of the width
   const svgBoxes = makeSvgBoxes(layers.nodes, graph, layers.light);
   const canvasBoxes = makeCanvasBoxes(canvas, layers.nodes, graph);
@@ -107,7 +107,7 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
     hover: (v) => actions.hover(v, v < 0 ? null : rectangleOf(v)),
     click: (v) => actions.click(v, v < 0 ? null : rectangleOf(v)),
   });
-  const keys = makeGraphKeys(root, graph, tree, picture, win, painter, { ...shared, hover: actions.hover, click: actions.click, reveal, search: bar.focusSearch, dragging: pointer.dragging });
+  const keys = makeGraphKeys(root, graph, tree, picture, win, painter, { ...shared, hover: actions.hover, click: actions.click, reveal, search: bar.search.focus, dragging: pointer.dragging });
   const theme = new MutationObserver(() => picture.large && canvasBoxes.recolour());
   for (const where of [document.body, document.documentElement]) theme.observe(where, { attributes: true, attributeFilter: ["data-jp-theme-light", "class"] });
 
@@ -142,7 +142,11 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
     if (!open) mode = flat.mode;
     else if (first) mode = last?.mode ?? "wrapped";
     if (!open || first) show();
-    if (first && last?.moved) win.setCamera(last.camera, true);
+    if (!first || !last) return;
+    if (last.moved) win.setCamera(last.camera, true);
+    bar.search.restore(last.search);
+    browser.resume(last.lowerSet);
+    hint.classList.toggle("rv-away", last.hintAway);
   }
 
   function setMode(next) {
@@ -399,7 +403,8 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
     },
     hintAway: () => hint.classList.add("rv-away"),
     destroy: () => {
-      lastViews.set(place, { open, mode, shapes, colouring: painter.colouring, camera: win.camera, moved: win.moved });
+      const kept = { search: bar.search.entry(), unsearched, lowerSet: browser.index, hintAway: hint.classList.contains("rv-away") };
+      lastViews.set(place, { ...kept, open, breaks, mode, shapes, colouring: painter.colouring, camera: win.camera, moved: win.moved });
       theme.disconnect();
       for (const part of [pointer, keys, painter, browser, minimap, bar]) part.destroy();
     },

@@ -42,5 +42,17 @@ export function makeSearchBox(parent, graph, { found, go, left }) {
       left();
     }
   });
-  return { focus: () => input.focus(), destroy: release };
+  return {
+    focus: () => input.focus(),
+    /** What is searched for and the result shown, for a box that is made anew. */
+    entry: () => ({ text: input.value, at }),
+    restore(before) {
+      if (!before.text) return;
+      input.value = before.text;
+      search();
+      at = Math.min(before.at, nodes.length - 1);
+      showCount();
+    },
+    destroy: release,
+  };
 }

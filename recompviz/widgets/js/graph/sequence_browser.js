@@ -15,6 +15,7 @@ export function makeSequenceBrowser(parent, toggle, graph, near, painter, shown)
   let sequence = null;
   let index = 0;
   let later = 0;
+  let resumed = false; // the panel opens when the plan is painted
 
   const make = () => sequenceOf(graph, near, painter.plan.segments, painter.plan.kept);
 
@@ -43,10 +44,21 @@ export function makeSequenceBrowser(parent, toggle, graph, near, painter, shown)
     index = Math.min(index, sequence.steps.length);
     view.update(sequence, index);
     show();
+    if (resumed) shown();
+    resumed = false;
   }
 
   return {
     close: () => index && browse(0),
+    /** The number of the lower set shown, from 1; 0 for none. */
+    get index() {
+      return index;
+    },
+    /** Show a lower set as soon as the plan is painted, in a view that is made anew. */
+    resume(i) {
+      index = i;
+      resumed = i > 0;
+    },
     /** Whether a lower set of the sequence is shown. */
     get open() {
       return index > 0;

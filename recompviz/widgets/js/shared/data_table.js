@@ -34,6 +34,9 @@ export function makeDataTable(parent, columns, options) {
   let rows = [];
   let most = SHOWN_ROWS;
   let inputs = null; // what the rows were made from
+  let place = null; // where the rows were scrolled to, [top, left]; the browser says 0 while the table is not shown
+  let wanted = null; // the place of a table that this one replaces, until its rows are drawn
+  listen(scroll, "scroll", () => scroll.clientHeight && (place = [scroll.scrollTop, scroll.scrollLeft]), { passive: true });
 
   function draw() {
     const shown = rows.length <= most + FEW_MORE ? rows : rows.slice(0, most);
@@ -55,7 +58,16 @@ export function makeDataTable(parent, columns, options) {
       const before = line.classList.contains("rv-picked-row");
       if (line.classList.toggle("rv-picked-row", Boolean(options.mark?.(rows[i]))) && !before) fresh ??= line;
     });
-    if (fresh) showRow(fresh);
+    if (wanted) scrollBack();
+    else if (fresh) showRow(fresh);
+  }
+
+  /** Scroll to the place that the user had chosen. It holds for the frame in which a view that is made anew is painted. */
+  function scrollBack() {
+    if (!scroll.clientHeight || !rows.length) return;
+    const [top, left] = (place = wanted);
+    scroll.scrollTo({ top, left, behavior: "instant" });
+    requestAnimationFrame(() => requestAnimationFrame(() => (wanted = null)));
   }
 
   /** Scroll the rows, and not the page, by the least distance that shows a row below the head. */
@@ -85,6 +97,13 @@ export function makeDataTable(parent, columns, options) {
       inputs = from;
       rows = next();
       draw();
+    },
+    /** How many rows are shown and where they are scrolled to, for a table that is made anew. */
+    entry: () => ({ most, place: wanted ?? place }),
+    restore(before) {
+      most = before.most;
+      wanted = before.place;
+      if (rows.length) draw();
     },
     destroy: release,
   };

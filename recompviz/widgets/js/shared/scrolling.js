@@ -20,7 +20,7 @@ export function distanceTo(box, keep, view, must = true) {
 }
 
 /** The nearest ancestor that scrolls an element, or the page. */
-function scrollerOf(element) {
+export function scrollerOf(element) {
   for (let up = element.parentElement ?? element.getRootNode().host; up; up = up.parentElement ?? up.getRootNode().host) {
     const scrolls = /auto|scroll|overlay/.test(getComputedStyle(up).overflowY);
     if (scrolls && up.scrollHeight > up.clientHeight + 1) return up;
