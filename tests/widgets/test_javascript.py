@@ -427,6 +427,21 @@ def test_rooms_import_downwards_and_no_file_imports_itself_through_others():
     assert len(list(TopologicalSorter(imports).static_order())) == len(imports)
 
 
+def entries():
+    """The files that a widget or an exported page names as its script."""
+    text = "".join(path.read_text() for path in assets.HERE.rglob("*.py"))
+    return sorted({name for name in re.findall(r"[\"']([a-z]+/[a-z_]+\.js)[\"']", text) if (JS / name).exists()})
+
+
+@node
+@pytest.mark.parametrize("entry", entries())
+def test_the_joined_script_of_a_page_is_valid_so_no_two_files_have_the_same_top_level_name(entry, tmp_path):
+    script = tmp_path / "joined.mjs"
+    script.write_text(assets.esm(entry), encoding="utf-8")
+    done = subprocess.run(["node", "--check", script], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_every_python_file_that_a_script_mentions_exists():
     text = "".join(path.read_text() for path in JS.glob("*/*.js"))
     mentioned = set(re.findall(r"\brecompviz/[\w/]+\.py\b", text))
