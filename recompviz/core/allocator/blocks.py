@@ -66,7 +66,7 @@ class Block:
 
     @property
     def whole(self) -> bool:
-        """Whether it is a segment of its own."""
+        """Whether the block is a whole segment."""
         return self.before is None and self.after is None
 
     @property
@@ -138,7 +138,7 @@ class Blocks(dict[int, Block]):
     # ---------------------------------------------------------------- neighbours
 
     def cut(self, block: Block, size: int) -> Block:
-        """Shorten a block to ``size`` bytes; return a new block of the rest, of the same state, which no pool lists."""
+        """Shorten a block to ``size`` bytes. Return the rest as a new block of the same state, which no pool lists."""
         rest = Block(block.address + size, block.size - size, block.pool, block.state, block.expandable)
         rest.before, rest.after = block, block.after
         if block.after is not None:
@@ -148,7 +148,10 @@ class Blocks(dict[int, Block]):
         return rest
 
     def merged(self, block: Block, state: int) -> Block:
-        """Merge a block with its neighbours of a state, which leave the lists of their pool; return the result."""
+        """Merge a block with its neighbours that are in ``state``, and return the merged block.
+
+        The neighbours are removed from the lists of their pool.
+        """
         before, after = block.before, block.after
         if after is not None and after.state == state:
             self._unlist(after)
@@ -160,7 +163,7 @@ class Blocks(dict[int, Block]):
         return block
 
     def insert_merged(self, block: Block) -> Block:
-        """Merge a block with its free neighbours and add the result to the free blocks; return it."""
+        """Merge a block with its free neighbours, add the merged block to the free blocks, and return it."""
         block = self.merged(block, FREE)
         self.insert(block)
         return block

@@ -171,7 +171,7 @@ class CachingAllocator:
         return block.size if block is not None and block.state == USED else 0
 
     def empty_cache(self) -> None:
-        """Release every segment that has no block in use, as ``torch.cuda.empty_cache``."""
+        """Release every segment that has no block in use, as ``torch.cuda.empty_cache`` does."""
         for pool in self._pools.values():
             for _, address in list(pool.free):
                 block = self._blocks[address]

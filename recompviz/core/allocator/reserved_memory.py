@@ -59,7 +59,7 @@ class ReservedMemory:
 
     @property
     def unused(self) -> int:
-        """The largest number of reserved bytes minus the largest number of bytes in use."""
+        """The peak of the reserved bytes minus the peak of the bytes in use. These peaks may be at different times."""
         return self.peak - self.allocated_peak
 
     @property

@@ -229,8 +229,9 @@ def as_written(graph: Graph) -> Plan:
 
     Values inside a checkpoint that are read outside it are kept.
 
-    A trace contains the operators inside checkpoints. The plan that keeps every value keeps their values as well, and
-    so takes more memory than eager PyTorch. The plan of this function takes about as much memory as eager PyTorch.
+    A trace contains the operators inside checkpoints. The plan that keeps every value also keeps the values inside
+    checkpoints, and therefore takes more memory than eager PyTorch. The plan of this function takes about as much
+    memory as eager PyTorch.
 
     Raises
     ------

@@ -98,7 +98,8 @@ class Plan:
         Raises
         ------
         ValueError
-            If a set is not a lower set, the sets do not grow, or the last one is not V. Also if a bit is not a node.
+            If a set is not a lower set, the sets do not grow, or the last set is not V. Also if a mask has a bit that
+            stands for no node.
         TypeError
             If a set is not an int.
         """

@@ -156,9 +156,10 @@ class PlanTable:
         return self.plans[self.row(total)]
 
     def improved_by(self, other: PlanTable) -> list[Plan]:
-        """Return the plans of another table of the same graph that this table lacks.
+        """Return the plans of another table of the same graph that are better than the plans of this table.
 
-        A plan is returned if every plan of this table with at most its simulated total peak recomputes more.
+        A plan is returned if it has less overhead than every plan of this table whose simulated total peak is not
+        larger. It is also returned if no plan of this table has such a peak.
         """
         return [
             plan

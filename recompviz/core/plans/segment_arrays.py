@@ -37,7 +37,8 @@ def segments_of(graph: Graph, sequence: Sequence[int]) -> NDArray[np.int32]:
     Raises
     ------
     ValueError
-        If a set is not a lower set, the sets do not grow, or the last one is not V. Also if a bit is not a node.
+        If a set is not a lower set, the sets do not grow, or the last set is not V. Also if a mask has a bit that
+        stands for no node.
     TypeError
         If a set is not an int.
 
@@ -110,7 +111,7 @@ def segments_of_keep_mask(graph: Graph, keep_mask: NDArray[np.bool_]) -> NDArray
 
 
 def open_values(graph: Graph, chosen: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Return for each prefix of ``graph.order`` how many of the chosen nodes in it have a successor outside it.
+    """Return for each prefix of ``graph.order`` how many chosen nodes of it have a successor outside the prefix.
 
     Parameters
     ----------

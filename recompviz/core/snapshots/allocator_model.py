@@ -1,9 +1,9 @@
 """The free memory during a recording, and the size of the block that each request of the recording got.
 
-A recording (trace) has the address and the bytes of each *request*. The allocator counts the bytes of the block. They
-are the request rounded up, and more if the rest of a free block is too small to be split off. Therefore
-:class:`AllocatorModel` splits and merges free memory as the allocator does. It takes the addresses from the trace, and
-accepts traces that contradict themselves. In contrast,
+A recording (trace) has the address and the bytes of each *request*. The allocator counts the bytes of the block that
+serves the request. The block has the bytes of the request, rounded up. It has more bytes if the rest of a free block is
+too small to be split off. Therefore :class:`AllocatorModel` splits and merges free memory as the allocator does. It
+takes the addresses from the trace, and accepts traces that contradict themselves. In contrast,
 :class:`recompviz.core.allocator.caching_allocator.CachingAllocator` chooses addresses itself.
 """
 

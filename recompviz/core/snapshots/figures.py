@@ -1,4 +1,4 @@
-"""Figures of recordings: memory over the events of one recording, and of several over each other."""
+"""Figures of the memory over the events of a recording: for one recording, and for several in one figure."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _LINES = ("solid", "dash", "dot", "dashdot")
 
 
 def recording_figure(report: SnapshotReport, figure: Any) -> Any:
-    """Add the reserved memory and the marks to the figure of a report, on whose axis a step is several events.
+    """Add the reserved memory and the marks of a recording to a figure of its allocated memory. Return the figure.
 
     Parameters
     ----------
     report : SnapshotReport
         The report of the recording.
     figure : plotly.graph_objects.Figure
-        The figure of its allocated memory.
+        The figure of the report's allocated memory. A position on its horizontal axis is one or several events.
     """
     allocations = report.history.allocations
     before = len(report.history.records_before)

@@ -27,8 +27,8 @@ class Mark:
     name : str
         The name of the annotation, for example ``"ProfilerStep#3"``.
     first, last : int
-        The positions in the trace of the first event at or after its beginning, and of the first event at or after its
-        end. If there is no such event, this is the length of the trace.
+        The position in the trace of the first event at or after the beginning of the annotation, and of the first event
+        at or after its end. If there is no such event, the position is the length of the trace.
     kind : str
         ``"annotation"``, ``"snapshot"`` or ``"out of memory"``.
     """

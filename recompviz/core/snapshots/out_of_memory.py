@@ -26,7 +26,7 @@ def out_of_memory_finding(
     moment : Moment
         The memory when the request failed.
     largest : Finding or None
-        The line that holds the most bytes at that moment; None if nothing is allocated.
+        The finding about the line that holds the most bytes at that moment; None if nothing is allocated.
     count : int
         The number of requests that failed in the recording.
     """

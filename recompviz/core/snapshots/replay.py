@@ -43,7 +43,7 @@ class OutOfMemory:
         Free bytes in the reserved segments from which the allocator serves requests of this size, CUDA stream and
         private pool. No single piece was large enough for this request.
     record : dict or None
-        The event of the snapshot, which has the stack of the request.
+        The event of the snapshot, which has the stack of the request; None if it is not known.
     at : int
         The position of the event in the trace.
     """

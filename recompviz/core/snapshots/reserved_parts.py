@@ -1,4 +1,4 @@
-"""The memory that was reserved from the device during a recording: from which event to which, and where.
+"""The memory that was reserved from the device during a recording: its addresses, and the events that begin and end it.
 
 A *part* is memory that the allocator reserved, or mapped to an expandable segment, by one event. A later event may
 release a piece of it; then each piece is a part of its own.
@@ -46,9 +46,10 @@ class PartsReader:
             self._open.add(address, address + size, (kind, -1))
 
     def reserve(self, at: int, address: int, size: int, kind: SegmentKind) -> None:
-        """Begin a part, with the parameters of :meth:`release` and the requests that it serves.
+        """Begin a part: memory that the event at position ``at`` reserves.
 
-        If memory in the range is reserved already, the trace contradicts itself. The older part then ends there.
+        The memory begins at ``address`` and has ``size`` bytes; ``kind`` says which requests it serves. If memory in
+        this range is reserved already, the trace contradicts itself. The older part then ends in this range.
         """
         self.release(at, address, size)
         self._open.add(address, address + size, (kind, at))

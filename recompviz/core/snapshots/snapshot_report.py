@@ -231,7 +231,11 @@ class SnapshotReport(MemoryReport):
 
     @property
     def sentence(self) -> str:
-        """Which request failed, or else which line holds the most memory at the peak, as one sentence."""
+        """The most important fact of the recording, as one sentence.
+
+        It is the first of these that applies: a request failed; much reserved memory is not used; a line holds the most
+        memory at the peak. If nothing is allocated, the sentence says so.
+        """
         top = self.top
         if top is None:
             return "Nothing is allocated in this recording."
@@ -256,7 +260,8 @@ class SnapshotReport(MemoryReport):
     def figure(self) -> Any:
         """Draw the allocated memory of each category and the reserved memory over the events of the recording.
 
-        The annotations (ranges of ``record_function`` and steps of the optimizer) are marked.
+        The first 40 marks are drawn, too: annotations (ranges of ``record_function`` and steps of the optimizer) as
+        ranges, snapshots and failed requests as lines.
 
         Returns
         -------
@@ -265,7 +270,7 @@ class SnapshotReport(MemoryReport):
         return render("recording_figure", self, super().figure())
 
     def overlay(self, *others: SnapshotReport) -> Any:
-        """Draw the allocated and the reserved memory of this recording and of others over each other.
+        """Draw the allocated and the reserved memory of this recording and of other recordings in one figure.
 
         Returns
         -------

@@ -174,7 +174,7 @@ class Stacks:
 
 
 def shown_text(value: Any) -> str:
-    """Return a text that can be shown: lone surrogates are replaced, and anything but a text is empty."""
+    """Return a text with its lone surrogates replaced, so that it can be shown; empty for a value that is no text."""
     return value.encode("utf-8", "replace").decode() if isinstance(value, str) else ""
 
 

@@ -1,8 +1,8 @@
 """The places of steps on the axis of a picture of memory over the step.
 
-Each step has one place. An exception are steps of the forward pass in which nothing is allocated: if they follow each
-other, they share a place. Such steps update buffers. PyTorch runs them one after the other at the end of the forward
-pass, two or three for each batch norm, and they would take a quarter of the picture of a U-Net.
+Each step has a place of its own, except steps of the forward pass in which nothing is allocated. If several such steps
+follow each other, they share one place. Such steps update buffers. PyTorch runs them one after the other at the end of
+the forward pass, two or three for each batch norm, and they would take a quarter of the picture of a U-Net.
 """
 
 from __future__ import annotations

@@ -201,11 +201,11 @@ class Observer:
 
     @contextlib.contextmanager
     def following_stores(self, retainers: Mapping[Key, Retainer]) -> Iterator[dict[Key, SourceLine]]:
-        """Find the user's lines that store tensors into retainers, by following a training step line by line.
+        """Follow a training step line by line, and find the user's lines that store tensors into retainers.
 
-        The ``with`` block gets a dictionary, which is complete when the block has ended. It has for each retainer the
-        line that stores the most bytes in it. Retainers without such a line are left out. The retainers are read before
-        each line.
+        A retainer is an object that keeps blocks alive. The ``with`` block gets a dictionary, which is complete when
+        the block has ended: key of a retainer → the line that stores the most bytes in the retainer. Retainers without
+        such a line are left out. The retainers are read before each line.
         """
         stored: dict[Key, SourceLine] = {}
         walk = self._walk()

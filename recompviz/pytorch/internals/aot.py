@@ -82,8 +82,9 @@ def compile_joint(
         inputs. The backward function gets sizes, slots and the gradients of the outputs, and returns the gradients of
         the inputs.
     inference : callable (graph) → callable or None
-        Called instead if the graph has no backward pass. Returns the function that runs the graph: it takes one list,
-        empties it, and returns the outputs. With None, the operators of the graph are called one by one.
+        Called with the graph if the graph has no backward pass; ``partition``, ``forward`` and ``backward`` are then
+        not called. Returns the function that runs the graph: this function takes one list, empties it, and returns the
+        outputs. If ``inference`` returns None, as it does by default, the operators of the graph are called one by one.
     before_backward : callable () → None
         Called when a backward pass starts, before AOTAutograd disables autocast.
 
@@ -503,7 +504,7 @@ def _signatures(joint: GraphModule, output_count: int, checked: int, unchecked: 
 
 
 def input_sources(graph: GraphModule) -> list[str]:
-    """Return the Python expression by which Dynamo found each input of a graph; empty if it is not known.
+    """Return the Python expression by which Dynamo found each input of a graph; an unknown expression is empty.
 
     An example is ``"L['self']._modules['fc']._parameters['weight']"``.
     """

@@ -194,7 +194,7 @@ class _CodeOutside(torch.autograd.Function):
 
 
 def running_node() -> Any:
-    """Return the autograd node whose backward runs in this thread, or None."""
+    """Return the autograd node whose backward runs in this thread; None if no backward runs."""
     return torch._C._current_autograd_node()
 
 
@@ -225,7 +225,8 @@ def below_autograd() -> contextlib.AbstractContextManager[None]:
 def function_modes_off() -> contextlib.AbstractContextManager[None]:
     """Hide the operators that are called in a ``with`` block from modes such as ``TorchFunctionMode``.
 
-    A captured graph contains what such a mode has made of the user's calls. The mode would change them once more.
+    Such a mode has already changed the user's calls when the graph was captured. Without this function, it would change
+    the calls of the graph a second time.
     """
     if not torch._C._len_torch_function_stack():
         return _NOTHING

@@ -134,8 +134,9 @@ def _line_of(frame: FrameType) -> SourceLine:
 def skipped_functions() -> dict[tuple[str, int], GraphBreak]:
     """Return the functions that Dynamo runs eagerly as a whole, and the reason for each.
 
-    A key is (file, first line of the function). The ``line`` of a reason is None if it is not in the user's code. A
-    function that was captured after it failed is left out: it failed in another model or call.
+    A key is (file, first line of the function). The ``line`` of a reason is None if the line is not in the user's code.
+    A function is left out if Dynamo captured it after an earlier capture had failed: the failure then belongs to
+    another model or another call.
     """
     found = {}
     for entry in dynamo_utils.get_compilation_metrics():  # in the order of time

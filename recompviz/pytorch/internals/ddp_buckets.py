@@ -1,8 +1,8 @@
 """The memory that DistributedDataParallel (DDP) holds for itself: buckets, into which it copies gradients.
 
-The buckets have as many bytes as the trained parameters. They are no tensors of Python. A model knows nothing of the
-DDP around it, so each DDP is noted when a forward pass runs inside it. On devices whose allocator tells what is
-allocated, the buckets are part of that.
+The buckets have as many bytes as the trained parameters. Python has no tensor for them. A model knows nothing of the
+DDP around it, so each DDP is noted when a forward pass runs inside it. On a device whose allocator counts the allocated
+bytes, its count contains the buckets.
 
 Private PyTorch used here: ``DistributedDataParallel._active_ddp_module`` and ``_module_parameters``. Tried on torch
 2.13.0 and 2.14.1, on the CPU.
@@ -26,8 +26,9 @@ _noted: weakref.WeakSet[DistributedDataParallel] = weakref.WeakSet()
 def bucket_bytes(device: torch.device, rounded: Callable[[int], int]) -> int:
     """Return the bytes of the buckets of all DDPs whose forward pass runs now or was seen before.
 
-    It is 0 on devices whose allocator tells what is allocated. With ``gradient_as_bucket_view=True``, gradients are
-    views of the buckets; those that exist are left out, because they are counted as gradients.
+    The result is 0 on devices whose allocator counts the allocated bytes. With ``gradient_as_bucket_view=True``,
+    gradients are views of the buckets. The bytes of the gradients that exist are then subtracted, because they are
+    counted as gradients.
 
     Parameters
     ----------

@@ -100,9 +100,9 @@ def allow_more_captures() -> None:
     """Let Dynamo capture recurrent layers and gradients taken inside a model, and notice hooks that are added later.
 
     The settings hold for the whole process. By default, Dynamo runs such layers and gradients eagerly, so that they
-    cannot be planned, does not notice hooks added after a capture, and draws numbers of PyTorch's generator for
-    ``numpy.random``. Dynamo's limits on the graphs of one function, and on the compilations that it remembers, are also
-    raised.
+    cannot be planned. It does not notice hooks that are added after a capture. It replaces ``numpy.random`` by numbers
+    of PyTorch's generator. It treats an int attribute of a ``torch.nn`` layer as a constant. This function also raises
+    Dynamo's limits on the graphs of one function and on the compilations that it remembers.
     """
     wanted = {
         "allow_rnn": True,
@@ -188,8 +188,8 @@ def captured_code() -> CodeType | None:
 def frequent_recompilation(often: bool) -> str:
     """Return a warning if the current function was compiled so often that Dynamo will not compile it again.
 
-    The warning names the function and the cause of the last compilation. Without a reason to warn, it is empty. Call
-    this in the backend.
+    The warning names the function and the cause of the last compilation. If there is no reason to warn, the result is
+    an empty text. Call this in the backend.
 
     Parameters
     ----------
@@ -272,7 +272,8 @@ def compile_layers(model: nn.Module, backend: Callable[..., Any], dynamic: bool 
 
     Dynamo cannot capture some functions, for example if a branch in a loop depends on data. It then captures the user's
     functions that such a function calls, but no functions of PyTorch. Therefore PyTorch's layers are compiled here. A
-    layer that is called in a captured function still belongs to the graph of this function.
+    layer that is called in a captured function still belongs to the graph of this function. ``backend`` and ``dynamic``
+    are the arguments of ``torch.compile``.
     """
     for module in model.modules():
         from_torch = type(module).__module__.startswith("torch.nn.modules")

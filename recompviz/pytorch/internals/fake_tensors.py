@@ -107,9 +107,10 @@ def example_sizes(values: Iterable[Any]) -> Iterator[None]:
 
 
 def size_as_text(size: torch.SymInt, inputs: Mapping[str, Any]) -> tuple[str | None, list[str]]:
-    """Return a symbolic size as a Python expression of symbolic sizes that have names, and the names in it.
+    """Return a symbolic size as a Python expression of named sizes, and the names in the expression.
 
-    The text is None if the size depends on other symbols.
+    ``inputs`` has values by name. A value that is a single symbol gives the symbol its name; other values are not used.
+    If the size depends on a symbol without a name, the expression is None.
     """
     names = {
         expression: name

@@ -40,7 +40,7 @@ class GradientOrder:
     joint : torch.fx.GraphModule
         The joint graph as AOTAutograd made it.
     output_count : int
-        The number of its outputs before the gradients.
+        The number of outputs of the joint graph before the gradients.
     """
 
     def __init__(self, joint: GraphModule, output_count: int) -> None:
@@ -60,11 +60,11 @@ class GradientOrder:
         self._order: tuple[int, ...] | None = None
 
     def keep(self, positions: Collection[int]) -> None:
-        """Leave out the inputs that are not at the given positions."""
+        """Let :meth:`applied` make aliases only for the inputs at the given positions."""
         self._allowed = frozenset(positions)
 
     def applied(self, arguments: Sequence[Any]) -> tuple[Any, ...]:
-        """Return the arguments with aliases in place of parameters, so that their gradients arrive in this order."""
+        """Return the graph's arguments with aliases in place of parameters, so that gradients arrive in this order."""
         if self._order is None:
             order = [i for returned in self._returned for i in _arrival(returned)]
             self._order = tuple(i for i in order if i in self._allowed)

@@ -75,7 +75,7 @@ def inductor_memory(
     forward, backward : torch.fx.GraphModule
         The two graphs of a partitioned joint graph. They are not changed.
     output_count : int
-        The number of outputs of the forward graph that are not saved values. They come first.
+        The number of outputs of the forward graph that are not saved values. These outputs come first.
     static : sequence of int
         The positions of the inputs of the forward graph that have the same address in every training step.
     rounded : callable (bytes) → bytes
@@ -112,7 +112,7 @@ def inductor_memory(
 def graph_key(joint: GraphModule, output_count: int, static: Sequence[int]) -> str:
     """Return a key that is equal for joint graphs for which Inductor generates equal code.
 
-    It depends on the code of the graph, on its inputs with their strides, and on the settings of Inductor.
+    The key depends on the code of the graph, on the inputs of the graph with their strides, and on Inductor's settings.
     """
     from torch._inductor import config
 

@@ -76,8 +76,8 @@ _open_windows: list[OpenWindow] = []
 def note_open(window: OpenWindow) -> None:
     """Register an open memory window, which was opened without a ``with`` block.
 
-    Its method ``stop`` is called before another window opens. ``stop_if_over`` is called before each
-    compiled graph that no other compiled graph calls.
+    The window's method ``stop`` is called before another window opens. Its method ``stop_if_over`` is called before
+    each call of a compiled graph, except a call inside another compiled graph.
     """
     _open_windows.append(window)
 

@@ -142,7 +142,7 @@ def saved_bytes(forward: GraphModule, output_count: int) -> int:
     ----------
     forward : torch.fx.GraphModule
     output_count : int
-        The number of outputs that are not saved values. They come first.
+        The number of outputs that are not saved values. These outputs come first.
     """
     values = [n for n in next(iter(reversed(forward.graph.nodes))).args[0][output_count:] if isinstance(n, Node)]
     made = [n.meta.get("val") for n in values if n.op != "placeholder"]

@@ -1,7 +1,7 @@
 """FSDP2's parameters: the part that this rank stores of a parameter that was gathered for a forward pass.
 
-While a module runs, ``fully_shard`` puts a gathered parameter in the place of the sharded one. The optimizer steps the
-sharded one, and its gradient belongs to it, too.
+While a module runs, ``fully_shard`` puts the gathered parameter in the place of the sharded parameter. The optimizer
+updates the sharded parameter, and FSDP2 puts the gradient into ``grad`` of the sharded parameter.
 
 Private PyTorch used here: ``_module_state_mapping`` of ``torch.distributed._composable_state``, ``_fsdp_param_groups``
 of FSDP2's module states (``_fsdp_param_group`` in older versions), and ``sharded_param`` and ``_unsharded_param`` of
@@ -22,7 +22,7 @@ __all__ = ["local_part", "sharded_of"]
 
 
 def local_part(tensor: torch.Tensor) -> torch.Tensor:
-    """Return this rank's part of a sharded tensor; any other tensor itself."""
+    """Return this rank's part of a sharded tensor. Any other tensor is returned unchanged."""
     given: Any = tensor
     local: torch.Tensor = given.to_local() if hasattr(given, "to_local") else given
     return local

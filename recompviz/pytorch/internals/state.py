@@ -118,8 +118,9 @@ def state_restored(
     optimizer : torch.optim.Optimizer, optional
         The optimizer that steps inside the block.
     overwritten : iterable of torch.Tensor, optional
-        The parameters that the step overwrites, if they are known, for example those of a momentum encoder. The values
-        of other parameters are then not restored, unless an optimizer steps. Other work may train them meanwhile.
+        The parameters that the step itself overwrites, for example the parameters of a momentum encoder. The values of
+        all other parameters are then not restored, unless an optimizer steps, so that other work may train them
+        meanwhile. By default, the values of all parameters are restored.
     """
     with one_at_a_time, contextlib.ExitStack() as stack:
         known = overwritten is not None and optimizer is None

@@ -1,7 +1,7 @@
 """The bytes of storages, computed from the sizes of a graph's inputs.
 
-The size of a storage is a number of bytes times a *unit*. A unit is an expression of the inputs' sizes, such as
-batch × length. A graph has few units, so all its sizes are computed from a few values.
+The bytes of a storage are a number times a *unit*. A unit is an expression of the sizes of the inputs, such as batch ×
+length. A graph has few units, so the bytes of all its storages are computed from a few values.
 
 Private PyTorch used here: ``SymInt.node.expr``, and ``PythonPrinter`` of ``torch.utils._sympy.printers``. Tried on
 torch 2.13.0 and 2.14.1, on the CPU.
@@ -38,7 +38,7 @@ class SymbolicSizes:
     inputs : sequence
         The inputs of the graph as fake values. Every input that is not a tensor is a size.
     sizes : mapping of int to expression
-        The bytes of storages as symbolic expressions.
+        Number of a storage → its bytes as a symbolic expression.
 
     Attributes
     ----------

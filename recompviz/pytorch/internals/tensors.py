@@ -86,9 +86,9 @@ def weak_storage(tensor: torch.Tensor) -> StorageWeakRef | None:
 
 
 def address_of(tensor: torch.Tensor) -> int:
-    """Return the address at which the tensor's storage begins; 0 if it has none of its own.
+    """Return the address at which the tensor's storage begins; 0 if the tensor has no storage of its own.
 
-    Sparse tensors, fake tensors and subclasses that wrap other tensors (DTensor) have none.
+    Sparse tensors, fake tensors and subclasses that wrap other tensors (DTensor) have no such storage.
     """
     if tensor.layout is not torch.strided or isinstance(tensor, FakeTensor):  # reading a fake tensor's address warns
         return 0
@@ -101,8 +101,8 @@ def address_of(tensor: torch.Tensor) -> int:
 def living_storages() -> dict[int, StorageWeakRef]:
     """Return a weak reference to the storage of each living tensor, by the address at which the storage begins.
 
-    Later, an address says nothing by itself, because a new tensor may have got it. Tensors are found among all objects
-    that Python's garbage collector knows. This takes tens of milliseconds.
+    Later, an address alone does not identify a storage, because a new tensor may have the same address. Tensors are
+    found among all objects that Python's garbage collector knows. This takes tens of milliseconds.
     """
     found: dict[int, StorageWeakRef] = {}
     for value in gc.get_objects():
@@ -127,5 +127,8 @@ def tensor_hooks(tensor: torch.Tensor) -> list[Any]:
 
 
 def changes_arguments(module: torch.nn.Module) -> bool:
-    """Return whether a module's ``forward`` may get other arguments than the module's caller gives."""
+    """Return whether a module's ``forward`` may get other arguments than the module's caller gives.
+
+    This is so if the module has forward pre-hooks, or if its class has a ``__call__`` of its own.
+    """
     return bool(module._forward_pre_hooks) or type(module).__call__ is not torch.nn.Module.__call__

@@ -42,8 +42,8 @@ _HARNESS = tuple(_PACKAGES + name for name in ("ipykernel", "IPython", "_pytest"
 def is_own(file: str) -> bool:
     """Return whether a file counts as the user's, so that its lines are shown in reports.
 
-    Files of PyTorch, of Python's standard library, of Jupyter and of pytest do not count, nor those in ``core``,
-    ``pytorch`` and ``widgets`` of recompviz. Files of other packages do.
+    Files of PyTorch, of Python's standard library, of Jupyter and of pytest do not count. Files in ``core``,
+    ``pytorch`` and ``widgets`` of recompviz do not count, either. Files of other packages count.
 
     Examples
     --------
@@ -101,9 +101,9 @@ def runs_steps(frame: FrameType) -> bool:
 
 
 def loop_around(frame: FrameType | None) -> contextlib.ExitStack:
-    """Return a context manager inside which the user's frames around a frame count as those of the training loop.
+    """Return a context manager inside which the user's functions on the stack of a frame count as the training loop.
 
-    :func:`own_frames` then ends with the innermost of them.
+    :func:`own_frames` then ends with the innermost of these functions.
     """
     added = {own.f_code for own, _ in own_frames(frame)} - _LOOPS
     stack = undone(partial(_LOOPS.difference_update, added))
@@ -118,8 +118,9 @@ def own_frames(frame: FrameType | None, beyond_loop: bool = False) -> Iterator[t
     ------
     (frame, inside)
         ``inside`` says whether the frame belongs to the user's training step. Of the frames outside the step, only the
-        innermost, which called recompviz, is yielded. The frame of a loop that recompviz observes is inside, because
-        the loop has lines of the step. It is the last, unless ``beyond_loop`` is True.
+        innermost, which called recompviz, is yielded. The frame of a training loop that recompviz observes counts as
+        inside, because the loop has lines of the step. The iteration ends with this frame, unless ``beyond_loop`` is
+        True.
     """
     inside = True
     while frame is not None:
@@ -187,7 +188,7 @@ def lines_traced(on_line: Callable[[FrameType, str], object], running: bool = Fa
     on_line : callable (frame, event)
         What to call; ``event`` is ``"line"`` or ``"return"``.
     running : bool
-        Whether to also follow functions that are already running, such as that of a training loop.
+        Whether to also follow functions that are already running, such as the function with the training loop.
     """
     before = sys.gettrace()
     frames = [frame for frame, _ in own_frames(sys._getframe(1))] if running else []

@@ -1,8 +1,9 @@
 """Filters of warnings that several threads may set at the same time.
 
 ``warnings.catch_warnings`` replaces the list of filters and restores the old one at the end. If two threads overlap,
-the one that ends last restores the list with the filters of the other, which then stay for good. Here each filter is
-added to the list and removed from it, and is counted: it leaves with the last thread that needs it.
+the thread that ends last restores a list that contains the filters of the other thread. These filters then stay for
+good. Here each filter is added to the list once, the threads that use the filter are counted, and the last of them
+removes the filter.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ def warnings_filtered(*wanted: tuple[Action, str]) -> Iterator[None]:
     Parameters
     ----------
     *wanted : tuple of ("error" or "ignore", str)
-        An action, and a regular expression that matches the beginning of the message. Later filters have precedence;
-        a filter that raises has precedence over those that another thread adds to suppress.
+        An action, and a regular expression that matches the beginning of the message. Later filters have precedence; a
+        filter that raises has precedence over filters of other threads that suppress.
 
     Examples
     --------

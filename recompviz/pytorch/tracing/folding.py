@@ -53,9 +53,10 @@ class Folded:
         position.
     outputs : tuple of (torch.fx.Node or None)
         The values that the forward pass returns. In a whole training step they are the loss and the tensors that the
-        step assigns to attributes of modules. In a region they are its outputs.
+        step assigns to attributes of modules. In a region (see :func:`fold`) they are the outputs of the region. None
+        for an output that is no value of the graph, such as a number.
     gradients : tuple of (torch.fx.Node or None)
-        The gradient of each placeholder except tangents; None if it has none.
+        The gradient of each placeholder except tangents; None for a placeholder that gets no gradient.
     mutated : frozenset of torch.fx.Node
         The placeholders that the training step overwrites, for example running statistics.
     symbolic_sizes : SymbolicSizes
@@ -108,7 +109,8 @@ def fold(
     granularity : "operators" or "paper"
         What one node of G stands for; see :mod:`recompviz.pytorch.tracing.grouping`.
     device : torch.device, optional
-        The device on which the step will run, if it was traced without memory. By default the device of the trace.
+        The device on which the step will run, if the step was traced on tensors without memory. By default the device
+        of the trace.
     output_count : int, optional
         The number of outputs if the graph is a *region*: a part of a training step whose outputs get their gradients
         from outside. By default the graph is a whole training step and returns one scalar, the loss.
@@ -116,8 +118,8 @@ def fold(
         Returns the value that a placeholder stands for, as in :attr:`Folded.placeholders`. By default it is read from
         the placeholder's descriptor.
     leaves : bool
-        Whether the inputs are leaves, so that autograd accumulates their gradients. In a whole training step they
-        always are, and this argument is not used.
+        Whether the inputs of a region are leaves, so that autograd accumulates their gradients. The inputs of a whole
+        training step always count as leaves, and this argument is not used.
 
     Returns
     -------

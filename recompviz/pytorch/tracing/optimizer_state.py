@@ -68,7 +68,8 @@ def optimizer_bytes(
         Rounds a size as the allocator of the device does. By default sizes are not rounded.
     part : callable (tensor) → tensor, optional
         Makes an empty tensor of the shape and dtype of the part that the optimizer updates on this rank, if parameters
-        are sharded. State that the optimizer has already is then not counted: it is made again for the parts.
+        are sharded. State that the optimizer has already is then not counted, because the state is made again for the
+        parts. By default, the optimizer updates whole parameters.
 
     Returns
     -------
@@ -124,7 +125,7 @@ def state_bytes(optimizer: torch.optim.Optimizer) -> int:
     Returns
     -------
     int
-        Bytes. The size of each tensor is rounded as the allocator of the parameters' device does.
+        Bytes. The size of each tensor is rounded as the allocator of the parameters' device rounds it.
 
     Raises
     ------

@@ -1,6 +1,7 @@
 """Reports of PyTorch's compiler front end (Dynamo) in plain words: what it cannot capture, where, and what to do.
 
-Dynamo reports a few lines about itself and a stack of calls. A user needs one sentence about the own line of code.
+Dynamo reports a few lines about itself and a stack of calls. A user needs one sentence about a line of the user's own
+code.
 """
 
 from __future__ import annotations
@@ -103,7 +104,7 @@ def frame_text(frames: list[tuple[str, int, str]]) -> str:
 
 
 def is_in(report: str, function: object) -> bool:
-    """Return whether the user's innermost line in a report lies in a function, or there is no such line."""
+    """Return whether the user's innermost line in a report lies in a function. True if no line is the user's."""
     frames = [found for found in _FRAME.finditer(report) if is_own(found["file"]) and not in_packages(found["file"])]
     code = getattr(function, "__code__", None)
     return not frames or (

@@ -153,5 +153,5 @@ def explanation(error: Exception) -> str:
 
 
 def is_about(error: Exception, function: object) -> bool:
-    """Return whether a capture failed in ``function``, the loss, and not in the model."""
+    """Return whether a capture failed in the loss function ``function``, and not in the model."""
     return is_in(str(error), function)

@@ -40,16 +40,16 @@ MOST_BATCHES, MOST_LENGTHS = 1024, 64  # times the traced size
 
 @dataclass(frozen=True)
 class Axis:
-    """A size of the batch that can be changed; frozen.
+    """The batch size or the sequence length of a training step, and how far it can be changed; frozen.
 
     Attributes
     ----------
     name : "batch" or "length"
-        Whether it is the number of examples, or the length of the token sequences.
+        ``"batch"``: the number of examples. ``"length"``: the length of the token sequences.
     size : int
         The size in the traced step.
     most : int
-        The largest size that can be asked for. A model may have a smaller longest length.
+        The largest size that :meth:`ResizedTraces.at` accepts. A model may only run at shorter lengths than this.
     """
 
     name: str
@@ -60,8 +60,10 @@ class Axis:
 def axes_of(arguments: Any) -> tuple[Axis, ...]:
     """Return the sizes of a step's arguments that can be changed: the batch size, and the length of token sequences.
 
-    The batch size is the first dimension of every tensor with dimensions among the inputs and targets. The length is
-    the second dimension of the first tensor of integers among the inputs.
+    The batch size is the first dimension of the tensors among the inputs and targets; tensors without dimensions do not
+    count. The length is the second dimension of the first input, if all inputs with two or more dimensions are tensors
+    of integers. It is left out if it is less than 8 or equal to the batch size. The result is empty if a first
+    dimension is neither the batch size nor batch size × length.
 
     Parameters
     ----------
@@ -145,7 +147,7 @@ class ResizedTraces:
     trace : Trace
         The trace whose figures are resized.
     traced : Trace, optional
-        The same trace before it was calibrated. If left out, ``trace`` is not calibrated.
+        The same trace before it was calibrated. Leave it out only if ``trace`` is not calibrated.
 
     Attributes
     ----------
@@ -174,10 +176,11 @@ class ResizedTraces:
         return trace_again(self.trace, resized_arguments(self.trace.arguments, self.axes, sizes))
 
     def learn(self, sizes: AxisSizes, progress: Callable[[int, int, str, int], None] | None = None) -> None:
-        """Trace the step where figures for some sizes are missing: at most once for each axis that has another size.
+        """Trace the step at other sizes, if this is needed to compute its figures at the given sizes.
 
-        One trace is enough for all batch sizes. A length is traced itself, until enough lengths are known that the
-        figures of all shorter ones follow from them.
+        One call traces at most once for each axis whose size differs. One trace gives the figures of all batch sizes.
+        For a length, the step is traced at this length. When two lengths below the length of the trace have been traced
+        at the right places, the figures of all other shorter lengths follow from them.
 
         Parameters
         ----------
@@ -236,8 +239,9 @@ class ResizedTraces:
     def at(self, sizes: AxisSizes) -> tuple[Graph, JointGraph]:
         """Return the graph and the joint graph of the step at other sizes. It may trace first; see :meth:`learn`.
 
-        Bytes are those of a trace at these sizes. The times of the forward calls grow as a roofline estimates.
-        Workspace that was measured changes as in :mod:`recompviz.pytorch.tracing.resized_workspace`.
+        The bytes equal the bytes that a trace at these sizes finds. The times of the forward calls change in proportion
+        to the times that a roofline estimates. Measured workspace changes as in
+        :mod:`recompviz.pytorch.tracing.resized_workspace`.
 
         Parameters
         ----------

@@ -1,11 +1,12 @@
 """The workspace of operators at another batch size or sequence length.
 
 The workspace of a CPU kernel consists mostly of copies of its operands in another memory layout. The copies of
-activations are in proportion to the batch, and those of weights do not change. How much of a measured workspace belongs
-to weights is not known, so the estimate takes what gives more memory: at larger sizes, all of it grows with the
-activations, and at smaller sizes, as much stays as could belong to weights. On ResNet-50, VGG-19, DenseNet-161 and
-U-Net, at half to four times the batch, the peak is then 0 to 3.4 % too high. The workspace of a GPU kernel depends on
-the algorithm that the library chooses, and often has a fixed size. It grows, and does not shrink.
+activations are in proportion to the batch, and the copies of weights do not change. How much of a measured workspace
+belongs to weights is not known. The estimate assumes what gives more memory. At larger sizes, the whole workspace grows
+with the activations. At smaller sizes, as many bytes stay as could belong to weights, and the rest shrinks with the
+activations. On ResNet-50, VGG-19, DenseNet-161 and U-Net, at half to four times the batch, the peak is then 0 to 3.4 %
+too high. The workspace of a GPU kernel depends on the algorithm that the library chooses, and often has a fixed size.
+It is estimated to grow with the activations at larger sizes, and to stay the same at smaller sizes.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ def resized_workspace(
     before, after : numpy.ndarray, shape (operands,)
         The bytes of each operand where the workspace was measured, and at the other sizes.
     changes : numpy.ndarray of bool, shape (operands,)
-        Whether the bytes of an operand depend on the sizes. Those of weights do not.
+        Whether the bytes of an operand depend on the sizes. The bytes of weights do not.
     shrinks : bool
         Whether the workspace may become smaller than the measured one.
 

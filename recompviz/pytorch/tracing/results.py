@@ -66,8 +66,8 @@ def name_results(table: StorageTable, outputs: Values, gradients: Values, region
     """Set the category and label of the storages of outputs and of gradients.
 
     The gradients of parameters get the category of parameter gradients. So do the gradients of inputs if ``leaves`` is
-    True. Otherwise the gradient of an input is passed on to the code that computed the input, and its storage keeps its
-    category and label.
+    True. Otherwise the gradient of an input is passed on to the code that computed the input, and the storage of the
+    gradient keeps its category and label.
 
     Parameters
     ----------

@@ -29,7 +29,7 @@ def short_table(trace: Trace) -> str:
     Parameters
     ----------
     trace : Trace
-        With a batch of the length in question.
+        The step, traced with sequences of the length that is checked.
     """
     known = _Numbers(trace)
     for node in trace.folded.fx.graph.nodes:

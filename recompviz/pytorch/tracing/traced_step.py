@@ -309,7 +309,7 @@ class Trace:
         return self.planner.bounds(once)
 
     def optimality_gap(self, plan: Plan, once: bool = False) -> float:
-        """Return an upper bound on a plan's overhead beyond the optimum, as a share of the cost of a forward pass.
+        """Return by how much a plan's overhead exceeds the optimum at most, as a share of the cost of a forward pass.
 
         See :meth:`recompviz.Planner.optimality_gap`.
         """

@@ -1,7 +1,7 @@
-"""Exceptions of the user's own code, and those that no code may hide, among the errors of a capture.
+"""Find the exception of the user's own code, or the ``MemoryError``, inside an error that a capture raises.
 
-While PyTorch captures a step, it wraps each exception in errors of its own. Dynamo does not even raise an exception of
-the captured code, and reports its type only.
+While PyTorch captures a step, it wraps each exception in errors of its own. If the captured code raises an exception,
+Dynamo does not raise it, and reports only its type.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ _OBSERVED, _UNBOUND = "Observed exception", "failed to bind arguments"
 
 
 def must_come_through(error: BaseException | None) -> BaseException | None:
-    """Return the error, or the one of its causes, that must be raised unchanged; None if there is none.
+    """Return the first exception that must be raised unchanged among an error and its causes; None if there is none.
 
-    These are ``MemoryError``, and exceptions whose type is neither built in nor defined by PyTorch or recompviz.
+    Such exceptions are ``MemoryError``, and exceptions whose type is neither built in nor defined by PyTorch or
+    recompviz.
 
     Examples
     --------

@@ -184,7 +184,7 @@ def full_precision_copies(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
     """Yield findings about values cast to a wider dtype, and about values computed from them.
 
     The wider dtype is float32 or float64. The user's code or autocast makes the cast. There is one finding for each
-    source line, or two if the line has casts of both kinds. Half of the bytes count as avoidable.
+    source line, or two if the line has casts by the user's code and by autocast. Half of the bytes count as avoidable.
     """
     groups: dict[tuple[SourceLine | None, bool], list[tuple[int, LiveBlock, Operator]]] = defaultdict(list)
     for i, live in rows:

@@ -37,7 +37,7 @@ LARGE_SHARE = 0.5
 def retained_graph(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
     """Yield a finding if a graph was retained, so that autograd nodes keep saved values after their backward ran.
 
-    Blocks that a variable or another object holds too are left out: they would stay without the graph.
+    Blocks that a variable or another object holds too are left out, because they would stay alive without the graph.
     """
     members = [
         (i, live) for i, live in rows if not has_role(live) and peak.retained(live) and not _held_directly(peak, live)

@@ -144,7 +144,7 @@ def _is_wide(peak: PeakState, number: int) -> bool:
 
 
 def repeated_values(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
-    """Yield a finding for each line that stores every element of a value at least twice, such as ``repeat``.
+    """Yield a finding for each line that stores every element of a value at least twice, for example by ``repeat``.
 
     The saving is verified if all readers of the result broadcast, so that they could read the value itself.
     """
@@ -299,8 +299,10 @@ def _of_vocabulary(live: LiveBlock, made: Operand, blocks: tuple[int, ...]) -> b
 def cat_caches(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
     """Yield a finding for each line at which ``torch.cat`` copies its own earlier result again and again.
 
-    One line may make several such chains of copies, such as the caches of all layers. If no backward pass needs the
-    copies, the saving is that of one block for each chain, which has its final length from the beginning.
+    One line may make several such chains of copies, for example one chain for the cache of each layer. If autograd
+    saved none of the copies, the saving is computed for one block in place of each chain. This block has the size of
+    the largest copy and is allocated when the chain begins. If autograd saved copies, the saving is the bytes of all
+    copies but the largest, as far as they lower the peak.
     """
     recording = peak.recording
     allocation_of = recording.allocation_of

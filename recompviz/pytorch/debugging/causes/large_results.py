@@ -202,9 +202,9 @@ def _broadcast(peak: PeakState, op: Operator) -> tuple[int, ...] | None:
 def optimizer_first_step(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
     """Yield up to two findings about memory that an optimizer allocates in the training step of the peak.
 
-    One finding is about the optimizer's state, if only one step was recorded and the state is made in it. The other is
-    about temporary values of the update. It is marked as surprising if the optimizer updates all parameters together
-    (``foreach``).
+    One finding is about the optimizer's state, if only one step was recorded and the state is made in it. The other
+    finding is about temporary values of the update; it is marked as surprising if the optimizer updates all parameters
+    together (``foreach``).
     """
     state = [
         (i, live)

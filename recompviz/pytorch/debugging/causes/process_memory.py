@@ -42,7 +42,7 @@ SHORT_HISTORY = 2
 
 
 def left_gradients(peak: PeakState, entries: list[tuple[int, Block, int]]) -> Iterator[Finding]:
-    """Yield a finding about gradients that exist before the step of the peak and that no operator of it uses.
+    """Yield a finding about gradients that exist before the step of the peak and that no operator of this step uses.
 
     Parameters
     ----------
@@ -131,9 +131,17 @@ def frozen_state(peak: PeakState, entries: list[tuple[int, Block, int]]) -> Iter
 def untouched_memory(peak: PeakState, step_bytes: int) -> Iterator[Finding]:
     """Yield a finding about tensors of the process that the recorded steps do not touch.
 
-    Untouched models, and tensors that the traceback of the last error holds, are reported if they take at least a tenth
-    of the bytes of the process's tensors. Other tensors are reported if they take at least half. A tensor is left out
-    if the steps read other tensors of the same variable: it is then the rest of a data set.
+    Untouched models, and tensors that the traceback of the last error holds, are reported if together they take at
+    least a tenth of the bytes of the steps and of all untouched tensors. Other tensors are reported if they take at
+    least half of these bytes; models that are reported count towards this half. A tensor is left out if the steps read
+    other tensors of the same variable, because it is then the rest of a data set. A variable whose tensors take less
+    than 1 % is left out, too.
+
+    Parameters
+    ----------
+    peak : PeakState
+    step_bytes : int
+        Bytes at the peak of the steps: the sum of all rows of the report.
     """
     total = step_bytes + sum(one.size for one in peak.outside)
     used = peak.touched - {LAST_ERROR}  # the functions that failed may have had tensors that the steps use

@@ -1,7 +1,8 @@
 """Causes of memory at the peak: gradients of parameters that no optimizer updates.
 
-A network may be used as if it were frozen, although its parameters require gradients. Autograd then saves values and
-computes gradients for them. Or a step runs its backward pass into a network that another step trains.
+A network may be used as if it were frozen, although its parameters require gradients. Autograd then saves values for
+the gradients of these parameters, and computes the gradients. Or a step runs its backward pass into a network that
+another step trains.
 """
 
 from __future__ import annotations
@@ -112,7 +113,11 @@ def _partly_trained(owner: str, idle: list[str], trained: list[str]) -> tuple[st
 
 
 def dead_operators(peak: PeakState, gone: set[int]) -> frozenset[int]:
-    """Return ``gone`` and the backward operators whose results only the operators in the returned set read."""
+    """Return ``gone`` and the backward operators that are needed only for the operators in ``gone``.
+
+    An operator is needed only for others if later operators read its results, and all of these are in the returned set.
+    An operator whose results no operator reads is not added.
+    """
     dead = set(gone)
     for op in reversed(peak.operators[peak.start : peak.end]):
         if op.phase is not Phase.BACKWARD or op.number in dead or not op.makes:

@@ -270,7 +270,8 @@ def _unused_branch(peak: PeakState, graph: StepGraph, members: LiveRows) -> Find
 def summed_losses(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
     """Yield a finding if one backward pass runs through several graphs that only meet in a sum of losses.
 
-    A backward pass of each graph, right after its forward pass, needs the saved values of one graph at a time.
+    If each graph had a backward pass of its own, right after its forward pass, the saved values of only one graph would
+    be alive at a time.
     """
     graph = StepGraph(peak)
     members: dict[int, LiveRows] = defaultdict(list)

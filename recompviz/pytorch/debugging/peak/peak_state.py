@@ -172,7 +172,7 @@ class PeakState:
         return self.operators[number] if number is not None else None
 
     def age(self, live: LiveBlock) -> int:
-        """Return how many training steps before the step of the peak live memory was allocated; 0 without a block."""
+        """Return how many training steps before the step of the peak a block was first seen; 0 if there is no block."""
         return self.step - live.block.step if live.block is not None else 0
 
     # ---------------------------------------------------------------- what autograd saved
@@ -241,20 +241,24 @@ class PeakState:
         return min(candidates, key=order, default=None)
 
     def node_growth(self, key: Key) -> int:
-        """Return by how many autograd nodes a graph grows per training step; 0 if it does not.
+        """Return by how many autograd nodes a graph grows per training step, on average; 0 if it does not grow.
 
         The key is that of a tensor with a graph, or of a collection of such tensors.
         """
         return trend([held.nodes_in(key) for held in self.between[1:]])
 
     def is_store(self, key: Key) -> bool:
-        """Return whether an object still holds older content after the steps and does not grow, as a full buffer."""
+        """Return whether an object does not grow, but still holds tensors that no recorded operator has touched.
+
+        A replay buffer that is full is such an object.
+        """
         return not self.growth(key) and bool(self.between) and self.between[-1].unseen.get(key, 0) > 0
 
     def growth(self, key: Key) -> int:
         """Return by how many bytes the blocks that a retainer holds grow per training step, on average.
 
-        The number is 0 if the blocks do not grow with every step.
+        The number is 0 if the retainer does not grow, as :func:`~recompviz.pytorch.debugging.references.held.trend`
+        defines growth.
 
         Parameters
         ----------
@@ -273,8 +277,8 @@ class PeakState:
         """The retainers of blocks alive at the peak, by key. The retainer that holds the most bytes comes first.
 
         A retainer is the object that keeps a block alive. Blocks with a role, such as parameters and inputs, do not
-        count, nor do blocks that only a local variable of the training step holds, unless it holds more with each step.
-        There are at most 32 retainers.
+        count. Blocks that only a local variable of the training step or of its loop holds count only if the bytes or
+        the autograd nodes behind the variable grow from step to step. There are at most 32 retainers.
         """
         sums: dict[Key, int] = defaultdict(int)
         found: dict[Key, Retainer] = {}

@@ -14,7 +14,7 @@ SHORT = 8
 
 
 def phases_of(peak: PeakState, static: int) -> tuple[StepPhase, ...]:
-    """Return the phases of the training step that contains the peak, cycles folded.
+    """Return the phases of the training step that contains the peak. Cycles of phases that repeat are joined into one.
 
     Parameters
     ----------

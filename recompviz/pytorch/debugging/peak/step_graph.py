@@ -1,8 +1,9 @@
 """The autograd graphs that the training step of the peak builds, derived from the operators that read each block.
 
 A *graph operator* is a forward operator that autograd records, because one of its inputs requires a gradient. Graph
-operators are in one *part* if one reads a result of the other. Tensors of one element, such as losses, do not connect
-parts: two losses that are only added are in different parts, and a backward pass of each needs only its own part.
+operators are in one *part* if one reads a result of the other and this result requires a gradient. Tensors of one
+element, such as losses, do not connect parts: two losses that are only added are in different parts, and a backward
+pass of each needs only its own part.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class StepGraph:
 
     @cached_property
     def parts(self) -> Mapping[int, int]:
-        """The part of each graph operator, by the operator's number. A part is numbered like its first operator."""
+        """Number of a graph operator → number of its part. A part has the number of its first operator."""
         leaves = self.peak.recording.steps.leaves
         parent: dict[int, int] = {}
 
@@ -62,7 +63,7 @@ class StepGraph:
 
     @cached_property
     def leaves_behind(self) -> Mapping[int, frozenset[int]]:
-        """For each graph operator, the blocks of the leaf tensors that its result depends on, by number."""
+        """Number of a graph operator → the numbers of the blocks of the leaf tensors on which its result depends."""
         leaves = self.peak.recording.steps.leaves
         behind: dict[int, frozenset[int]] = {}
         found: dict[int, frozenset[int]] = {}
@@ -97,7 +98,7 @@ class StepGraph:
         return {part: tuple(operators) for part, operators in found.items()}
 
     def part_of_operator(self, op: Operator | None) -> int | None:
-        """Return the part to which an operator belongs; a backward operator belongs to that of its forward operator.
+        """Return the part of an operator. A backward operator belongs to the part of its forward operator.
 
         The result is None if the operator is None or belongs to no part.
         """

@@ -46,7 +46,10 @@ class Owners:
 
     @property
     def layer(self) -> tuple[str, bool]:
-        """Class of the innermost module if it is a library's, and whether it has an attribute ``inplace``."""
+        """Class name of the innermost running module, and whether the module has an attribute ``inplace``.
+
+        If the class is not one of PyTorch's, or no module runs, the result is ``("", False)``.
+        """
         return self._layers[-1] if self._layers else ("", False)
 
     @property
@@ -68,7 +71,8 @@ class Owners:
     def add_module(self, module: nn.Module) -> None:
         """Name a module and its children, and the blocks of its parameters and buffers.
 
-        The names of every module after the first begin with its class name.
+        For every module after the first, the names begin with the user's expression for the module, or with its class
+        name if no expression is known.
         """
         variable = self.variables.get(id(module), "")
         prefix = (variable or type(module).__name__) + "." if self._roots else ""

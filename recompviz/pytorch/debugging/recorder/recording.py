@@ -75,7 +75,7 @@ class Recording:
     reserved : int or None
         The most bytes that PyTorch reserved from the device; None on the CPU.
     seconds : float
-        Wall-clock time of all training steps, with the cost of watching them.
+        Wall-clock seconds of all training steps, including the time for watching them.
     notes : tuple of str
         Sentences for the report.
     """
@@ -185,7 +185,7 @@ class Recording:
     ) -> int:
         """Return the peak of transient memory, in bytes, that would result if some blocks lived shorter or longer.
 
-        Only the training step of the peak is considered.
+        Lifetimes and sizes of allocations can be changed. Only the training step of the peak is considered.
 
         Parameters
         ----------
@@ -196,7 +196,7 @@ class Recording:
         extended : mapping of int to int, optional
             Number of an allocation → number of the operator before which it is freed, later than recorded.
         resized : mapping of int to int, optional
-            Number of an allocation → its bytes.
+            Number of an allocation → its new bytes.
         """
         allocations = self.allocations
         live = allocations.live.copy()

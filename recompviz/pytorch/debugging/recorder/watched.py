@@ -72,10 +72,10 @@ class Operator:
     autocast : bool
         Whether autocast was enabled for the device of an input.
     layer : str
-        Class name of the layer of a library that called the operator, such as ``"Tanh"``; empty if the user's own code
-        called it.
+        Class name of the innermost module that called the operator, such as ``"Tanh"``, if the class is one of
+        PyTorch's; otherwise empty.
     layer_in_place : bool
-        Whether this layer has an attribute ``inplace``.
+        Whether the module of ``layer`` has an attribute ``inplace``.
     grad_enabled : bool
         Whether autograd recorded operators when this one started.
     reads : tuple of Operand

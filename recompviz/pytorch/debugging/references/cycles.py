@@ -1,8 +1,8 @@
 """Tensors in reference cycles, which only Python's garbage collector frees.
 
-During the recorded steps the collector runs only here: after each step, with the option that hands out what it found
-instead of freeing it. Garbage with a cycle through the user's own classes or functions is kept until the recording
-ends, as it would be if the collector had not run. Other garbage is freed.
+During the recorded steps the collector runs only here: after each step, with the option ``gc.DEBUG_SAVEALL``, which
+puts the garbage into a list instead of freeing it. Garbage with a cycle through the user's own classes or functions is
+kept until the recording ends, as it would be if the collector had not run. Other garbage is freed.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ class Cycle:
     function : bool
         Whether the cycle leads through the context of a custom ``torch.autograd.Function``.
     blocks : frozenset of int
-        The numbers of the blocks that this garbage holds.
+        The numbers of the blocks that the garbage with this cycle holds.
     step : int
-        The training step after which it was found.
+        The training step after which the cycle was found.
     """
 
     text: str
@@ -78,7 +78,8 @@ def collected(watcher: Watcher) -> tuple[list[Any], Cycle | None]:
     Returns
     -------
     garbage : list
-        The caller keeps it as long as it should stay alive. Empty if it has no such cycle.
+        The objects stay alive as long as the caller keeps the list. Empty if no cycle of the user's objects holds
+        tensors.
     cycle : Cycle or None
     """
     garbage, cycle = _found(watcher)

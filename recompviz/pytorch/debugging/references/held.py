@@ -47,7 +47,7 @@ class HeldAfterStep:
     unseen: Mapping[Key, int] = field(default_factory=dict)
 
     def nodes_in(self, key: Key) -> int:
-        """Return the autograd nodes in the graphs of a tensor, or of the items of a collection."""
+        """Return the number of autograd nodes in the graph of a tensor, or in the graphs of a collection's items."""
         root, expression = key
         return sum(
             n for (r, e), n in self.nodes.items() if r == root and (e == expression or collection_of(e) == expression)
@@ -116,7 +116,7 @@ def _unseen(watcher: Watcher, found: Sequence[FoundTensor]) -> dict[Key, int]:
 
 
 def collection_of(expression: str) -> str:
-    """Return the expression of the collection whose item an expression is; empty if it is no item.
+    """Return the expression of the collection that contains an item, from the item's expression; empty if it has none.
 
     Examples
     --------
@@ -147,14 +147,14 @@ def trend(totals: Sequence[int]) -> int:
 def growth_by_retainer(held: Sequence[HeldAfterStep], sizes: Mapping[int, int]) -> dict[Key, int]:
     """Return the average growth of each retainer, in bytes per training step.
 
-    A retainer is the object that keeps a block alive. Its growth is the :func:`trend` of the bytes that it holds,
-    older content included: a ring buffer that is full does not grow. A retainer that does not grow is left out. With
-    fewer than two steps, the result is empty.
+    A retainer is the object that keeps a block alive. Its growth is the :func:`trend` of the bytes that it holds. These
+    bytes include the tensors that no recorded operator has touched, so that a ring buffer that is full does not grow. A
+    retainer that does not grow is left out. With fewer than two steps, the result is empty.
 
     Parameters
     ----------
     held : sequence of HeldAfterStep
-        One for each training step, in order.
+        What the search after each training step found, in the order of the steps.
     sizes : mapping of int to int
         Number of a block → its bytes.
     """

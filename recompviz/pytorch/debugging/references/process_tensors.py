@@ -1,10 +1,10 @@
 """Tensors of the process that no training step touches, such as an old model or cached batches.
 
 Python's garbage collector knows every tensor that has a Python object, and every storage that has one. Autograd graphs
-lead to further tensors, which they saved. All are listed before the first training step. After the steps, those that no
-operator used and that belong to no module or optimizer of the steps lie *outside*. They take memory beside the steps,
-and are reported as such. What the allocator has handed out beyond all of these has no object of Python. It is counted
-too, as memory of unknown origin.
+lead to further tensors, which autograd saved. All these tensors are listed before the first training step. After the
+steps, the tensors that no operator used and that belong to no module or optimizer of the steps are called *outside*.
+They take memory beside the steps, and are reported. The allocator may have allocated more bytes than all these tensors
+take. Such memory has no Python object; it is counted as memory of unknown origin.
 """
 
 from __future__ import annotations
@@ -338,10 +338,12 @@ def _place(storage: Any) -> tuple[int, int]:
 
 
 def module_variables() -> dict[int, str]:
-    """Map the identity of each container and object that a variable of a module holds to the variable's name.
+    """Return the names of the variables of all modules: ``id`` of the value of a variable → name of the variable.
 
-    The name begins with the module's, unless that is ``__main__``. Modules are read from ``sys.modules``, because the
-    garbage collector does not list referrers that were there at a call of ``gc.freeze``.
+    The name begins with the name of the module, unless the module is ``__main__``. Only values that the garbage
+    collector tracks, such as containers and objects, are included, and only names that do not begin with two
+    underscores. Modules are read from ``sys.modules``, because the garbage collector does not list referrers that
+    existed at a call of ``gc.freeze``.
     """
     found: dict[int, str] = {}
     for module_name, module in list(sys.modules.items()):
@@ -354,9 +356,11 @@ def module_variables() -> dict[int, str]:
 
 
 def referred_by(value: Any, variables: Mapping[int, str], ours: Iterable[Any] = ()) -> tuple[str, str]:
-    """Describe an object that refers to a value: a variable of a module, or else a class; empty if there is none.
+    """Find what refers to a value, and return two texts.
 
-    The second text is the variable of a module. It is empty if no such variable was found.
+    If a variable of a module leads to the value, both texts are the name of the variable. Otherwise the first text
+    describes the nearest object that refers to the value, for example ``"an object of Cache"``, and the second text is
+    empty. Both are empty if nothing refers to the value.
 
     Parameters
     ----------
@@ -391,7 +395,10 @@ def referred_by(value: Any, variables: Mapping[int, str], ours: Iterable[Any] = 
 
 
 def by_variable(outside: Iterable[OutsideTensor]) -> Iterator[tuple[str, list[OutsideTensor]]]:
-    """Yield groups of tensors that one variable reaches, the largest group first."""
+    """Yield pairs (variable, tensors that the variable reaches), the pair with the most bytes first.
+
+    A tensor without a known variable is listed under its expression.
+    """
     groups: dict[str, list[OutsideTensor]] = {}
     for one in outside:
         groups.setdefault(one.variable or one.expression, []).append(one)
@@ -399,5 +406,5 @@ def by_variable(outside: Iterable[OutsideTensor]) -> Iterator[tuple[str, list[Ou
 
 
 def sizes_by_variable(outside: Iterable[OutsideTensor]) -> Mapping[str, int]:
-    """Return the bytes of each variable's tensors."""
+    """Return the bytes of the tensors in each pair of :func:`by_variable`, by variable."""
     return {name: sum(one.size for one in members) for name, members in by_variable(outside)}

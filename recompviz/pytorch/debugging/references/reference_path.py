@@ -130,7 +130,10 @@ class ReferencePath:
 
     @property
     def exception(self) -> str:
-        """The class of the exception that the path begins with, or else the first variable of the path."""
+        """The part of ``expression`` before its first dot.
+
+        If the path begins with an exception, this is the class of the exception.
+        """
         return self.expression.partition(".")[0]
 
     @property

@@ -1,8 +1,8 @@
-"""Accelerators, through the names that PyTorch's modules of devices share (``torch.cuda``, ``torch.xpu`` and others).
+"""Accelerators, through the functions that ``torch.cuda``, ``torch.xpu`` and PyTorch's other device modules share.
 
-If PyTorch's module of a device lacks a function, the corresponding figure is unknown. A kind of device needs a file of
-its own only for the rounding of its allocator and for the settings that choose its kernels. The code of this file was
-not tried on a device.
+If the device module lacks a function, the corresponding figure is unknown. A kind of device needs a file of its own
+only for the rounding of its allocator and for the settings that choose its kernels. The code of this file was not tried
+on a device.
 """
 
 from __future__ import annotations
@@ -128,5 +128,5 @@ class EventClock:
         self._last.record()
 
     def seconds(self) -> float:
-        """Return the seconds between the two events. Wait for the device before."""
+        """Return the seconds between the two events. Synchronise the device before this call."""
         return float(self._first.elapsed_time(self._last)) / 1000

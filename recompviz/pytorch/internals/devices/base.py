@@ -112,7 +112,8 @@ class DeviceRuntime(ABC):
         Returns
         -------
         list of int
-            The bytes of each block, or their sum as one number. Empty if there are none, or if they cannot be found.
+            The bytes of each block; or one number, the bytes of all blocks together. Empty if there are no such blocks,
+            or if they cannot be found.
         """
         allocated = self.allocated()
         rest = 0 if allocated is None else allocated - sum(self.rounded(size) for size in known.values())
@@ -121,7 +122,8 @@ class DeviceRuntime(ABC):
     def in_use(self) -> tuple[int, int] | None:
         """Return the bytes in use on the device, by all processes, and the bytes that PyTorch reserves there.
 
-        On the CPU, return the resident memory of the process, and −1. Return None if the numbers are unknown.
+        On the CPU, return the resident memory of the process, and −1 in place of the reserved bytes. Return None if the
+        numbers are unknown.
         """
         return None
 

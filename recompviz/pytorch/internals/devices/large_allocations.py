@@ -1,12 +1,14 @@
-"""Large blocks of the CPU that PyTorch has allocated, read from the books of the C library.
+"""Large blocks of CPU memory that PyTorch has allocated, found by the headers that the C library writes before blocks.
 
-PyTorch allocates memory of the CPU with an alignment of 64 bytes. glibc gives a large block pages of its own: the
-first word pair is the size of the pages with the flag 2, and 48 bytes later stands the header of the aligned block.
-Blocks of NumPy and of most libraries have no such second header. The pages are read through ``/proc/self/mem``, which
-answers with an error where they are gone. On systems without glibc or ``/proc``, nothing is found.
+PyTorch allocates memory of the CPU with an alignment of 64 bytes. glibc gives a large block pages of its own. The pages
+begin with a header of two words, which contains the size of the pages and the flag 2. The header of the aligned block
+follows 48 bytes later. Blocks of NumPy and of most libraries have no such second header. The pages are read through
+``/proc/self/mem``, because reading a page that is gone is then an error, not a crash. On systems without glibc or
+``/proc``, nothing is found.
 
-glibc raises the size from which a block is large when large blocks are freed, up to 32 MiB. Smaller blocks lie
-between others, and are not found. Neither are large blocks that fill a gap between them. Tried with glibc 2.36.
+glibc raises the size from which a block is large when large blocks are freed, up to 32 MiB. Smaller blocks have no
+pages of their own, and are not found. A large block that fills a gap between smaller blocks is not found, either. Tried
+with glibc 2.36.
 """
 
 from __future__ import annotations

@@ -17,9 +17,9 @@ class AllocatorPeaks:
     ----------
     device : torch.device
     reserved : int or None
-        The most bytes reserved; None on the CPU, whose allocator does not count.
+        The most bytes reserved; None before :meth:`end`, and on the CPU, whose allocator does not count.
     allocated : int or None
-        The most bytes allocated, less the bytes allocated at the start; None on the CPU.
+        The most bytes allocated, minus the bytes allocated at :meth:`begin`; None before :meth:`end`, and on the CPU.
     """
 
     device: torch.device

@@ -1,4 +1,4 @@
-"""XPU (Intel GPUs). Its allocator rounds as CUDA's. The code of this file was not tried on a device."""
+"""XPU (Intel GPUs). Its allocator rounds as CUDA's allocator does. The code of this file was not tried on a device."""
 
 from __future__ import annotations
 
