@@ -8,18 +8,19 @@ plan is certified, simulated and run. Columns:
   simulated, measured
                   transient peak (without parameters and inputs), bytes
   off             measured / simulated − 1
-  ends, inside    largest difference of the simulated and the measured timeline between operators, and inside operators,
-                  in percent of the simulated peak
+  ends, inside    largest difference between simulated and measured bytes, in percent of the simulated peak. *ends*
+                  counts only the ends of operator calls, *inside* the moments inside them
   ≤ budget        whether the measured total peak is at most the budget
   predicted       extra time of the training step compared with keeping every value, from calibrated operator times
-  overhead        the same extra time, measured; for a plan without recomputation, the noise of the measurement
+  overhead        the same extra time, measured. A plan without recomputation shows the noise of the measurement
 
     python -m recompviz.benchmarks.accuracy                              # every network, small
     python -m recompviz.benchmarks.accuracy resnet50 --full --batch 8    # as published
     python -m recompviz.benchmarks.accuracy --full --device cuda --json accuracy.json
 
-The exit status is 1 if a certificate fails, if a measured peak is above its budget, if the measured peaks do not rise
-with the budgets, or if a prediction on the CPU is off by more than 1%.
+The exit status is 1 if a network cannot be traced or runs out of memory, if a certificate fails, if a measured peak is
+above its budget, if a measured peak is lower than the one of a smaller budget, or if a prediction on the CPU is off by
+more than 1%.
 """
 
 from __future__ import annotations
@@ -120,7 +121,7 @@ class Row:
         )
 
     def failures(self, exact: bool) -> list[str]:
-        """Return a sentence for each check that failed. If ``exact``, also check the error of the simulation."""
+        """Return a sentence for each check that failed. If ``exact`` is True, ``off`` must be within ±1%."""
         where = f"{self.network} at {format_bytes(self.budget)}"
         found = [] if self.certified else [f"{where}: {self.certificate}"]
         if exact and abs(self.off) > MOST_OFF:

@@ -8,14 +8,14 @@ order of allocations and frees. The table has one row for each file, device and 
   error                relative error of the predicted peak
   largest              largest relative error after any allocation or free
   from empty           error of the peak if the model starts empty and first allocates the blocks that existed
-  address              share of the requests that get the recorded address, if the model gets the recorded addresses
-                       of new segments; "-" if the recording releases segments
-  segments, free       number of segments at the end, free bytes in them, number of free pieces and bytes of the
-                       largest: recorded / predicted
+  address              share of the requests that the model serves at the recorded address. New segments get their
+                       recorded addresses. "-" if the recording releases segments, and under other settings
+  segments, free       four figures at the end, recorded / predicted: number of segments, free bytes in them, number
+                       of free pieces, bytes of the largest free piece
   time                 processor time of the comparison, in which the model serves all requests three times
 
-A row with another setting than the setting of the recording shows what the same requests would reserve under this
-setting. The columns of errors are then the differences between the two settings.
+With ``--settings``, there is a further row for each given setting. It shows what the same requests would reserve under
+this setting instead of the recorded one. Its columns of errors are the differences between the two settings.
 
     python -m recompviz.benchmarks.allocator snapshot.pickle …
     python -m recompviz.benchmarks.allocator snapshot.pickle --settings expandable_segments:True
@@ -53,7 +53,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def rows(path: Path, others: Sequence[str] = ()) -> Iterator[str]:
-    """Yield the rows of the table for a snapshot, one row for each device and setting."""
+    """Yield the rows of the table for a snapshot, one row for each device with events and each setting.
+
+    ``others`` has the settings besides the recorded one, such as ``"expandable_segments:True"``.
+    """
     data = read_snapshot(path)
     recorded = AllocatorSettings.from_snapshot(data.get("allocator_settings"))
     for device, trace in enumerate(data["device_traces"]):
@@ -68,7 +71,7 @@ def rows(path: Path, others: Sequence[str] = ()) -> Iterator[str]:
 
 
 def row(name: str, setting: str, predicted: PredictedRecording, seconds: float) -> str:
-    """Return one row of the table."""
+    """Return one row of the table. ``seconds`` is the processor time of the comparison."""
     recorded, model = predicted.recorded_free, predicted.predicted_free
     from_empty = predicted.peak_from_empty / max(predicted.recorded_peak, 1) - 1
     address = "-"

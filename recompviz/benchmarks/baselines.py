@@ -1,26 +1,28 @@
 """Compare the planner with every baseline: at the simulated peak of a baseline, the planner must not recompute more.
 
 The baselines are keep-all, keep-nothing, a checkpoint around each repeated block, the user's own checkpoints, Chen's
-plans for all segment budgets, segments of equal bytes, both curves by the formula, and PyTorch's min-cut partitioner at
-several values of ``activation_memory_budget``. The table has one row for each network:
+plans for all segment budgets, segments of equal bytes, all plans of the time-centric and of the memory-centric curve by
+the formula, and PyTorch's min-cut partitioner at several values of ``activation_memory_budget``. The table has one row
+for each network:
 
   #V          number of nodes
   search      processor time in seconds until the plans are found, without tracing
   baselines   number of different baseline plans
   better      number of baselines that recompute less than the plan that the search finds for the same simulated peak,
               or that have a lower peak than every plan found
-  losses      the same number after all baselines were made; the planner adds each baseline that it makes to its table
+  losses      number of baselines that are still better after all baselines were made. The planner adds each baseline
+              that it makes to its table. The next two columns are also taken from this table
   worst       largest difference of the overheads, planner minus baseline, as a share of the forward pass
   least peak  least simulated total peak of the planner's plans, and of the baselines
 
     python -m recompviz.benchmarks.baselines                     # the networks of recompviz.networks, small
-    python -m recompviz.benchmarks.baselines --full resnet50     # in the published size, without their memory
+    python -m recompviz.benchmarks.baselines --full resnet50     # in the published size, on the meta device
     python -m recompviz.benchmarks.baselines --llama             # 32 layers, width 256, 1,024 tokens, batch 2
     python -m recompviz.benchmarks.baselines --library           # models of torchvision, timm and transformers
 
-The search starts from all these baselines except PyTorch's, which take seconds each. Below a row, there is a line for
-each baseline that is better than what the search finds. With ``--each`` there is a line for each baseline that is not
-one of a series, such as "chen, 2 of 9". The exit status is 1 if there is a loss.
+The search starts from all these baselines except those of PyTorch's partitioner, because each of these takes seconds.
+Below a row, there is a line for each baseline that is better than what the search finds. With ``--each`` there is a
+line for each baseline that is not one of a series, such as "chen, 2 of 9". The exit status is 1 if there is a loss.
 """
 
 from __future__ import annotations
@@ -55,11 +57,12 @@ MakeTrace = Callable[[], rv.Trace]
 
 @dataclass(frozen=True)
 class Compared:
-    """A baseline beside the planner's plan at the same peak.
+    """A baseline, and the planner's plan of least overhead whose peak is not higher.
 
     Attributes
     ----------
     name : str
+        The name of the baseline.
     peak : int
         The simulated total peak of the baseline, bytes.
     theirs, ours : float
@@ -124,7 +127,7 @@ def _traced(step: networks.Example, device: str | None = None) -> rv.Trace:
 
 
 def report(name: str, trace: rv.Trace, each: bool = False) -> int:
-    """Compare the planner with the baselines on one trace, print the row, and return the number of losses."""
+    """Compare the planner with the baselines on one trace; print the row, and return the number of losses."""
     start = time.process_time()
     table = trace.plans("live")
     seconds = time.process_time() - start
@@ -146,7 +149,10 @@ def report(name: str, trace: rv.Trace, each: bool = False) -> int:
 
 
 def compared(trace: rv.Trace, table: rv.PlanTable, made: Sequence[tuple[str, rv.Plan]]) -> list[Compared]:
-    """Return baselines, given as pairs (name, plan), beside the plans of a table at the same peaks."""
+    """Compare baselines with the plans of a table. Baselines that keep the same values are listed once.
+
+    ``made`` has a pair (name, plan) for each baseline.
+    """
     model = LiveModel(trace.graph, trace.joint)
     static = sum(trace.joint.static.values())
     overheads = np.array([model.simulate(plan.keep_mask).overhead for plan in table.plans])
@@ -162,7 +168,7 @@ def compared(trace: rv.Trace, table: rv.PlanTable, made: Sequence[tuple[str, rv.
 
 
 def baselines(trace: rv.Trace) -> Iterator[tuple[str, rv.Plan]]:
-    """Iterate over pairs (name, plan) of all baselines that a trace has."""
+    """Iterate over pairs (name, plan) of all baselines that can be made for a trace."""
     for name in (*METHODS, *(f"min-cut {ratio:g}" for ratio in RATIOS)):
         try:
             yield name, trace.baseline(name)

@@ -1,14 +1,16 @@
 """Compare the overhead of live plans with proven lower bounds, and both with the optimum on small training steps.
 
-Part 1, small random steps: all keep masks are simulated, for three cost models. A row has the share of budgets at which
-the search finds the optimum, its worst excess, the number of bounds above the optimum (an error), and the mean distance
-of the two bounds below the optimum, from linear and from integer programs. Excess and distance are shares of the
-forward pass. The budgets are the peaks of the true Pareto front.
+Part 1, small random steps: all keep masks are simulated. There is a row for each of three cost models. It has the share
+of budgets at which the search finds the optimum, and the largest excess of the search over the optimum. It also has the
+number of budgets at which a bound is above the optimum (an error). The last four columns have the mean distance of the
+two bounds *any* and *once* (see part 2) below the optimum, from linear and from integer programs. Excess and distance
+are shares of the forward pass. The budgets are the peaks of the Pareto front of all keep masks.
 
 Part 2, networks: the gap (plan − bound) / forward at nine budgets from the least peak of the plans to keep-all. *any*
 is the bound for all strategies that keep the traced order, and *once* the bound for strategies that run each call at
-most once more, just in time. *linear* rows are from linear programs alone, and *integer* rows with an integer program
-for each budget. The last columns are the least peaks of plans and bound, and the processor time of the bounds.
+most once more, just in time. Rows named *linear* use linear programs alone. Rows named *integer* also use an integer
+program for each budget. The last columns are the least peak of the plans, the least peak that the bound allows, and the
+processor time of the bounds.
 
     python -m recompviz.benchmarks.bounds                                # 70 small steps per cost model, all networks
     python -m recompviz.benchmarks.bounds --steps 0 --networks resnet50  # one network
@@ -57,14 +59,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def with_costs(graph: Graph, model: str, seed: int) -> Graph:
-    """Return the graph with the costs of a model: its own costs, 1 for each node, or random real numbers."""
+    """Return the graph with the costs of a cost model.
+
+    These are the graph's own costs for ``"paper"``, 1 for each node for ``"unit"``, and random real numbers for
+    ``"real"``.
+    """
     rng = np.random.default_rng(seed)
     times = {"paper": graph.time, "unit": np.ones(len(graph)), "real": rng.lognormal(0, 1, len(graph))}
     return replace(graph, time=times[model])
 
 
 def on_small_steps(count: int) -> None:
-    """Print the table of small steps: random graphs of 6 to 10 nodes with the joint graph of the paper's model."""
+    """Print the table of small steps: random graphs of 6 to 10 nodes with the joint graph of the paper's model.
+
+    ``count`` is the number of steps for each cost model.
+    """
     print(
         f"{'costs':>6} {'steps':>6} {'budgets':>8} {'hit':>7} {'worst':>7} {'above':>6} {'any':>7} {'once':>7} "
         f"{'any, integer':>13} {'once, integer':>14}"
@@ -97,7 +106,10 @@ def on_small_steps(count: int) -> None:
 
 
 def on_networks(names: Sequence[str], small: bool, costs: Costs, points: int, limit: float) -> None:
-    """Print the table of networks, and the median and the largest gap of all budgets."""
+    """Print the table of networks, and the median and the largest gap of all budgets.
+
+    ``points`` and ``limit`` are the options ``--points`` and ``--seconds`` of the command line.
+    """
     print(f"\n{'network':>14} {'#V':>5} {'bound':>13} " + " ".join(f"{share:>6.0%}" for share in SHARES)
           + f" {'least peak':>11} {'bound':>11} {'seconds':>8}")  # fmt: skip
     gaps: dict[str, list[float]] = {}

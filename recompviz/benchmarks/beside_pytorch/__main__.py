@@ -6,17 +6,17 @@
     python -m recompviz.benchmarks.beside_pytorch llama --layers 4 --length 256 --inductor
 
 The first table has measured training steps under PyTorch's ``activation_memory_budget``, for values from 1 to 0. The
-second table has measured training steps of recompviz under memory limits (*totals*). The totals go from the one that
-keeps every value down to the least possible one. The third table compares each step of the first table with two plans
-of recompviz. One is the plan of least recomputation whose peak is no higher. The other is the plan of least peak that
-recomputes no more.
+second table has measured training steps of recompviz under memory limits (*totals*). The largest total keeps every
+value, and the smallest one is the least possible total. The third table compares each step of the first table with two
+plans of recompviz. One is the plan of least recomputation whose peak is no higher than the peak of the step. The other
+is the plan of least peak that recomputes no longer than the step.
 
 "recompute" is the processor time of the operators that run twice. Each operator is timed once for each combination of
-shapes, so both sides use the same times. Peaks are total bytes.
+shapes and strides, and both sides use these times. Peaks are total bytes.
 
 With ``--inductor`` there is one table instead: training steps that Inductor runs under totals of ``rv.Partitioner``,
-each compiled anew. The loss is inside the model. The predicted peaks are those before any measurement; the recomputed
-times are estimates by a roofline.
+each compiled anew. The loss is inside the model. Peaks are predicted before anything is measured. The times of
+recomputation are estimates by a roofline.
 """
 
 from __future__ import annotations

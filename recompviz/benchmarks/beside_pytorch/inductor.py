@@ -60,8 +60,8 @@ class WithLoss(nn.Module):
 def inductor_steps(example: networks.Example, count: int) -> Iterator[InductorStep]:
     """Compile and measure a training step without a limit, then training steps at ``count`` falling totals.
 
-    The totals fall from 1 % above the measured peak to 1 % above the least total. The least total does not count memory
-    that kernels use internally.
+    The totals fall from 1 % above the measured peak of the step without a limit to 1 % above the least total. The least
+    total does not count memory that kernels use internally.
     """
     model = WithLoss(example)
     arguments = (*example.inputs, *example.targets)

@@ -1,4 +1,4 @@
-"""The processor time of the operators in an fx graph, measured once for each operator, shapes and strides.
+"""The processor time of operators in an fx graph, measured once per operator and combination of shapes and strides.
 
 With these times, plans of recompviz and of PyTorch can be compared, because the same operator has the same time in
 both. Other programs on the machine disturb processor time less than wall-clock time.

@@ -207,9 +207,9 @@ def their_step(example: networks.Example, ratio: float, engine: Engine, times: O
 
 
 def first_step(example: networks.Example, total: int) -> int | None:
-    """Measure the first training step under a total, in which Dynamo compiles the model; return its peak in bytes.
+    """Compile a model for a total, and measure its first training step; return the peak in total bytes.
 
-    Return None if recompviz raises ``InfeasibleBudget``, because the total is too small.
+    Dynamo compiles the model during this step. Return None if the total, in bytes, is too small.
     """
     forget_graphs()
     step = MeasuredStep(example, rv.compile(example.model, total=total))

@@ -1,12 +1,13 @@
 """Check the first finding of ``rv.debug`` on planted scripts, and follow its advice.
 
     python -m recompviz.benchmarks.causes               # the planted scripts
-    python -m recompviz.benchmarks.causes --only retry  # those whose name contains a word
+    python -m recompviz.benchmarks.causes --only retry  # those with this word in their name
     python -m recompviz.benchmarks.causes FILE [FILE …] # scripts that call rv.debug
 
 For each planted script the table has the first finding, and the peak before and after its advice was followed. The exit
-status is 1 if a first finding is wrong, if a healthy script raises an alarm, or if a peak did not fall by the bytes
-that the report promised. A file that contains the word "fix" runs a second time, with the argument ``fix``.
+status is 1 if a first finding is wrong, if a healthy script raises an alarm, if a peak did not fall by the bytes that
+the report promised, or if an alarm of the same cause remains. For files it is 0. A file that contains the word "fix"
+runs a second time, with the argument ``fix``.
 """
 
 from __future__ import annotations

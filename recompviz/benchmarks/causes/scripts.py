@@ -10,20 +10,20 @@ HEADER = "import torch\nimport torch.nn.functional as F\nfrom torch import nn\n"
 
 @dataclass(frozen=True)
 class Script:
-    """A small program that calls ``debug(…)`` once, like :func:`recompviz.debug`.
+    """A small program that calls ``debug`` once, with the arguments of :func:`recompviz.debug`.
 
     Attributes
     ----------
     name : str
         A description in a few words.
     source : str
-        The text. The line that the report must name ends in ``# here``.
+        The text of the program. The line that the report must name ends in ``# here``.
     cause : str
         The cause that the first finding must name; empty for a healthy script.
     value : str
         A part of the value that the first finding must name.
     follow : tuple of (str, str)
-        Replacements in the text that follow the printed advice.
+        Pairs (old text, new text): the changes to the program that the printed advice asks for.
     says : str
         A text that the printed advice must contain. Otherwise the replacements would not follow the advice.
     """
@@ -37,7 +37,7 @@ class Script:
 
     @property
     def text(self) -> str:
-        """The whole program."""
+        """The whole program: common imports, then ``source``."""
         return HEADER + dedent(self.source)
 
     @property

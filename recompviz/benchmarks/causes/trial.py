@@ -34,17 +34,17 @@ class Trial:
     name, expected : str
         Name and expected cause of the script.
     top : str
-        Cause, value and line of the first finding.
+        Cause, value and line of the first finding, as text; ``"nothing"`` if there is none.
     right : bool
         Whether the first finding is the expected one; for a healthy script, whether there is no alarm.
     alarm : bool
         Whether the first finding claims that memory is wasted.
     peak : int
-        Bytes.
+        The peak of the script as written, bytes.
     promised : int or None
-        Bytes by which the peak should fall; None if the report promises nothing.
+        Bytes by which the peak should fall; None if the report promises nothing, and for a healthy script.
     after : int or None
-        The peak after the advice was followed; None if it was not.
+        The peak after the advice was followed, bytes; None if it was not followed.
     still : bool
         Whether the script raises an alarm of the same cause after the advice was followed.
     """
@@ -61,7 +61,10 @@ class Trial:
 
     @property
     def kept(self) -> bool:
-        """Whether the peak fell by what was promised, within 5 %."""
+        """Whether the peak fell by what was promised, within 5 %.
+
+        True if nothing was promised, or if no advice was followed.
+        """
         if self.promised is None or self.after is None:
             return True
         return abs((self.peak - self.after) - self.promised) <= TOLERANCE * self.promised
@@ -81,7 +84,11 @@ class Trial:
 
 
 def run(source: str, folder: str, name: str = "script.py") -> MemoryReport:
-    """Run a program whose ``debug(…)`` is :func:`recompviz.debug` without advice, and return its report."""
+    """Run a program that calls ``debug``, and return its first report.
+
+    ``debug`` is :func:`recompviz.debug` with ``advise=False``. The program is written to the file ``name`` in
+    ``folder``.
+    """
     path = Path(folder) / name
     path.write_text(source, encoding="utf-8")
     linecache.checkcache(str(path))
@@ -131,7 +138,7 @@ def _arguments(*arguments: str) -> Iterator[None]:
 
 
 def reports_of(path: Path, *arguments: str) -> list[MemoryReport]:
-    """Run a file that calls :func:`recompviz.debug`, and return its reports."""
+    """Run a file that calls :func:`recompviz.debug`, with arguments for its command line, and return its reports."""
     path = path.resolve()
     found: list[MemoryReport] = []
     original = rv.debug

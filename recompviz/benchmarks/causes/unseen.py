@@ -1,4 +1,4 @@
-"""Planted scripts that were written by a user of the report, and that it first got wrong."""
+"""Planted scripts that a user of the report wrote, and on which the report was wrong at first."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Planted programs, a file for each kind of cause. Each has the change that its advice asks for."""
+"""Planted programs, one file for each kind of cause. Each program has the change that the expected advice asks for."""

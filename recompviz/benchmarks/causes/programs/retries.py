@@ -1,4 +1,4 @@
-"""Planted programs: a failed attempt that an exception keeps alive."""
+"""Planted programs: tensors of a failed attempt that an exception keeps alive."""
 
 from __future__ import annotations
 
