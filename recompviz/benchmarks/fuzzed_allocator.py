@@ -2,7 +2,7 @@
 
 It keeps lists of pieces and searches them from end to end. It draws settings, streams, private pools, delayed frees,
 releases and failed requests at random, writes the events and segments as PyTorch does, and notes after each event what
-was allocated, reserved and lost to fragmentation. These notes are the truth with which a reader is compared.
+was allocated, reserved and lost to fragmentation. The results of a reader are compared with these notes.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Piece:
 
     @property
     def mapped(self) -> bool:
-        """Whether memory is reserved for it."""
+        """Whether memory is reserved for the piece."""
         return self.state != UNMAPPED
 
 
@@ -45,7 +45,7 @@ class Segment:
 
 @dataclass(frozen=True)
 class Note:
-    """The truth after one event."""
+    """What is true after one event, in bytes. ``map`` is the result of :meth:`FuzzedAllocator.map`."""
 
     allocated: int
     reserved: int
@@ -57,7 +57,31 @@ class Note:
 
 @dataclass
 class Options:
-    """What a fuzzed recording has, drawn at random."""
+    """The options of a fuzzed allocator and of its recording.
+
+    Attributes
+    ----------
+    expandable : bool
+        Whether segments are expandable.
+    max_split : int or None
+        The setting ``max_split_size``, bytes; None for no limit.
+    divisions : int
+        The setting ``roundup_power2_divisions``; 0 for none.
+    limit : int or None
+        The memory of the device, bytes; None for no limit.
+    streams, pools : int
+        Number of streams and of memory pools.
+    delayed : float
+        Probability that the memory of a freed block is not free at once.
+    skip : str
+        The kind of event that the recording leaves out; empty for none.
+    start : int
+        Number of operations before the recording begins.
+    ring : int or None
+        Number of events that the ring buffer keeps; None for all.
+    steps : int
+        Number of operations during the recording.
+    """
 
     expandable: bool = False
     max_split: int | None = None
@@ -81,10 +105,11 @@ class FuzzedAllocator:
     events, notes : list
         The recorded events, and the truth after each.
     failed : list of (int, int, int)
-        For each failed request: bytes, free bytes of its pool, and the number of events before it.
+        For each failed request: its bytes, the free bytes that its stream and pool had, and the number of events before
+        it.
     unsplit_at_start : int
-        Bytes of the blocks that existed when the recording began, beyond their rounded requests. For a block that is
-        freed later, the recording does not state these bytes.
+        By how many bytes the blocks that existed when the recording began were larger than their rounded requests. If
+        such a block is freed later, the recording does not state this difference.
     waiting_at_start : int
         Bytes of the blocks that were released before the recording began, and whose memory was not free yet.
     """
@@ -109,7 +134,7 @@ class FuzzedAllocator:
     def allocated(self) -> int:
         """Bytes allocated, as a reader can know them.
 
-        If the recording leaves out requests of frees, a block counts until its free is complete.
+        If the recording leaves out the events ``free_requested``, a block counts until the event ``free_completed``.
         """
         states = (USED, WAITING) if self.options.skip == "free_requested" else (USED,)
         return sum(p.size for s in self.segments for p in s.pieces if p.state in states)
@@ -121,7 +146,7 @@ class FuzzedAllocator:
 
     @property
     def unsplit(self) -> int:
-        """Bytes of the blocks beyond their rounded requests."""
+        """By how many bytes the blocks are larger than their rounded requests."""
         pieces = [p for s in self.segments for p in s.pieces if p.state in (USED, WAITING)]
         return sum(p.size - self.rounded(p.requested) for p in pieces)
 
@@ -132,7 +157,7 @@ class FuzzedAllocator:
 
     @property
     def unknown(self) -> int:
-        """By how many bytes the reader's allocated memory may differ, because the recording does not state them."""
+        """By how many bytes a reader's allocated bytes may differ; the recording does not state these bytes."""
         actions = {event["action"] for event in self.events}
         leaves_out = "free_completed" in actions and "free_requested" not in actions
         # the reader takes a recording without requests of frees for one that leaves them out
@@ -182,7 +207,7 @@ class FuzzedAllocator:
         return max(512, (size + 511) // 512 * 512)
 
     def allocate(self, requested: int, stream: int, pool: tuple[int, int], frames: Any) -> Piece | None:
-        """Serve a request; None if the device is full."""
+        """Serve a request of ``requested`` bytes; return its block, or None if the device is full."""
         size = self.rounded(requested)
         small = size <= MIB
         mine = [s for s in self.segments if (s.small, s.stream, s.pool) == (small, stream, pool)]
@@ -372,7 +397,10 @@ class FuzzedAllocator:
         self.notes = [replace(note, fragmentation=note.fragmentation - counted) for note in self.notes]
 
     def written(self, device: int, legacy: bool) -> list[dict[str, Any]]:
-        """Return the segments of the file. Without ``legacy``, blocks have addresses, and stacks of their own."""
+        """Return the segments for the file of a recording.
+
+        With ``legacy``, they have PyTorch's older format: a block has a history instead of an address and a stack.
+        """
         found = []
         for segment in self.segments:
             group: list[Piece] = []

@@ -5,9 +5,10 @@ reserved and lost to fragmentation. Each recording has one to three devices, and
 compressed or not. The table has a row for each kind of recording and figure. Columns:
 
   kind        "whole": the recording begins with an empty allocator. "from the middle": it begins later, or its ring
-              buffer lost the oldest events. "not told": the same, but it frees blocks that existed before it began
-              and are larger than their rounded requests. A recording does not state the sizes of these blocks.
-              The allocated bytes may therefore differ by the excess, and the fragments are not compared
+              buffer lost the oldest events. "not told": like "from the middle", but some blocks that existed before
+              the recording began are larger than their rounded requests, and are freed later. A recording does not
+              state the sizes of these blocks. The allocated bytes may therefore differ by what the blocks are larger,
+              and the fragments are not compared
   compared    what is compared: at the end of the recording, after each event, or after some events
   devices     recordings of one device each
   values      numbers that were compared
@@ -64,7 +65,7 @@ class Counts:
     def add(
         self, kind: str, what: str, found: Sequence[Any], truth: Sequence[Any], where: str, within: int = 0
     ) -> None:
-        """Count pairs of numbers, and those that differ by more than ``within``."""
+        """Compare found with true numbers. Count the pairs, and the pairs that differ by more than ``within``."""
         pairs = list(zip(found, truth, strict=True))
         wrong = [i for i, (a, b) in enumerate(pairs) if (abs(a - b) > within if within else a != b)]
         self.rows[kind, what, "devices"] += 1
@@ -89,7 +90,7 @@ class Counts:
 
 
 def compare(seed: int, folder: Path, counts: Counts) -> None:
-    """Write the recording of one seed, read it, and count what differs."""
+    """Write a random recording, made from ``seed``, into a folder; read it, and count what differs."""
     drawn = random.Random(seed)
     legacy = drawn.random() < 0.1
     devices = [device(drawn, number, legacy) for number in range(drawn.choice([1, 1, 1, 2, 3]))]
@@ -145,7 +146,7 @@ def _compare_device(
 
 
 def device(drawn: random.Random, number: int, legacy: bool) -> FuzzedAllocator:
-    """Return the allocator of a device with random options."""
+    """Return an allocator with random options for the device with this number; ``legacy`` is the older file format."""
     expandable = drawn.random() < 0.3 and not legacy
     skip = drawn.choice(["", "", "", "free_requested", "free_completed"])
     kind = drawn.random()
@@ -166,7 +167,7 @@ def device(drawn: random.Random, number: int, legacy: bool) -> FuzzedAllocator:
 
 
 class FuzzedHost:
-    """An allocator of pinned memory: powers of two, never split."""
+    """An allocator of pinned memory. The sizes of its blocks are powers of two, and blocks are never split."""
 
     def __init__(self, drawn: random.Random) -> None:
         self.events: list[dict[str, Any]] = []
@@ -206,7 +207,7 @@ class FuzzedHost:
 def write(
     drawn: random.Random, devices: Sequence[FuzzedAllocator], host: FuzzedHost | None, legacy: bool, folder: Path
 ) -> Path:
-    """Write the snapshot file of some devices, and return its path."""
+    """Write one snapshot file for some devices, and return its path. If ``host`` is None, it has no pinned memory."""
     options = devices[0].options
     traces = []
     for one in devices:

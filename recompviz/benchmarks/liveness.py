@@ -113,7 +113,7 @@ def every_mask(model: LiveModel) -> list[tuple[int, float]]:
     """Enumerate all sets of kept values of a training step. Return the Pareto front of their peaks and overheads.
 
     A set is skipped if some value is neither kept nor recomputed. The backward pass does not need such a value, so the
-    set with this value has the same result.
+    set that also contains this value has the same result.
 
     Returns
     -------

@@ -3,8 +3,8 @@
 The neighbours are eager PyTorch, ``torch.utils.checkpoint`` around each repeated block, PyTorch's activation memory
 budget, and the √n algorithm of Chen et al. 2016. The memory budget runs twice: through ``torch.compile`` (without
 Inductor, so that the same kernels run), and as a plan that keeps the values that PyTorch's partitioner saves. Each
-neighbour is compared with one plan of recompviz ("ours"): the plan of least recomputation that fits into its measured
-peak. All training steps are timed in turn, round by round.
+neighbour is compared with one plan of recompviz ("ours"): the plan of least recomputation that fits into the measured
+peak of the neighbour. All training steps are timed in turn, round by round.
 
     python -m recompviz.benchmarks.neighbours                   # a narrow ResNet-50, batch 4, 96×96
     python -m recompviz.benchmarks.neighbours vit --batch 8     # a small variant
@@ -77,7 +77,7 @@ class Contender:
 
 @dataclass(frozen=True)
 class Row:
-    """A neighbour, and the plan of recompviz that fits into its measured peak.
+    """A neighbour, and the plan of recompviz of least recomputation that fits into the neighbour's measured peak.
 
     Attributes
     ----------

@@ -230,9 +230,10 @@ def with_liveness(joint: JointGraph, keep_masks: Iterable[NDArray[np.bool_]], gr
 
 
 def spread(reached: Sequence[tuple[float, int]], joint: JointGraph, count: int) -> list[int]:
-    """Return falling budgets: at most ``count`` peaks of the Pareto front, and one budget below the least peak.
+    """Return falling budgets: at most ``count`` peaks of the Pareto front, then one budget below the least peak.
 
-    The budget below the least peak is left out if no strategy can need less than the least peak.
+    ``reached`` is the result of :func:`with_liveness`. The budget below the least peak is left out if no strategy can
+    need less than the least peak.
     """
     front: list[int] = []
     for _, peak in sorted(reached):
@@ -254,7 +255,7 @@ def number(overhead: float) -> str:
 
 
 def chain(count: int = 9) -> Graph:
-    """Return a chain of values of size 1 and cost 1."""
+    """Return a chain of ``count`` values of 1 byte and cost 1."""
     return Graph.from_edges([(i, i + 1) for i in range(count - 1)], memory=[1] * count)
 
 

@@ -80,7 +80,7 @@ Step = Callable[[], None]
 
 
 def contenders(step: networks.Example, columns: Sequence[str]) -> Iterator[tuple[str, Step]]:
-    """Iterate over pairs (name of the column, function that runs one planned training step)."""
+    """Iterate over pairs (name of a column, function that runs one training step in the way of this column)."""
     for column in columns:
         model = copy.deepcopy(step.model)  # rv.compile changes how the model's layers are called
         yield column, training_step(model, _runner(column, model, step))

@@ -7,8 +7,8 @@ Columns:
   tick                  longest time to get the plan of one budget from the curve
   memory                rise of the resident memory while the curve over all lower sets is computed
   pairwise              time of the plain recursion over pairs of lower sets, in NumPy; skipped where it takes minutes
-  widened               how much more the plans of the family "prefixes" recompute than the exact ones: the maximum
-                        at 25, 50 and 75 % between the least budget and the largest peak
+  widened               how much more the plans of the family "prefixes" recompute than the exact plans, in percent of
+                        the exact plans: the maximum at 25, 50 and 75 % between the least budget and the largest peak
   plans, least budget   number of time-centric plans, and the least budget in bytes, by the paper's peak formula
 
 Graphs come from recompviz.networks or from files:
@@ -93,8 +93,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def growth(sizes: Sequence[int]) -> None:
     """Print the growth of the live search: residual networks of one stage with random real costs.
 
-    A row has the processor time until the first table, which needs no search, and until the table of the live search;
-    the exponent of this time against the row before; the plans found; and the rise of the memory.
+    A row has the processor time until the first table, which needs no search, and until the table of the live search.
+    It has the exponent with which the second time grows with the number of nodes, from the row before; the number of
+    plans found; and the rise of the memory.
     """
     Planner(*residual_step((1,))).plans("live")  # loads the compiled functions
     print(f"{'#V':>7} {'calls':>7} {'first table':>11} {'live table':>10} {'exponent':>8} {'plans':>5} {'memory':>8}")
@@ -196,7 +197,7 @@ def row(name: str, graph: Graph, clock: Clock, repeats: int) -> str:
 
 
 def worst_gap(graph: Graph, exact: Tradeoff) -> float:
-    """Return by how much the plans of the family "prefixes" recompute more than the exact plans, as a fraction.
+    """Return how much more the plans of the family "prefixes" recompute than the exact plans, as a share of the latter.
 
     The result is the maximum at three budgets: 25, 50 and 75 % between the least budget and the largest peak.
     """

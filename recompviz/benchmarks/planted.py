@@ -64,5 +64,5 @@ def planted(name: str, cause: str, value: str) -> Callable[[Callable[[], Argumen
 
 
 def layers(width: int = 256, depth: int = 4) -> nn.Sequential:
-    """Return ``depth`` linear layers of a width, each followed by tanh."""
+    """Return ``depth`` linear layers with ``width`` features, each followed by tanh."""
     return nn.Sequential(*(layer for _ in range(depth) for layer in (nn.Linear(width, width), nn.Tanh())))

@@ -23,7 +23,10 @@ INSTALL = "python -m pip install --no-index --find-links wheels --no-deps"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Parse the command line and run; return the exit status: 2 if a package is missing, 1 if a part failed, else 0."""
+    """Parse the command line and run; return the exit status.
+
+    It is 2 if a needed package is missing, 1 if a part failed, and otherwise 0.
+    """
     parser = argparse.ArgumentParser(description=command.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="part", help=f"of {', '.join(part.name for part in PARTS)}")
     parser.add_argument("--minutes", type=float, default=8, help="time for all parts together (default: 8)")
@@ -64,7 +67,10 @@ def _interrupted(*_: object) -> None:
 
 
 def missing() -> dict[str, str]:
-    """Return a line for each package that is missing, with the commands that fetch and install it."""
+    """Return a dictionary from each package that is missing to a line of text.
+
+    The line has the commands that fetch and install the package.
+    """
     found = {}
     for name in (*NEEDED, *WANTED):
         if importlib.util.find_spec(name) is None:

@@ -37,8 +37,8 @@ LAYERS, NUMBERS = 24, 2 << 20
 def workspace(setting: Setting) -> Iterator[Row]:
     """Yield rows about workspace, the memory that an operator allocates while it runs.
 
-    The first rows have what stays allocated after the first matrix product and the first convolution. The others have
-    the measured workspace of an operator that runs alone, beside the calibrated one.
+    The first rows have the bytes that stay allocated after the first matrix product and after the first convolution.
+    The other rows compare the measured workspace of an operator that runs alone with its calibrated workspace.
     """
     yield from guarded(lambda: _library_rows(setting), network="libraries")
     real: list[Case] = [("resnet50", 16, False), ("gpt2", 1, False), SMALL[3]]
@@ -100,7 +100,7 @@ def _alone(node: Node, device: torch.device) -> tuple[int, int | None]:
 
 
 def snapshot(setting: Setting) -> Iterator[Row]:
-    """Record a snapshot, read it with ``load_snapshot``, and compare its peaks with those of the allocator."""
+    """Record a snapshot, read it with ``load_snapshot``, and compare its peaks with the allocator's own statistics."""
 
     def rows(setting: Setting, case: Case) -> Iterator[Row]:
         cuda = setting.runtime.module
@@ -147,7 +147,11 @@ def _eager_step(step: networks.Example) -> Callable[[], None]:
 
 
 def out_of_memory(setting: Setting) -> Iterator[Row]:
-    """Run a step that needs more memory than the device has. Only the error may remain, and a plan that fits trains."""
+    """Limit the device's memory so that a training step runs out of it.
+
+    The step must raise the error in eager PyTorch and in ``rv.measure``. ``rv.measure`` must restore the buffers, and a
+    plan that fits in the limit must train afterwards.
+    """
     step = _scaled_layers() if setting.rehearsal else example(FULL, setting.device)
     yield from guarded(lambda: _full_rows(setting, step), network=step.name)
 

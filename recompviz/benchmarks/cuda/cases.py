@@ -36,9 +36,9 @@ class Setting:
     device : str
         ``"cuda"``, or ``"cpu"`` in the rehearsal.
     ends : float
-        The time at which the part should end, as ``time.monotonic`` gives it.
+        The time at which the part should end, in seconds of ``time.monotonic``.
     left_out : list of str
-        The cases that did not run, because the time was over. The part adds them.
+        The cases that did not run, because the time was over. :func:`cases` adds them.
     """
 
     device: str
@@ -57,12 +57,12 @@ class Setting:
 
     @property
     def runtime(self) -> Any:
-        """The runtime of the device."""
+        """The object through which recompviz uses the device."""
         return runtime(torch.device(self.device))
 
 
 def example(case: Case, device: str) -> networks.Example:
-    """Return a network with a batch, with the same values each time."""
+    """Return the network of a case with a batch. Its random values are the same at each call."""
     name, batch, small = case
     torch.manual_seed(0)
     return networks.example(name, batch, small=small, device=device)
@@ -75,7 +75,7 @@ def label(case: Case) -> str:
 
 
 def guarded(function: Callable[[], Iterator[Row]], **labels: Any) -> Iterator[Row]:
-    """Yield the rows of one case, each with the labels; an error becomes a row, so that other cases still run."""
+    """Yield the rows of one case and add the labels to each; an error becomes a row, so that other cases still run."""
     try:
         for row in function():
             yield {**labels, **row}
@@ -89,7 +89,7 @@ def guarded(function: Callable[[], Iterator[Row]], **labels: Any) -> Iterator[Ro
 def cases(
     setting: Setting, function: Callable[[Setting, Case], Iterator[Row]], all_of: Sequence[Case]
 ) -> Iterator[Row]:
-    """Yield the rows of all cases until the time is over."""
+    """Yield the rows that ``function`` yields for each case, until the time is over."""
     for case in all_of:
         if setting.late:
             setting.left_out.append(label(case))
@@ -99,7 +99,10 @@ def cases(
 
 
 def chosen(trace: rv.Trace, table: PlanTable) -> dict[str, rv.Plan]:
-    """Return three plans: keep-all, the plan for the middle of the range of totals, and that for the least total."""
+    """Return three plans by name.
+
+    They are ``"keep-all"``, ``"middle"`` for the middle of the range of totals, and ``"least"`` for the least total.
+    """
     most = int(table.total_peaks.max())
     middle = table.plans[table.row((table.least_total + most) // 2)]
     return {
@@ -111,7 +114,7 @@ def chosen(trace: rv.Trace, table: PlanTable) -> dict[str, rv.Plan]:
 
 @contextlib.contextmanager
 def deterministic() -> Iterator[None]:
-    """Let PyTorch choose kernels that give the same bits each time; it warns where there are none."""
+    """In a ``with`` block, use kernels that give the same bits each time. PyTorch warns of operators without one."""
     cudnn: Any = torch.backends.cudnn
     before = cudnn.deterministic, cudnn.benchmark
     chosen = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
@@ -125,7 +128,7 @@ def deterministic() -> Iterator[None]:
 
 
 def allocator_peaks(module: nn.Module, step: networks.Example, device: str) -> AllocatorPeaks:
-    """Run one training step after a warm-up, and return the allocator's peaks, without the profiler."""
+    """Run one training step after a warm-up, without the profiler, and return the allocator's peaks."""
     run = training_step(module, step.inputs, step.targets, step.loss)
     runtime(torch.device(device)).empty_cache()
     run()
@@ -139,7 +142,10 @@ def allocator_peaks(module: nn.Module, step: networks.Example, device: str) -> A
 
 
 def trained(step: networks.Example, call: Callable[..., Any], model: nn.Module, count: int) -> list[float]:
-    """Train for some steps with plain gradient descent, and return the losses."""
+    """Train for ``count`` steps with plain gradient descent, and return the losses.
+
+    ``call`` is the function to call, such as the compiled model. ``model`` has the parameters.
+    """
     optimizer = torch.optim.SGD(model.parameters(), 1e-3)
     losses = []
     for _ in range(count):
@@ -159,5 +165,5 @@ def eager_losses(step: networks.Example, count: int) -> list[float]:
 
 
 def furthest(found: Sequence[float], expected: Sequence[float]) -> float:
-    """Return the largest relative difference of two lists of losses."""
+    """Return the largest relative difference between the losses of two lists at the same step."""
     return max(abs(a - b) / max(abs(b), 1e-12) for a, b in zip(found, expected, strict=True))

@@ -22,7 +22,10 @@ SAME, ALIKE = 1e-4, 2e-2
 
 
 def fit_in(setting: Setting) -> Iterator[Row]:
-    """``fit_in``: the measured peak of a step with its optimizer is within the total, and less is refused."""
+    """``fit_in``: the measured peak of a step with its optimizer is within the total.
+
+    A total of one byte must be refused with an error that names the least total.
+    """
 
     def rows(setting: Setting, case: Case) -> Iterator[Row]:
         step = example(case, setting.device)
@@ -48,7 +51,7 @@ def compiled(setting: Setting) -> Iterator[Row]:
 
 
 def compiled_rows(setting: Setting, case: Case) -> Iterator[Row]:
-    """Yield rows for three totals, and one for a training loop that names the backend."""
+    """Yield a row for each of three totals, and one for a training loop that selects the backend by its name."""
     forget_graphs()
     step = example(case, setting.device)
     module: Any = rv.compile(step.model, total=UNLIMITED)
@@ -85,12 +88,15 @@ def compiled_rows(setting: Setting, case: Case) -> Iterator[Row]:
 
 
 def inductor(setting: Setting) -> Iterator[Row]:
-    """Run plans in Inductor's kernels with ``rv.Partitioner``. Compare peaks with predictions and losses with eager."""
+    """Run plans in Inductor's kernels with ``rv.Partitioner``.
+
+    Measured peaks must be within the total, and losses near those of eager PyTorch.
+    """
     yield from cases(setting, inductor_rows, SMALL[1:2] if setting.rehearsal else (SMALL[1], REAL[1], REAL[0]))
 
 
 def inductor_rows(setting: Setting, case: Case) -> Iterator[Row]:
-    """Yield a row for a total that keeps every value, and for one between that and the least."""
+    """Yield a row for a total that keeps every value, and one for 85 % of the peak measured under that total."""
     step = example(case, setting.device)
     expected = eager_losses(step, 2)
     totals: list[int] = [UNLIMITED]

@@ -1,4 +1,4 @@
-"""The parts of the command, in the order of their value. The times that are reserved for them sum to 430 s."""
+"""The parts of the command, the most important ones first. The times reserved for them sum to 430 s."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ class Part:
     function : str
         Module and name of the function that yields its rows.
     seconds : float
-        The most time that it may take when the whole command has 8 minutes, in seconds.
+        The most time that the part may take when the whole command has 8 minutes, in seconds.
     reserved : float
-        The time that earlier parts leave for it when the whole command has 8 minutes, in seconds.
+        The time that earlier parts leave for this part when the whole command has 8 minutes, in seconds.
     stand_in : bool
-        Whether the rehearsal runs it with the stand-in for CUDA.
+        Whether the rehearsal runs the part with the stand-in for CUDA.
     beside : bool
-        Whether it runs beside the parts that follow, because it uses no device.
+        Whether the part runs at the same time as the parts after it, because it uses no device.
     plans : bool
-        Whether it searches plans. It then waits for the part that compiles the solvers.
+        Whether the part searches for plans. Such a part waits for the part that compiles the solvers.
     """
 
     name: str

@@ -33,7 +33,7 @@ REAL: tuple[Case, ...] = (("resnet50", 32, False), ("gpt2", 2, False), ("unet_di
 
 
 def sized(setting: Setting, small: int, real: int) -> Sequence[Case]:
-    """Return some small networks, and some of published size on a GPU."""
+    """Return ``small`` small networks and, on a GPU, also ``real`` networks of published size."""
     return SMALL[:small] if setting.rehearsal else (*SMALL[:small], *REAL[:real])
 
 
@@ -62,12 +62,12 @@ def certificates(setting: Setting) -> Iterator[Row]:
 
 
 def peaks(setting: Setting) -> Iterator[Row]:
-    """Simulated against measured peak: the profiler's, and the allocator's allocated and reserved bytes."""
+    """Compare simulated peaks with measured ones: the profiler's, and the allocator's allocated and reserved bytes."""
     yield from cases(setting, peak_rows, sized(setting, 2, 3))
 
 
 def peak_rows(setting: Setting, case: Case) -> Iterator[Row]:
-    """Yield a row for each plan of a network."""
+    """Yield a row for each of the three plans of :func:`.cases.chosen` for a network."""
     step = example(case, setting.device)
     trace = rv.calibrate(traced(step))
     for name, plan in chosen(trace, trace.plans("live")).items():
@@ -96,7 +96,7 @@ def peak_rows(setting: Setting, case: Case) -> Iterator[Row]:
 
 
 def timeline(setting: Setting) -> Iterator[Row]:
-    """Simulated and measured bytes after and inside every operator."""
+    """Compare simulated and measured bytes after and inside every operator of the plan for the least total."""
 
     def rows(setting: Setting, case: Case) -> Iterator[Row]:
         step = example(case, setting.device)
@@ -131,7 +131,7 @@ def timeline(setting: Setting) -> Iterator[Row]:
 
 
 def budgets(setting: Setting) -> Iterator[Row]:
-    """Measured peaks of plans for rising budgets: each within its budget, and none lower than the one before."""
+    """Measure plans for rising budgets: each peak must be within its budget, and none lower than the one before."""
 
     def rows(setting: Setting, case: Case) -> Iterator[Row]:
         step = example(case, setting.device)
@@ -153,12 +153,12 @@ def budgets(setting: Setting) -> Iterator[Row]:
 
 
 def times(setting: Setting) -> Iterator[Row]:
-    """Calibrated times of a plan's operators against measured times of its training step."""
+    """Compare the sum of the calibrated times of a plan's operators with the measured time of its training step."""
     yield from cases(setting, time_rows, SMALL[:2] if setting.rehearsal else (*REAL, SMALL[0]))
 
 
 def time_rows(setting: Setting, case: Case) -> Iterator[Row]:
-    """Yield a row for each plan of a network."""
+    """Yield a row for eager PyTorch, and one for each of the three plans of :func:`.cases.chosen`."""
     step = example(case, setting.device)
     trace = rv.calibrate(traced(step), fresh=True)
     plans = chosen(trace, trace.plans("live"))
@@ -182,7 +182,7 @@ def time_rows(setting: Setting, case: Case) -> Iterator[Row]:
 
 
 def paper(setting: Setting) -> Iterator[Row]:
-    """The paper's seven networks at the paper's batch sizes (small in the rehearsal), as far as the time goes."""
+    """Measure the paper's networks at the paper's batch sizes (small in the rehearsal), until the time is over."""
     order = ("resnet50", "vgg19", "unet", "googlenet", "resnet152", "pspnet", "densenet161")
     published = [(name, networks.example(name, device="meta").inputs[0].shape[0], False) for name in order]
     small: list[Case] = [(name, 2, True) for name in order]
@@ -190,7 +190,10 @@ def paper(setting: Setting) -> Iterator[Row]:
 
 
 def paper_rows(setting: Setting, case: Case) -> Iterator[Row]:
-    """Yield a row for each plan, and for Chen's, with predicted and measured bytes, and the time of the step."""
+    """Yield a row for each of the three plans of :func:`.cases.chosen`, and one for Chen's plan.
+
+    A row has the simulated and the measured peak, and the time of the training step.
+    """
     step = example(case, setting.device)
     trace = rv.calibrate(traced(step))
     plans = {**chosen(trace, trace.plans("live")), "chen": trace.baseline("chen")}

@@ -1,4 +1,4 @@
-"""Running parts: each in its own process, with a time limit, its rows and its result in files."""
+"""Run parts, each in its own process with a time limit. A part writes its rows and its result to files."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def run_parts(
     again: bool,
     report: Report = lambda _results: None,
 ) -> list[dict[str, Any]]:
-    """Start the chosen parts in their order, and return the result of each.
+    """Run the chosen parts in their order, and return the result of each.
 
     A part may use its own time limit, but not the time that is reserved for the parts after it. Time that a part does
     not use is left for the parts after it. A part with ``beside`` runs at the same time as the parts after it, up to
@@ -54,9 +54,9 @@ def run_parts(
     minutes : float
         The time for all parts together.
     again : bool
-        Whether a part runs although ``out`` has its result on this device.
+        Whether a part runs although ``out`` already has its result for this device.
     report : callable
-        Called each time a part has ended.
+        Called each time a part has ended, with the results so far.
     """
     beside: list[_Process] = []
     try:
@@ -122,9 +122,9 @@ def limit(part: Part, later: Sequence[Part], left: float, stretch: float) -> flo
     later : sequence of Part
         The parts that follow.
     left : float
-        Seconds that are left for all of them.
+        Seconds that are left for this part and the later ones.
     stretch : float
-        The factor of the times of all parts.
+        The factor for the times of all parts, from :func:`stretched`.
     """
     others = sum(each.reserved for each in later)
     share = part.reserved / (part.reserved + others)  # if less is left than is reserved
@@ -179,7 +179,7 @@ class _Process:
 
 
 def outcome(result: dict[str, Any]) -> str:
-    """Return the result of a part in some words."""
+    """Return in a few words how a part ended: its number of rows, and how many of them failed."""
     rows = result["rows"]
     failed = sum(not row.get("ok", True) for row in rows)
     text = f"{len(rows)} rows, {failed} not ok" if failed else f"{len(rows)} rows, all ok"
@@ -203,7 +203,7 @@ def environment_of(out: Path) -> dict[str, str]:
 
 
 def run_here(name: str, device: str, out: Path, seconds: float) -> None:
-    """Run one part in this process, write its rows as they come, and its result when it has ended."""
+    """Run one part in this process for about ``seconds``; write each row at once, and the result at the end."""
     from recompviz.benchmarks.cuda.cases import Setting
     from recompviz.benchmarks.cuda.stand_in import stand_in
     from recompviz.benchmarks.side_by_side import about

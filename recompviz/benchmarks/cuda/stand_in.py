@@ -70,7 +70,7 @@ class StandInCuda:
         return 0
 
     def get_device_name(self, device: Any = None) -> str:
-        """Return a name that says that no GPU is meant."""
+        """Return ``"stand-in for CUDA"``."""
         return str(self.get_device_properties(device).name)
 
     def get_device_properties(self, device: Any = None) -> Any:
@@ -272,7 +272,7 @@ class _Counted(TorchDispatchMode):
 
 @contextlib.contextmanager
 def stand_in(total_memory: int = MEMORY) -> Iterator[StandInCuda]:
-    """In a ``with`` block, let recompviz treat the CPU as a CUDA device. Tensors of the device are made in the block.
+    """In a ``with`` block, let recompviz treat the CPU as a CUDA device. Make the tensors of the device in the block.
 
     Parameters
     ----------

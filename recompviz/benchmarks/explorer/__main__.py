@@ -3,7 +3,7 @@
 The first table has two rows for each graph: with all modules collapsed, and with every value shown. For each row, the
 mouse drags the budget slider over 300 positions, several times. Columns:
 
-  frames          number of frames in which nodes changed, over all drags
+  frames          number of frames in which nodes of the graph changed, over all drags
   page work       time that the page takes to repaint such a frame: median and 95th percentile, ms
   event to frame  time from a slider event to the frame that shows it: median and 95th percentile, ms
   confirmed       time from the last event of a drag to the frame that shows the kernel's simulation of the plan:
@@ -172,7 +172,10 @@ def parts(every: list[dict[str, Any]], stamps: dict[str, list[float]]) -> str:
 
 
 def first_picture(browser: Any, lab: Lab, name: str, dot: bool) -> None:
-    """Print the time from a traced graph to its first picture in the page, with or without Graphviz's ``dot``."""
+    """Print the time from a traced graph to its first picture in the page, with or without Graphviz's ``dot``.
+
+    Also print the processor time that the kernel takes to make the Explorer.
+    """
     code = "import time\nfrom recompviz.benchmarks.explorer.stamped import STEPS, with_first_plans\n"
     code += f"step = STEPS[{name!r}]()\nwith_first_plans(STEPS['one block']())\n"  # loads the compiled functions
     code += "" if dot else "from recompviz.widgets.layout import layout\nlayout.run_dot = lambda *_: None\n"
@@ -190,7 +193,7 @@ def first_picture(browser: Any, lab: Lab, name: str, dot: bool) -> None:
 
 
 def spread(values: list[float]) -> str:
-    """Return median and 95th percentile as text."""
+    """Return the median and, in parentheses, the 95th percentile, as text; a dash for no values."""
     ranked = sorted(values)
     return f"{ranked[len(ranked) // 2]:.1f} ({ranked[int(len(ranked) * 0.95)]:.1f})" if ranked else "—"
 

@@ -1,16 +1,18 @@
 """Use the Explorer in each program that can show it: JupyterLab, Notebook, Voilà and marimo.
 
 Each program that is installed is started on this machine, and a headless Chromium opens a small model in it. The
-browser moves the budget with the keyboard, runs the plan and reads the result. The page reaches only that program.
+browser moves the budget with the keyboard, runs the plan and reads the result. The page cannot connect to anything but
+this program.
 
 Columns:
 
-  shown       seconds until the Explorer's final numbers are shown, with the start of a kernel
+  shown       seconds until the Explorer's final numbers are shown; the start of the kernel counts
   height      height of the Explorer, and of the part of it that the program shows without a scroll bar of its own, px
-  errors      number of JavaScript errors of the page, which follow below; Notebook 7.6 has one without any widget
+  errors      number of JavaScript errors of the page; their texts follow below the row. Notebook 7.6 has one error even
+              in a page without a widget
   run         what the Explorer says of the run: predicted and measured peak
 
-    pip install voila marimo                               # they are no dependencies of recompviz
+    pip install voila marimo                               # recompviz does not depend on them
     python -m recompviz.benchmarks.explorer hosts          # about a minute for each
     python -m recompviz.benchmarks.explorer hosts marimo --pictures DIR
 """
@@ -70,11 +72,11 @@ class Host(NamedTuple):
     Attributes
     ----------
     package : str
-        The name of its package.
+        The name of the program's Python package.
     write : callable (folder) → path
         Writes the notebook, and returns the path of its page.
     command : callable (folder, port) → list of str
-        The arguments after ``python -m``.
+        The arguments after ``python -m`` that start the program.
     execute : callable (page)
         Runs the notebook, where the program does not do so by itself.
     """
@@ -117,7 +119,11 @@ class Used(NamedTuple):
 
 
 def used(browser: Any, host: Host, folder: Path, pictures: Path | None = None) -> Used:
-    """Start a program, use the Explorer in it, and end the program."""
+    """Start a program, use the Explorer in it, and end the program.
+
+    The notebook and the log of the program are written to ``folder``. If ``pictures`` is given, a picture of the page
+    is written to that folder.
+    """
     port = free_port()
     path = host.write(folder)
     with (folder / "server.log").open("w") as log:

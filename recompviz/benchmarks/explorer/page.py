@@ -33,7 +33,7 @@ class Lab:
     Raises
     ------
     RuntimeError
-        If the server does not start within 5 minutes. A busy machine may need more than one.
+        If the server does not start within 5 minutes. On a busy machine, it may take longer than one minute.
     """
 
     def __init__(self, folder: Path, expose: bool = False) -> None:
@@ -94,7 +94,7 @@ def environment_in(folder: Path) -> dict[str, str]:
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
-    """End a server: ask it first, and kill it after 20 seconds."""
+    """Terminate a server; kill it if it still runs after 20 seconds."""
     process.terminate()
     try:
         process.wait(20)
@@ -113,7 +113,7 @@ def write_notebook(path: Path, *cells: str) -> None:
 
 
 def chromium(playwright: Any) -> Any:
-    """Start Chromium without a window, or another browser of its kind; return it (of playwright)."""
+    """Start Chromium or Chrome without a window; return the ``Browser`` of Playwright."""
     found = (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name)))
     return playwright.chromium.launch(executable_path=next(found, None), args=["--no-sandbox"])
 
@@ -127,7 +127,7 @@ def context_of(browser: Any, lab: Lab, **options: Any) -> Any:
 
 
 def opened(browser: Any, lab: Lab, name: str, *cells: str) -> Any:
-    """Write a notebook, open it in the browser and run its first cell; return the page (of playwright)."""
+    """Write a notebook, open it in the browser and run its first cell; return the ``Page`` of Playwright."""
     lab.notebook(name, *cells)
     context = context_of(browser, lab)
     context.set_default_timeout(240_000)
@@ -142,7 +142,10 @@ def opened(browser: Any, lab: Lab, name: str, *cells: str) -> Any:
 
 
 def answer(page: Any) -> str:
-    """Run the last cell of the notebook, which prints ``said``, the time and an answer; return the answer."""
+    """Run the last cell of the notebook, and return the answer that it prints.
+
+    The cell prints the word ``said``, a time, and the answer.
+    """
     output = page.locator(".jp-Notebook-cell .jp-OutputArea-output pre", has_text="said ").last
     before = output.inner_text() if output.count() else ""
     page.locator(".jp-Notebook-cell .cm-content").last.click()

@@ -93,7 +93,7 @@ class SoakRun:
         self.page_numbers: list[int] = []  # for each row: how often the page was loaded before
 
     def run(self, seconds: float) -> None:
-        """Act for a few seconds; print a line every minute."""
+        """Start the session and act for ``seconds``; print a row of figures every minute."""
         soak, generator = self.soak, self.soak.random
         soak.start()
         self.begun = time.monotonic()
@@ -140,7 +140,10 @@ class SoakRun:
         self.soak.detail = ""
 
     def check(self) -> None:
-        """Wait until page and kernel agree. Report what does not agree, and every error of page, kernel or server."""
+        """Wait until page and kernel agree, but not longer than a time limit.
+
+        Then report what still does not agree, and every error of page, kernel or server.
+        """
         soak, self.checks = self.soak, self.checks + 1
         soak.page.mouse.move(3, 3)  # over no view
         end = time.monotonic() + SOLVED
@@ -179,7 +182,7 @@ class SoakRun:
             soak.recover()
 
     def report(self, kind: str, about: Any) -> None:
-        """Record an error with the last actions and a picture."""
+        """Record an error with the last actions; take a picture of the page for the first 40 errors."""
         number = len(self.errors)
         entry = {"number": number, "at": time.monotonic() - self.begun, "kind": kind, "about": about}
         entry["recent"] = list(self.recent)
@@ -227,7 +230,7 @@ class SoakRun:
             )
 
     def show(self, row: dict[str, float]) -> None:
-        """Print one line."""
+        """Print one row of figures."""
         print(
             "  ".join(
                 f"{row[name]:>9.1f}" if name in ("minute", "heap", "rss") else f"{row[name]:>9.0f}" for name in COLUMNS
@@ -261,7 +264,10 @@ class SoakRun:
 
 
 def differences(kernel: dict[str, Any], view: dict[str, Any]) -> list[str]:
-    """Return a text for each thing that a view shows and that does not agree with the kernel or with the view."""
+    """Return a text for each contradiction: within the kernel, between kernel and view, or within the view.
+
+    ``kernel`` is the result of :func:`.soaked.state`, and ``view`` an element of the result of ``soak_page.VIEWS``.
+    """
     wrong = [f"kernel: {name} differs" for name in kernel["broken"]]
     for name in ("table", "row", "budget", "kept", "total", "formula", "peak", "keep", "recompute", "runs"):
         if kernel[name] != view[name]:
@@ -289,7 +295,8 @@ def differences(kernel: dict[str, Any], view: dict[str, Any]) -> list[str]:
 def slope(hours: Sequence[float], values: Sequence[float], groups: Sequence[int] | None = None) -> float:
     """Return the slope of a line through the values, per hour.
 
-    If ``groups`` is given, each group of values has a line of its own, and all lines have the same slope.
+    ``groups`` has the number of the group of each value. Each group has a line of its own, and all lines have the same
+    slope. If ``groups`` is None, all values are one group.
     """
     groups = [0] * len(hours) if groups is None else groups
     above = below = 0.0

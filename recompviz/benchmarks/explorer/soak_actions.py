@@ -66,7 +66,7 @@ ALLOWED = "import contextlib, recompviz\nwith contextlib.suppress(ValueError, re
 
 
 class Soak(Session):
-    """The session with one method for each action."""
+    """The session of the soak test, with one method for each action."""
 
     def reload(self) -> None:
         """Load the page again: the Explorer comes back from the saved notebook, or else by running its cell again."""
@@ -124,7 +124,7 @@ class Soak(Session):
         self._press(("ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown", "Home", "End", "PageUp", "PageDown"), 6)
 
     def type_a_budget(self) -> None:
-        """Type a budget, a bad one too."""
+        """Type a budget, sometimes an invalid one."""
         text = self.random.choice(
             ("60%", "75%", "100%", "5%", "300%", "24 MiB", "30 MiB", "1 GiB", "lots", "", "-3", "1e3")
         )
@@ -140,7 +140,7 @@ class Soak(Session):
         self.page.mouse.click(*self._within(".rv-budget .rv-chart"))
 
     def click_a_point(self) -> None:
-        """Choose a baseline or an earlier choice."""
+        """Choose a point beside the curve: a baseline, or a plan that was chosen before."""
         point = self._any(".rv-point")
         point.scroll_into_view_if_needed()
         self.detail = point.get_attribute("aria-label") or ""
@@ -155,7 +155,7 @@ class Soak(Session):
         self._click(".rv-switch [role=radio]", self._paper_view())
 
     def choose_a_solver(self) -> None:
-        """Ask another solver."""
+        """Choose another solver."""
         view = self._paper_view()
         if not view.locator("select[aria-label=Solver]:visible").count():
             self._click(".rv-switch [role=radio]:nth-child(2)", view)  # a curve of the formula, which has solvers
@@ -256,7 +256,7 @@ class Soak(Session):
         self.page.mouse.click(*self._point_of_a_box(self._view(), self.random.choice("mc")))
 
     def walk_the_graph(self) -> None:
-        """Walk over the boxes by keys."""
+        """Move over the boxes of the graph by keys."""
         self._any(".rv-canvas").focus()
         keys = (
             "ArrowRight",
@@ -284,13 +284,13 @@ class Soak(Session):
         self._press(("Enter", "Enter", "Shift+Enter", "Escape"), 4)
 
     def colour(self) -> None:
-        """Colour the graph by something else."""
+        """Colour the graph by another quantity."""
         self.detail = self.random.choice(("state", "segment", "bytes", "time", "density"))
         view = self._paper_view() if self.detail == "segment" else self._view()
         self._any("select[aria-label='Colour by']", view).select_option(self.detail)
 
     def browse_lower_sets(self) -> None:
-        """Open the panel of the lower sets, go to another one, or close it."""
+        """Open the panel of the lower sets, go to another lower set, or close the panel."""
         view = self._paper_view()
         if not view.locator(".rv-sequence:visible").count():
             self._click('[aria-label^="Browse the plan\'s lower sets"]', view)
@@ -316,21 +316,21 @@ class Soak(Session):
             self.page.mouse.move(*self._within(".rv-timeline .rv-chart", view))
 
     def click_the_timeline(self) -> None:
-        """Choose a step, or the peak."""
+        """Click a step of the timeline, or its peak."""
         if self.random.random() < 0.7:
             self.page.mouse.click(*self._within(".rv-timeline .rv-chart"))
         else:
             self._any(".rv-timeline .rv-peak, .rv-timeline [role=button]").dispatch_event("click")
 
     def play(self) -> None:
-        """Use the player."""
+        """Press a button of the player, and sometimes keys on its slider."""
         self._click(".rv-player .rv-button")
         if self.random.random() < 0.3:
             self._any(".rv-scrubber").focus()
             self._press(("ArrowRight", "ArrowLeft", "PageUp", "End", "Home", "Escape", "Space"), 4)
 
     def filter_the_timeline(self) -> None:
-        """Filter by a category, or remove a filter."""
+        """Filter the timeline by a category, or remove a filter."""
         self._click(self.random.choice((".rv-legend button", ".rv-legend button", ".rv-filter")))
 
     # ---------------------------------------------------------------- drawer
@@ -344,7 +344,7 @@ class Soak(Session):
         self._click(".rv-drawer .rv-link, .rv-drawer tbody tr, .rv-drawer th")
 
     def compare(self) -> None:
-        """Compare with another plan, or with none."""
+        """Compare the plan with another one, or end the comparison."""
         view = self._view()
         view.locator("[role=tab]", has_text="Compare").click()
         choice = self._any(".rv-drawer select", view)
@@ -382,13 +382,13 @@ class Soak(Session):
         self._load(view, path.read_text())
 
     def load_a_plan(self) -> None:
-        """Load a plan that no planner made; sometimes one that is there already."""
+        """Load one of five random plans, so sometimes a plan that was loaded before."""
         number = self.random.randrange(5)
         self.detail = str(number)
         self._load(self._tab_save(), self.kernel.ask(f"soaked.other_plan(explorer, {number}).to_json()"))
 
     def load_damaged_text(self) -> None:
-        """Load what is not a plan of this graph."""
+        """Load a text that is not a plan of this graph."""
         view = self._tab_save()
         plan = json.loads(self.kernel.ask("soaked.other_plan(explorer, 1).to_json()"))
         damaged = self.random.choice(
@@ -409,7 +409,7 @@ class Soak(Session):
         got.value.delete()
 
     def save_the_page(self) -> None:
-        """Download the Explorer as one page, unless the search goes on: then the page says so."""
+        """Download the Explorer as one page. Raise :class:`NotNow` while a solver or a search runs."""
         view = self._tab_save()
         if json.loads(self.kernel.ask("soaked.state(explorer)"))["busy"]:
             raise NotNow("a search is under way")
@@ -435,7 +435,7 @@ class Soak(Session):
         self.page.set_viewport_size({"width": width, "height": height})
 
     def second_view(self) -> None:
-        """Show the Explorer twice, or once again."""
+        """Show a second view of the Explorer, or remove the second view."""
         self._run_cell(1, "explorer" if self.views == 1 else "None")
         self.views = 3 - self.views
         self.detail = f"{self.views} views"
@@ -445,7 +445,7 @@ class Soak(Session):
             self.page.wait_for_timeout(200)
 
     def scroll_the_notebook(self) -> None:
-        """Scroll away and back: JupyterLab does not lay out what is far from the window."""
+        """Scroll to a random place: JupyterLab does not lay out what is far from the window."""
         to = self.random.choice((0, 300, 700, 1500, 5000))
         self.page.evaluate("(to) => (document.querySelector('.jp-WindowedPanel-outer').scrollTop = to)", to)
 
@@ -490,7 +490,7 @@ class Soak(Session):
         self.kernel.interrupt()
 
     def interrupt_a_wait(self) -> None:
-        """Interrupt a cell that waits for a question, a run or the search."""
+        """Interrupt a cell that waits for a solver, a run or the search for plans."""
         waited = self.random.choice(
             ("explorer.wait()", "explorer.wait_for_plans()", "explorer.plan", "explorer.to_html()")
         )

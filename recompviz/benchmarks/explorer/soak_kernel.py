@@ -46,9 +46,10 @@ class Kernel:
         self._listener.start()
 
     def ask(self, expression: str, seconds: float = 120) -> str:
-        """Return the text of an expression in the notebook's namespace.
+        """Return the value of an expression in the notebook's namespace, as text.
 
-        Waits while a cell runs, and asks again after an interrupt.
+        Waits while a cell runs, at most ``seconds``. Asks again after an interrupt. Raises ``RuntimeError`` if there is
+        no answer.
         """
         for _ in range(20):
             found = self._pool.submit(self._ask, expression, seconds).result()
@@ -84,7 +85,7 @@ class Kernel:
         self._rest(f"api/kernels/{self.id}/interrupt", "POST")
 
     def problems(self) -> list[dict[str, Any]]:
-        """Return the errors and the warnings that the kernel sent since the last call."""
+        """Return the errors and the texts on stderr that the kernel sent since the last call."""
         found, self._problems = self._problems, []
         return found
 

@@ -55,11 +55,11 @@ class Session:
     views : int
         The number of views of the Explorer that the page must have.
     loads, made : int
-        How often the page was loaded, and an Explorer was made.
+        How often the page was loaded, and how often an Explorer was made.
     detail : str
         What the last action chose, for the log.
     noise : int
-        The number of messages of others that are not about the Explorer.
+        The number of ignored messages, which other libraries wrote and which are not about the Explorer.
     connections : int
         How often a page connected to the kernel.
     """
@@ -109,7 +109,7 @@ class Session:
         self.page.keyboard.press("Control+Enter")
 
     def recover(self) -> None:
-        """Load the page again after an error, so that it is counted once."""
+        """Load the page again after an error, so that the same error is not counted again."""
         self.views = 1
         self._open()
         self._run_cell(1, "None")
@@ -119,7 +119,7 @@ class Session:
     # ---------------------------------------------------------------- what others reported
 
     def problems(self) -> list[tuple[str, Any]]:
-        """Return the errors since the last call, as (who reported it, what)."""
+        """Return the errors since the last call, as pairs (who reported the error, the error)."""
         found, self._told = self._told, []
         found += [("kernel", problem) for problem in self.kernel.problems() if not self._is_noise(problem)]
         log = (self.lab.folder / "server.log").read_bytes()
@@ -233,7 +233,11 @@ class Session:
         return x, y
 
     def picture(self, path: Path, width: int, height: int, theme: str) -> None:
-        """Take a picture of the page."""
+        """Take two pictures of the page: from the top of the Explorer, and with its drawer.
+
+        The picture of the drawer has ``-drawer`` in its name. ``width`` and ``height`` are the window's, in pixels.
+        ``theme`` is ``"Light"`` or ``"Dark"``.
+        """
         self.page.set_viewport_size({"width": width, "height": height})
         self._command("apputils:change-theme", {"theme": f"JupyterLab {theme}"})
         self.page.mouse.move(3, 3)

@@ -60,7 +60,11 @@ def close(explorer: Explorer) -> None:
 
 
 def lives(identifier: str) -> bool:
-    """Return whether an Explorer has this comm, or had it longer ago than a message takes that crosses the closing."""
+    """Return whether it is an error that the kernel does not know the comm ``identifier``.
+
+    It is no error if no Explorer had this comm. It is no error either if its Explorer was closed at most ``CROSSING``
+    seconds ago: the page may have sent the message before it heard of the closing.
+    """
     closed = COMMS.get(identifier)
     return identifier in COMMS and (closed is None or time.monotonic() > closed + CROSSING)
 
@@ -135,9 +139,10 @@ def figures() -> str:
 
 
 def heap() -> dict[str, float]:
-    """Return the MiB in use and free in the arenas of glibc's malloc, and the number of arenas; empty elsewhere.
+    """Return figures about glibc's malloc: MiB in use, free and mapped, and the number of arenas.
 
-    Free memory in arenas that stays resident is fragmentation: no object holds it.
+    With another C library, the dictionary is empty. Free memory in arenas that stays resident is fragmentation: it
+    belongs to no object.
     """
     library = ctypes.CDLL(None)
     if not hasattr(library, "malloc_info"):
@@ -163,13 +168,13 @@ def heap() -> dict[str, float]:
 
 
 def other_plan(explorer: Explorer, number: int) -> Plan:
-    """Return one of some plans that no planner made."""
+    """Return a plan with random kept values. ``number`` is the seed."""
     kept = np.random.default_rng(number).random(len(explorer.graph)) < 0.7
     return Plan.from_keep_mask(explorer.graph, kept, f"random {number}")
 
 
 def set_budgets(explorer: Explorer, seconds: float, seed: int) -> None:
-    """Set random budgets for a few seconds."""
+    """Set random budgets for ``seconds``."""
     generator, end = random.Random(seed), time.monotonic() + seconds
     while time.monotonic() < end:
         with contextlib.suppress(ValueError):  # too small for every plan
@@ -178,5 +183,5 @@ def set_budgets(explorer: Explorer, seconds: float, seed: int) -> None:
 
 
 def set_budgets_in_thread(explorer: Explorer, seconds: float, seed: int) -> None:
-    """Set random budgets for a few seconds in another thread, and return immediately."""
+    """Set random budgets for ``seconds`` in another thread, and return immediately."""
     threading.Thread(target=set_budgets, args=(explorer, seconds, seed), daemon=True).start()

@@ -1,4 +1,4 @@
-"""Explorers that record when the kernel works on a request. The notebooks of the benchmark import this file.
+"""Explorers that record the times of each request in the kernel. The notebooks of the benchmark import this file.
 
 The graphs are made without torch, because only the widgets are measured.
 """

@@ -39,7 +39,7 @@ class TooLong(BaseException):
 
 @contextlib.contextmanager
 def limited(seconds: float = SECONDS) -> Iterator[None]:
-    """Raise :class:`TooLong` in a ``with`` block of the main thread that takes longer than a time limit."""
+    """Raise :class:`TooLong` if a ``with`` block takes longer than ``seconds``. Only for the main thread."""
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         raise TooLong(f"took longer than {seconds} s")
@@ -54,7 +54,7 @@ def limited(seconds: float = SECONDS) -> Iterator[None]:
 
 
 def unclear(error: BaseException) -> str | None:
-    """Return why an error is not a clear one; None if it is.
+    """Return why an error is not a clear one; None if it is clear.
 
     A clear error is one that recompviz raises itself, of a type that it documents, with a message of some words.
     """
@@ -107,7 +107,7 @@ class Tally:
 
 
 def run_in_processes(part: str, count: int, seed: int, size: int = 500) -> list[FaultCount]:
-    """Try ``count`` cases of a part in processes of ``size`` cases each, and return the sums of their rows."""
+    """Try ``count`` cases of a part in processes of ``size`` cases each; return rows summed over the processes."""
     tally = Tally()
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
         parts = pool.map(lambda first: _in_process(part, first, min(first + size, count), seed), range(0, count, size))
@@ -133,7 +133,7 @@ def _in_process(part: str, first: int, end: int, seed: int) -> list[tuple[str, s
 
 
 def run_cases(part: str, first: str, end: str, seed: str) -> None:
-    """Try cases, and print their rows as JSON."""
+    """Try the cases ``first`` to ``end`` − 1 of a part, and print their rows as one line of JSON."""
     faulthandler.enable()
     warnings.simplefilter("ignore")
     module = importlib.import_module(f"recompviz.benchmarks.faults.{part}")

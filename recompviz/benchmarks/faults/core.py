@@ -65,7 +65,7 @@ def cases(numbers: Iterable[int], seed: int) -> list[FaultCount]:
 
 
 def compile_kernels() -> None:
-    """Use each kernel once. Compiling may take longer than the time limit of a case."""
+    """Use each compiled function of the core once. Its compilation may take longer than the time limit of a case."""
     chain, small = (Graph.from_edges([(i, i + 1) for i in range(n - 1)], [1] * n) for n in (FEW + 10, 3))
     solve(chain).plan_at(0, "memory")  # a graph with fewer lower sets is solved without kernels at first
     compiled_pairwise_front(small, [0, 1, 3, 7], "time", None, NO_PINS)
@@ -83,7 +83,7 @@ def same(what: str, found: Any, expected: Any) -> None:
 
 
 def random_pair(drawn: random.Random) -> tuple[Graph, Dag]:
-    """Return a random graph, once for recompviz and once for the definitions."""
+    """Return the same random graph twice: as a graph of recompviz, and as a :class:`Dag` for the definitions."""
     n = drawn.randint(0 if drawn.random() < 0.02 else 1, MOST_NODES)
     density = drawn.choice([0.0, 0.2, 0.4, 0.7, 1.0])
     order = drawn.sample(range(n), n)
@@ -99,7 +99,10 @@ def random_pair(drawn: random.Random) -> tuple[Graph, Dag]:
 
 
 def checks(drawn: random.Random, graph: Graph, dag: Dag) -> Iterator[tuple[str, str, Callable[[], None]]]:
-    """Yield the subject, the kind and the function of each comparison of a graph."""
+    """Yield (subject, kind, function) for each comparison of a graph.
+
+    The function makes the comparison. It raises an error if a result differs from the definitions.
+    """
     seed = drawn.random()
     yield "graphs", "lower sets and boundaries", lambda: check_sets(graph, dag)
     yield "solver", "all lower sets", lambda: check_curve(graph, dag, "all", dag.lower_sets)
@@ -121,7 +124,11 @@ def check_sets(graph: Graph, dag: Dag) -> None:
 
 
 def check_curve(graph: Graph, dag: Dag, family: Any, sets: Iterable[frozenset[int]], **pins: frozenset[int]) -> None:
-    """Compare both fronts of the trade-off curve, and walk back each of its points."""
+    """Compare both fronts of the trade-off curve, and the plan of each point.
+
+    ``family`` is the name of a family of lower sets for the solver, and ``sets`` are its sets by the definitions.
+    ``pins`` are the nodes to ``keep`` and to ``recompute``.
+    """
     sets = list(sets)
     names = {key: [graph.names[v] for v in nodes] for key, nodes in pins.items()}
     expected = {sign: front(dag.points(sets, sign=sign, **pins), sign) for sign in (1, -1)}
@@ -247,7 +254,7 @@ NUMBERS: tuple[Any, ...] = (
 
 
 def any_arguments(drawn: random.Random) -> tuple[str, str, Callable[[], Any], Callable[[Any], bool]]:
-    """Return a random call with arguments of any type.
+    """Return a random call of the core with arguments of any type.
 
     Returns
     -------
@@ -256,7 +263,7 @@ def any_arguments(drawn: random.Random) -> tuple[str, str, Callable[[], Any], Ca
     made : callable () → object
         Makes the call.
     right : callable (object) → bool
-        Whether a result is right.
+        Whether a result of the call is right.
     """
     value, other = drawn.choice(NUMBERS), drawn.choice(NUMBERS)
     chain = Graph.from_edges([(0, 1), (1, 2)], [1, 2, 3])

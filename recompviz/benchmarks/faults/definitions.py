@@ -1,7 +1,8 @@
 """The definitions of the paper, taken literally: lower sets, boundaries, the peak formula, and lifetimes of values.
 
-Sets are frozensets of node numbers, and every search tries everything. Nothing here uses recompviz, so that its results
-can be compared with recompviz's. A graph is a :class:`Dag`. All functions are meant for graphs of a few nodes.
+Sets are frozensets of node numbers, and every search tries everything. This module does not use recompviz, so that its
+results are an independent check of recompviz. A graph is a :class:`Dag`. All functions are meant for graphs of a few
+nodes.
 
 Source: Kusumoto et al. 2019, sections 2 to 4; Chen et al. 2016, Algorithm 3.
 """
@@ -38,11 +39,11 @@ class Dag:
             raise ValueError(f"{self.order} is not a topological order")
 
     def bytes_of(self, nodes: Iterable[int]) -> int:
-        """M(S)."""
+        """M(S), the sum of the sizes of the nodes S."""
         return sum(self.memory[v] for v in nodes)
 
     def cost_of(self, nodes: Iterable[int]) -> float:
-        """T(S)."""
+        """T(S), the sum of the costs of the nodes S."""
         return sum(self.time[v] for v in sorted(nodes))
 
     @cached_property
@@ -66,17 +67,17 @@ class Dag:
         return family
 
     def boundary(self, lower: Nodes) -> Nodes:
-        """∂(L) = δ⁻(V∖L) ∩ L."""
+        """∂(L) = δ⁻(V∖L) ∩ L, the nodes of L that a node outside L reads."""
         return frozenset(a for a, b in self.edges if a in lower and b not in lower)
 
     def terms_after(self, lower: Nodes) -> int:
-        """M(δ⁺(L)∖L) + M(δ⁻(δ⁺(L))∖L)."""
+        """M(δ⁺(L)∖L) + M(δ⁻(δ⁺(L))∖L), the last two terms of the peak formula."""
         outside = {b for a, b in self.edges if a in lower and b not in lower}
         beside = {a for a, b in self.edges if b in outside and a not in lower}
         return self.bytes_of(outside) + self.bytes_of(beside)
 
     def kept(self, sequence: Iterable[Nodes]) -> Nodes:
-        """U_k, the union of the boundaries."""
+        """U_k, the union of the boundaries of a sequence of lower sets."""
         return frozenset().union(*map(self.boundary, sequence))
 
     def point(self, sequence: Sequence[Nodes]) -> Point:
@@ -108,11 +109,12 @@ class Dag:
     def points(
         self, family: Iterable[Nodes], keep: Nodes = frozenset(), recompute: Nodes = frozenset(), sign: int = 1
     ) -> set[Point]:
-        """The points of all sequences over a family, without those that another one dominates.
+        """Points of sequences over a family, among them all points that no other point dominates.
 
-        A sequence dominates another one if its peak is not larger, and its overhead times ``sign`` is not larger. The
-        sequences are extended one lower set at a time. Of two beginnings with the same last set, one is dropped if the
-        other one has no larger overhead, cache and peak so far.
+        Only sequences count that keep the values ``keep`` and recompute the values ``recompute``. A point dominates
+        another one if neither its peak nor ``sign`` times its overhead is larger. The sequences are extended one lower
+        set at a time. Of two beginnings with the same last set, one is dropped if the other one is not larger in each
+        of three figures so far: ``sign`` times the overhead, the bytes kept, and the peak.
         """
         sets = sorted({*family, frozenset[int](), self.all}, key=len)
         after = {lower: self.terms_after(lower) for lower in sets}
@@ -209,9 +211,10 @@ def _undominated(labels: set[tuple[float, int, int]]) -> set[tuple[float, int, i
 
 
 def front(points: Iterable[Point], sign: int) -> list[Point]:
-    """The points for which no other point has a smaller or equal peak and a better overhead, largest peak first.
+    """The points that no other point dominates, largest peak first.
 
-    The better overhead is the smaller one for ``sign`` 1, and the larger one for ``sign`` −1.
+    A point dominates another one if its peak is not larger and its overhead is not worse. The better overhead is the
+    smaller one for ``sign`` 1, and the larger one for ``sign`` −1.
     """
     found: list[Point] = []
     for point in sorted(points, key=lambda point: (sign * point.overhead, point.peak)):

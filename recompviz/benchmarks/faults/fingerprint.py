@@ -1,7 +1,7 @@
 """A fingerprint of everything that a public function of recompviz must leave as it was.
 
-A fingerprint is a dict from the name of a part to a value that can be compared. It is written without the code that
-restores the state, so that it can check that code.
+A fingerprint is a dict from the name of a part to a value that can be compared. This module uses none of the code by
+which recompviz restores the state, so that it can check that code.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _OPAQUE = (types.FunctionType, types.MethodType, types.BuiltinFunctionType, type
 
 
 def fingerprint(values: Mapping[str, Any]) -> Fingerprint:
-    """Return the fingerprint of named values, and of the process."""
+    """Return the fingerprint of the process and of the given objects; ``values`` has the objects by name."""
     found: Fingerprint = {}
     seen: set[int] = set()
     for name, value in values.items():
@@ -35,7 +35,7 @@ def fingerprint(values: Mapping[str, Any]) -> Fingerprint:
 
 
 def differences(before: Fingerprint, after: Fingerprint) -> list[str]:
-    """Return the names of the parts that differ, with both values."""
+    """Return a text for each part that differs, with the name of the part and both values."""
     return [
         f"{name}: {str(before.get(name, 'absent'))[:60]} -> {str(after.get(name, 'absent'))[:60]}"
         for name in {**before, **after}

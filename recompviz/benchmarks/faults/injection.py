@@ -34,7 +34,7 @@ class Counter:
     Parameters
     ----------
     at : int, optional
-        The number of the point at which to raise ``error``; by default none.
+        The number of the point at which to raise ``error``, from 0. If None, points are only counted.
     error : type of exception
     """
 
@@ -134,7 +134,7 @@ _active: list[UserCode] = []
 
 
 def user_code(where: str) -> None:
-    """Mark a point in a function of the user. While PyTorch captures a graph, it is no point."""
+    """Mark a point in a function of the user. Does nothing while PyTorch captures a graph."""
     if torch.compiler.is_compiling():
         return
     for counter in list(_active):

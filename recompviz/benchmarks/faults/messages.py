@@ -65,12 +65,12 @@ KINDS: tuple[Any, ...] = (
 
 
 def run(count: int, seed: int) -> list[FaultCount]:
-    """Send ``count`` messages."""
+    """Send ``count`` random messages, and count the wrong answers."""
     return run_in_processes("messages", count, seed, 500)
 
 
 def cases(numbers: Iterable[int], seed: int) -> list[FaultCount]:
-    """Send the messages of these numbers."""
+    """Send the random messages with these numbers, and count the wrong answers."""
     tally = Tally()
     logged = _Logged()
     logger: Any = traitlets.log.get_logger()
@@ -164,7 +164,7 @@ def _wait(widget: Any) -> None:
 
 
 def any_message(drawn: random.Random, widget: Any) -> tuple[str, Any]:
-    """Draw a random message of a page. Return the name of its kind, and the message."""
+    """Draw a random message of a page to a widget. Return the name of its kind, and the message."""
     choice = drawn.random()
     if choice < 0.1:
         return "no message", drawn.choice([
@@ -240,7 +240,7 @@ def _almost(drawn: random.Random, widget: Any, name: str) -> Any:
 
 
 def damaged_plan(drawn: random.Random) -> Any:
-    """Return the text of a plan with damage; sometimes without."""
+    """Return the text of a plan, usually with damage; sometimes another value instead of a text."""
     plan = drawn.choice(_PLANNER.plans("time").plans)
     text = plan.to_json()
     choice = drawn.randrange(6)
@@ -273,7 +273,11 @@ def _update(state: dict[str, Any]) -> dict[str, Any]:
 
 
 def answered(widget: Any, kind: str, message: Any) -> str | None:
-    """Return what is wrong with the answer to a message; a plan must be shown, or refused with a text."""
+    """Return what is wrong with the answer of an Explorer to a plan; None if nothing is.
+
+    A valid plan must be shown, and a damaged one must be refused with a text. The result is None for all other messages
+    and widgets.
+    """
     if kind != "a damaged plan" or not isinstance(widget, Explorer):
         return None
     state, said = widget._solving["state"], widget._solving["text"]
@@ -291,7 +295,7 @@ def answered(widget: Any, kind: str, message: Any) -> str | None:
 
 
 def healthy(drawn: random.Random, widget: Any) -> str | None:
-    """Send a valid message, and return what is wrong with the answer."""
+    """Send a valid message, and return what is wrong with the answer; None if nothing is."""
     if isinstance(widget, Stepper):
         tab = drawn.randrange(len(widget.scenes))
         widget._handle_msg(_update({"_shown": tab, "_frame": 1}))

@@ -37,12 +37,12 @@ _watching = False
 
 
 def run(count: int, seed: int) -> list[FaultCount]:
-    """Open ``count`` mutated snapshots."""
+    """Open ``count`` mutated snapshots, and count those that do harm."""
     return run_in_processes("recordings", count, seed, 1000)
 
 
 def cases(numbers: Iterable[int], seed: int) -> list[FaultCount]:
-    """Open the mutated snapshots of these numbers."""
+    """Open the mutated snapshots with these numbers, and count those that do harm."""
     tally = Tally()
     folder = Path(tempfile.mkdtemp())
     path = folder / "snapshot.pickle"
@@ -58,13 +58,16 @@ def cases(numbers: Iterable[int], seed: int) -> list[FaultCount]:
 
 
 def prepare() -> None:
-    """Limit the memory of this process, and watch what it executes. Neither can be undone."""
+    """Limit the memory of this process, and watch what the process executes. Neither can be undone."""
     limit_memory()
     sys.addaudithook(_audit)
 
 
 def opened(path: Path) -> str | None:
-    """Open a file, and return what was wrong: an unclear error, too much time or memory, or code that was executed."""
+    """Open a snapshot file, and return what was wrong; None if nothing was.
+
+    Wrong are an unclear error, too much time or memory, a wrong peak, and code that was executed.
+    """
     global _watching
     _seen.clear()
     wrong = None
@@ -207,7 +210,7 @@ OPCODES = (
 
 
 def change_opcodes(drawn: random.Random, data: dict[str, Any]) -> bytes:
-    """Insert opcodes where opcodes begin."""
+    """Insert random opcodes of pickle at places where an opcode begins."""
     import pickletools
 
     raw = _pickled(drawn, data)
@@ -220,7 +223,7 @@ def change_opcodes(drawn: random.Random, data: dict[str, Any]) -> bytes:
 
 
 def only_opcodes(drawn: random.Random, data: dict[str, Any]) -> bytes:
-    """Write opcodes at random, instead of a snapshot."""
+    """Write random opcodes of pickle instead of a snapshot."""
     del data
     return b"\x80\x04" + b"".join(drawn.choices(OPCODES, k=drawn.choice([1, 3, 10, 100]))) + b"."
 
@@ -241,7 +244,7 @@ def _values(drawn: random.Random) -> Any:
 
 
 def change_values(drawn: random.Random, data: dict[str, Any]) -> bytes:
-    """Put values of any type in any place, remove and repeat values."""
+    """Put values of any type in any place; remove and repeat values."""
     data = copy.deepcopy(data)
     for _ in range(drawn.choice([1, 1, 2, 4])):
         places = list(_places(data))
@@ -274,7 +277,7 @@ def _places(value: Any, depth: int = 0) -> Iterable[tuple[Any, Any]]:
 
 
 def contradict(drawn: random.Random, data: dict[str, Any]) -> bytes:
-    """Replace the events by some at the same few addresses, in any order."""
+    """Replace the events by random events at the same few addresses, in any order."""
     actions = ["segment_alloc", "segment_map", "segment_unmap", "segment_free", "alloc", "free_requested",
                "free_completed", "oom", "snapshot", "other"]  # fmt: skip
     addresses, sizes = (
@@ -297,7 +300,7 @@ def contradict(drawn: random.Random, data: dict[str, Any]) -> bytes:
 
 
 def repeat(drawn: random.Random, data: dict[str, Any]) -> bytes:
-    """Refer to long lists many times."""
+    """Write a file in which many places refer to the same long list."""
     times = drawn.choice([2, 1000])
     blocks = [{"size": 512, "state": "active_allocated", "frames": []}] * times
     history = [{"frames": [{"filename": "a.py", "line": 1, "name": "f"}] * times}] * times

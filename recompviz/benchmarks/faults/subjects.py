@@ -47,7 +47,7 @@ class Subject:
         }  # fmt: skip
 
     def train(self, steps: int) -> None:
-        """Run training steps as a user does."""
+        """Run training steps as a user does. The gradients of the last step are kept."""
         for _ in range(steps):
             torch.autograd.backward(F.mse_loss(self.model(*self.inputs), *self.targets))
             if self.optimizer is not None:
@@ -63,7 +63,7 @@ class Layer(nn.Linear):
         self.error: type[BaseException] | None = None
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the output of the layer, or raise its exception."""
+        """Return the output of the layer, or raise ``error`` if it is not None."""
         if self.error is not None:
             raise self.error("a layer of the user")
         user_code("forward")
@@ -71,7 +71,7 @@ class Layer(nn.Linear):
 
 
 def mse(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """The loss of all subjects."""
+    """Return the mean squared error, which is the loss of all subjects."""
     user_code("loss")
     return F.mse_loss(output, target)
 
@@ -87,7 +87,10 @@ class WatchedSgd(optim.SGD):
 
 
 class FloatMomentum(optim.Optimizer):
-    """Momentum in float32, whatever the dtype of the parameters is, and a list of the steps that were taken."""
+    """SGD with momentum in float32, whatever the dtype of the parameters is.
+
+    The state of a parameter also has a list, to which each step adds its number.
+    """
 
     def __init__(self, parameters: Any) -> None:
         super().__init__(parameters, {"lr": 0.01})
@@ -242,7 +245,7 @@ SUBJECTS: dict[str, Callable[[], Subject]] = {
 
 
 def made(name: str) -> Subject:
-    """Return a subject after three training steps, the same at each call."""
+    """Make the subject of this name and train it for three steps. The values are the same at each call."""
     torch.manual_seed(0)
     subject = SUBJECTS[name]()
     subject.train(3)

@@ -49,8 +49,8 @@ class Prepared:
     planned : PlannedModule or None
     compiled : torch.nn.Module or None
         A model that was compiled under a total, after three training steps.
-    to_compile : Subject
-        The same subject, for ``rv.compile``, which lets layers of the model call compiled code.
+    to_compile : Subject or None
+        A second, equal subject for ``rv.compile``, which changes how the layers of the model are called.
     points : dict
         (function, kind of fault) → the number of points of a call.
     """
@@ -63,7 +63,7 @@ class Prepared:
     points: dict[tuple[str, str], int] = field(default_factory=dict)
 
     def fingerprint(self) -> Fingerprint:
-        """Return the state of the objects of the user and of the process, in a form that can be compared."""
+        """Return the fingerprint of the user's objects and of the process."""
         compiled = {} if self.to_compile is None else self.to_compile.values()
         return fingerprint({**self.subject.values(), **{f"compiled {name}": value for name, value in compiled.items()}})
 
@@ -135,7 +135,7 @@ WEIGHTS = {
 
 
 def run(count: int, seed: int) -> list[FaultCount]:
-    """Inject ``count`` faults, and return the number that were tried and the ones that did harm."""
+    """Inject ``count`` faults; return for each function and kind how many were tried, and the harm that was done."""
     chosen = random.Random(seed)
     tally = Tally()
     with own_folders() as folder:
@@ -172,7 +172,7 @@ def _freeze() -> None:
 
 
 def prepared(name: str) -> Prepared:
-    """Make the model of this name, with what public functions take: its trace, a planned module and compiled models."""
+    """Make the subject of this name and what public functions take: its trace, a planned module and compiled models."""
     found = Prepared(made(name))
     arguments, named = _step(found)
     try:
@@ -197,7 +197,7 @@ def _train_compiled(p: Prepared) -> None:
 
 
 def usable(verb: str, p: Prepared) -> bool:
-    """Return whether a function can be called with a subject."""
+    """Return whether a function can be called with a subject. Some functions need a model that can be traced."""
     return verb not in OF_TRACE or p.trace is not None
 
 
@@ -231,7 +231,7 @@ def inject(
     Returns
     -------
     list of str or None
-        What went wrong; None if the call has no such point.
+        What went wrong, empty if nothing did; None if no fault was injected, because the call has no such point.
     """
     if KINDS[kind] is None:
         return _in_forward(verb, p, error, chosen, folder)
@@ -295,7 +295,7 @@ def _comes_through(raised: BaseException | None, error: type[BaseException], use
 
 
 def outcome(verb: Verb, p: Prepared) -> BaseException | None:
-    """Call a function, and return the exception that it raised."""
+    """Call a function, and return the exception that it raised; None if it raised none."""
     try:
         verb(p)
     except BaseException as error:  # also an injected interrupt; the caller judges the type

@@ -116,7 +116,7 @@ def _run(loop: Callable[[int | None], list[Tensor]], total: int | None) -> tuple
 
 
 def different(mine: list[Any], theirs: list[Any]) -> list[str]:
-    """Compare two lists bit by bit; return one sentence that counts the different tensors, or an empty list."""
+    """Compare two lists of tensors bit by bit; return a list of one sentence about the differences, or an empty one."""
     if len(mine) != len(theirs):
         return [f"{len(mine)} tensors, expected {len(theirs)}"]
     wrong = [i for i, (a, b) in enumerate(zip(mine, theirs, strict=True)) if not same_bits(a, b)]

@@ -36,7 +36,7 @@ class ModelCase:
 
 
 def loss_of(output: Any) -> Tensor:
-    """Return the sum of the mean squares of all tensors in an output that need a gradient."""
+    """Return the sum of the mean squares of all tensors in an output that require a gradient."""
     if dataclasses.is_dataclass(output):
         output = vars(output)
     leaves = [leaf for leaf in pytree.tree_leaves(output) if isinstance(leaf, Tensor) and leaf.requires_grad]
@@ -73,7 +73,7 @@ def case(name: str) -> Callable[[Callable[[], Any]], Callable[[], ModelCase]]:
 
 
 def rows(*shape: int) -> Callable[[int], tuple[Tensor]]:
-    """Return a function from the number of a training step to a tuple with one random tensor, seeded by the number."""
+    """Return a function from a step's number to a tuple of one random tensor of this shape, seeded by the number."""
     return lambda step: (torch.randn(*shape, generator=torch.Generator().manual_seed(step)),)
 
 

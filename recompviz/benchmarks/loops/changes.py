@@ -78,7 +78,8 @@ class Outcome:
     changes : int
         The number of changes made.
     stale : list of str
-        One text for each change after which a result differed from eager PyTorch: the seed, number and kind.
+        The seed, number and kind of the change after which a result differed from eager PyTorch, as text; empty if no
+        result differed. It has at most one text, because the run ends there.
     kinds : dict of str to int
         How often each kind of change was made.
     """
@@ -200,13 +201,13 @@ class Calls:
     dtype : torch.dtype
         The dtype of the batch.
     seed : int
-        The seed of the first step after a change.
+        The seed of the first step after a change. Each further step has the next seed.
     layout : "contiguous", "transposed", "expanded" or "sliced"
         How the batch lies in memory.
     gradients : "removed", "zeroed" or "kept"
         What happens to the gradients before a step.
     mode : "trained", "autocast", "no_grad" or "inference"
-        Whether the model is trained, and the context in which the model is called.
+        The context in which the model is called. In ``"no_grad"`` and ``"inference"`` there is no backward pass.
     input_needs_gradient : bool
         Whether the batch requires a gradient.
     optimizer : callable, or None
@@ -323,7 +324,7 @@ class _Trained:
 
 
 def random_changes(seed: int, changes: int, total: int | str = "1 MiB", kinds: Sequence[str] = ()) -> Outcome:
-    """Change a compiled and an eager model in the same way, and compare one or three training steps after each change.
+    """Change a compiled and an eager model alike, and compare one or three steps after each change, until they differ.
 
     Parameters
     ----------

@@ -127,7 +127,7 @@ def highest(events: Iterable[AllocationEvent]) -> int:
 
 
 def all_parameters(model: nn.Module) -> list[Tensor]:
-    """Return the parameters of a model, and those in its attribute ``found``, which are not registered."""
+    """Return the parameters of a model, and the unregistered parameters in its attribute ``found``, if it has one."""
     return list(dict.fromkeys([*model.parameters(), *getattr(model, "found", [])]))
 
 
@@ -275,7 +275,8 @@ def compare(name: str, position: float = 0.4) -> Row:
 def planned_share(model: StepModel) -> float:
     """Return the share of the bytes kept for the backward pass that the regions (captured graphs) keep, from 0 to 1.
 
-    No value is recomputed. The other bytes are the most that code outside the regions holds after a forward pass.
+    The share is that of a training step that recomputes nothing. The other bytes are the most that code outside the
+    regions keeps after a forward pass.
     """
     inside = sum(int(plans.saved.max()) for plans in model.options)
     outside = max(recorded.outside.after_forward for recorded in model.passes)

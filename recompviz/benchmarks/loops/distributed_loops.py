@@ -43,7 +43,7 @@ class Sometimes(Network):
 
 
 def train(kind: str, compiled: Compile) -> list[Tensor]:
-    """Train one rank; return the loss of each training step, and this rank's part of each parameter at the end."""
+    """Train one rank; return the loss of each training step, then this rank's part of each parameter at the end."""
     torch.manual_seed(0)
     model: Any = Sometimes() if "unused" in kind else Network()
     if kind == "fsdp2":

@@ -1,4 +1,4 @@
-"""Training loops of libraries, such as transformers' Trainer; only the backend's name or the compile call is added.
+"""Training loops of libraries, such as transformers' Trainer. They differ from usual ones only by the compilation.
 
 ``LIBRARIES`` maps the name of a loop to its library and its function. The function takes a total in bytes, or None to
 run eagerly. It returns the losses and the model's state.

@@ -79,7 +79,7 @@ def run_all(options: argparse.Namespace) -> int:
 
 
 def parts(options: argparse.Namespace) -> Iterator[tuple[str, str, Callable[[Callable[[str], None]], dict[str, Any]]]]:
-    """Iterate over triples (network, part of its data, function that computes the part).
+    """Iterate over triples (name of a network, name of a part of its data, function that computes the part).
 
     The predictions of all networks come first. The argument of the function is another function, which prints progress.
     """

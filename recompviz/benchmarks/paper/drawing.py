@@ -145,7 +145,7 @@ def figure(
     describe : str
         The figure in words, for screen readers.
     per_row : int
-        Number of names in one row of the legend.
+        Number of entries in one row of the legend.
     """
     rows = -(-len(legend) // per_row)
     parts = []

@@ -1,6 +1,7 @@
 """The figures of the page, as SVG: reductions of the peak, step time against peak, and step time against batch size.
 
-``networks`` and ``data`` map the name of a network to its parts, as stored in ``results/data``.
+``networks`` maps the name of a network to its data. The data of a network map the name of a part, such as
+``"predicted"``, to the part, as stored in ``results/data``.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ def reduction(peak: float, keep_all: float) -> float:
 
 
 def totals(data: Mapping[str, Any]) -> dict[str, float]:
-    """Return the peak of each method at the paper's batch size, in total bytes.
+    """Return the peak of each method at the paper's batch size, in total bytes, from the data of one network.
 
     Peaks are measured if there are data from CUDA, else simulated.
     """
@@ -92,7 +93,7 @@ def step_curve(name: str, part: Mapping[str, Any]) -> str:
     name : str
         Name of the network.
     part : mapping
-        A part of the network's data that was measured.
+        A measured part of the network's data, such as ``"measured on cpu"``.
     """
     rows = [*part["rows"], *({"method": LIVE, "measured": row["ours_measured"], "seconds": row["ours_seconds"]}
                              for row in part["at_equal_peak"] if row["ours_measured"])]  # fmt: skip

@@ -76,7 +76,7 @@ def run(name: str, small: bool, device: str, batch: int | None, rounds: int, qui
     device : str
         ``"cpu"`` or ``"cuda"``.
     batch : int or None
-        Batch size; None for the usual one.
+        Batch size; None for the paper's on CUDA, and for a smaller fixed one on the CPU or with ``small``.
     rounds : int
         Number of timed training steps of each method.
     quick : bool
@@ -132,7 +132,10 @@ def run(name: str, small: bool, device: str, batch: int | None, rounds: int, qui
 
 
 def measured_peaks(runners: dict[str, Contender], first: dict[str, str], say: Say) -> dict[str, int]:
-    """Measure the peak of each method in bytes. Methods with the same plan (see ``first``) share one measurement."""
+    """Measure the peak of each method in total bytes.
+
+    ``first`` maps each method to the first method that runs the same plan. These methods share one measurement.
+    """
     peaks: dict[str, int] = {}
     for method, same in first.items():
         peaks[method] = peaks[same] if same in peaks else runners[method].measure().peak
@@ -141,7 +144,7 @@ def measured_peaks(runners: dict[str, Contender], first: dict[str, str], say: Sa
 
 
 def row_of(trace: rv.Trace, method: str, plan: rv.Plan, peak: int, seconds: float) -> dict[str, Any]:
-    """Return the row of a method, with its measured peak in bytes and the seconds of a step."""
+    """Return the row of a method; ``peak`` is its measured peak in total bytes, ``seconds`` the time of a step."""
     return {
         "method": method,
         "formula": plan.peak,
@@ -175,12 +178,15 @@ def data_of(step: networks.Example, trace: rv.Trace, device: str) -> dict[str, A
 
 
 def identity(contender: Contender) -> object:
-    """Return a value that is equal for methods with the same plan. Such methods need to run only once."""
+    """Return a value that is equal for methods that run the same plan. Such methods need to run only once.
+
+    For a method that runs outside recompviz, the value is the name of the method.
+    """
     return contender.alike.keep_mask.tobytes() if isinstance(contender.module, rv.PlannedModule) else contender.name
 
 
 def firsts(runners: dict[str, Contender]) -> dict[object, str]:
-    """Return a dictionary from each distinct plan (see :func:`identity`) to the first method that has the plan."""
+    """Return a dictionary from each distinct :func:`identity` to the first method that has it."""
     return {identity(contender): method for method, contender in reversed(runners.items())}
 
 
@@ -190,7 +196,7 @@ def planned(trace: rv.Trace, step: networks.Example, plan: rv.Plan) -> Contender
 
 
 def contenders(trace: rv.Trace, step: networks.Example, plans: dict[str, rv.Plan]) -> dict[str, Contender]:
-    """Return the contender of each method. It runs eager PyTorch, checkpointed modules, or a plan of recompviz."""
+    """Return the contender of each method. A contender runs eager PyTorch, checkpointed modules, or a plan."""
     found: dict[str, Contender] = {}
     for method, plan in plans.items():
         if method == EAGER:

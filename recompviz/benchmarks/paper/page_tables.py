@@ -95,7 +95,7 @@ def method_table(data: Data, of: Callable[[Mapping[str, Any], Mapping[str, Any]]
 
 
 def binding_table(data: Data) -> str:
-    """Return the table of the peak of the live plan of least memory: its operator, and the blocks alive there."""
+    """Return a table about the live plan of least peak: the operator at the peak, and the blocks alive there."""
     rows = []
     for name in having(data, "predicted"):
         part = data[name]["predicted"]
@@ -107,7 +107,7 @@ def binding_table(data: Data) -> str:
 
 
 def neighbours_predicted(data: Data) -> str:
-    """Return the table of other methods. Columns: simulated total peak, overhead, overhead of a live plan within it."""
+    """Return the table of other methods: simulated total peak, overhead, least overhead of a live plan in that peak."""
     rows = []
     for name in having(data, "predicted"):
         for row in data[name]["predicted"]["at_equal_peak"]:

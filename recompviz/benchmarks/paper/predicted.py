@@ -97,7 +97,8 @@ def at_equal_peak(trace: rv.Trace, method: str, plan: rv.Plan, peak: int) -> dic
     Returns
     -------
     dict
-        ``ours`` is the overhead of the live plan, or None if no live plan fits.
+        ``method``, ``simulated`` (the peak), ``overhead`` (of the method), and ``ours``: the least overhead of a live
+        plan, None if no live plan fits.
     """
     table = trace.plans("live")
     ours = table.plan(peak).overhead if peak >= table.least_total else None
@@ -105,7 +106,7 @@ def at_equal_peak(trace: rv.Trace, method: str, plan: rv.Plan, peak: int) -> dic
 
 
 def curve(trace: rv.Trace) -> list[list[float]]:
-    """Return the live plans as pairs [overhead, simulated peak in total bytes], by falling peak."""
+    """Return the live plans as pairs [overhead, simulated peak in total bytes], by falling peak and rising overhead."""
     table = trace.plans("live")
     points: list[list[float]] = []
     for plan, peak in zip(table.plans, table.total_peaks.tolist(), strict=True):

@@ -13,7 +13,7 @@ from recompviz.benchmarks.loops.cases import BATCH, WIDTH, case, rows, tower
 
 
 class Physics(nn.Module):
-    """A physics-informed network: derivatives of its output by its input are part of the loss, which it returns."""
+    """A physics-informed network. It returns its loss, which contains derivatives of the output by the input."""
 
     def __init__(self) -> None:
         super().__init__()
