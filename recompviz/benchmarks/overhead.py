@@ -103,7 +103,10 @@ def _runner(column: str, model: nn.Module, step: networks.Example) -> Callable[[
 
 
 def training_step(model: nn.Module, run: Callable[[], Tensor]) -> Step:
-    """Return a function that clears the gradients and runs the forward and the backward pass."""
+    """Return a function that clears the gradients and runs the forward and the backward pass.
+
+    ``run`` runs the forward pass and returns the loss.
+    """
     parameters = list(model.parameters())
 
     def step() -> None:
@@ -115,7 +118,10 @@ def training_step(model: nn.Module, run: Callable[[], Tensor]) -> Step:
 
 
 def ratios(eager: Step, planned: Step, pairs: int) -> tuple[float, float, float]:
-    """Return the three quartiles of the ratio of planned to eager processor time, over ``pairs`` pairs of steps."""
+    """Return the lower quartile, the median and the upper quartile of planned / eager processor time.
+
+    They are taken over ``pairs`` pairs of steps.
+    """
     for _ in range(WARM_UP):
         eager()
         planned()

@@ -2,12 +2,12 @@
 
 Each file of the folder is one graph, as JSON: ``memory`` and ``time`` have a number for each value, ``edges`` the pairs
 (producer, consumer), and ``order``, if there is one, the order of the first computations. Graphs of Checkmate (Jain et
-al. 2020) and Moccasin (Bartan et al. 2023) can be written in this form. Budgets are shares of the peak when each value
-is computed once in this order. Columns:
+al. 2020) and Moccasin (Bartan et al. 2023) can be written in this form. A budget is a share of the peak that results if
+each value is computed once, in this order. Columns:
 
   +time   cost of the repeated computations, as a share of the cost of computing each value once
-  bound   a proven lower bound on it
-  gap     their difference
+  bound   a proven lower bound on *+time*
+  gap     *+time* minus *bound*
   extra   number of repeated computations
   seconds processor time of search and bound
 
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def row(graph: Graph, order: Sequence[Name], budget: int, seconds: float) -> str:
-    """Return the last columns of a row of the table."""
+    """Search for a sequence within a budget in bytes; return the last columns of a row of the table."""
     start = time.process_time()
     try:
         found = shortest_sequence(graph, budget, order, seconds=seconds)
@@ -69,7 +69,7 @@ def row(graph: Graph, order: Sequence[Name], budget: int, seconds: float) -> str
 
 
 def random_layers(values: int, seed: int = 0) -> Graph:
-    """Return a random graph in which most edges are between near values, and some are long.
+    """Return a random graph of ``values`` values. Most edges connect near values, and some connect distant ones.
 
     Examples
     --------

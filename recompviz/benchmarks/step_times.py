@@ -1,13 +1,13 @@
 """Measure the step time of plans and of baselines that need at least as much memory.
 
 A network is traced and calibrated, so that costs are measured times. For each baseline, the planner's plan for the
-simulated peak of the baseline is run beside it. Each round runs one step that keeps every value, one of the baseline
-and one of the plan, in the same process; the order changes. Columns:
+simulated peak of the baseline is run beside it. All steps run in the same process. Each round runs one step that keeps
+every value, one step of the baseline and one of the plan, in changing order. Columns:
 
   peak                 simulated peak of the baseline and of the plan, total bytes
   predicted            recomputation of the baseline and of the plan by the calibrated costs, milliseconds
   measured             processor time of a step minus that of the keep-all plan, milliseconds: median of all rounds
-  step                 median processor time of a step of the plan over that of the baseline, with quartiles
+  step                 ratio of processor times of a step, plan / baseline: median and quartiles of all rounds
 
 Baselines are checkpoints around the repeated blocks (``per-module``), Chen's plan, and PyTorch's min-cut partitioner.
 
@@ -90,7 +90,7 @@ def _step(step: networks.Example, trace: rv.Trace, plan: rv.Plan) -> Step:
 
 
 def measured(steps: Sequence[Step], rounds: int) -> list[list[float]]:
-    """Return the processor times in seconds of each step, in turns. The order rotates from round to round."""
+    """Run the steps in turn, in rotated order each round; return the processor times of each step in seconds."""
     for step in steps:
         step()
         step()

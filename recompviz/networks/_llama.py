@@ -15,7 +15,7 @@ __all__ = ["Llama", "llama", "llama_7b", "llama_70b"]
 
 
 def rotary(length: int, size: int, base: float = 10000.0) -> tuple[Tensor, Tensor]:
-    """Return the cosines and sines of the rotary angles, [length, size] each (RoFormer, equation 15)."""
+    """Return the cosines and the sines of the rotary angles, each [length, size] (RoFormer, equation 15)."""
     rates = base ** (-torch.arange(0, size, 2).float() / size)
     angles = torch.outer(torch.arange(length).float(), rates).repeat(1, 2)
     return angles.cos(), angles.sin()

@@ -177,7 +177,8 @@ def unet_diffusion(
     blocks : int
         Number of residual blocks of each scale on the way down. On the way up, each scale has one more.
     attention : sequence of ints
-        The scales with attention; 0 is the finest. The middle of the network always has attention.
+        The scales with attention, as positions in ``multipliers``; 0 is the finest scale. The middle of the network
+        always has attention.
     dropout : float
         Probability of the dropout in every residual block.
     groups : int

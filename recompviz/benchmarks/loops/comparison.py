@@ -132,7 +132,7 @@ def all_parameters(model: nn.Module) -> list[Tensor]:
 
 
 def all_tensors(model: nn.Module) -> list[Tensor]:
-    """Return parameters, buffers, and the tensors in other attributes of all modules; a tensor may be listed twice."""
+    """Return a model's parameters, buffers and tensors in other attributes; a tensor may be listed twice."""
     held = [value for module in model.modules() for value in vars(module).values()]
     return [
         *all_parameters(model), *model.buffers(),

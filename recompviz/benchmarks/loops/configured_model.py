@@ -98,7 +98,10 @@ class Configured(nn.Module):
         return self._ratio * 0.5
 
     def joined(self, x: Tensor, rows: Tensor) -> Tensor:
-        """Return the sum of ``x`` and ``rows`` in the mode ``ADD``, otherwise their product. Changes may replace it."""
+        """Return the sum of ``x`` and ``rows`` in the mode ``ADD``, otherwise their product.
+
+        A change may replace this method.
+        """
         return x + rows if self.settings.mode is Mode.ADD else x * rows
 
     def factor(self) -> float:

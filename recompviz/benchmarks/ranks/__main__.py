@@ -4,9 +4,10 @@
     python -m recompviz.benchmarks.ranks gpt2 --world 2    # some
 
 *predicted* comes from the trace of one process, made before the model is wrapped. *measured* is the least peak of three
-steps, and *most* the largest. *most* is larger if the profiler missed a free by one of gloo's threads. *tracker* is
-PyTorch's ``FSDPMemTracker``, which counts in a real step; it does not know plans. A plan of 20 % is for a budget at
-20 % of the way from the least total to the total without recomputation. *equal*: whether losses, gradients and
+steps, and *most* the largest. *most* is larger if the profiler missed a free by one of gloo's threads. *tracker* is the
+peak that PyTorch's ``FSDPMemTracker`` counts in a real step. The tracker does not know plans, so only rows of FSDP2
+without a plan have this figure. A plan of 20 % is the plan for a budget that lies 20 % above the least total, as a
+share of the range from the least total to the total without recomputation. *equal*: whether losses, gradients and
 parameters of ten steps are bitwise those of the run without a plan.
 """
 
@@ -27,7 +28,10 @@ STEPS = 10
 
 
 def rows_of(model: str, world: int) -> list[dict[str, Any]]:
-    """Return the options of the rows of a model for a number of processes."""
+    """Return the options of each row of the table for a model and a number of processes.
+
+    The options are the keyword arguments of :func:`recompviz.benchmarks.ranks.worker.figures`.
+    """
     fsdp = ["fsdp2", "fsdp2, no resharding"] if world == 2 else ["fsdp2", "hsdp"]
     if model == "gpt2":  # Llama's tables of rotations would stay in single precision
         fsdp.append("fsdp2, bfloat16")

@@ -3,12 +3,13 @@
     python -m recompviz.benchmarks.ranks.buckets              # all models, four processes; about two minutes
     python -m recompviz.benchmarks.ranks.buckets lstm --world 3
 
-With cases as JSON, the module is the program of one process.
+If its argument is a list of cases as JSON, the module is the program of one process.
 
 After the first step, DistributedDataParallel fills its buckets in the order in which gradients have arrived. With more
 than two ranks, the place in a bucket decides in which order a sum is rounded. *equal*: whether losses, gradients and
-parameters of ten steps are bitwise those of the eager run. *first*: the first parameter that got its gradient in
-another order. ``inside`` compiles the model before it is wrapped, ``outside`` compiles the wrapped model.
+parameters of ten steps are bitwise those of the eager run. *first*: the first parameter whose gradient arrives at
+another place in the order than in the eager run. ``inside`` compiles the model before it is wrapped, ``outside``
+compiles the wrapped model.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class Layers(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map values to values."""
+        """Map [N, width] to a tensor of the same shape."""
         y: Tensor = self.layers(x)
         return y
 
@@ -66,7 +67,7 @@ class Tied(nn.Module):
         self.head.weight = self.embedding.weight
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map values to logits; tokens are read from the values."""
+        """Make four tokens from each row of ``x`` [N, width], and map them to logits [N, 4, vocabulary]."""
         tokens = (x[:, :4].abs() * 10).long()
         x = self.embedding(tokens) + self.position
         for block in self.blocks:
@@ -89,14 +90,14 @@ class Branches(nn.Module):
         self.both = nn.Linear(2 * WIDTH, 2 * WIDTH)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map values to four numbers."""
+        """Map [N, width] to [N, 4]."""
         left, right = self.both(torch.relu(self.first(x))), self.both(self.second(x)) * self.scale
         y: Tensor = self.last(self.norm(left + right + self.scale))
         return y
 
 
 class Lstm(nn.Module):
-    """A recurrent layer of two levels."""
+    """An LSTM of two layers, and a linear head."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -104,7 +105,7 @@ class Lstm(nn.Module):
         self.head = nn.Linear(WIDTH, 3)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map a sequence of values to three numbers each."""
+        """Map a sequence [T, width] to [T, 1, 3]."""
         y: Tensor = self.head(self.cells(x[:, None])[0])
         return y
 
@@ -142,7 +143,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def figures(model: str, place: str) -> dict[str, Any]:
-    """Compare ten planned steps of this rank with eager ones.
+    """Compare ten training steps under recompviz on this rank with ten eager ones.
 
     The result has three keys. ``equal`` is whether all tensors are bitwise equal. ``first`` is the first parameter
     whose gradient arrives at another place in the order; empty if there is none. ``buckets`` is the size of the
@@ -165,7 +166,10 @@ def figures(model: str, place: str) -> dict[str, Any]:
 
 
 def trained(name: str, place: str) -> tuple[list[Tensor], list[str]]:
-    """Train ten steps; return losses, gradients and parameters, and the order in which the last gradients arrived."""
+    """Train ten steps; return losses, gradients and parameters, and the order in which the last gradients arrived.
+
+    ``place`` is as for :func:`figures`. If it is empty, the model runs eagerly.
+    """
     kind, options = MODELS[name]
     torch.manual_seed(0)
     model: nn.Module = kind()

@@ -25,7 +25,10 @@ STRATEGIES: dict[str, Callable[[int], tuple[int, int]]] = {
 
 
 def reshards(strategy: str, layers: int) -> list[bool]:
-    """Return for each block whether it frees its gathered parameters after its forward pass."""
+    """Return for each block whether it frees its gathered parameters after its forward pass.
+
+    ``strategy`` is a name in ``STRATEGIES``, and ``layers`` the number of blocks.
+    """
     if "no resharding" in strategy:
         return [False] * layers
     if "last half" in strategy:
@@ -45,7 +48,8 @@ class RankCase:
     inputs, targets : tuple of Tensor
     loss : callable (output, *targets) → scalar
     units : tuple of str
-        Patterns of the units' dotted paths, such as ``"h.*"``. Each has the path of the blocks before its first ``*``.
+        Patterns of the units' dotted paths, such as ``"h.*"``. In each pattern, the path before the first ``*`` is that
+        of the module that has the blocks.
     """
 
     model: nn.Module
@@ -60,7 +64,7 @@ class RankCase:
         return self.units[0].partition(".*")[0]
 
     def block_units(self, block: int | str) -> tuple[str, ...]:
-        """Return the dotted paths of the units of a block; ``"*"`` is any block."""
+        """Return the dotted paths of the units of a block; for the block ``"*"``, patterns for those of all blocks."""
         return tuple(f"{self.blocks}.{block}{unit.partition('.*')[2]}" for unit in self.units)
 
 

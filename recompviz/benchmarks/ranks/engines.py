@@ -57,7 +57,7 @@ class Block(nn.Module):
         self.norm, self.up, self.down = nn.LayerNorm(WIDTH), nn.Linear(WIDTH, 4 * WIDTH), nn.Linear(4 * WIDTH, WIDTH)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map values to values."""
+        """Map [N, width] to a tensor of the same shape."""
         return x + F.dropout(self.down(F.gelu(self.up(self.norm(x)))), 0.1, self.training)
 
 
@@ -78,7 +78,7 @@ class Network(nn.Module):
 
 
 class Batches(torch.utils.data.Dataset[tuple[Tensor, Tensor]]):
-    """The batches of this rank, each whole."""
+    """A data set whose elements are whole batches, different on each rank."""
 
     def __len__(self) -> int:
         """Return the number of steps."""
@@ -91,7 +91,7 @@ class Batches(torch.utils.data.Dataset[tuple[Tensor, Tensor]]):
 
 
 class Observed:
-    """What a loop shows: its losses, and the peak of its last steps."""
+    """The losses of a loop, and the measured peaks of its last steps."""
 
     def __init__(self) -> None:
         self.losses: list[bytes] = []
@@ -100,7 +100,7 @@ class Observed:
         self._open = contextlib.ExitStack()
 
     def begin(self) -> None:
-        """Note that a step begins."""
+        """Begin a step, and begin to measure it if it is one of the last steps."""
         if self._steps >= MEASURED:
             self._open.enter_context(self._measured())
 
@@ -157,7 +157,11 @@ ENGINES: dict[str, tuple[str, Loop]] = {}
 
 
 def engine(name: str, library: str) -> Callable[[Loop], Loop]:
-    """Return a decorator that registers a loop under a name, with the library that it needs."""
+    """Return a decorator that registers a loop under a name, with the library that the loop needs.
+
+    The arguments of a loop are the total in bytes (None to run eagerly), and an :class:`Observed`. The loop returns the
+    trained model.
+    """
 
     def register(loop: Loop) -> Loop:
         ENGINES[name] = library, loop
@@ -243,7 +247,8 @@ def accelerate_ddp(total: int | None, observed: Observed) -> nn.Module:
 def accelerate_fsdp2(total: int | None, observed: Observed) -> nn.Module:
     """Train with accelerate and FSDP2.
 
-    On the CPU, accelerate ignores the settings of FSDP2. So its state says here that the devices are GPUs.
+    On the CPU, accelerate ignores the settings of FSDP2. Therefore this loop tells accelerate that the devices are
+    GPUs.
     """
     return _accelerated(_sharding_accelerator(), total, observed)
 

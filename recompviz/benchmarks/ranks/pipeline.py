@@ -6,8 +6,8 @@
 The first table compares no recomputation, one policy for all stages, and a plan for each stage. The budget of a stage
 is the least at which the ratio of the largest to the smallest stage peak can be near 1. It is the larger of two sizes:
 the smallest peak of a stage without recomputation, and the largest of the least peaks of the stages. *one policy*:
-every stage recomputes by the same rule: checkpoints of all blocks, or PyTorch's memory budget at one of ten ratios. Of
-the rules with which all stages fit the budget, the one of least recomputation is shown; if there is none, the one of
+every stage recomputes by the same rule: checkpoints of all blocks, or PyTorch's memory budget at one of ten ratios. The
+table has the rule of least recomputation with which all stages fit the budget. If no rule fits, it has the rule of
 least peak. Recomputation is in estimated milliseconds for one micro-batch, summed over the stages.
 """
 
@@ -36,7 +36,7 @@ MEASURED = [
 
 @dataclass(frozen=True, eq=False)
 class Policy:
-    """A plan for each stage.
+    """The figures of one way to choose a plan for each stage.
 
     Attributes
     ----------
@@ -64,7 +64,7 @@ def policy(name: str, stages: Sequence[rv.StageStep], plans: Sequence[Plan]) -> 
 
 
 def uniform_policies(stages: Sequence[rv.StageStep]) -> list[Policy]:
-    """Return the policies that are the same for all stages, by rising recomputation."""
+    """Return the policies that use the same rule for all stages, by rising recomputation."""
     found = []
     for name in ("keep-all", "per-module", *(f"min-cut {ratio}" for ratio in RATIOS)):
         try:
@@ -76,7 +76,10 @@ def uniform_policies(stages: Sequence[rv.StageStep]) -> list[Policy]:
 
 
 def compared(stages: Sequence[rv.StageStep]) -> list[Policy]:
-    """Return keep-all, the best uniform policy within the budget, and plans per stage within the budget."""
+    """Return three policies: keep-all, the best uniform one within the budget, and plans per stage within the budget.
+
+    If no uniform policy fits in the budget, the uniform policy of least peak takes its place.
+    """
     uniform = uniform_policies(stages)
     keep_all = next(row for row in uniform if row.name == "keep-all")
     budget = max(min(keep_all.peaks), *(stage.curve[-1][1] for stage in stages))
@@ -89,9 +92,11 @@ def compared(stages: Sequence[rv.StageStep]) -> list[Policy]:
 
 
 def split_text(layers: int, count: int, micro_batches: int, even: Sequence[rv.StageStep]) -> str:
-    """Return a sentence about the best division of the blocks for the budget of the table, one block more or less.
+    """Return a sentence about the best division of the blocks among the stages for the budget of the table.
 
-    The time of a stage is three times that of its forward pass, estimated, and its recomputation.
+    In this division, the slowest stage takes the least time. A stage has at most one block more or less than in the
+    even division, whose stages are ``even``. The time of a stage is estimated as three times the time of its forward
+    pass, plus its recomputation.
     """
     budget = max(min(stage.simulate().peak for stage in even), *(stage.curve[-1][1] for stage in even))
     usual = layers // count

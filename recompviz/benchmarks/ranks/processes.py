@@ -49,7 +49,7 @@ def run_ranks(module: str, arguments: Sequence[str], world: int, seconds: float 
     world : int
         The number of processes.
     seconds : float
-        The time limit. All processes are killed when it is over.
+        The time limit. All processes are killed when it is over, or soon after one of them failed.
 
     Raises
     ------

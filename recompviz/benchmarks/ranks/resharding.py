@@ -6,8 +6,8 @@
 
 The rows are both ends (reshard always and never), two common choices between them (keep every second block gathered,
 keep the last half of the blocks gathered), and the points of the curve, which also recompute. *time* is the time of the
-second all-gathers and of recomputation, in milliseconds, as if nothing overlapped. *beside the curve* names, for an end
-or a common choice, the point of the curve that is at least as good in both: the fastest one that needs no more memory.
+second all-gathers and of recomputation, in milliseconds, as if nothing overlapped. *beside the curve* compares an end
+or a common choice with the curve: it names the fastest point of the curve that needs no more memory and no more time.
 The last line says which ends are points of the curve, and what is better than every second block.
 """
 
@@ -31,7 +31,10 @@ POINT = "a point of it"
 
 
 def fixed_points(step: RankStep, made: RankCase, gather: GatherTime = GATHER) -> dict[str, ReshardPoint]:
-    """Return the points of common choices, which recompute nothing."""
+    """Return the point of each common choice by name. These points recompute nothing.
+
+    ``gather`` is the time of an all-gather.
+    """
     assert step.sharding is not None
     assert step.alone is not None
     count = len(list(made.model.get_submodule(made.blocks).children()))
@@ -53,8 +56,8 @@ def fixed_points(step: RankStep, made: RankCase, gather: GatherTime = GATHER) ->
 def beside(point: ReshardPoint, curve: Sequence[ReshardPoint]) -> str:
     """Return where a point lies beside a curve, as text.
 
-    It is on the curve, or better than the curve. Otherwise the text names a point of the curve that takes no more
-    memory and no more time.
+    The text says that the point is on the curve, or better than the curve. Otherwise it names a point of the curve that
+    takes no more memory and no more time.
     """
     best = min((other for other in curve if other.peak <= point.peak), key=lambda other: other.time, default=None)
     if best is None or best.time > point.time:

@@ -2,7 +2,7 @@
 
     python -m recompviz.benchmarks.ranks.stages '[{"kind": "1f1b", "layers": 8, "micro_batches": 8}]'
 
-It prints the figures of this stage as a line of JSON.
+The program prints the figures of its stage as a line of JSON.
 """
 
 from __future__ import annotations
@@ -52,7 +52,10 @@ class Part(nn.Module):
             self.lm_head = nn.Linear(WIDTH, VOCABULARY, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map tokens or the values of the part before to values or logits."""
+        """Map the output of the previous part to values [N, T, width].
+
+        The first part maps tokens [N, T], and the last one returns logits [N, T, vocabulary].
+        """
         if self.first:
             x = self.wte(x) + self.wpe(torch.arange(x.shape[1]))
         for block in self.h:
@@ -63,7 +66,7 @@ class Part(nn.Module):
 
 
 def part(stage: int, stages: int, layers: int, split: Sequence[int] = ()) -> Part:
-    """Return a stage of the model; ``split`` has the number of blocks of each stage, about equal ones by default."""
+    """Return a stage of the model; ``split`` has the number of blocks of each stage. If empty, they are about equal."""
     torch.manual_seed(0)
     whole = gpt2(layers, WIDTH, 4, vocabulary=VOCABULARY, context=LENGTH, dropout=0.0)
     sizes = list(split) or [layers // stages + (i < layers % stages) for i in range(stages)]
@@ -81,7 +84,11 @@ def stage_of(
     batch: int = 2,
     calibrated: bool = False,
 ) -> rv.StageStep:
-    """Return the predicted step of a stage; ``batch`` is the number of sequences of a micro-batch."""
+    """Return the predicted step of a stage.
+
+    ``batch`` is the number of sequences of a micro-batch, ``kind`` the schedule as for :func:`figures`, and ``split``
+    the number of blocks of each stage. If ``calibrated`` is True, the times of operators are measured.
+    """
     module = part(stage, stages, layers, split)
     tokens = torch.randint(0, VOCABULARY, (batch, LENGTH))
     given = tokens if stage == 0 else torch.randn(batch, LENGTH, WIDTH, requires_grad=True)
@@ -107,7 +114,7 @@ def figures(
         The number of batches to train on, with and without the plan. All losses are compared, and the parameters and
         gradients after the last batch. With 0, nothing is compared.
     split : sequence of int
-        The number of blocks of each stage.
+        The number of blocks of each stage. If empty, the numbers are about equal.
     """
     predicted = _predicted(kind, layers, micro_batches, share, split)
     timeline = predicted.timeline
@@ -168,7 +175,7 @@ def _numbers(kind: str) -> list[tuple[int, int]]:
 
 
 class Stages:
-    """The training loop of the stages of one rank; ``plans`` has the plans of each stage, or is empty."""
+    """The training loop of the stages of one rank; ``plans`` has the unit plans of each stage, or is empty."""
 
     def __init__(
         self, kind: str, layers: int, micro_batches: int, split: Sequence[int], plans: Sequence[tuple[UnitPlan, ...]]
@@ -210,7 +217,7 @@ class Stages:
             parameter.grad = None
 
     def held(self) -> list[Tensor]:
-        """Return the inputs of this stage, and the buffers in which it receives."""
+        """Return the inputs of this rank, and the buffers in which it receives values and gradients."""
         received = [
             info for stage in self.stages for info in (*stage.args_recv_info.values(), *stage.grad_recv_info.values())
         ]

@@ -48,10 +48,11 @@ def figures(
         A name of :func:`recompviz.benchmarks.ranks.cases.case` and of ``STRATEGIES``.
     layers : int
     share : float, optional
-        The budget of the plan: the least total for 0, and the total without recomputation for 1. If left out, the model
-        runs eagerly.
+        Where the budget of the plan lies: 0 for the least total, 1 for the total without recomputation. If None, the
+        model runs eagerly.
     steps : int
-        The number of training steps whose losses and parameters are compared with those of the eager run.
+        The number of training steps whose losses, and the parameters and gradients after them, are compared with those
+        of the eager run. With 0, nothing is compared.
     tracker : bool
         Whether PyTorch's ``FSDPMemTracker`` predicts the peak, too.
     """
@@ -153,7 +154,7 @@ class Rank:
         return loss
 
     def step(self) -> torch.Tensor:
-        """Run one forward and backward pass without gradients before it."""
+        """Drop all gradients, then run one forward and backward pass; return the loss."""
         self.clear()
         return self.forward_backward()
 
@@ -179,7 +180,7 @@ class Rank:
 
 
 def wrapped(made: RankCase, strategy: str) -> Any:
-    """Return the model of a case wrapped as a strategy says."""
+    """Return the model of a case, wrapped by DistributedDataParallel or FSDP2 as the strategy says."""
     model: Any = made.model
     if strategy.startswith("ddp"):
         return torch.nn.parallel.DistributedDataParallel(model, gradient_as_bucket_view="views" in strategy)
@@ -213,7 +214,7 @@ def train(made: RankCase, strategy: str, plans: tuple[UnitPlan, ...], steps: int
 
 
 def predicted_blocks(timeline: Timeline) -> dict[str, int]:
-    """Return the predicted bytes at the peak by kind."""
+    """Return the predicted bytes at the peak for each kind of memory."""
     found = {"static": timeline.static}
     for block in timeline.at_peak():
         kind = next((kind for part, kind in KINDS.items() if part in block.label), "values and gradients")
