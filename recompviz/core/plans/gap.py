@@ -62,7 +62,7 @@ class GapStep:
 class Gap:
     """The difference between a plan's peak by the formula and its simulated, measured or reserved peak, by cause.
 
-    It ends at the last of these peaks that is known. A gap is frozen.
+    The gap ends at the last of these peaks that is known; it is frozen.
 
     The first part is the peak by the formula. The changes of all parts add up to the total of the last part. ``print``
     shows the parts as a table.

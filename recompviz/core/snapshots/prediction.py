@@ -35,7 +35,7 @@ class FreeMemory:
     Attributes
     ----------
     segments : int
-        Number of segments.
+        Number of all reserved segments, also of segments without a free block.
     pieces : int
         Number of free blocks.
     size, largest : int
@@ -97,7 +97,7 @@ class PredictedRecording:
 
     @property
     def largest_error(self) -> float:
-        """The largest absolute value of the relative error, after any allocation or free."""
+        """The largest relative error after any event: |predicted − recorded| / recorded, in bytes reserved."""
         return float((np.abs(self.predicted - self.recorded) / np.maximum(self.recorded, 1)).max(initial=0.0))
 
 

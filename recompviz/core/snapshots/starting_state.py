@@ -259,7 +259,10 @@ def _blocks_before(segments: Sequence[Any], trace: Sequence[Any]) -> list[_Found
 
 
 def placed_blocks(segment: Mapping[str, Any]) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    """Yield pairs (address, block) for the blocks of a segment. Old snapshots do not have the addresses of blocks."""
+    """Yield pairs (address, block) for the blocks of a segment.
+
+    Old snapshots do not have the addresses of blocks. The addresses are then computed from the sizes of the blocks.
+    """
     address = segment["address"]
     for block in segment["blocks"]:
         here = block["address"] if block.get("address") is not None else address

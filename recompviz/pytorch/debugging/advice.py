@@ -26,9 +26,10 @@ LEAST_SHARE = 0.01
 def checkpoint_advice(traced: Trace) -> list[Advice]:
     """Advise which modules to checkpoint. The module whose checkpoint saves the most bytes comes first.
 
-    Each module whose path has one or two parts, such as ``"encoder.layer1"``, is tried alone. If several modules save
-    the same number of bytes, only the module with the least recomputation time is returned. At most four modules are
-    returned. Each of them saves at least 1 % of the simulated peak.
+    Each module is tried alone, if its path has one or two parts, such as ``"encoder.layer1"``, and if it computes at
+    least two values. If several modules save the same number of bytes, only one of them is returned: in a calibrated
+    trace, the module with the least recomputation time. At most four modules are returned. Each of them saves at least
+    1 % of the simulated peak.
 
     Parameters
     ----------

@@ -120,7 +120,7 @@ def older_reads(profile: torch.profiler.profile, device_type: str) -> dict[int, 
     Returns
     -------
     dict of int to int
-        For the address of each storage, the bytes that the largest tensor read from it spans.
+        Address of a storage → the bytes from the first to the last element of the largest tensor that was read from it.
     """
     kinds = torch._C._profiler._EventType
     profiler = profile.profiler

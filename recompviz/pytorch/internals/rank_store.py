@@ -58,7 +58,7 @@ class RankStore:
         self._try(lambda: self._store.set(f"{name}/{self.rank}", text))
 
     def read(self, name: str, ranks: Sequence[int], until: float) -> dict[int, str]:
-        """Wait until all of the ranks have written, or until the time is over; return the messages by rank.
+        """Wait until all of the ranks have written, or until a time is reached; return the messages by rank.
 
         Parameters
         ----------
@@ -67,7 +67,8 @@ class RankStore:
         ranks : sequence of int
             The ranks whose messages are read.
         until : float
-            The end of the wait, as a time of ``time.monotonic``. Messages that are in the store are read even later.
+            The end of the wait, as a time of ``time.monotonic``. A message that is in the store already is read even if
+            this time is over. Ranks without a message are left out of the result.
 
         Raises
         ------

@@ -117,7 +117,7 @@ def version_of(tensor: torch.Tensor) -> int:
 
 
 def set_version(tensor: torch.Tensor, version: int) -> None:
-    """Set the number of in-place writes that autograd has counted. Do so only if the bits are those of that version."""
+    """Set autograd's count of in-place writes. Call this only if the tensor has the bits that it had at that count."""
     torch._C._autograd._unsafe_set_version_counter((tensor,), (version,))
 
 

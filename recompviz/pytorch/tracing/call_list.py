@@ -27,7 +27,7 @@ ARRIVE = "gradients of the outputs arrive"
 def has_arrival(joint: JointGraph) -> bool:
     """Return whether gradients arrive from outside when the backward pass starts.
 
-    These are the gradients of the outputs, or of tensors that a whole step assigns to attributes.
+    These are the gradients of the outputs, or of tensors that a whole training step assigns to attributes.
     """
     return joint.forward_count < len(joint.calls) and joint.calls[joint.forward_count].info.op == ARRIVE
 

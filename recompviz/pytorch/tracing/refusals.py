@@ -67,7 +67,7 @@ _RAISED = re.compile(r"got (\w+)\((['\"])(.+)\2\)\s*$", re.MULTILINE)
 
 
 def is_wrong_call(error: Exception) -> bool:
-    """Return whether the model or the loss cannot compute with these arguments, so that eager PyTorch fails, too."""
+    """Return whether a capture failed because the arguments do not fit the model or the loss, as in eager PyTorch."""
     return "when making fake tensor call" in str(error) or _in_backward(error) is not None
 
 
@@ -89,7 +89,7 @@ def explanation_of_call(error: Exception, raised: Exception | None, arguments: A
     error : Exception
         The error of the capture; see :func:`is_wrong_call`.
     raised : Exception or None
-        The error that the loss raises in eager PyTorch, if it is known.
+        The error that the loss raises in eager PyTorch; None if it raises none, or if the error is not known.
     arguments : tuple
         The inputs, keyword arguments and targets.
     output : Any

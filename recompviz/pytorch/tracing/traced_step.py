@@ -439,5 +439,5 @@ def simulate(
 
 
 def expect_trace(trace: Any, then: str) -> None:
-    """Raise TypeError unless an argument is a trace. The message recommends the call ``then``."""
+    """Raise TypeError unless an argument is a trace. The message recommends to write the code in ``then``."""
     expect(trace, Trace, "trace", "a Trace from rv.trace(model, x, …)", f"write {then}")

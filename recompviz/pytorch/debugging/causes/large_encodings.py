@@ -232,7 +232,7 @@ def _broadcasts(peak: PeakState, live: LiveBlock) -> bool:
 
 
 def log_softmax_over_vocabulary(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
-    """Yield a finding for each log-softmax over many classes if an operator reads few entries of its result.
+    """Yield a finding for each log-softmax over 256 or more classes if an operator reads few entries of its result.
 
     Examples of such operators are ``gather`` and ``index``.
     """

@@ -203,7 +203,7 @@ def _line_of(peak: PeakState, name: str, members: list[OutsideTensor]) -> Source
 
 
 def outside_rows(peak: PeakState) -> tuple[PeakRow, ...]:
-    """Return a row for each tensor outside the steps."""
+    """Return a row of the report for each tensor of the process that the steps do not touch."""
     return tuple(
         PeakRow(
             f"`{one.expression}`" if _is_name(one) else one.expression or "unattributed",

@@ -110,7 +110,7 @@ class BlockTable:
         return self.blocks[found.block] if found is not None else None
 
     def known(self, tensor: torch.Tensor) -> int | None:
-        """Return the number of a tensor's block; None if the storage was not seen before."""
+        """Return the number of a tensor's block; None if its storage was not seen before or is not dense."""
         if tensor.layout is not torch.strided or isinstance(tensor, FakeTensor):
             return None
         found = self._by_key.get(storage_key(tensor))

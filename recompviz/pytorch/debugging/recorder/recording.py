@@ -183,9 +183,10 @@ class Recording:
         extended: Mapping[int, int] | None = None,
         resized: Mapping[int, int] | None = None,
     ) -> int:
-        """Return the peak of transient memory, in bytes, that would result if some blocks lived shorter or longer.
+        """Return the peak of transient memory, in bytes, that would result if some allocations were different.
 
-        Lifetimes and sizes of allocations can be changed. Only the training step of the peak is considered.
+        The parameters say which allocations live shorter or longer, have another size, or are not made. Only the
+        training step of the peak is considered.
 
         Parameters
         ----------

@@ -125,7 +125,7 @@ class Watcher:
         return self._table.step
 
     def known(self, tensor: torch.Tensor) -> int | None:
-        """Return the number of a tensor's block; None if the storage was not seen before."""
+        """Return the number of a tensor's block; None if its storage was not seen before or is not dense."""
         return self._table.known(tensor)
 
     # ---------------------------------------------------------------- what autograd saves
