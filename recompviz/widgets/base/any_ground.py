@@ -1,7 +1,7 @@
-"""Pictures without a ground of their own, in colours that can be read on a light and on a dark page.
+"""Pictures without a background, in colours that can be read on a light and on a dark page.
 
-A PNG cannot follow the theme of its page. So its ground is transparent, and text and lines that lie on the page are
-grey. Filled boxes, bars and the text on them keep the colours of the light theme.
+A PNG cannot follow the theme of its page. Therefore its background is transparent. Text and lines outside filled shapes
+are grey. Filled boxes, bars and the text on them keep the colours of the light theme.
 """
 
 from __future__ import annotations

@@ -62,10 +62,10 @@ class Job(Generic[T]):
         The function to run in the other thread. A cancelled job stops only where the function calls
         ``progress(done, total, text="")``.
     changed : callable (job)
-        Called in the other thread when ``work`` reports a new text, and when it reports other progress, at most ten
-        times a second. It is also called when
-        the job ends, before :meth:`wait` returns. If this last call raises an error in the state ``"done"``, the state
-        becomes ``"failed"`` with this error, and ``changed`` is called again.
+        Called in the other thread for each report of progress with a new text. Reports without a new text cause at
+        most ten calls in a second. ``changed`` is also called when the job ends, before :meth:`wait` returns. If this
+        last call raises an error in the state ``"done"``, the state becomes ``"failed"`` with this error, and
+        ``changed`` is called again.
     text : str
         The initial value of the attribute ``text``.
 

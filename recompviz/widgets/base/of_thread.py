@@ -8,7 +8,7 @@ from typing import Any
 
 
 class OfThread:
-    """An attribute of a class whose objects hold one value for each thread.
+    """A descriptor: each object of the class has a separate value of the attribute in each thread.
 
     Parameters
     ----------

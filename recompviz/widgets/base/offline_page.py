@@ -47,7 +47,7 @@ def offline_page(entry: str, data: Any, title: str, fallback: str) -> str:
     entry : str
         The JavaScript file below ``widgets/js`` that draws the data, with ``js/shared/page_data.js``.
     data : object
-        The data: JSON, with bytes at any place.
+        Data for the page: what JSON can express, and also bytes objects.
     title : str
         The title of the page.
     fallback : str
@@ -59,17 +59,17 @@ def offline_page(entry: str, data: Any, title: str, fallback: str) -> str:
 
 
 def html_page(title: str, css: str, body: str) -> str:
-    """Return an HTML page with this title as plain text, style sheet, and content of its body as HTML."""
+    """Return an HTML page. ``title`` is plain text, ``css`` a style sheet, and ``body`` HTML."""
     return _encoded(_PAGE.format(title=html.escape(title), css=css, body=body)).decode()
 
 
 def script_text(script: str) -> str:
-    """Return a script as the content of an HTML element, which a text ``</script`` in it would end."""
+    """Return a script as the content of a ``script`` element. The text ``</script``, which would end it, is escaped."""
     return script.replace("</script", "<\\/script")
 
 
 def packed_data(data: Any) -> str:
-    """Return data for a page: compressed JSON in base64. Bytes may stand at any place in it."""
+    """Return data for a page as compressed JSON in base64. The data may contain bytes objects."""
     text = json.dumps(data, default=_buffer, separators=(",", ":"), ensure_ascii=False)
     return base64.b64encode(gzip.compress(_encoded(text), mtime=0)).decode()
 

@@ -4,7 +4,8 @@ Every message with traits has a number. The record knows, for each trait, the nu
 and the value that was sent. A page that says the number of the last message that it has can therefore be sent exactly
 the traits that it lacks: those of later messages, and those whose value was changed and never sent.
 
-What a page sets itself is not sent in such a message. It is counted separately, so that the other pages find it.
+A value that a page sets has no such number. Changes by pages have a count of their own, by which the other pages find
+the traits that they lack.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ class SentState:
         self._values.update(values)
 
     def later(self, number: int, own: int) -> set[str]:
-        """Return the names of the traits that were sent after a message, or set by a page after a count of ``own``."""
+        """Return the names of traits that were sent after message ``number``, or set by a page after count ``own``."""
         sent = {name for name, at in self._numbers.items() if at > number}
         return sent | {name for name, at in self._set.items() if at > own}
 
@@ -72,7 +73,7 @@ class SentState:
         number : int
             The page has received all messages up to this number.
         own : int
-            The page knows what pages have set up to this count; see :attr:`own`.
+            The page has the values that pages have set up to this count; see :attr:`own`.
         values : mapping of str to object
             The present values of the traits. They are compared by identity, because values are replaced, not changed.
         """

@@ -28,7 +28,7 @@ NO_MESSAGE = (
 
 
 def image(svg: str, words: str, beside_widget: bool = True) -> str:
-    """Return an SVG picture as an HTML image without a ground, in colours for light and dark pages.
+    """Return an SVG picture as an HTML image without a background, in colours for light and dark pages.
 
     JupyterLab removes SVG elements from notebooks that are not trusted, but not images.
 
@@ -37,9 +37,9 @@ def image(svg: str, words: str, beside_widget: bool = True) -> str:
     svg : str
         The picture.
     words : str
-        Text for people who cannot see it.
+        Text for people who cannot see the picture.
     beside_widget : bool
-        Whether the picture is that of a widget, and is hidden where a widget is alive in the same cell.
+        Whether the picture is hidden if a widget is alive in the same cell. True for the picture of a widget.
 
     Examples
     --------
@@ -62,8 +62,8 @@ def image(svg: str, words: str, beside_widget: bool = True) -> str:
 class SavedPicture:
     """A displayed picture that is replaced some time after the widget has changed.
 
-    It is replaced in another thread, when nothing has changed for ``quiet`` seconds, at least ``every`` seconds after
-    the last time, and not while the widget is busy.
+    Another thread replaces it. The thread waits until the widget has not changed for ``quiet`` seconds, the last
+    replacement is at least ``every`` seconds ago, and the widget is not busy.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ class SavedPicture:
     busy : callable () → bool, optional
         Whether the widget does work that must not be disturbed, for example a measurement.
     quiet, every : float
-        Seconds.
+        Times in seconds, as explained above.
 
     Examples
     --------
@@ -107,7 +107,7 @@ class SavedPicture:
         threading.Thread(target=self._work, name="recompviz-picture", daemon=True).start()
 
     def replace_now(self) -> None:
-        """Replace the picture."""
+        """Replace the picture in this thread, without a wait."""
         with self._lock:
             changes = self._changes
         self._replace()
@@ -148,11 +148,11 @@ def display_with_picture(
         The output of the widget, by MIME type, and its metadata.
     picture : callable
         Returns the picture as HTML.
-    wait : callable, optional
-        Returns when a search has ended. It is called in another thread, and the picture is then replaced. If None,
-        there is no search.
+    wait : callable (), optional
+        A function that returns when a search has ended. Another thread calls it, and then replaces the picture. If
+        None, there is no search.
     busy : callable () → bool, optional
-        Whether the picture must not be replaced now.
+        Whether the widget does work that must not be disturbed. A change of the picture waits until it ends.
     """
     from IPython.display import HTML, display
 

@@ -1,10 +1,11 @@
 """Styles of the elements in the lessons' pictures.
 
 A style maps SVG attributes to values. A value may be the name of a colour in :mod:`recompviz.core.base.palette`. In a
-widget, the styles are a style sheet, which follows the light or dark theme of the page. In a static picture, they are
-SVG attributes in light colours, and a style sheet in the picture for programs that read one. Each colour has one
-meaning: blue is kept (a boundary), orange with a dashed border is recomputed, purple is the path of a sequence,
-vermilion is the budget, and a thick border in the colour of the text is what the reader chose or the step reached.
+widget, the styles are a style sheet, which follows the light or dark theme of the page. A static picture has the styles
+twice: as SVG attributes in light colours, and as a style sheet for programs that can read style sheets. Each colour has
+one meaning: blue is kept (a boundary), orange with a dashed border is recomputed, purple is the path of a sequence, and
+vermilion is the budget. A thick border in the colour of the text marks what the reader chose, or what the shown step
+has reached.
 """
 
 from __future__ import annotations
@@ -133,7 +134,8 @@ def style_sheet() -> str:
 def still_sheet(styles: set[str]) -> str:
     """Return a style sheet for a static picture, in which the class of a style is ``rvs-<style>``.
 
-    The colours follow the theme of JupyterLab where the picture is part of its page, otherwise that of the system.
+    In a page of JupyterLab, the colours follow the theme of JupyterLab. Otherwise they follow the theme of the
+    operating system.
 
     Parameters
     ----------

@@ -10,7 +10,9 @@ from html import escape
 
 
 def highlighted(source: str) -> str:
-    """Return Python code as HTML, with a ``span`` of class ``k``, ``s``, ``n`` or ``c`` around each marked token.
+    """Return Python code as HTML, with a ``span`` around each keyword, string, number and comment.
+
+    The class of the ``span`` is ``k`` for a keyword, ``s`` for a string, ``n`` for a number and ``c`` for a comment.
 
     Code that Python cannot read is returned without marks.
 

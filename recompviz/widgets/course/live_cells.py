@@ -1,8 +1,8 @@
-"""The cells of a notebook that make a lesson, and what these cells need, run without a kernel.
+"""Run the cells of a notebook that make lessons, and the cells that these need, without a kernel.
 
-A course page shows a lesson live. To make it, its cell runs, and before it the earlier cells that assign a name which
-the cell reads. No other cell runs: pages show the outputs that are saved in the notebook. A notebook of the course
-therefore needs PyTorch only where a lesson depends on it.
+A course page shows a lesson live. To make the lesson, its cell runs. Before that, each earlier cell runs that assigns a
+name which this cell, or another cell that runs, reads. No other cell runs: its output is the one saved in the notebook.
+Therefore a page of the course needs PyTorch only if a lesson depends on it.
 """
 
 from __future__ import annotations
@@ -48,14 +48,14 @@ def names_in_cell(source: str) -> tuple[set[str], set[str]]:
 
 
 def needed(sources: Sequence[str], wanted: Sequence[int]) -> list[int]:
-    """Return the cells that must run to run the wanted cells, in order.
+    """Return the positions of the wanted cells and of all cells that these need, in rising order.
 
     Parameters
     ----------
     sources : sequence of str
         The code of each cell.
     wanted : sequence of int
-        Positions of cells.
+        Positions of the wanted cells.
 
     Examples
     --------
@@ -86,9 +86,9 @@ def run_cells(sources: Sequence[str], wanted: Sequence[int]) -> tuple[dict[int, 
     Returns
     -------
     dict of int to list of str
-        Position of a cell → the HTML of each lesson that it shows, in the state right after the cell.
+        Position of a wanted cell → the HTML of each lesson that it shows, in the state right after the cell.
     str
-        Why a cell could not run; empty if all ran. The cells after it did not run.
+        The error of the first cell that could not run; empty if all ran. The cells after it did not run.
     """
     shown: list[Any] = []
     scope: dict[str, Any] = {"__name__": "__main__", "display": lambda *values: shown.extend(values)}

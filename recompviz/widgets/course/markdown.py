@@ -25,7 +25,8 @@ def to_html(text: str, pages: Collection[str] = (), problems: list[str] | None =
         The stems of the notebooks that have a page. A link to one of these notebooks leads to its page. A link to
         another notebook becomes plain text.
     problems : list of str, optional
-        A description of each formula that cannot be converted is appended. The page then shows its LaTeX.
+        A list to which a description of each formula that cannot be converted is appended. The result has the LaTeX of
+        such a formula.
 
     Examples
     --------

@@ -62,7 +62,7 @@ class Site:
     pages : list of Path
         The pages, the index first.
     lessons : int
-        The number of lessons that step in the pages.
+        The number of lessons in the pages that work without a kernel.
     size : int
         Bytes of all files.
     problems : list of str

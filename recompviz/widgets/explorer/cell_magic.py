@@ -37,7 +37,9 @@ def define(shell: Any) -> None:
 
 
 def options_of(line: str) -> tuple[int, str]:
-    """Return the number of runs and the name of the variable; the name is empty if there is none.
+    """Read the options of ``%%mempeak``: return the number of runs, and the name of the variable for the report.
+
+    The name is empty if the line has none.
 
     Raises
     ------
@@ -68,9 +70,9 @@ def report_of_cell(shell: Any, line: str, cell: str) -> MemoryReport:
     ----------
     shell : IPython.core.interactiveshell.InteractiveShell
     line : str
-        The rest of the line of the magic.
+        The options: the text after ``%%mempeak`` in its line.
     cell : str
-        The text below it.
+        The lines below this line.
     """
     from recompviz.pytorch.debugging.loop_session import LoopSession
 

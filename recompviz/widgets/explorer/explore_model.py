@@ -193,7 +193,7 @@ def explorer_of(
         The trace of a training step. If the trace is estimated (made on the meta device), the Explorer has no Run
         button.
     before : Trace, optional
-        The same trace before it was calibrated, if it was.
+        The same trace before it was calibrated. None if ``traced`` is not calibrated.
     capacity, baselines, theory
         As for :func:`explore`.
     """
@@ -244,7 +244,7 @@ class TraceResizer:
     ----------
     traced : Trace
     before : Trace, optional
-        The same trace before it was calibrated, if it was.
+        The same trace before it was calibrated. None if ``traced`` is not calibrated.
     """
 
     def __init__(self, traced: Trace, before: Trace | None = None) -> None:
@@ -290,9 +290,11 @@ class ResizedRunner:
     Parameters
     ----------
     resized : ResizedTraces
+        The training step at any size.
     sizes : mapping of str to int
+        The size of each axis (``"batch"``, ``"length"``) for the runs.
     eager : float, optional
-        The scaled time of an eager step, in milliseconds.
+        The scaled time of an eager step, in milliseconds. None if it is not known.
     """
 
     def __init__(self, resized: ResizedTraces, sizes: Mapping[str, int], eager: float | None = None) -> None:

@@ -381,13 +381,14 @@ class Explorer(PageWidget):
     def wait_for_plans(self, seconds: float | None = None) -> None:
         """Wait until the background search for better plans has ended or was stopped.
 
-        A change of the batch size or the length that is under way ends first. If there is neither, the method returns
-        immediately. In a function that observes a trait, it returns immediately, too.
+        If a change of the batch size or the sequence length is under way, the method first waits for this change. It
+        returns immediately if there is nothing to wait for, or if it is called by a function that observes a trait.
 
         Parameters
         ----------
         seconds : float, optional
-            Time limit for each of the two. The method also returns when a limit is reached. If None, there is no limit.
+            Time limit for each of the two waits. The method also returns when a limit is reached. If None, there is no
+            limit.
         """
         self._resizing.wait(seconds)
         while (search := self._search) is not None:
@@ -656,7 +657,7 @@ class Explorer(PageWidget):
             self._run_jobs.cancel()
 
     def wait(self, seconds: float | None = None) -> None:
-        """Wait until a change of the batch size, the work of :meth:`pin` or :meth:`use_solver`, and a run have ended.
+        """Wait until the work of :meth:`resize`, of :meth:`pin` or :meth:`use_solver`, and of :meth:`run` has ended.
 
         This method is for scripts. It does not wait for the search for better plans; see :meth:`wait_for_plans`.
 

@@ -1,4 +1,4 @@
-"""The joint graph for the page, which simulates plans on it while the user drags the budget."""
+"""The joint graph in the form that the page reads. The page simulates plans on it while the user drags the budget."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """The plan tables that an Explorer has found, and the plans that the user loaded, for each size of its training step.
 
 When the user returns to a size, its plans are shown without another search. At a new size, the plans of the size before
-are shown until the search has ended, and stay in the table where they recompute less than what the search found.
+are shown until the search has ended. Those of these plans that recompute less than the plans of the search are then
+added to the new table of the objective ``"live"``.
 """
 
 from __future__ import annotations
@@ -48,7 +49,8 @@ class KnownPlans:
     def carry(self, table: PlanTable, planner: Planner) -> None:
         """Take over the plans of a table that was made at another batch size or sequence length.
 
-        They are shown until a search for this planner ends. The table of the search then includes them.
+        They are shown until a search for this planner ends. Plans that are better than those of the search for the
+        objective ``"live"`` are then added to the table of this search.
 
         Parameters
         ----------
@@ -59,7 +61,10 @@ class KnownPlans:
         self._carried = planner.table([plan.on(planner.graph) for plan in table.plans], "live")
 
     def add(self, planner: Planner, tables: Sequence[PlanTable]) -> Sequence[PlanTable]:
-        """Remember the tables of a search. Return them with the carried plans that recompute less than their own."""
+        """Remember the tables of a search, and return them.
+
+        Carried plans (see :meth:`carry`) that are better than those of a table for ``"live"`` are added to the table.
+        """
         self._found[planner] = [self._with_carried(planner, table) for table in tables]
         return self._found[planner]
 

@@ -122,7 +122,7 @@ def node_labels(graph: Graph) -> list[str]:
 
 
 def fitted(label: str, most: int = WIDEST) -> str:
-    """Return a label that fits into a node box: a longer one is cut at its end.
+    """Return a label of at most ``most`` characters, so that it fits into a node box. A longer label is cut at its end.
 
     Examples
     --------
@@ -133,5 +133,5 @@ def fitted(label: str, most: int = WIDEST) -> str:
 
 
 def text_size(label: str, size: float) -> float:
-    """Return the size of letters, in pixels, at which a label fits into a node box of a picture."""
+    """Return the font size in pixels at which a label fits into a node box: ``size``, or less for a long label."""
     return size if len(label) < WIDEST else size * (WIDEST - 1) / WIDEST

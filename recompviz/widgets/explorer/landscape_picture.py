@@ -83,7 +83,7 @@ FRAME = PlotArea(470.0, 985.0, 34.0, 180.0)
 def svg_text(
     x: float, y: float, words: str, fill: str, *, size: float = 12, weight: int = 400, anchor: str = "start"
 ) -> str:
-    """Return an SVG text."""
+    """Return an SVG element ``text`` with the text ``words`` at the point (x, y)."""
     return (
         f'<text x="{x:.1f}" y="{y:.1f}" fill="{fill}" font-size="{size:g}" font-weight="{weight}" '
         f'text-anchor="{anchor}">{escape(words)}</text>'
@@ -123,7 +123,7 @@ def landscape_parts(
     hatch: str,
     measured: Timeline | None = None,
 ) -> list[str]:
-    """Draw memory over the step.
+    """Return SVG elements that draw the memory over the training step.
 
     Parameters
     ----------
@@ -131,9 +131,10 @@ def landscape_parts(
     timeline : Timeline
         The simulated memory of one training step.
     budget : float or None
-        Total bytes; a line is drawn there, unless None.
+        Total bytes; drawn as a line. None for no line.
     keep_all : numpy.ndarray of float32 or None
-        Total bytes over the step if every value is kept, in equal parts of the step; drawn as a dotted line.
+        The most total bytes in each of equal parts of the step, if every value is kept; drawn as a dotted line. None
+        for no such line.
     hatch : str
         A prefix for the names of patterns, unique in the page.
     measured : Timeline, optional

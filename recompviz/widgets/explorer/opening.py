@@ -187,7 +187,10 @@ def opening_state(state: str, fraction: float, text: str, title: str) -> dict[st
 
 
 def short_text(error: BaseException) -> str:
-    """Return a few lines that describe an error to the user: its message without the report of a library.
+    """Return a text that describes an error to the user.
+
+    A :class:`recompviz.RecompvizError` gives the first lines of its message, at most four. Any other error gives one
+    line.
 
     Examples
     --------
@@ -204,7 +207,10 @@ def short_text(error: BaseException) -> str:
 
 
 def later_cells_wait(done: threading.Event, cancel: Callable[[], None]) -> None:
-    """Make cells that run later wait for an event, because the work uses the model. An interrupt cancels the work."""
+    """Make the next cell wait for the event ``done``, because the work uses the model.
+
+    An interrupt of that cell calls ``cancel``.
+    """
     shell = running_shell()
     if shell is None or not hasattr(shell, "events"):
         return

@@ -57,7 +57,7 @@ def _edition(value: Mapping[str, Any]) -> dict[str, int]:
 
 
 def numbers_asked(asked: Any) -> tuple[int, int, int, int] | None:
-    """Return the request number, table, row and budget of a choice of the page; None if it is damaged."""
+    """Return the request number, table, row and budget of a choice of the page; None if the choice is not valid."""
     try:
         return int(asked["request"]), int(asked["table"]), int(asked["row"]), int(asked["budget"])
     except (KeyError, TypeError, ValueError, OverflowError):

@@ -134,7 +134,11 @@ def picture(
 
 
 def measured_lines(report: RunReport, predicted: Timeline) -> list[str]:
-    """Return the figures of a run: the measured peak and how far the predicted one is off, and the times if known."""
+    """Return the results of a run as one or two lines of text.
+
+    The first line has the measured peak, the error of the predicted peak, and whether the gradients were certified. The
+    second line has the times, if they were measured.
+    """
     badge = "gradients checked" if report.certified else "gradients NOT certified"
     off = f"{abs(report.deviation(predicted)):.2%} off"
     peak = f"measured on {report.device}: peak {format_bytes(report.measured.peak)}, {off} · {badge}"

@@ -1,7 +1,7 @@
 """The pins of an Explorer when it shows its training step at another batch size or length.
 
-A pin belongs to a value by its name. The step at another size has the same values, so that its pins stay; the user is
-told about each pin whose value it does not have.
+A pin names its value. Usually, the step at another size has a value of the same name, and the pin stays. If there is no
+such value, the pin is removed, and the user is told.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ NO_PINS: dict[str, Any] = {"request": 0, "base": -1, "edition": 0, "keep": [], "
 
 
 def carried_pins(pins: Mapping[str, Any], before: Graph, after: Graph) -> dict[str, Any]:
-    """Return the pins of a graph for another graph, with the numbers of the nodes of the same names.
+    """Return pins of one graph as pins of another graph. Nodes of the same name are pinned.
 
     Parameters
     ----------
@@ -27,8 +27,8 @@ def carried_pins(pins: Mapping[str, Any], before: Graph, after: Graph) -> dict[s
     Returns
     -------
     dict
-        The pins with the next request number. They belong to the first plan table. ``lost`` says which pins are gone
-        because ``after`` has no value of the name.
+        The pins with the next request number. If a pin is left, ``base`` is 0, so that the first plan table is solved
+        with the pins. ``lost`` names the pins that were removed, because ``after`` has no value of their name.
 
     Examples
     --------

@@ -196,8 +196,7 @@ class Resizing:
 def steps_of(axis: SizeAxis) -> list[int]:
     """Return the sizes that a slider offers, in rising order.
 
-    These are the powers of two and three times each power of two, up to the largest size, and the traced and the
-    largest size.
+    These are all numbers 2ⁿ and 3·2ⁿ up to the largest size, and also the traced size and the largest size.
 
     Examples
     --------

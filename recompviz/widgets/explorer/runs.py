@@ -50,7 +50,7 @@ class RunRequest:
     table, row : int
         The number of the plan table that contains the plan, and the row of the plan in this table.
     choices : PlanTable
-        This table itself. A table that is solved again or removed during the run takes the number.
+        The plan table itself. It is stored, because another table may have the number ``table`` when the run ends.
     budget, wanted : int
         The budget in total bytes, and the budget that the user asked for; see :class:`Selection`.
     plan : Plan
@@ -82,7 +82,8 @@ class Runs:
         Called with a :class:`RunRequest` and its :class:`RunReport` when the run has succeeded. It is not called if the
         run failed or was cancelled.
     before : int
-        The number of the last run before these.
+        The number of the Explorer's last run so far; 0 if there is none. The first run of this object gets the next
+        number.
     """
 
     def __init__(
@@ -200,11 +201,11 @@ class RunHistory:
         return RunHistory(tuple(zip([entry[0] for entry in entries], whole, messages, strict=True)))
 
     def of(self, planner: Planner) -> list[dict[str, Any]]:
-        """Return the messages about the runs at one size."""
+        """Return the messages about the runs at the size of a planner, oldest first."""
         return [message for other, _, message in self.entries if other is planner]
 
     def reports(self, planner: Planner) -> list[tuple[int, RunReport]]:
-        """Return the numbers and the reports of the newest runs, at one size, the oldest first."""
+        """Return (number, report) for those of the newest 20 runs that were at the size of a planner, oldest first."""
         return [
             (int(message["number"]), report)
             for other, report, message in self.entries
@@ -215,9 +216,9 @@ class RunHistory:
 def bounded(messages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the messages about runs that an Explorer keeps, in the same order.
 
-    The newest 20 are complete. Older ones have no measured bytes of each step and no gap, which the table of runs does
-    not show. Those older than the newest 200 are left out. Without this bound, each run would take memory for as long
-    as the Explorer lives, and every run would send all earlier ones again.
+    The newest 20 messages are complete. In older messages, the measured bytes of each step and the gap are empty,
+    because the table of runs does not show them. Messages older than the newest 200 are left out. Without this limit,
+    each run would take memory for as long as the Explorer lives, and every run would send all earlier messages again.
 
     Parameters
     ----------

@@ -64,9 +64,10 @@ def search_tables(
 
 
 def with_baselines(planner: Planner, table: PlanTable, names: Sequence[str]) -> PlanTable:
-    """Return a table of plans to show before a search, with those baselines that recompute less than its plans.
+    """Return a table of plans to show before a search, with the baselines that are better than its plans.
 
-    So the least total of the table is never above that of a baseline.
+    A baseline is better if it recomputes less than every plan of the table whose peak is at most the baseline's. So the
+    least total peak of the result is at most the total peak of every baseline.
 
     Parameters
     ----------

@@ -170,7 +170,10 @@ class Selection:
             self.choose(self.table, self.current.row(budget), budget)
 
     def give_missing(self, plans: Iterable[tuple[str, Plan]]) -> None:
-        """Add those plans to the given ones that no table has. The plan shown stays, in whatever row it is now."""
+        """Add the plans that no table contains to the table of given plans (baselines and loaded plans).
+
+        The selected plan stays selected, also if it has another row in this table afterwards.
+        """
         with self.changing():
             given = self.tables.shown(self.tables.given)
             before = given.table.plans[self.row] if given is not None and self.table == self.tables.given else None
@@ -203,7 +206,8 @@ class Selection:
         ----------
         tables : sequence of PlanTable
         kept : iterable of (name, plan)
-            Plans that stay: those that no table has then are added to the given ones.
+            Plans that must stay in some table. Those that no table contains after the replacement are added to the
+            table of given plans.
 
         Returns
         -------

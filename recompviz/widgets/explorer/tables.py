@@ -168,7 +168,7 @@ class Tables:
         self.more[0] = self._shown(table, [names.get(plan.keep_mask.tobytes(), plan.kind) for plan in table.plans])
 
     def give_missing(self, plans: Iterable[tuple[str, Plan]]) -> bool:
-        """Add those plans to the given ones that no table has. Return whether there are any."""
+        """Add the plans that no table contains to the table of given plans. Return whether there are any."""
         missing = [(name, plan) for name, plan in plans if self.find(plan) is None]
         if missing:
             self.give(missing)

@@ -1,9 +1,9 @@
-"""What extra time is a share of: the step where its time is known, otherwise the forward pass.
+"""The time that is 100 % when extra time is given in percent: the training step, or else the forward pass.
 
-The time of the step without recomputation is known after calibration, as the sum of the measured operator calls. At
-another batch size it is scaled like the forward pass. The eager step of a run is no base: if other programs use the
-cores during the run, a prediction would be a share of a time that has nothing to do with it. ``js/data/base_time.js``
-mirrors this.
+The training step without recomputation is taken if its time is known. After calibration, this time is the sum of the
+measured operator calls. At another batch size it is scaled like the forward pass. The measured eager step of a run is
+not taken: other programs may use the cores during the run, and a percentage of that time would then be wrong.
+``js/data/base_time.js`` computes the same.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ class TimeBase:
     Attributes
     ----------
     time : float
-        In the unit of the costs.
+        The time in the unit of the costs.
     name : str
-        ``"the step"`` or ``"the forward"``.
+        ``"the step"`` for the training step, or ``"the forward"`` for the forward pass.
 
     Examples
     --------
@@ -39,7 +39,7 @@ class TimeBase:
     name: str
 
     def share(self, overhead: float) -> str:
-        """Return an extra time as a share; "" if the whole takes no time."""
+        """Return an extra time as text, in percent of :attr:`time`; "" if ``time`` is 0."""
         return f"+{overhead / self.time:.1%} of {self.name}" if self.time else ""
 
 
@@ -64,7 +64,8 @@ def step_time(planner: Planner, unit: str, traced: Planner | None = None) -> flo
     unit : str
         The unit of ``planner.graph.time``.
     traced : Planner, optional
-        The step at the sizes that were traced. The time of its step is scaled if ``planner`` has other sizes.
+        The planner of the step at its traced sizes. If ``planner`` has other sizes and no measured times, the time of
+        the traced step is scaled.
     """
     each = milliseconds_of(unit)
     if each is None or not unit.endswith(("(measured)", "(scaled)")):
@@ -78,12 +79,12 @@ def step_time(planner: Planner, unit: str, traced: Planner | None = None) -> flo
 
 
 def time_base(planner: Planner, step: float | None) -> TimeBase:
-    """Return the base: the predicted step, or the forward pass if its time is not known.
+    """Return the time that is 100 %: the predicted training step, or the forward pass if ``step`` is None.
 
     Parameters
     ----------
     planner : Planner
     step : float or None
-        Of :func:`step_time`.
+        The result of :func:`step_time`.
     """
     return TimeBase(float(planner.graph.time.sum()), "the forward") if step is None else TimeBase(step, "the step")

@@ -161,8 +161,9 @@ def fill_ranks(
     most : int
         The largest number of nodes in a rank.
     branches : sequence of str, optional
-        The branch of each node. The nodes of a branch get later ranks together, if all their other predecessors come
-        before them in the order. A node with an empty name is in no branch.
+        The name of the branch of each node; empty if the node is in no branch. The nodes of a branch are moved to later
+        ranks as one group, on two conditions: their predecessors outside the branch come before them in the order, and
+        the group needs at most ``most`` nodes in each rank. Otherwise each node gets its rank on its own.
 
     Examples
     --------

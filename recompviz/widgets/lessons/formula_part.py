@@ -50,8 +50,8 @@ def draw_formula(canvas: Canvas, left: float, right: float, top: float) -> None:
 def formula_patch(strategy: Strategy, state: State) -> Change:
     """Return the patch (changes of SVG elements) that writes the numbers of one state into the formula.
 
-    The terms of a segment get numbers only while it runs backward, because a reader may be asked to predict the bars
-    of the segment before.
+    The terms of a segment have numbers only while the segment runs backward. Before that, the numbers would give away
+    the bars that the reader may be asked to predict.
 
     Parameters
     ----------

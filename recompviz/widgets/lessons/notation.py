@@ -49,9 +49,10 @@ def _cut(name: str, letters: int) -> str:
 
 
 def fit_name(name: object, width: float) -> tuple[str, dict[str, str]]:
-    """Return a name that fits a box, and the attributes of its text, whose size is otherwise 15 px.
+    """Return a name that fits a box, and the attributes that its SVG text then needs.
 
-    A name that is too wide is written smaller. If that is not enough, its middle is left out.
+    The normal font size is 15 px and needs no attributes. A name that is too wide gets a smaller font, of at least
+    10 px. If that is not enough, the middle of the name is left out.
 
     Parameters
     ----------
@@ -95,7 +96,11 @@ class SizeFormat:
 
     @classmethod
     def of(cls, graph: Graph) -> SizeFormat:
-        """Return the unit for a graph: bytes if the keep-everything peak 2M(V) has at most four digits."""
+        """Return the unit for the sizes of a graph. It depends on 2M(V), the peak of keeping everything.
+
+        Below 10,000 bytes, the unit is bytes. Otherwise it is the largest of KiB, MiB, GiB and TiB that is at most
+        2M(V).
+        """
         total = 2 * graph.memory_of(graph.everything)
         if total < _WHOLE:
             return cls(1, "")

@@ -261,7 +261,7 @@ class Playground(Lesson):
         return playground_scene(self._graph, chosen, self._masks()).to_svg(words=self.caption())
 
     def caption(self) -> str:
-        """Return a sentence about the chosen set, and overhead and peak of the sequence if there is one."""
+        """Return a text about the chosen set. If a sequence is chosen, its overhead and peak are added."""
         return f"{caption(self._graph, sum(1 << v for v in self._chosen))} {self._costs}".strip()
 
     def __repr__(self) -> str:

@@ -34,8 +34,8 @@ def strategy_scene(strategy: Strategy, title: str, *, stacked: bool = False) -> 
     title : str
         Title of the scene.
     stacked : bool
-        Whether the graph must be above the chart. If False, it may also be beside the chart. The arrangement that is
-        shown larger in the notebook is taken.
+        Whether the graph must be above the chart. If False, the graph is above or beside the chart, whichever lets the
+        picture be larger in the notebook.
     """
     plan = strategy.plan
     graph = plan.graph

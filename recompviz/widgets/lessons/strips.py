@@ -49,8 +49,8 @@ def memory_strips(graph: Graph | str, plans: Mapping[str, Plan | Iterable[Iterab
     Raises
     ------
     ValueError
-        If the graph or the number of plans is too large or zero, or a plan is neither a lower-set sequence nor keeps
-        every value.
+        If the graph has no node or more than 40, if there are no plans or more than four, or if a sequence is not a
+        lower-set sequence. Also if a plan neither keeps every value, nor exactly the boundaries of its lower sets.
     PlanMismatch
         If a plan was made for another graph.
 

@@ -48,17 +48,19 @@ class RankExplorer(PageWidget):
     board : RankBoard, optional
         The ranks with their plans. If None, ``search`` makes it.
     budget : int, float or str, optional
-        The budget at first, as for the attribute; by default the largest peak without recomputation.
+        The first budget, in the forms that the attribute ``budget`` takes. If None, the largest peak without
+        recomputation.
     search : callable (progress) → iterable of RankBoard, optional
-        Makes boards in the background, each better than the one before. It should often call
-        ``progress(done, total, text)``, which ends the search after the user has stopped it.
+        Makes boards in the background, each with better plans than the board before. It should often call
+        ``progress(done, total, text)``. This call raises :class:`recompviz.Cancelled` after the user has stopped the
+        search. If None, nothing is searched.
     title : str
-        The title until there is a board.
+        The title that is shown until there is a board.
 
     Attributes
     ----------
     board : RankBoard
-        Reading it, or the plans, rows or peaks, waits for the search.
+        The ranks with their plans. Reading ``board``, ``plans``, ``rows`` or ``peaks`` waits for the search.
     budget : int
         The budget of every rank, in total bytes. It can be set to a number, to a string such as ``"10 GiB"``, or to a
         percentage of the largest peak without recomputation.
@@ -127,7 +129,7 @@ class RankExplorer(PageWidget):
         Parameters
         ----------
         seconds : float, optional
-            Time limit. The method also returns when the limit is reached.
+            Time limit. The method also returns when the limit is reached. If None, there is no limit.
         """
         self._wait(self._ended, seconds)
 
@@ -217,25 +219,33 @@ class RankExplorer(PageWidget):
 
     @property
     def rows(self) -> tuple[int, ...]:
-        """For each rank or kind of rank, the number of its plan at the budget; 0 recomputes nothing."""
+        """For each element of ``board.lanes``, the row of its plans at the budget.
+
+        Row 0 recomputes least. If no row fits the budget, it is the last row, which has the lowest peak.
+        """
         return self.board.rows(self.budget)
 
     @property
     def plans(self) -> tuple[Plan, ...]:
-        """The plan of each rank or kind of rank at the budget, in the order of ``board.lanes``."""
+        """The plans at the budget, in the order of ``board.lanes``.
+
+        There is one plan for each element of ``board.lanes``, or several if its rank runs several stages of a pipeline.
+        """
         return tuple(plan for lane, row in zip(self.board.lanes, self.rows, strict=True) for plan in lane.plans[row])
 
     @property
     def peaks(self) -> tuple[int, ...]:
-        """The peak of each rank or kind of rank under its plan, in total bytes."""
+        """The peak of each element of ``board.lanes`` at the budget, in total bytes."""
         return self.board.peaks(self.rows)
 
     def to_svg(self) -> str:
-        """Return the ranks at the budget as one static SVG picture."""
+        """Return the schedule and the memory of the ranks at the budget as one static SVG picture."""
         return rank_svg(self.board, self.budget)
 
     def to_html(self, path: str | Path | None = None) -> str:
         """Return the view as one HTML page, which needs neither a kernel nor a network.
+
+        This method waits for the search for plans.
 
         Parameters
         ----------
@@ -305,10 +315,11 @@ def explore_ranks(
     title: str | None = None,
     background: bool | None = None,
 ) -> RankExplorer:
-    """Open a view of predicted ranks: the memory of each over the step, the highest peak first, under one budget.
+    """Open a view of the predicted memory of several ranks over the training step, under one budget.
 
-    The budget slider chooses a plan for all ranks, or for each stage of a pipeline. A pipeline's schedule stands over
-    the memory, on the same time axis. At most 48 plans of each rank are shown; if more were found, the view says so.
+    The rank with the highest peak comes first. The budget slider chooses one plan for all ranks, or a plan for each
+    stage of a pipeline. The schedule of a pipeline is above the memory, on the same time axis. At most 48 plans of each
+    rank are shown; if more were found, the view says so.
 
     Parameters
     ----------
@@ -316,10 +327,10 @@ def explore_ranks(
         What :func:`recompviz.rank_kinds`, :func:`recompviz.shard_step` or :func:`recompviz.replicate_step` returns, or
         the stages of one pipeline from :func:`recompviz.stage_step`, or its ranks from :func:`recompviz.pipeline_rank`.
     budget : int, float or str, optional
-        The budget of each rank at first: total bytes, a string such as ``"10 GiB"``, or a percentage of the largest
-        peak without recomputation. By default, nothing is recomputed.
+        The first budget of each rank: total bytes, a string such as ``"10 GiB"``, or a percentage of the largest peak
+        without recomputation, such as ``"60%"``. If None, this peak, so that nothing is recomputed.
     title : str, optional
-        By default the name of the model's class.
+        The title of the view. If None, the name of the model's class.
     background : bool, optional
         Whether the search for plans runs in the background. The view then first shows plans that need no search, and
         has a button to stop. Python code that reads ``plans`` or ``peaks`` waits. If None, True in a notebook that a
@@ -328,7 +339,7 @@ def explore_ranks(
     Returns
     -------
     RankExplorer
-        Its ``plans`` are those of the budget; ``to_html("ranks.html")`` writes a page.
+        ``.plans`` has the plans at the budget, and ``.budget`` can be set. ``.to_html("ranks.html")`` writes a page.
 
     Raises
     ------

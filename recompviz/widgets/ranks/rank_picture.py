@@ -25,7 +25,7 @@ _PASS = {"forward": "hue-0", "backward": "hue-1", "optimizer": "hue-3"}
 
 
 def rank_svg(board: RankBoard, budget: float) -> str:
-    """Return the picture of ranks under a budget."""
+    """Return the schedule and the memory of ranks under a budget (total bytes) as an SVG picture."""
     rows = board.rows(budget)
     times = board.times(rows)
     length = max((stop for lane in times for _, stop in lane), default=0.0) or 1.0
@@ -155,9 +155,19 @@ def _lane(
 def lane_columns(
     lane: RankLane, row: int, times: Sequence[tuple[float, float]], length: float
 ) -> tuple[list[float], np.ndarray[tuple[int, int], np.dtype[np.float64]]]:
-    """Return the edges of a lane's columns in time, and the bytes of each layer in each column.
+    """Divide the time axis of a lane into columns; return their edges, and the bytes of each layer in each column.
 
-    Between two passes, the rank waits and holds what it held at the end of the pass before.
+    Between two passes the rank waits. Its memory is then what it was at the end of the earlier pass.
+
+    Parameters
+    ----------
+    lane : RankLane
+    row : int
+        The row of the lane's plans.
+    times : sequence of (float, float)
+        The start and the end of each pass, in the unit of ``length``.
+    length : float
+        The end of the time axis.
     """
     count = lane.layers.shape[2] - 1
     edges, rows = [0.0], []

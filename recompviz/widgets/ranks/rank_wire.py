@@ -17,7 +17,7 @@ LARGEST = 65535
 
 
 def board_message(board: RankBoard) -> dict[str, Any]:
-    """Return the value of the ``_board`` trait."""
+    """Return the value of the trait ``_board``; ``rank_wire.md`` lists its fields."""
     return {
         "title": board.title,
         "device": board.device,

@@ -1,1 +1,1 @@
-"""Memory snapshots as an HTML page: any moment, several recordings over each other and side by side."""
+"""Memory snapshots as an HTML page that shows any moment of one recording, or of several side by side."""

@@ -1,7 +1,8 @@
 """The page of recordings: memory snapshots in one HTML file, which needs neither a kernel nor a network.
 
-The page has the blocks and segments of each recording with the events at which they began and ended. From these it
-shows any moment. Several recordings, for example of several ranks, stand side by side, and their lines over each other.
+The page has the blocks and segments of each recording, with the events at which each of them began and ended. From this
+data the page shows any moment of a recording. Several recordings, for example of several ranks, are shown side by side,
+and their memory curves are drawn in one chart.
 """
 
 from __future__ import annotations
@@ -100,10 +101,11 @@ def recordings_page(reports: Sequence[SnapshotReport], path: str | Path | None =
 def recording_message(report: SnapshotReport) -> dict[str, Any]:
     """Return the data of a recording for the page.
 
-    In the columns of blocks and parts, ``born`` and ``died`` are positions of events in the trace. ``born`` is −1 for
-    the beginning of the recording, and ``died`` is larger than all positions for what is there at its end. ``free`` is
-    the event after which the memory of a block is free. ``died`` is −1 for a block that was released before the
-    recording began. Addresses count from ``base``, because numbers of JavaScript are exact up to 2⁵³ only.
+    In the columns of blocks and of parts (reserved memory), ``born``, ``died`` and ``free`` are positions of events in
+    the trace. ``born`` is −1 for what existed when the recording began. ``died`` is larger than all positions for what
+    exists when the recording ends, and −1 for a block that was released before the recording began. A released block
+    may wait for other streams; ``free`` is the event after which its memory is free. Addresses are differences to
+    ``base``, because JavaScript's numbers are exact only up to 2⁵³.
     """
     history = report.history
     allocations = history.allocations
