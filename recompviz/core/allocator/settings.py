@@ -1,7 +1,7 @@
 """The settings of PyTorch's CUDA caching allocator, and the sizes of blocks and segments that follow from them.
 
-The names and defaults are those of PyTorch's documentation of ``PYTORCH_ALLOC_CONF``. Settings that do not change
-sizes on the device, for example those of pinned memory, are accepted and ignored.
+The names and defaults are the same as in PyTorch's documentation of ``PYTORCH_ALLOC_CONF``. Settings that do not change
+sizes on the device, for example settings of pinned memory, are accepted and ignored.
 
 Source: c10/core/AllocatorConfig.cpp and c10/cuda/CUDACachingAllocator.cpp, ``round_size``, ``get_allocation_size``.
 """

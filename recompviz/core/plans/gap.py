@@ -47,8 +47,8 @@ class GapStep:
     why : str
         The reason, in words.
     behind : tuple of (str, int)
-        Pairs (name, bytes): what contributes to the change, and how much. The name is that of a category, a block, an
-        operator or a step of the schedule.
+        Pairs (name, bytes): what contributes to the change, and how much. The name is the name of a category, a block,
+        an operator or a step of the schedule.
     """
 
     name: str

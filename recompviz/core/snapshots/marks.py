@@ -1,7 +1,8 @@
 """Annotations of a recording as marks on its time axis.
 
 PyTorch records annotations (``record_function``, optimizer steps, profiler steps) with the time at which they began and
-ended. Events of the trace have times, too. A mark is the range of events between both times.
+ended. Events of the trace have times, too. A mark is the range of events between the beginning and the end of an
+annotation.
 """
 
 from __future__ import annotations

@@ -48,9 +48,9 @@ class Observer:
     functions : sequence of callable
         Functions whose variables the search for references reads.
     in_loop : bool
-        Whether the steps run in a loop of the user, whose variables keep their values until they are assigned again.
+        Whether the steps run in a loop of the user. The variables of the loop then keep their values from step to step.
     spaces : sequence of dict
-        Global variables that the search for references reads too, such as those of a notebook.
+        Further global variables that the search for references reads, for example the variables of a notebook.
 
     Attributes
     ----------

@@ -31,9 +31,9 @@ def replicated() -> bool:
 class GradientOrder:
     """The order in which eager autograd delivers the gradients of a captured graph.
 
-    AOTAutograd traced the joint graph by running eager autograd, so this is the order of the graph's nodes. Three or
-    more gradients that one node returns, such as those of a recurrent layer, arrive in an order that is found by
-    running a small backward pass.
+    AOTAutograd traced the joint graph by running eager autograd, so this is the order of the graph's nodes. If one node
+    returns three or more gradients, as the node of a recurrent layer does, their order is found by running a small
+    backward pass.
 
     Parameters
     ----------

@@ -64,7 +64,7 @@ def compiled_in_memory_budget(
     ----------
     module : torch.nn.Module
     ratio : float
-        ``torch._functorch.config.activation_memory_budget``, from 0 to 1.
+        The budget: the value of ``torch._functorch.config.activation_memory_budget``, from 0 to 1.
     engine : "operators", "decomposed" or "inductor"
         Runs the forward and backward graphs. ``"operators"`` runs the captured ATen operators eagerly, and
         ``"decomposed"`` the operators after Inductor's decompositions. ``"inductor"`` compiles kernels.
@@ -74,7 +74,7 @@ def compiled_in_memory_budget(
     Returns
     -------
     torch.nn.Module
-        A module that shares the parameters of ``module``. It is compiled when it is first called.
+        A module that shares the parameters of ``module``. The new module is compiled at its first call.
     """
 
     def partition(joint: GraphModule, inputs: Any, **options: Any) -> tuple[GraphModule, GraphModule]:

@@ -156,8 +156,8 @@ def draws_random_numbers(target: Any, args: tuple[Any, ...]) -> bool:
 def takes_number_as_tensor(target: Any, args: tuple[Any, ...]) -> bool:
     """Return whether the CPU's kernel makes a tensor of a Python number among the arguments of a call.
 
-    The kernel does so for a number given for a tensor parameter, and for any number given to a ``_foreach_`` operator.
-    On the CPU, a ``_foreach_`` operator is a loop over single tensors.
+    The kernel makes a tensor of a number that is given for a tensor parameter, and of any number that is given to a
+    ``_foreach_`` operator. On the CPU, a ``_foreach_`` operator is a loop over single tensors.
     """
     many = target._schema.name.startswith("aten::_foreach_")
     return any(

@@ -1,7 +1,7 @@
 """Optimizers: the tensors in their state, and a step without the hooks and the scheduler that a user attached.
 
-A learning-rate scheduler replaces ``optimizer.step`` by a function that is bound to the optimizer, and hooks run
-around every step. A measurement that steps the optimizer must trigger neither.
+A learning-rate scheduler replaces ``optimizer.step`` by a function that is bound to the optimizer, and hooks run around
+every step. A measurement that steps the optimizer must not call the scheduler's function or the hooks.
 
 Private PyTorch used here: the attributes of ``torch.optim.Optimizer`` whose names end in ``_hooks``, which hold its
 hooks. Tried on torch 2.13.0, on the CPU.

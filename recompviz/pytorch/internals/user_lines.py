@@ -101,7 +101,7 @@ def runs_steps(frame: FrameType) -> bool:
 
 
 def loop_around(frame: FrameType | None) -> contextlib.ExitStack:
-    """Return a context manager inside which the user's functions on the stack of a frame count as the training loop.
+    """Return a context manager in which the user's functions that led to a frame count as the training loop.
 
     :func:`own_frames` then ends with the innermost of these functions.
     """

@@ -3,7 +3,8 @@
 The operators of a step do not depend on these sizes. The bytes of each storage are a polynomial of them: of degree 1 in
 the batch size, and of degree 2 in the length, because attention makes matrices of length × length. Traces at one other
 batch size and at two shorter lengths give the coefficients. Each further size then takes milliseconds instead of a new
-trace. A length above that of the trace is traced, because a model may have a longest length.
+trace. For a length above the length of the trace, the step is traced again, because the model may not run at this
+length.
 """
 
 from __future__ import annotations

@@ -23,8 +23,8 @@ _PLAIN = (int, float, bool, str, type(None), torch.dtype)
 class Signature:
     """The properties of a call of a training step that a trace depends on; frozen.
 
-    A trace may be used only for calls whose signature equals (``==``) that of the traced call. :meth:`difference`
-    describes the first difference.
+    A trace may be used for a call only if the call's signature equals (``==``) the signature of the traced call.
+    :meth:`difference` describes the first difference.
 
     Attributes
     ----------

@@ -389,8 +389,9 @@ def simulate(
         If left out, every value is kept, as PyTorch does by default.
     allocator : AllocatorSettings or str, optional
         Settings of PyTorch's caching allocator, or a text such as ``"expandable_segments:True"``. The memory that the
-        allocator reserves on the device is then predicted, too. If left out, the settings are those of the environment
-        variable ``PYTORCH_ALLOC_CONF``, and reserved memory is predicted for a trace on CUDA or with ``device_memory``.
+        allocator reserves on the device is then predicted, too. If left out, the settings are read from the environment
+        variable ``PYTORCH_ALLOC_CONF``, and reserved memory is predicted only for a trace on CUDA, or if
+        ``device_memory`` is given.
     device_memory : int, float or str, optional
         The bytes that the allocator can reserve on the device, or a string such as ``"24 GiB"``. If left out, there is
         no limit.

@@ -45,7 +45,7 @@ _PASSES = ("view", "unsqueeze", "expand", "detach", "alias", "_unsafe_view", "sl
 
 
 def one_hot(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
-    """Yield a finding for each line that calls ``one_hot``, whose result always has the dtype int64."""
+    """Yield a finding for each line that calls ``one_hot``. Its result always has the dtype int64."""
     groups: dict[SourceLine | None, LiveRows] = defaultdict(list)
     for i, live in rows:
         op = live.operator

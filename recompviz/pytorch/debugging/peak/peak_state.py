@@ -52,7 +52,7 @@ class PeakState:
     files : tuple of str
         The user's files in which global variables may be assigned.
     process : ProcessMemory or None
-        The memory of the process beside that of tensors, before the first step; None if it is unknown.
+        The memory of the process and the bytes of its tensors before the first step; None if they are unknown.
     """
 
     recording: Recording
@@ -243,7 +243,7 @@ class PeakState:
     def node_growth(self, key: Key) -> int:
         """Return by how many autograd nodes a graph grows per training step, on average; 0 if it does not grow.
 
-        The key is that of a tensor with a graph, or of a collection of such tensors.
+        ``key`` is the (root, expression) of a tensor with a graph, or of a collection of such tensors.
         """
         return trend([held.nodes_in(key) for held in self.between[1:]])
 

@@ -241,7 +241,7 @@ class Recording:
         categories : sequence of Category
             A category for each block.
         static : dict of Category to int
-            Bytes that have no recorded allocation, such as those of the parameters, by category.
+            Bytes that have no recorded allocation, for example the bytes of the parameters, by category.
         """
         storage_labels = [*labels]
         numbers: dict[str, int] = {}

@@ -1,10 +1,10 @@
 """Tensors of the process that no training step touches, such as an old model or cached batches.
 
-Python's garbage collector knows every tensor that has a Python object, and every storage that has one. Autograd graphs
-lead to further tensors, which autograd saved. All these tensors are listed before the first training step. After the
-steps, the tensors that no operator used and that belong to no module or optimizer of the steps are called *outside*.
-They take memory beside the steps, and are reported. The allocator may have allocated more bytes than all these tensors
-take. Such memory has no Python object; it is counted as memory of unknown origin.
+Python's garbage collector knows every tensor and every storage that has a Python object. Autograd graphs lead to
+further tensors, which autograd saved. All these tensors are listed before the first training step. After the steps, the
+tensors that no operator used and that belong to no module or optimizer of the steps are called *outside*. They take
+memory beside the steps, and are reported. The allocator may have allocated more bytes than all these tensors take. Such
+memory has no Python object; it is counted as memory of unknown origin.
 """
 
 from __future__ import annotations

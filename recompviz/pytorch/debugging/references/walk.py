@@ -113,7 +113,7 @@ class Walk:
         Whether the training steps run in a loop of the user. Variables of the frames of this loop outlive each step,
         until they are assigned again.
     spaces : sequence of dict
-        Further global variables from which the search starts, such as those of a notebook.
+        Further global variables from which the search starts, for example the variables of a notebook.
 
     Attributes
     ----------
