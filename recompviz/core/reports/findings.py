@@ -157,7 +157,10 @@ class Finding:
 
     @property
     def advice(self) -> str:
-        """The fix, with the bytes by which the peak falls if a replay has computed them, and otherwise as a guess."""
+        """The fix as text; empty if there is none.
+
+        If a replay has computed by how many bytes the peak falls, the text says so. Otherwise it is worded as a guess.
+        """
         if not self.fix:
             return ""
         if self.verified:

@@ -29,17 +29,18 @@ class NodeChange:
     state : "new", "gone", "moved" or "changed"
         A moved value has another module path; a changed one has another shape, dtype or number of bytes.
     before, after : int
-        The number of the node in each graph; −1 if it is not there.
+        The number of the value's node in the graph before and after the change; −1 if that graph does not have it.
     key : str
-        Its key in the graph that has it, ``"before → after"`` if it moved.
+        The key of the node (module path and operator), ``"before → after"`` for a moved value.
     source : str
-        The user's source line: ``file:line``, a tab, and the text of the line.
+        The line of the user's code that computes the value: ``file:line``, a tab, and the text of the line.
     shapes : str
-        Its shape, ``"before → after"`` if it changed.
+        Shape and dtype of the value, ``"before → after"`` if they changed.
     bytes_change : int
-        Bytes of the value after minus before.
+        Bytes of the value after the change minus those before; a missing value has 0 bytes.
     time_change : float
-        Its cost after minus before, in the unit of the costs. 0 if the difference is within the noise.
+        Cost of the value after the change minus that before, in the unit of the costs. For a value of both graphs, 0 if
+        the difference is within the noise.
     """
 
     state: str
@@ -60,7 +61,7 @@ class GraphComparison:
     ----------
     before, after : Graph
     matching : Matching
-        Which nodes are the same.
+        Which nodes of the two graphs belong together.
     rows : tuple of NodeChange
         The values that differ, in the running order of the graph after the change.
     peaks : (int, int)
@@ -68,7 +69,7 @@ class GraphComparison:
     overheads : (float, float) or None
         The least recomputation found for the total, before and after; None without a total. Infinite if nothing fits.
     total : int or None
-        The total that both steps may take.
+        The most bytes that each of the two steps may take; None if none was given.
     cost_unit : str
         The unit of all costs.
     picture : str
@@ -93,17 +94,17 @@ class GraphComparison:
 
     @property
     def bytes_change(self) -> int:
-        """The bytes of all values after minus before."""
+        """The bytes of all values after the change, minus the bytes of all values before."""
         return int(self.after.memory.sum()) - int(self.before.memory.sum())
 
     @property
     def time_change(self) -> float:
-        """The cost of a forward pass after minus before."""
+        """The cost of a forward pass after the change, minus that before."""
         return float(self.after.time.sum()) - float(self.before.time.sum())
 
     @property
     def sentence(self) -> str:
-        """What the change costs, in one sentence."""
+        """What the change costs, as text: the number of values that differ, and the change of peak and cost."""
         counts = [f"{len(self.of_state(state))} {state}" for state in STATES if self.of_state(state)]
         what = ", ".join(counts) or "no value differs"
         forward = float(self.before.time.sum())
@@ -158,7 +159,8 @@ def compare_planners(
     ----------
     before, after : Planner
     total : int, optional
-        If given, the least recomputation for this total is compared too, which needs two searches.
+        The most bytes that each training step may take. If given, the least recomputation for this total is compared
+        too, which needs two searches. If None, it is not compared.
     cost_unit : str
         The unit of the costs as text, for example ``"ms"``.
 

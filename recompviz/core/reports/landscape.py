@@ -1,4 +1,4 @@
-"""The memory landscape of a report: memory over the steps, one bar for each value, with some values highlighted.
+"""The memory landscape of a report: memory over the steps, one bar for each large value, with some highlighted.
 
 The picture has shapes only. Its words stand beside it as HTML, in the colours of the page. It is an image, because
 JupyterLab removes SVG elements from notebooks that are not trusted, but not images. Its colours are legible on light
@@ -58,15 +58,19 @@ class Bars:
 def bars_of(
     timeline: Timeline, lit: Collection[int] = (), columns: int = COLUMNS, focus: tuple[int, int] | None = None
 ) -> Bars:
-    """Return the bars of a timeline: memory from before the steps, values in the order of their allocation, the rest.
+    """Return the bars of a timeline, from the bottom to the top.
+
+    First there is one bar for each category of memory from before the steps. Then come the largest values and the
+    highlighted ones, one bar for each value, in the order of their allocation. The other values share one bar for each
+    category.
 
     Parameters
     ----------
     timeline : Timeline
     lit : collection of int
-        The events that allocate the highlighted values.
+        The events that allocate the highlighted values. Only the first 200 count.
     columns : int
-        The largest number of columns. Each shows the step with the most bytes of a part of the timeline.
+        The largest number of columns. A column stands for some steps, and shows the one in which most bytes are alive.
     focus : (int, int), optional
         The part of the timeline that is drawn wide; see :func:`recompviz.core.reports.landscape_axis.step_widths`.
 
@@ -191,7 +195,10 @@ def _outline(first: int, low: NDArray[np.int64], high: NDArray[np.int64], wide: 
 
 
 def landscape_image(timeline: Timeline, lit: Collection[int], words: str, focus: tuple[int, int] | None = None) -> str:
-    """Return the landscape as an HTML image; ``words`` describe it for people who cannot see it."""
+    """Return the landscape as an HTML image; see :func:`landscape_svg`.
+
+    ``words`` describe the picture for people who cannot see it.
+    """
     data = base64.b64encode(landscape_svg(timeline, lit, focus).encode()).decode()
     return (
         f'<img alt="{escape(words)}" style="width:100%;height:{HEIGHT}px;display:block" '

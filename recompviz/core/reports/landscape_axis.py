@@ -1,7 +1,7 @@
 """The axis of a report's memory landscape: which steps of the timeline each column shows, and names of its stretches.
 
-A recorded training step has one timeline step for each operator, and most operators move no memory. So operators that
-move none share columns. Several training steps are recorded; the one with the peak is drawn wide, the others narrow.
+A recorded training step has one timeline step for each operator. Most operators neither allocate nor free memory, and
+these share columns. Several training steps are recorded; the one with the peak is drawn wide, the others narrow.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ DEEPEST = 8
 
 
 def step_widths(timeline: Timeline, focus: tuple[int, int] | None = None) -> NDArray[np.float64]:
-    """Return the share of the width of each step.
+    """Return for each step of a timeline its share of the width of the axis.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ def column_ends(widths: NDArray[np.float64], columns: int) -> list[int]:
 
 
 def module_of(label: str, depth: int) -> str:
-    """Return the first ``depth`` parts of the module in a step's label; "" if it names none.
+    """Return the first ``depth`` parts of the module path in the label of a step; "" if the label has no module.
 
     Examples
     --------
@@ -81,7 +81,7 @@ def module_of(label: str, depth: int) -> str:
 
 
 def last_parts(name: str) -> str:
-    """Return the end of the name of a module, with the part before a number.
+    """Return the last part of a module's path, or the last two parts if the last one is a number.
 
     Examples
     --------
@@ -93,19 +93,19 @@ def last_parts(name: str) -> str:
 
 
 def stretches(labels: Sequence[str], widths: NDArray[np.float64], first: int, stop: int) -> list[tuple[str, float]]:
-    """Return the modules along a part of the axis, as pairs (name, share of the width); "" has no name.
+    """Divide a part of the axis into stretches, one for each module that runs; return their (name, share of the width).
 
-    Modules are as deep as gives the most names. A step without a module belongs to the one before it, and narrow
-    modules have no name.
+    The name is the beginning of the module's path, of the length that gives the most named stretches. A step without a
+    module belongs to the stretch before it. The name of a narrow stretch is "".
 
     Parameters
     ----------
     labels : sequence of str
-        Of all steps.
+        The labels of all steps of the timeline.
     widths : numpy.ndarray
-        Of :func:`step_widths`.
+        The result of :func:`step_widths`.
     first, stop : int
-        The part.
+        The part of the axis: steps ``first`` to ``stop − 1``.
     """
     found: list[tuple[str, float]] = []
     for depth in range(1, DEEPEST + 1):

@@ -1,8 +1,9 @@
 """The picture of a race: the memory of all methods over the time of the step, under one out-of-memory line.
 
-A moving edge reveals the curves from left to right, so that all methods have run for the same time at every moment. A
-method that needs more than the total stops at the line; what it would need is drawn faintly. The motion is CSS inside
-the SVG. Therefore the same file is a picture in a notebook, a loop on a slide, and the chart of the page.
+A moving edge reveals the curves from left to right, so that all methods have run for the same time at every moment. The
+curve of a method that needs more than the total stops at the line; the memory that it would need is drawn faintly. The
+motion is CSS inside the SVG. Therefore the same file can be shown in a notebook, moves on a slide, and is the chart of
+the page.
 """
 
 from __future__ import annotations

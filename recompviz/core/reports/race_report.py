@@ -31,13 +31,13 @@ class Racer:
     name : str
         The name of the method, to be shown.
     detail : str
-        What it does in this step.
+        What the method does in this training step.
     timeline : Timeline
-        Its memory, measured or simulated.
+        The memory under this method, measured or simulated.
     step : float or None
-        The time of its training step in milliseconds; None if it is not known.
+        The time of a training step under this method, in milliseconds; None if it is not known.
     shares : numpy.ndarray of float64, shape (#steps,)
-        For each step of the timeline, the share of the time of the training step that has passed when it ends.
+        The time at which each step of the timeline ends, as a share of the time of the training step, from 0 to 1.
     """
 
     name: str
@@ -102,7 +102,10 @@ class Race:
 
     @property
     def sentence(self) -> str:
-        """Which of the methods that fit is fastest, in one sentence."""
+        """The fastest method that fits the total, and the methods that do not fit, in one sentence.
+
+        If the time of no fitting method is known, the sentence names all methods that fit.
+        """
         fitting = [racer for racer in self.racers if self.fits(racer)]
         if not fitting:
             return f"no method fits {format_bytes(self.total)}"
@@ -141,12 +144,12 @@ class Race:
     def save(self, path: str | os.PathLike[str], dark: bool | None = None) -> None:
         """Write the race to a file: a moving picture for slides (``.svg``), or a page with a slider (``.html``).
 
-        Neither needs a network. Both move, and show all of the race where motion is not wanted.
+        Neither needs a network. For readers who prefer reduced motion, both stand still and show the whole race.
 
         Parameters
         ----------
         path : str or path
-            Its ending chooses what is written.
+            The file. Its name ends in ``.svg`` or ``.html``, and the ending decides what is written.
         dark : bool or None
             Whether the background is dark. If None, the settings of the reader's system decide.
 

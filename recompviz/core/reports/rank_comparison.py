@@ -42,9 +42,9 @@ class RankDifference:
     Attributes
     ----------
     value, category, line : str
-        Its name, the use of its memory, and the text of its source line.
+        The name of the value, the use of its memory, and the text of the source line that allocated it.
     sizes : tuple of int
-        Its bytes at the peak of each rank; 0 if it is not alive there.
+        The bytes of the value at the peak of each rank; 0 if the value is not alive at that peak.
     """
 
     value: str
@@ -68,7 +68,7 @@ class RankComparison:
     names : tuple of str
         The name of each rank, for example ``"rank 0"``.
     budget : int or None
-        Bytes that each rank has.
+        The memory of each rank, in bytes; None if it was not given.
     rows : tuple of RankDifference
         The values whose bytes differ, largest difference first.
     """
@@ -95,7 +95,7 @@ class RankComparison:
 
     @property
     def short(self) -> tuple[str, ...]:
-        """The names of the ranks whose peak is more than the budget, the fullest first."""
+        """The names of the ranks whose peak is more than the budget, the fullest first; empty without a budget."""
         return tuple(self.names[i] for i in self.order if self.budget is not None and self.peaks[i] > self.budget)
 
     @property
@@ -189,12 +189,12 @@ def compare_ranks(
     Parameters
     ----------
     reports : sequence of MemoryReport
-        A report of each rank, from :func:`recompviz.debug`, or a recording of each from
-        :func:`recompviz.load_snapshot`. Reports can be gathered with ``torch.distributed.gather_object``.
+        One report for each rank, from :func:`recompviz.debug` or :func:`recompviz.load_snapshot`. Reports can be
+        gathered with ``torch.distributed.gather_object``.
     names : sequence of str, optional
-        By default ``"rank 0"``, ``"rank 1"``, …
+        The names of the ranks, one for each report. If None, ``"rank 0"``, ``"rank 1"``, …
     budget : int or str, optional
-        The memory of each rank: bytes, or a string such as ``"80 GiB"``.
+        The memory of each rank: bytes, or a string such as ``"80 GiB"``. If None, no rank is short.
 
     Returns
     -------
@@ -206,7 +206,7 @@ def compare_ranks(
     TypeError
         If an element of ``reports`` is not a :class:`MemoryReport`.
     ValueError
-        If ``reports`` is empty, or the number of names is not that of the reports.
+        If ``reports`` is empty, the number of names is not that of the reports, or ``budget`` is not a size.
 
     Examples
     --------
@@ -267,13 +267,17 @@ def reduced_profile(timeline: Timeline, points: int) -> NDArray[np.int64]:
 
 
 def sparkline(timeline: Timeline, most: int) -> str:
-    """Return the memory over a step as 32 block letters, the full block for ``most`` bytes."""
+    """Return the memory over a step as 32 block characters . The full block █ stands for ``most`` bytes."""
     shares = reduced_profile(timeline, LETTERS) / max(most, 1)
     return "".join(_BLOCKS[min(len(_BLOCKS) - 1, int(np.ceil(share * (len(_BLOCKS) - 1))))] for share in shares)
 
 
 def small_timeline(timeline: Timeline, most: int, budget: int | None, words: str) -> str:
-    """Return the memory over a step as a small HTML image; ``words`` describe it."""
+    """Return the memory over a step as a small HTML image. ``words`` describe the image for people who cannot see it.
+
+    ``most`` is the number of bytes at the upper side of the image. ``budget``, in total bytes, is drawn as a dashed
+    line; None for no line.
+    """
 
     def y(size: float) -> float:
         return _HEIGHT - (_HEIGHT - 2) * size / max(most, 1)

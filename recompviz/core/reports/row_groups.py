@@ -1,4 +1,4 @@
-"""Rows of a memory report, grouped: blocks of one line that one object holds are one group.
+"""Rows of a memory report in groups: a group has the blocks that one line allocated and one object keeps alive.
 
 Thirty outputs in a list are one entry, ``30 × out``, and so are all parameters of a model.
 """
@@ -15,7 +15,7 @@ from recompviz.core.steps.joint import Category
 
 @dataclass(frozen=True)
 class RowGroup:
-    """Blocks alive at the peak that one source line made and that one object holds.
+    """Blocks alive at the peak that one source line allocated and one object keeps alive.
 
     Attributes
     ----------
@@ -29,7 +29,7 @@ class RowGroup:
     why : str
         Why the blocks are alive.
     line : SourceLine or None
-        The line that made the blocks.
+        The line that allocated the blocks; None if it is not known.
     """
 
     rows: tuple[int, ...]

@@ -22,7 +22,7 @@ class SourceLine:
     function : str
         Name of the function that contains the line; empty if it is not known.
     cell : str
-        The notebook's name of the cell that the file stands for, such as ``"In[3]"``; empty for other files.
+        For code of a notebook, the name of the cell that contains it, such as ``"In[3]"``; empty for other code.
     """
 
     file: str

@@ -1,6 +1,6 @@
 """The phases of a training step: forward and backward passes, optimizer steps, and stretches without gradients.
 
-A function that trains, validates and retries has many. Cycles that repeat are one entry.
+A function that trains, validates and retries has many phases. A cycle of phases that repeats is shown as one entry.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ class StepPhase:
     Attributes
     ----------
     name : str
-        For example ``"forward"``, ``"backward"``, ``"no gradients"`` or ``"Adam.step"``; of a cycle, its phases with
-        arrows between them.
+        For example ``"forward"``, ``"backward"``, ``"no gradients"`` or ``"Adam.step"``. For a cycle, the names of its
+        phases with arrows between them.
     first, last : int
-        The numbers of its first and last operator.
+        The numbers of the first and the last operator of the phase or of all repetitions of the cycle.
     peak : int
-        The most total bytes alive during it.
+        The most total bytes alive between these operators.
     has_peak : bool
-        Whether the peak of the report is in it.
+        Whether memory reaches the peak of the report between these operators.
     times : int
-        How often it repeats; 1 for a single phase.
+        How often the phase or cycle runs in a row; 1 if it does not repeat.
     """
 
     name: str
@@ -48,7 +48,7 @@ class StepPhase:
 
 
 def folded(phases: Sequence[StepPhase]) -> tuple[StepPhase, ...]:
-    """Join cycles of phases that repeat.
+    """Replace each cycle of phases that repeats by one entry.
 
     Examples
     --------

@@ -1,12 +1,12 @@
 """Times of eager and planned training steps, measured in pairs.
 
-The two steps of a pair run one after the other, under about the same load of the machine. So the extra time is taken
-within pairs. Its spread says how far the pairs agree: the median extra time of many pairs lies inside it with at least
-95 % probability (the interval of the sign test). Fewer than six pairs are too few for this; their spread is the
-smallest and the largest extra time.
+The two steps of a pair run one after the other, under about the same load of the machine. So an extra time is computed
+for each pair. The spread says how far the pairs agree. It is an interval that contains the median extra time of many
+pairs with at least 95 % probability (the interval of the sign test). Fewer than six pairs are too few for this; their
+spread goes from the smallest to the largest extra time.
 
-On the CPU the extra time is taken from processor times: while other programs use the same cores, the clock goes on, and
-the processor time of a step changes little.
+On the CPU the extra time is computed from processor times. If other programs use the same cores, the wall-clock time of
+a step grows, but its processor time changes little.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class StepTimes:
     predicted_eager : float or None
         The predicted time of the eager step: the sum of its measured operator calls. None if they were not measured.
     eager_work, planned_work : tuple of float or None
-        The time of each step from which :attr:`extra` is taken: the processor time on the CPU. None for the wall-clock
-        times.
+        The times from which :attr:`extra` is computed: on the CPU, the processor time of each step. None if ``extra``
+        is computed from ``eager`` and ``planned``.
 
     Examples
     --------
@@ -80,7 +80,7 @@ class StepTimes:
 
     @property
     def resolved(self) -> bool:
-        """Whether there are enough pairs, and they show which step takes longer."""
+        """Whether there are at least six pairs, and the spread does not contain 0."""
         return self.pairs >= ENOUGH and not self.within_noise
 
     @property
@@ -108,7 +108,7 @@ class StepTimes:
     def planned_step(self) -> float:
         """The time of the planned step: ``eager_step * (1 + extra)``.
 
-        The share ``extra`` is taken within pairs, because the two steps of a pair ran under about the same load.
+        The median of :attr:`planned` is not used, because the steps of different pairs ran under different load.
         """
         return self.eager_step * (1 + self.extra)
 
@@ -116,8 +116,8 @@ class StepTimes:
     def predicted_step(self) -> float | None:
         """The predicted time of the planned step; None if the costs are not times.
 
-        It is the predicted time of the eager step plus the predicted extra time. If there is no predicted time of the
-        eager step, its measured time counts.
+        It is ``predicted_eager + predicted_extra``. If ``predicted_eager`` is None, the measured ``eager_step`` is used
+        instead.
         """
         if self.predicted_extra is None:
             return None
@@ -125,18 +125,21 @@ class StepTimes:
 
     @property
     def predicted_share(self) -> float | None:
-        """The predicted extra time as a share of the eager step; None if the costs are not times."""
+        """The predicted extra time as a share of the time of the eager step; None if the costs are not times.
+
+        The time of the eager step is ``predicted_eager``, or the measured ``eager_step`` if that is None.
+        """
         if self.predicted_extra is None:
             return None
         return self.predicted_extra / (self.predicted_eager or self.eager_step)
 
 
 def rank_left_out(count: int) -> int:
-    """Return how many of the smallest and of the largest of ``count`` values the interval of their median leaves out.
+    """Return how many of ``count`` sorted values a 95 % confidence interval for the median leaves out at each end.
 
-    Each value is above the true median with probability 1/2. The interval misses the median if at most this many
-    values lie on one of its sides, which must have a probability of at most 5 %. With fewer than six values, none is
-    left out.
+    Each value is above the true median with probability 1/2. The interval misses the true median if at most this number
+    of values are above the median, or at most this number are below. The number is the largest for which this has a
+    probability of at most 5 %. With fewer than six values, no number has; then it is 0.
 
     Examples
     --------

@@ -75,7 +75,7 @@ class Exercise:
     seed: Seed = None
 
     def check(self, answer: Any) -> Feedback:
-        """Check an answer to the question. :func:`score` counts the answer.
+        """Check an answer to the question. For an exercise of the course, :func:`score` counts the answer.
 
         Parameters
         ----------
@@ -104,9 +104,10 @@ class Exercise:
         return feedback
 
     def hint(self, level: int | None = None) -> str:
-        """Return a hint. :func:`score` counts the hints that were read before the first right answer.
+        """Return a hint. If the exercise is solved, the text says so.
 
-        If the exercise is solved, the hint says so.
+        For an exercise of the course, :func:`score` shows the highest level of a hint that was read before the first
+        right answer.
 
         Parameters
         ----------

@@ -368,7 +368,7 @@ def _through(
 
 
 def ask_beyond_the_family(graph: Graph, title: str, chance: random.Random | None) -> Posed | None:
-    """Ask for the shortest sequence that the paper's family of lower sets cannot match."""
+    """Ask for the shortest sequence with less overhead than every sequence in the paper's family of lower sets."""
     if sequence_count(graph) > MOST_SEQUENCES:
         return None
     if chance is not None:

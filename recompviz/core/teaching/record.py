@@ -22,7 +22,7 @@ class Attempt:
     tries : int
         Number of answers, up to and including the first right one.
     hints : int
-        Number of hints read before the first right answer.
+        The highest level of a hint that was read before the first right answer; 0 if no hint was read.
     right : bool
         Whether one of the answers was right.
     """
@@ -86,7 +86,7 @@ _read: dict[tuple[str, Seed], int] = {}
 
 
 def attempt_of(name: str, seed: Seed) -> Attempt:
-    """Return what was answered so far to an exercise."""
+    """Return the record of the answers to an exercise so far; without answers, an Attempt with all counts 0."""
     return _attempts.get((name, seed), Attempt(name))
 
 
@@ -98,7 +98,7 @@ def note_answer(name: str, seed: Seed, right: bool) -> None:
 
 
 def note_hint(name: str, seed: Seed, hints: int) -> None:
-    """Remember that ``hints`` hints have been read. Hints after the first right answer do not count."""
+    """Remember that a hint of level ``hints`` was read. After the first right answer, :attr:`Attempt.hints` stays."""
     old = attempt_of(name, seed)
     _read[name, seed] = max(hints_read(name, seed), hints)
     if not old.right:
@@ -106,7 +106,7 @@ def note_hint(name: str, seed: Seed, hints: int) -> None:
 
 
 def hints_read(name: str, seed: Seed) -> int:
-    """Return how many hints of an exercise have been read, before and after the first right answer."""
+    """Return the highest level of a hint of an exercise that was read, also after the first right answer."""
     return _read.get((name, seed), 0)
 
 

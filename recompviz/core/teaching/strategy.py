@@ -67,7 +67,8 @@ class State:
         The size M of the live values and gradients.
     live_until_last_use : int
         The live memory during the action, if every value and gradient is freed right after the action that uses it
-        last. Each counts from the action that computes it to the action that uses it last, both included.
+        last. A value or gradient counts from the action that computes it to the action that uses it last, both
+        included.
     """
 
     verb: Verb

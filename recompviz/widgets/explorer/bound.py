@@ -53,7 +53,7 @@ class TableBounds:
             self._job.cancel()
 
     def wait(self, seconds: float | None = None) -> None:
-        """Wait until the bounds are known, or the computation has stopped."""
+        """Wait until the bounds are known or the computation has stopped, at most ``seconds``; None for no limit."""
         if self._job is not None:
             self._job.wait(seconds)
 

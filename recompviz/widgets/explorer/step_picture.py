@@ -30,7 +30,7 @@ NUMBERED = 24
 
 
 def step_svg(report: StepReport, point: int) -> str:
-    """Return the picture of a recorded step at a point of its front."""
+    """Return the picture of a recorded step under the plans of a point; ``point`` is an index in ``report.front``."""
     peak = report.peak(point)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH:g} {HEIGHT:g}" width="{WIDTH:g}" '

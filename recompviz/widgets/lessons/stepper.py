@@ -60,7 +60,7 @@ class Stepper(Lesson):
 
     @property
     def shown(self) -> int:
-        """The shown tab, counted from 0. A new value shows another tab at step 0; a wrong one raises ``ValueError``."""
+        """The shown tab, counted from 0. Setting it shows a tab at step 0; ``ValueError`` if there is no such tab."""
         return self._shown
 
     @shown.setter
@@ -71,7 +71,7 @@ class Stepper(Lesson):
 
     @property
     def frame(self) -> int:
-        """The shown step of the shown tab, counted from 0. It can be set; a wrong number raises ``ValueError``."""
+        """The shown step of the shown tab, counted from 0. It can be set; ``ValueError`` if there is no such step."""
         return self._frame
 
     @frame.setter

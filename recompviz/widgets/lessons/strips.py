@@ -98,7 +98,7 @@ def bar_states(plan: Plan) -> list[State]:
 
 
 def stacked(plan: Plan, state: State) -> list[tuple[str, int]]:
-    """Return the parts of a bar from the bottom: the style of each part, and its size in bytes."""
+    """Return the parts of a bar from the bottom to the top, as pairs (style, size in bytes)."""
     values = state.values & ~state.cache
     parts = (state.cache, values & ~state.recomputed, values & state.recomputed, state.gradients)
     return [(style, plan.graph.memory_of(nodes)) for (style, _), nodes in zip(LEGEND, parts, strict=True)]
