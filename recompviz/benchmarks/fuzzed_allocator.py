@@ -1,4 +1,4 @@
-"""A caching allocator that writes recordings, written apart from the reader and from the model of the allocator.
+"""A caching allocator that writes recordings. It shares no code with the reader or with the model of the allocator.
 
 It keeps lists of pieces and searches them from end to end. It draws settings, streams, private pools, delayed frees,
 releases and failed requests at random, writes the events and segments as PyTorch does, and notes after each event what

@@ -1,6 +1,6 @@
 """Random recordings over all fields of PyTorch's format, read and compared with the allocator that wrote them.
 
-The allocator (``fuzzed_allocator``) is written apart from the reader. It knows after each event what is allocated,
+The allocator (``fuzzed_allocator``) shares no code with the reader. It knows after each event what is allocated,
 reserved and lost to fragmentation. Each recording has one to three devices, and is written as a pickle or as JSON,
 compressed or not. The table has a row for each kind of recording and figure. Columns:
 

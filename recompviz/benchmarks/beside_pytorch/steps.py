@@ -45,7 +45,7 @@ class OurStep:
     predicted, measured : int
         Predicted and measured peak, total bytes.
     recomputed : float
-        Processor time of the operators that run twice, in seconds.
+        Processor time of the second runs of operators, in seconds.
     """
 
     budget: int
@@ -63,7 +63,7 @@ class Planned:
     peak : int
         Predicted peak, total bytes.
     recomputed : float
-        Processor time of the operators that run twice, in seconds.
+        Processor time of the second runs of operators, in seconds.
     """
 
     peak: int
@@ -83,7 +83,7 @@ class TheirStep:
     measured : int
         Measured peak, total bytes.
     recomputed : float
-        Processor time of the operators that run twice, in seconds.
+        Processor time of the second runs of operators, in seconds.
     share : float
         ``recomputed`` as a fraction of the time of the forward pass.
     """

@@ -36,7 +36,8 @@ class Trial:
     top : str
         Cause, value and line of the first finding, as text; ``"nothing"`` if there is none.
     right : bool
-        Whether the first finding is the expected one; for a healthy script, whether there is no alarm.
+        Whether the first finding is an alarm, is the expected one, and has the expected text in its advice. For a
+        healthy script, whether there is no alarm.
     alarm : bool
         Whether the first finding claims that memory is wasted.
     peak : int

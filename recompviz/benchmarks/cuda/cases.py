@@ -47,7 +47,7 @@ class Setting:
 
     @property
     def rehearsal(self) -> bool:
-        """Whether the part runs on the CPU."""
+        """Whether the part runs on the CPU, as in the rehearsal."""
         return self.device == "cpu"
 
     @property

@@ -109,7 +109,10 @@ def _run_parts(
 
 
 def stretched(minutes: float) -> float:
-    """Return the factor for the times of all parts if the command has ``minutes`` minutes; it is 1 for 8 minutes."""
+    """Return the factor by which the times of all parts are multiplied if the command has ``minutes`` minutes.
+
+    The factor is 1 for 8 minutes.
+    """
     return (60 * minutes - RESERVE) / (60 * 8 - RESERVE)
 
 

@@ -74,7 +74,7 @@ class StandInCuda:
         return str(self.get_device_properties(device).name)
 
     def get_device_properties(self, device: Any = None) -> Any:
-        """Return the name and memory of the device, and clocks as ``torch.cuda`` gives them."""
+        """Return name, memory and clocks of the device, with the names that ``torch.cuda`` uses."""
         return SimpleNamespace(
             name="stand-in for CUDA",
             total_memory=self._total,

@@ -1,4 +1,4 @@
-"""JavaScript that measures times in the page, in ms since 1970 like the times that the kernel measures."""
+"""JavaScript that measures times in the page. Times are in ms since 1970, as in the kernel."""
 
 # ``window.rvWire``: times of the last request to the kernel and of the last reply from it
 WIRE = """(() => {

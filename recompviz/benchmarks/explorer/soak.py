@@ -2,13 +2,14 @@
 
 About every second, the test does one of some forty actions. Examples are drags, keys, pins, solvers, runs, saved and
 loaded plans, a reload of the page, a second view, other cells that change the Explorer at the same time, and interrupts
-of the kernel. After each action, the test waits until nothing is under way. Then everything that the views show must
-agree with the kernel. The page, the console, the kernel and the server must not have reported an error.
+of the kernel. After one to four actions, the test waits until everything that the views show agrees with the kernel, at
+most for a time limit. Sometimes it also waits until no solver runs. The page, the console, the kernel and the server
+must not have reported an error.
 
 Each minute gives a line. Columns: actions so far; errors so far; JavaScript heap in MiB and DOM nodes of the page after
 garbage collection; elements of the Explorer's views that are in the document; event listeners; resident memory of the
-kernel in MiB; its tensors; its objects of recompviz; runs. A table with all its rows, or a second view, shows more
-elements; memory leaks where heap and nodes rise and the elements do not.
+kernel in MiB; tensors in the kernel; objects of recompviz in the kernel; runs. A table with all its rows, or a second
+view, shows more elements; memory leaks where heap and nodes rise and the elements do not.
 
     python -m recompviz.benchmarks.explorer soak --minutes 120 --out DIR      # needs recompviz[test] and Chromium
     python -m recompviz.benchmarks.explorer soak --minutes 3 --out DIR --seed 5
@@ -67,7 +68,7 @@ def run_soak(arguments: Sequence[str] | None = None) -> None:
 
 
 class SoakRun:
-    """The loop of the soak test. It acts, waits until nothing is under way, and compares the views with the kernel.
+    """The loop of the soak test. It acts, and waits until the views agree with the kernel.
 
     Parameters
     ----------

@@ -452,7 +452,7 @@ class Soak(Session):
     # ---------------------------------------------------------------- other cells, interrupts
 
     def set_traits_in_python(self) -> None:
-        """Change the Explorer from a cell, without waiting."""
+        """Set traits of the Explorer, or call its methods, from a cell that does not wait for the result."""
         v, number = self.random.randrange(80), self.random.randrange(5)
         percent, family = self.random.randint(50, 105), self.random.choice(("auto", "all", "paper", "prefixes"))
         code = self.random.choice(

@@ -94,7 +94,7 @@ class Tally:
         self.add_all(subject, kind, 1, [] if wrong is None else [wrong])
 
     def add_all(self, subject: str, kind: str, tried: int, wrong: Sequence[str]) -> None:
-        """Count several cases. ``wrong`` has a text for each of them that went wrong."""
+        """Count ``tried`` cases. ``wrong`` has a text for each of these cases that went wrong."""
         self._tried[subject, kind] += tried
         self._wrong.setdefault((subject, kind), []).extend(wrong)
 

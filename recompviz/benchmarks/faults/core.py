@@ -1,6 +1,7 @@
-"""Random graphs: the solver, the baselines and the search in simulated bytes, held against the definitions.
+"""Compare the solver, the baselines and the search in simulated bytes with the definitions, on random graphs.
 
-Sizes reach the limit of what is exact in 64 bits. Arguments that are no graph must be refused with a clear error.
+Sizes reach the limit of what is exact in 64 bits. Calls with arguments of any type must return a right result or raise
+a clear error.
 """
 
 from __future__ import annotations

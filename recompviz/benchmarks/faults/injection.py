@@ -29,13 +29,14 @@ class Fault(Exception):
 
 
 class Counter:
-    """Counts points.
+    """Counts the points that the code under test passes, and raises an exception at one of them.
 
     Parameters
     ----------
     at : int, optional
         The number of the point at which to raise ``error``, from 0. If None, points are only counted.
     error : type of exception
+        The type of the exception.
     """
 
     def __init__(self, at: int | None = None, error: type[BaseException] = Fault) -> None:

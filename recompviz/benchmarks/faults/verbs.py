@@ -1,9 +1,9 @@
 """Faults injected into the public functions that get a model, an optimizer or a trace.
 
 A fault is an exception, an interrupt or a lack of memory. It is raised at a random line of recompviz, at a random
-operator, or in the user's own code. Afterwards the fingerprint of the user's objects and of the process must be the
-one before the call, an interrupt and the user's exception must come through as they are, the function must work when it
-is called again, and no temporary file may be left.
+operator, or in the user's own code. Afterwards, the fingerprint of the user's objects and of the process must be the
+same as before the call. An interrupt and the user's own exception must reach the caller unchanged. The function must
+work when it is called again. No temporary file may be left.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ WORLD = 2
 
 
 class Sometimes(Network):
-    """A network that leaves out its last block if ``step`` is even."""
+    """A network that leaves out its last block if its attribute ``step`` is even."""
 
     step = 0
 

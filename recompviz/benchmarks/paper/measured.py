@@ -1,9 +1,10 @@
-"""Measure training steps of one network: peak and time of each method, and of a live plan within each method's peak.
+"""Measure training steps of one network: peak and time of each method, and of live plans within the peaks of some.
 
 On the CPU the batch, the images and the number of channels are smaller than in the paper; on CUDA they are the same.
 Operators are calibrated first. Peaks are measured at the allocator. Step times are measured in rounds, with one step of
 each method in a round. The time of recomputation is the calibrated time of the operator calls that run twice. Eager
-PyTorch and ``torch.utils.checkpoint`` run directly; all other methods run as plans.
+PyTorch and ``torch.utils.checkpoint`` run directly; all other methods run as plans. Checkpoints, PyTorch's memory
+budget and Chen's plan are compared with the live plan of least recomputation that fits into their peak.
 """
 
 from __future__ import annotations
@@ -166,7 +167,7 @@ def beside(row: dict[str, Any], ours: dict[str, Any] | None) -> dict[str, Any]:
 
 
 def data_of(step: networks.Example, trace: rv.Trace, device: str) -> dict[str, Any]:
-    """Return the machine, the batch and the calibrated step, as stored in ``results/data``."""
+    """Return facts about the machine, the batch, and the memory and time of the step, as stored in ``results/data``."""
     return {
         **about(device),
         "batch": len(step.inputs[0]),

@@ -6,9 +6,9 @@
 The engines are a plain script for ``torchrun``, accelerate, Lightning, and Hugging Face's Trainer. Each loop runs three
 times: eagerly, with every value kept, and under a total of 40 % of the range from the least total to the total without
 recomputation. *equal*: whether the losses of all steps and the parameters at the end are bitwise those of the eager
-loop. *total* is the limit of a rank. *peak* is the most that a step took after the plan was made: what existed before
-the step (parameters, gradients, state of the optimizer, inputs, buckets of DistributedDataParallel), and each
-allocation and free in it.
+loop. *total* is the limit of a rank. *peak* is the least measured peak of the last steps, which run under the plan. It
+counts what existed before the step (parameters, gradients, state of the optimizer, inputs, buckets of
+DistributedDataParallel), and each allocation and free during the step.
 """
 
 from __future__ import annotations

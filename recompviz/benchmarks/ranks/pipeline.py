@@ -53,7 +53,7 @@ class Policy:
 
     @property
     def ratio(self) -> float:
-        """The largest stage peak over the smallest."""
+        """The largest stage peak divided by the smallest."""
         return max(self.peaks) / min(self.peaks)
 
 

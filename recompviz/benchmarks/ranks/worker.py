@@ -1,4 +1,4 @@
-"""One process of the benchmark: trains cases with strategies, and prints their figures as a line of JSON.
+"""One process of the benchmark: it trains each case with its strategy, and prints the figures as a line of JSON.
 
     python -m recompviz.benchmarks.ranks.worker '[{"model": "gpt2", "layers": 3, "strategy": "fsdp2", …}, …]'
 
