@@ -1,4 +1,4 @@
-"""The registry of planted scripts, which are source texts, so that an advice can be applied to them."""
+"""The registry of planted scripts. A script is a source text, so that the advice of a report can be applied to it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Run a planted script, or a script of a file, and compare its report with what is expected."""
+"""Run a planted script and compare its report with the expected one, or run a file and return its reports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A local JupyterLab, and pages of a browser that open notebooks in it and reach nothing else."""
+"""A local JupyterLab, and browser pages that open its notebooks and can connect to nothing else."""
 
 from __future__ import annotations
 

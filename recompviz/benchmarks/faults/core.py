@@ -117,7 +117,7 @@ def checks(drawn: random.Random, graph: Graph, dag: Dag) -> Iterator[tuple[str, 
 
 
 def check_sets(graph: Graph, dag: Dag) -> None:
-    """Compare lower sets and boundaries."""
+    """Compare lower sets and their boundaries with the definitions."""
     found = [_nodes(graph, mask) for mask in graph.lower_set_masks()]
     same("lower sets", sorted(map(sorted, found)), sorted(map(sorted, dag.lower_sets)))
     for mask in graph.lower_set_masks():
@@ -177,7 +177,7 @@ def _check_front(
 
 
 def check_pins(drawn: random.Random, graph: Graph, dag: Dag) -> None:
-    """Compare the curve under random pins."""
+    """Compare the curve under random pins with the definitions."""
     nodes = drawn.sample(range(len(graph)), drawn.randint(0, min(3, len(graph))))
     middle = drawn.randint(0, len(nodes))
     keep, recompute = frozenset(nodes[:middle]), frozenset(nodes[middle:])
@@ -185,7 +185,7 @@ def check_pins(drawn: random.Random, graph: Graph, dag: Dag) -> None:
 
 
 def check_baselines(graph: Graph, dag: Dag) -> None:
-    """Compare the baselines."""
+    """Compare the baselines with the definitions."""
     everything = baseline(graph, "keep-all")
     same("keep-all", (everything.overhead, everything.peak), (0, 2 * dag.bytes_of(dag.all)))
     chen = baseline(graph, "chen")

@@ -1,4 +1,4 @@
-"""Measure training steps of one network: peak and time of each method, and of live plans within the peaks of some.
+"""Measure training steps of one network: the peak and the step time of each method.
 
 On the CPU the batch, the images and the number of channels are smaller than in the paper; on CUDA they are the same.
 Operators are calibrated first. Peaks are measured at the allocator. Step times are measured in rounds, with one step of

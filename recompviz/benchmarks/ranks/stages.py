@@ -1,4 +1,4 @@
-"""The stages of a pipeline: a GPT-2 divided by its blocks, one process for each stage, as a program of one process.
+"""The program of one process of a pipeline. The stages of the pipeline are parts of a GPT-2, divided by its blocks.
 
     python -m recompviz.benchmarks.ranks.stages '[{"kind": "1f1b", "layers": 8, "micro_batches": 8}]'
 
