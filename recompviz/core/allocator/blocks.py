@@ -53,7 +53,7 @@ class SegmentState:
 
 
 class Block:
-    """A piece of a segment. ``before`` and ``after`` are its neighbours there."""
+    """A piece of a segment. ``before`` and ``after`` are the blocks beside it in the segment; None at the ends."""
 
     __slots__ = ("address", "after", "before", "expandable", "pool", "since", "size", "state")
 
@@ -71,7 +71,7 @@ class Block:
 
     @property
     def room(self) -> int:
-        """The size to which a free block can grow: memory can be mapped to the unmapped block after it."""
+        """The bytes to which a free block can grow, because memory can be mapped to the unmapped block after it."""
         after = self.after
         return self.size + (after.size if after is not None and after.state == UNMAPPED else 0)
 

@@ -310,7 +310,7 @@ def baseline(graph: Graph, name: str) -> Plan:
 
 
 def existing_baselines(names: Iterable[str], make: Callable[[str], Plan]) -> list[Plan]:
-    """Return the baselines that a graph has, in the order of their names.
+    """Return the baselines that a graph has, in the order of ``names``.
 
     For example, a graph without module names has no baseline ``"per-module"``.
 

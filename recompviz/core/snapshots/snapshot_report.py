@@ -199,7 +199,7 @@ class SnapshotReport(MemoryReport):
 
     @property
     def peak_at(self) -> int:
-        """The position in the trace of the event at which memory reaches the peak; −1 if it is the beginning."""
+        """The position in the trace of the event that reaches the peak; −1 for the beginning of the recording."""
         allocations = self.history.allocations
         return max(int(allocations.at[allocations.peak_event]), -1) if len(allocations.at) else -1
 

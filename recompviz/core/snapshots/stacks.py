@@ -94,7 +94,7 @@ class _Frame:
 
 
 class Stacks:
-    """A cache of stack traces. Lists of frames, and the frames, are cached by ``id``, so they must stay alive."""
+    """A cache of stack traces. Frames and lists of frames are cached by ``id``, so the caller must keep them alive."""
 
     def __init__(self) -> None:
         self._frames: dict[int, _Frame | None] = {}

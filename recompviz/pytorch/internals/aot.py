@@ -439,9 +439,9 @@ def _capture(graph: GraphModule, inputs: Sequence[Any]) -> Callable[..., Any]:
 
 @functools.cache
 def gradients_are_boxed() -> bool:
-    """Return whether AOTAutograd gives up the gradients of outputs when the backward pass starts.
+    """Return whether AOTAutograd drops its references to the outputs' gradients when the backward pass starts.
 
-    It does since torch 2.13. Earlier versions hold them until the backward pass ends.
+    It does so since torch 2.13. Earlier versions keep the references until the backward pass ends.
     """
     return "boxed_grads_call" in inspect.getsource(runtime_wrappers)
 

@@ -83,7 +83,7 @@ def saved_tensors_are_packed() -> bool:
 
 
 def saved_by(node: Any) -> Iterator[torch.Tensor]:
-    """Yield the tensors that an autograd node has saved for its backward pass; none after they were freed."""
+    """Yield the tensors that an autograd node has saved for its backward; nothing if autograd has freed them."""
     for name in _saved_names(type(node)):  # type: ignore[arg-type]  # mypy looks at the hash of an instance
         try:
             value = getattr(node, name)

@@ -88,7 +88,7 @@ class Callers:
 
 
 def capture_of(graph: GraphModule) -> Capture:
-    """Return the origin of a captured graph and the graph break that ended it. Call this in the backend."""
+    """Return the origin of a captured graph and the graph break at which the graph ends. Call this in the backend."""
     found = getattr(graph, "compile_subgraph_reason", None)
     ended_by = None
     if found is not None and found.graph_break:

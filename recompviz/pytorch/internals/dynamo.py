@@ -386,7 +386,7 @@ def mark_dynamic(tensor: torch.Tensor, dimension: int) -> None:
 
 
 def forget_graphs() -> None:
-    """Drop all graphs that Dynamo captured in this process, and set its counters to zero."""
+    """Drop all graphs that Dynamo captured in this process, and set Dynamo's counters to zero."""
     torch._dynamo.reset()
     counters.clear()
 

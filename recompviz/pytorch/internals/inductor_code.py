@@ -68,7 +68,7 @@ def inductor_memory(
     static: Sequence[int],
     rounded: Callable[[int], int] = int,
 ) -> InductorMemory:
-    """Lower a forward and a backward graph with Inductor, and count the bytes of their buffers.
+    """Lower a forward and a backward graph with Inductor, and count the bytes of Inductor's buffers.
 
     Parameters
     ----------

@@ -112,7 +112,7 @@ def living_storages() -> dict[int, StorageWeakRef]:
 
 
 def version_of(tensor: torch.Tensor) -> int:
-    """Return the number of in-place writes to the tensor's data that autograd has counted; 0 if it counts none."""
+    """Return the number of in-place writes to a tensor that autograd has counted; 0 for an inference tensor."""
     return 0 if tensor.is_inference() else int(tensor._version)
 
 

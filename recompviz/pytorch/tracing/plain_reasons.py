@@ -19,7 +19,7 @@ _FRAME = re.compile(r'^\s*File "(?P<file>[^"]+)", line (?P<line>\d+), in (?P<nam
 
 @dataclass(frozen=True)
 class Reason:
-    """What cannot be captured, and what to write in its place; frozen."""
+    """What Dynamo cannot capture (``what``), and what to write instead (``instead``), as texts; frozen."""
 
     what: str
     instead: str

@@ -177,7 +177,7 @@ class ResizedTraces:
         return trace_again(self.trace, resized_arguments(self.trace.arguments, self.axes, sizes))
 
     def learn(self, sizes: AxisSizes, progress: Callable[[int, int, str, int], None] | None = None) -> None:
-        """Trace the step at other sizes, if this is needed to compute its figures at the given sizes.
+        """Make the traces that are missing to compute the bytes and times of the step at the given sizes.
 
         One call traces at most once for each axis whose size differs. One trace gives the figures of all batch sizes.
         For a length, the step is traced at this length. When two lengths below the length of the trace have been traced

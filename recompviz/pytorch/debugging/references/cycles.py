@@ -68,7 +68,7 @@ def collector_off() -> Iterator[None]:
 
 
 def collected(watcher: Watcher) -> tuple[list[Any], Cycle | None]:
-    """Collect garbage once. If a cycle of the user's objects in it holds tensors, return the garbage and the cycle.
+    """Collect garbage once. If the garbage has a cycle of the user's objects that holds tensors, return both.
 
     Parameters
     ----------

@@ -116,7 +116,7 @@ def _unseen(watcher: Watcher, found: Sequence[FoundTensor]) -> dict[Key, int]:
 
 
 def collection_of(expression: str) -> str:
-    """Return the expression of the collection that contains an item, from the item's expression; empty if it has none.
+    """Return the expression of the collection in an item's expression; empty if the expression is not that of an item.
 
     Examples
     --------
@@ -129,7 +129,8 @@ def collection_of(expression: str) -> str:
 def trend(totals: Sequence[int]) -> int:
     """Return the average increase per step of a quantity that grows; 0 if it does not grow.
 
-    It grows if it never falls, rises in at least half of the steps, and still rises in the second half.
+    The quantity grows if it never falls, rises in at least half of the steps, and still rises in the second half of the
+    steps.
 
     Examples
     --------

@@ -162,7 +162,7 @@ class ProcessTensors:
 
     @property
     def memory(self) -> ProcessMemory | None:
-        """The memory of the process, or of the device, and the part of it that tensors take; None if it is unknown."""
+        """The memory in use, on the CPU or on the device, and the part of it that tensors take; None if unknown."""
         if self._in_use is None:
             return None
         used, reserved = self._in_use

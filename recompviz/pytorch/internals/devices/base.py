@@ -102,7 +102,7 @@ class DeviceRuntime(ABC):
         return None
 
     def unseen(self, known: Mapping[int, int]) -> list[int]:
-        """Return the bytes that PyTorch has allocated for other storages than the known ones, as far as they are found.
+        """Return the bytes of the memory that PyTorch has allocated and that belongs to none of the known storages.
 
         Parameters
         ----------
@@ -113,7 +113,7 @@ class DeviceRuntime(ABC):
         -------
         list of int
             The bytes of each block; or one number, the bytes of all blocks together. Empty if there are no such blocks,
-            or if they cannot be found.
+            or if they cannot be found on this device. Small blocks of the CPU are not found.
         """
         allocated = self.allocated()
         rest = 0 if allocated is None else allocated - sum(self.rounded(size) for size in known.values())
