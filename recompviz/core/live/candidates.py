@@ -102,7 +102,10 @@ class Candidates:
         return list(self._front)
 
     def archive(self) -> Archive:
-        """Return an archive that stores keep masks with less overhead than the candidates with the same peak."""
+        """Return an archive in which no keep mask is stored yet.
+
+        It stores a keep mask if its overhead is below that of all candidates whose peaks fit the same interval.
+        """
         front = self.front()
         lowest = int(front[-1].peak * (1 - MARGIN))
         step = max(1, (front[0].peak - lowest) // INTERVALS)

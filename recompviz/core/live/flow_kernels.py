@@ -1,4 +1,4 @@
-"""The compiled maximum flow. This module needs numba and is imported only when it is used."""
+"""Maximum flow, compiled by numba. This module is imported only when a flow is computed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ def minimum_cut(start, edges, head, capacity):
 
     Vertex 0 is the source and vertex 1 the sink. The edges that leave or enter vertex v have the numbers
     ``edges[start[v]:start[v + 1]]``. Edge e goes to vertex ``head[e]``, and edge e ^ 1 is its reverse. ``capacity`` is
-    overwritten with the residual capacities. The result is the smallest possible side of the source.
+    overwritten with the residual capacities. The result says for each vertex whether it is on the side of the source.
+    If there are several minimum cuts, it is the one with the fewest vertices on this side.
     """
     n = len(start) - 1
     level, queue = np.empty(n, np.int64), np.empty(n, np.int64)

@@ -65,7 +65,7 @@ class Cache:
         return self._values.get(key)
 
     def with_prefix(self, prefix: str) -> dict[str, Any]:
-        """Return the cached values whose keys start with ``prefix``, by key."""
+        """Return a dict of the cached values whose keys start with ``prefix``, by key."""
         return {key: value for key, value in list(self._values.items()) if key.startswith(prefix)}
 
     def replace(self, prefix: str, key: str, compute: Callable[[], T]) -> T:

@@ -32,9 +32,9 @@ def first_plans(
 ) -> PlanTable:
     """Return the table of the plans that need no search.
 
-    One plan keeps every value. The next ones are those of the baselines in ``SEED_METHODS``
-    (:mod:`recompviz.core.plans.baselines`) that the graph has. Each of the others divides the graph into up to 128
-    consecutive segments with about equal bytes, and keeps only the values that later segments read.
+    One plan keeps every value. Other plans are the baselines in ``SEED_METHODS``
+    (:mod:`recompviz.core.plans.baselines`), as far as the graph has them. Each remaining plan divides the graph into up
+    to 128 consecutive segments with about equal bytes, and keeps only the values that later segments read.
 
     Parameters
     ----------

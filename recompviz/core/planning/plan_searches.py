@@ -1,9 +1,10 @@
-"""The searches of a planner: from which plans each starts, what it finds, and how later finds improve its table.
+"""The searches of a planner: the plans from which each search starts, and the table of the plans that it finds.
 
 The tables of ``"time"`` and ``"memory"`` are the optima of the paper's formula. The table ``"live"`` comes from a
-search that simulates the whole training step. It starts from all plans that are known or cheap: those optima,
-baselines, minimum cuts and plans that need no search. Baselines that are made later, and plans that are found under
-pins, are added to it if they are better. Curves, tables and baselines are cached. Several threads may search.
+search that simulates the whole training step. The search starts from the optima of the two other tables, from
+baselines, from minimum cuts and from plans that need no search. Baselines that are made later, and plans that are found
+under pins, are added to the table ``"live"`` if they are better than its plans. Curves, tables and baselines are
+cached. Several threads may search.
 """
 
 from __future__ import annotations
@@ -89,7 +90,7 @@ class PlanSearches:
         self._remembering = threading.RLock()
 
     def reuse_curves(self, other: PlanSearches) -> None:
-        """Take over the cached curves of other searches in the same graph, and drop everything else."""
+        """Take over the cached curves of ``other``, which are of the same graph, and drop everything cached before."""
         self._cache = other._cache.copy_of("tradeoff")
 
     @cached_property
@@ -116,7 +117,11 @@ class PlanSearches:
         recompute: Sequence[Name],
         progress: Progress | None,
     ) -> PlanTable:
-        """Return the table of an objective under pins; if ``plans("live")`` lacks its better plans, it gets them."""
+        """Return the table of an objective under pins. It is not cached.
+
+        Plans of the objective ``"live"`` that are better than the plans of the table ``plans("live")`` are added to
+        that table.
+        """
         if objective == "live" and has_numba():
             seeds = [*self.plans("live", part(progress, 0, 0.5)).plans, *self._seeds()]
             searching = part(progress, 0.5, 0.95)
@@ -183,7 +188,7 @@ class PlanSearches:
         return (*METHODS, *self._more_baselines)
 
     def baseline(self, name: str) -> Plan:
-        """Return a baseline by its name, which an argument may follow, cached."""
+        """Return the baseline with a name, cached. An argument may follow the name after a space."""
         kind, _, argument = name.partition(" ")
         if make := self._more_baselines.get(kind):
             return self._cached(f"{BASELINE}{name}", lambda: make(argument).use_bounds(self.bounds))
@@ -194,7 +199,7 @@ class PlanSearches:
     # ---------------------------------------------------------------- tables
 
     def adapted(self, plan: Plan) -> Plan:
-        """Return a plan with the costs of this graph and with the bounds."""
+        """Return a plan with the overhead for the costs of this graph, and with lower bounds (:attr:`Plan.bound`)."""
         if not plan.graph.same_as(self.graph):
             plan = Plan.from_json(self.graph, plan.to_json())
         return plan.use_bounds(self.bounds)

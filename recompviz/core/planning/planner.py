@@ -266,7 +266,9 @@ class Planner:
         return self.plans(objective).plan(total)
 
     def limits(self) -> str:
-        """Return why recomputation saves little memory in this step, and what would; empty if it saves more than 1 %.
+        """Return a text: why recomputation saves little memory in this step, and what else would save memory.
+
+        The text is empty if the plan of least peak lowers the peak by 1 % or more.
 
         Examples
         --------
@@ -384,7 +386,8 @@ class Planner:
     ) -> PlanTable:
         """Return the plan table of an objective under pins, or for another family of lower sets. It is not cached.
 
-        If the search under pins finds better plans than ``plans("live")`` has, that table gets them too.
+        If the objective is ``"live"``, plans that are better than those of the table ``plans("live")`` are added to
+        that table, too.
 
         Parameters
         ----------

@@ -107,9 +107,9 @@ def unmeasured_region(joint: JointGraph, outside: float = EXPECTED_OUTSIDE) -> J
 def expected_region(joint: JointGraph) -> JointGraph:
     """Return a region's joint graph, extended by the most memory that the code around the region is expected to take.
 
-    Like :func:`unmeasured_region`, it is used until a training step is recorded. It counts more memory. The caller
-    keeps the outputs until the training step ends. The loss and its gradient take memory. Each convolution needs a
-    workspace as large as the storages that it reads and allocates.
+    Like the result of :func:`unmeasured_region`, it is used until a training step is recorded, but it counts more
+    memory. It assumes that the caller keeps the outputs until the training step ends, that the loss and its gradient
+    take memory, and that each convolution needs a workspace as large as the storages that it reads and allocates.
 
     Parameters
     ----------

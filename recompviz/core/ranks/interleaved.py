@@ -1,11 +1,12 @@
-"""What one rank holds that runs several stages of a pipeline in turn: the interleaved 1F1B schedule.
+"""The memory of a rank that runs several stages of a pipeline in turn: the interleaved 1F1B schedule.
 
-With ``r`` ranks, rank ``i`` runs the stages ``i``, ``i + r``, ``i + 2r``, … Micro-batches run in *rounds*: those of a
-round pass through the rank's first stage, then through its second one, and so on. So a rank runs more forward passes
-before its first backward pass than with 1F1B, and waits less.
+With ``r`` ranks, rank ``i`` runs the stages ``i``, ``i + r``, ``i + 2r``, … The micro-batches are divided into
+*rounds*. All micro-batches of a round pass through the rank's first stage, then all of them through its second stage,
+and so on. A rank therefore runs more forward passes before its first backward pass than with 1F1B, and waits less.
 
-PyTorch keeps the request of everything that was sent until the end of the step. So outputs, and gradients of inputs,
-stay until then. Only outputs of the last stage of the pipeline are freed by their backward passes.
+For each tensor that a rank sends, PyTorch keeps the send request, and so the tensor, until the end of the step. These
+tensors are the outputs of stages and the gradients of their inputs. The outputs of the last stage of the pipeline are
+not sent. Each of them is freed by its backward pass.
 
 References
 ----------
@@ -36,9 +37,9 @@ class RankPlace:
     Attributes
     ----------
     rank, ranks : int
-        The number of the rank, from 0, and the number of ranks.
+        The number of this rank, counted from 0, and the number of ranks.
     local_stages : int
-        The number of stages of each rank.
+        The number of stages that each rank runs.
     micro_batches : int
         The number of micro-batches in one batch.
     """
@@ -50,12 +51,16 @@ class RankPlace:
 
     @property
     def stages(self) -> tuple[int, ...]:
-        """The stages of the rank, counted from 0."""
+        """The numbers of the stages that the rank runs; stages are counted from 0 over the whole pipeline."""
         return tuple(self.rank + self.ranks * i for i in range(self.local_stages))
 
     @property
     def round_size(self) -> int:
-        """The number of micro-batches in a round: as many as ranks, or a few more if these do not divide them."""
+        """The number of micro-batches in a round.
+
+        There are ``micro_batches // ranks`` rounds, but at least one. The size of a round is ``micro_batches`` divided
+        by the number of rounds, rounded down.
+        """
         return self.micro_batches // max(1, self.micro_batches // self.ranks)
 
     @property
@@ -65,16 +70,20 @@ class RankPlace:
 
     @property
     def warm_up(self) -> int:
-        """The number of forward passes before the first backward pass, without the last of them."""
+        """The number of forward passes that run before forward and backward passes alternate.
+
+        One more forward pass runs before the first backward pass, unless all forward passes have run already.
+        """
         most = (self.local_stages - 1) * self.round_size + 2 * (self.ranks - 1 - self.rank)
         return min(most, self.micro_batches * self.local_stages)
 
     def order(self) -> tuple[Pass, ...]:
-        """Return the passes in their order.
+        """Return all passes of the rank over one batch, in the order in which they run.
 
         Examples
         --------
-        Two stages on each of two ranks, and two micro-batches; a letter for the pass, the stage and the micro-batch:
+        Two ranks with two stages each, and two micro-batches. The text has for each pass "f" or "b" (forward or
+        backward), the stage and the micro-batch:
 
         >>> " ".join(f"{p.kind[0]}{p.stage}{p.micro_batch}" for p in RankPlace(1, 2, 2, 2).order())
         'f10 f11 f30 b30 f31 b31 b10 b11'
@@ -102,7 +111,7 @@ class RankPlace:
 def interleaved_passes(
     steps: Sequence[StageSteps], place: RankPlace, keep_masks: Sequence[Sequence[bool]], device: str = "cpu"
 ) -> tuple[Timeline, tuple[int, ...]]:
-    """Return the predicted timeline of a rank over one batch, and for each pass the step after its last one.
+    """Return the predicted timeline of a rank over one batch, and the ends of the passes in this timeline.
 
     Parameters
     ----------
@@ -110,9 +119,14 @@ def interleaved_passes(
         The steps of the rank's stages, in the order of ``place.stages``.
     place : RankPlace
     keep_masks : sequence of sequence of bool
-        The plan of each stage.
+        For each stage and each node of the stage, whether the value is kept for the backward pass.
     device : str
         The name of the device for ``Timeline.device``.
+
+    Returns
+    -------
+    (Timeline, tuple of int)
+        The timeline. Then, for each pass of ``place.order()``, the number of timeline steps up to the end of the pass.
     """
     parts = [_Part(step, mask, device) for step, mask in zip(steps, keep_masks, strict=True)]
     last = place.ranks * place.local_stages - 1

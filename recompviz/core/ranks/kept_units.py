@@ -1,13 +1,17 @@
-"""Which units should stay gathered, if their sizes differ: a dynamic program over the units in their forward order.
+"""Choose the units that stay gathered, for units of different sizes.
 
-A unit that stays gathered holds its parameters from its forward to its backward pass. These times are nested: while the
-backward pass of unit j runs, only the units before j are still held. So the memory at this time depends on the sum of
-the kept bytes before j, and on whether j and the unit before it stay gathered. The unit before j is where the two
-choices differ less, because its second all-gather is prefetched. The program goes through the units and keeps those
-states (kept bytes, peak so far, time) that no other state is better than.
+A unit that stays gathered holds its parameters from its forward to its backward pass. The backward passes run in
+reverse order. While the backward pass of unit j runs, the units after j are therefore freed already, and of the units
+before j, those that stay gathered are held. The memory at this time depends on the sum of the bytes of these units, and
+on whether unit j itself stays gathered. For unit j − 1 the choice matters less than for the earlier units: if it does
+not stay gathered, its second all-gather is prefetched, so its parameters are in memory anyway.
 
-The bytes come from simulations: one with every unit resharded, and one more for each unit that stays gathered. They are
-added up, which is exact unless two distant units share a buffer. The caller simulates the choices that are returned.
+A dynamic program goes through the units in the order of their forward passes. A state has the bytes of the kept units,
+the peak so far and the time so far. A state is dropped if another one is at least as good in all three numbers.
+
+The bytes come from simulations: one in which every unit reshards, and for each unit one in which only this unit stays
+gathered. The differences are added up. The sum is exact unless two distant units share a buffer. Therefore the caller
+simulates the choices that are returned.
 """
 
 from __future__ import annotations
@@ -42,24 +46,32 @@ def kept_choices(
     loss_at: int,
     times: Sequence[float],
 ) -> list[tuple[int, ...]]:
-    """Return the choices of kept units with the best pairs of time and peak, by rising time.
+    """Return the best choices of units that stay gathered, by rising time and falling peak.
+
+    A *place* is a moment of the training step, for example one operator call.
 
     Parameters
     ----------
     base : numpy.ndarray of int64, shape (#places,)
-        The most bytes at each place of the step if every unit reshards.
+        The most bytes at each place if every unit reshards.
     extra : numpy.ndarray of int64, shape (#units, #places)
-        The bytes that are added if one unit stays gathered.
+        For each unit, the bytes that are added at each place if this unit stays gathered.
     unit_at : sequence of int, length #places
-        For each place the position of the last unit that has been gathered and whose backward pass is not finished.
+        For each place, the position of the last unit whose forward pass has begun and whose backward pass has not
+        ended.
     loss_at : int
-        A place between the forward and the backward pass.
+        The index of a place between the forward and the backward pass.
     times : sequence of float, length #units
-        The time of the second all-gather of each unit.
+        The time of each unit's second all-gather. A unit that stays gathered saves this time.
+
+    Returns
+    -------
+    list of tuple of int
+        For each choice, the positions of the units that stay gathered.
 
     Examples
     --------
-    Two units of 4 and 6 bytes; at the loss, both may be held:
+    Two units of 4 and 6 bytes. At the loss, both may be in memory:
 
     >>> base = np.array([10, 10, 10, 10])
     >>> extra = np.array([[0, 4, 4, 0], [0, 0, 6, 0]])

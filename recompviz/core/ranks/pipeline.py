@@ -1,12 +1,12 @@
-"""What one rank of a pipeline holds: several micro-batches between their forward and backward passes.
+"""The memory of one rank of a pipeline, whose stage has several micro-batches in flight at the same time.
 
-A *stage* is a part of a model on one rank. A batch is divided into *micro-batches*, which pass through the stages one
-after another. A stage runs the forward passes of some micro-batches before the first backward pass: with GPipe all of
-them, and with 1F1B as many as there are stages from this one to the last. Each micro-batch holds what the stage's plan
-keeps.
+A *stage* is a part of a model on one rank. A batch is divided into *micro-batches*. Each micro-batch passes through the
+stages one after another. A stage runs the forward passes of some micro-batches before its first backward pass. With
+GPipe, it runs all of them. With 1F1B, it runs as many as there are stages from this stage to the last one, both
+included. The values that the stage's plan keeps are in memory once for each micro-batch in flight.
 
-The training step of a stage for one micro-batch is simulated as any other. Its timeline is divided into the forward and
-the backward pass, and the passes of all micro-batches are put together in the order of the pipeline.
+The training step of a stage for one micro-batch is simulated as any other training step. Its timeline is divided into
+the forward and the backward pass. The passes of all micro-batches are then put together in the order of the pipeline.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ class StagePlace:
     micro_batches : int
         The number of micro-batches in one batch.
     kind : "1f1b", "gpipe" or "interleaved"
-        The schedule. With ``"1f1b"``, a stage alternates forward and backward passes. With ``"gpipe"``, it runs all
-        forward passes first. With ``"interleaved"``, a rank has several stages, and the order of the passes is that of
-        the rank; see :mod:`recompviz.core.ranks.interleaved`.
+        The schedule. With ``"1f1b"``, a stage alternates forward and backward passes after some first forward passes.
+        With ``"gpipe"``, it runs all forward passes first. With ``"interleaved"``, a rank has several stages, and
+        :mod:`recompviz.core.ranks.interleaved` has the order of the passes.
     """
 
     stage: int
@@ -65,7 +65,7 @@ class StagePlace:
 
     @property
     def in_flight(self) -> int:
-        """The most micro-batches whose forward pass has run, and whose backward pass has not; 1F1B and GPipe only.
+        """The most micro-batches between their forward and backward passes at one time; for 1F1B and GPipe only.
 
         Examples
         --------
@@ -75,7 +75,9 @@ class StagePlace:
         return self.micro_batches if self.kind == "gpipe" else min(self.stages - self.stage, self.micro_batches)
 
     def order(self) -> list[tuple[bool, int]]:
-        """Return the passes in their order, as pairs (whether it is a backward pass, micro-batch).
+        """Return the passes in the order in which they run, as pairs (whether the pass is backward, micro-batch).
+
+        This is for 1F1B and GPipe only.
 
         Examples
         --------
@@ -98,11 +100,13 @@ class StageSteps:
     Attributes
     ----------
     first : JointGraph
-        For the first micro-batch, whose gradients stay as the gradients of the parameters.
+        The step of the first micro-batch. Its parameter gradients stay as the ``.grad`` of the parameters.
     later : JointGraph
-        For the others, whose gradients are added to these and freed.
-    inputs, outputs : frozenset of int
-        The storages of the gradients that are sent to the stage before, and of the outputs.
+        The step of any later micro-batch. Its parameter gradients are added to those of the first and freed.
+    inputs : frozenset of int
+        The storages of the gradients of the stage's inputs, which are sent to the stage before.
+    outputs : frozenset of int
+        The storages of the stage's outputs.
     """
 
     first: JointGraph
@@ -117,11 +121,11 @@ def stage_steps(joint: JointGraph, place: StagePlace, units: Sequence[str], sent
     Parameters
     ----------
     joint : JointGraph
-        The training step of the stage alone, with one micro-batch, and with the loss if it is the last stage.
+        The training step of the stage alone, with one micro-batch. For the last stage, it includes the loss.
     place : StagePlace
     units : sequence of str
-        The modules that run under a plan. Autograd gets the gradients of a unit when its backward pass has ended, and
-        other gradients one by one.
+        Dotted paths of the modules that run under a plan. Autograd gets all parameter gradients of a unit at once, when
+        the backward pass of the unit has ended. It gets the gradients outside of units module by module.
     sent : iterable of int
         The storages of the gradients of the stage's inputs.
     """
@@ -205,7 +209,7 @@ def stage_timeline(steps: StageSteps, place: StagePlace, keep_mask: Sequence[boo
     steps : StageSteps
     place : StagePlace
     keep_mask : sequence of bool, length #V
-        The plan of every micro-batch.
+        For each node, whether its value is kept for the backward pass. The plan is the same for every micro-batch.
     device : str
         The name of the device for ``Timeline.device``.
     """
@@ -215,9 +219,10 @@ def stage_timeline(steps: StageSteps, place: StagePlace, keep_mask: Sequence[boo
 def stage_passes(
     steps: StageSteps, place: StagePlace, keep_mask: Sequence[bool], device: str = "cpu"
 ) -> tuple[Timeline, tuple[int, ...]]:
-    """Return the predicted timeline, and for each pass of ``place.order()`` the step after its last one.
+    """Return the predicted timeline of a stage over one batch, and the ends of the passes in this timeline.
 
-    The parameters are those of :func:`stage_timeline`.
+    For each pass of ``place.order()``, its end is the number of timeline steps up to the end of the pass. The
+    parameters are those of :func:`stage_timeline`.
     """
     first = StagePasses(steps.first, keep_mask, device)
     later = StagePasses(steps.later, keep_mask, device)
@@ -255,12 +260,13 @@ def timeline_of_rows(
     static_bytes: dict[Category, int],
     device: str,
 ) -> Timeline:
-    """Return the simulated timeline of a batch.
+    """Return the simulated timeline of a batch, made from its events. An event is an allocation or a free.
 
     Parameters
     ----------
     columns : sequence of numpy.ndarray of int64, shape (4, #events)
-        The step, storage, category and bytes of each event, in order.
+        The events of the passes, in the order of the passes. The four rows of an array are the step, the storage, the
+        category and the bytes of each event; the bytes of a free are negative.
     labels, phases : sequence
         The label and the phase of each step.
     storage_labels : tuple of str
@@ -268,6 +274,7 @@ def timeline_of_rows(
     static_bytes : dict from Category to int
         The bytes that exist during the whole batch.
     device : str
+        The name of the device for ``Timeline.device``.
     """
     step, storage, category, delta = np.concatenate(columns, axis=1)
     return Timeline(
@@ -300,7 +307,17 @@ def _released(place: StagePlace, i: int, ran: set[tuple[bool, int]]) -> bool:
 
 
 class StagePasses:
-    """The forward and the backward pass of one micro-batch, as parts of its simulated timeline."""
+    """The simulated timeline of one micro-batch, divided into the forward and the backward pass.
+
+    Parameters
+    ----------
+    joint : JointGraph
+        The training step of the micro-batch.
+    keep_mask : sequence of bool, length #V
+        For each node, whether its value is kept for the backward pass.
+    device : str
+        The name of the device for ``Timeline.device``.
+    """
 
     def __init__(self, joint: JointGraph, keep_mask: Sequence[bool], device: str) -> None:
         self.timeline = timeline = simulate_schedule(make_schedule(joint, list(keep_mask)), device)
@@ -322,12 +339,15 @@ class StagePasses:
         self._categories = dict(zip(table[1, made].tolist(), table[2, made].tolist(), strict=True))
 
     def rows(self, backward: bool, held: frozenset[int]) -> NDArray[np.int64]:
-        """Return the events of a pass, without frees of the storages in ``held``."""
+        """Return the events of the forward or the backward pass, without the frees of the storages in ``held``.
+
+        An event is a column (step of the pass, storage, category, bytes) of the array.
+        """
         rows = self._rows[backward]
         drop = (rows[3] < 0) & np.isin(rows[1], list(held))
         return rows[:, ~drop].copy()
 
     def frees(self, storages: frozenset[int], at: int) -> NDArray[np.int64]:
-        """Return the events with which the given storages are freed in step ``at`` of a timeline."""
+        """Return the events that free the given storages in step ``at`` of a timeline, as :meth:`rows` does."""
         rows = [[at, s, self._categories.get(s, int(Category.OUTPUT)), -self.sizes[s]] for s in sorted(storages)]
         return np.array(rows, np.int64).reshape(-1, 4).T

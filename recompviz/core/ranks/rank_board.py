@@ -1,7 +1,7 @@
-"""Several ranks under one budget: the plans of each, what each holds, and which of them do not fit.
+"""Several ranks under one budget: the plans of each rank, its memory, and whether it fits the budget.
 
-Ranks with equal memory use are one *lane*. With sharded or replicated parameters, all ranks run one plan, and the
-fullest rank decides. In a pipeline, each rank has plans of its own.
+Ranks with equal memory use are one *lane*. With sharded or replicated parameters, all ranks run the same plan. A plan
+then fits the budget if it fits on the rank with the highest peak. In a pipeline, each rank has plans of its own.
 """
 
 from __future__ import annotations
@@ -29,25 +29,27 @@ class RankLane:
     Attributes
     ----------
     name : str
-        For example ``"ranks 0 to 6"`` or ``"stage 1 of 4"``.
+        The text for the lane, for example ``"ranks 0 to 6"`` or ``"stage 1 of 4"``.
     passes : tuple of Pass
-        In the order in which they run.
+        The passes of a rank of the lane, in the order in which they run.
     forward : tuple of float
-        The time of a forward pass of each of the lane's stages, in milliseconds.
+        For each stage of the lane, the time of one forward pass in milliseconds.
     stages : tuple of int
-        The stages of the lane; ``(0,)`` without a pipeline.
+        The numbers of the stages of the lane; ``(0,)`` without a pipeline.
     plans : tuple of tuple of Plan
-        For each row, the plan of each stage. Later rows recompute more and have a lower peak.
+        The plans that a rank can run. A row has one plan for each stage. Later rows recompute more and have a lower
+        peak.
     overheads : numpy.ndarray of float64, shape (#rows, #stages)
-        Recomputation of one micro-batch in milliseconds.
+        For each row and stage, the time of recomputation for one micro-batch, in milliseconds.
     peaks : numpy.ndarray of int64, shape (#rows,)
-        Total bytes.
+        For each row, the peak of a rank in total bytes.
     before : numpy.ndarray of int64, shape (#layers,)
-        Bytes of each layer before the step.
+        The bytes of each layer of memory before the step. A layer is a kind of memory; see
+        :mod:`recompviz.core.ranks.rank_layers`.
     layers : numpy.ndarray of int64, shape (#rows, #passes, columns + 1, #layers)
-        See :func:`recompviz.core.ranks.rank_layers.layered`.
+        For each row, the bytes of each layer over the passes; see :func:`recompviz.core.ranks.rank_layers.layered`.
     simulate : callable (row) → int
-        Simulates a row again, and returns its peak.
+        Simulates the plans of a row again, and returns the peak in total bytes.
     """
 
     name: str
@@ -62,9 +64,11 @@ class RankLane:
     simulate: Callable[[int], int] = field(repr=False)
 
     def durations(self, row: int) -> dict[tuple[str, int], float]:
-        """Return the time of each kind of pass of each stage; a backward pass takes twice its forward pass.
+        """Return the time of a pass in milliseconds, by (kind of the pass, stage).
 
-        The optimizer's step is drawn as a twentieth of the passes; its time is not known.
+        A backward pass takes twice the time of the forward pass, plus the recomputation of the plans in ``row``. The
+        time of the optimizer's step is not known. It is set to a twentieth of the time of one forward and one backward
+        pass without recomputation.
         """
         found: dict[tuple[str, int], float] = {}
         for stage, forward, extra in zip(self.stages, self.forward, self.overheads[row].tolist(), strict=True):
@@ -83,15 +87,15 @@ class RankBoard:
     title : str
         The title of the view, for example the name of the model's class.
     lanes : tuple of RankLane
-        One for each kind of rank, or for each stage of a pipeline.
+        One lane for each kind of rank, or for each rank of a pipeline.
     shared : bool
-        Whether all ranks run one plan; the rows of the lanes then have the same plans.
+        Whether all ranks run the same plan. Row i of each lane then has the same plan.
     device : str
-        The device that the step was traced for, for example ``"cpu"``.
+        The device for which the step was traced, for example ``"cpu"``.
     schedule : str
         The name of the pipeline's schedule; empty without a pipeline.
     notes : tuple of str
-        What the prediction does not know.
+        Remarks for the reader on what the prediction leaves out.
     """
 
     title: str
@@ -103,16 +107,20 @@ class RankBoard:
 
     @property
     def least(self) -> int:
-        """The least budget that every rank fits, in bytes."""
+        """The least budget in bytes for which every rank has a plan."""
         return max(int(lane.peaks[self._leanest(lane)]) for lane in self.lanes)
 
     @property
     def most(self) -> int:
-        """The largest peak without recomputation, in bytes."""
+        """The largest peak of a rank if no rank recomputes anything, in bytes."""
         return max(int(lane.peaks[0]) for lane in self.lanes)
 
     def rows(self, budget: float) -> tuple[int, ...]:
-        """Return for each lane the row of least recomputation that fits a budget; if none fits, its last row."""
+        """Return for each lane the row of least recomputation that fits a budget of bytes.
+
+        If no row of a lane fits, its last row is returned. If all ranks run the same plan, all lanes get the same row,
+        and a row fits only if it fits on every rank.
+        """
         if self.shared:
             count = len(self.lanes[0].peaks)
             fits = (r for r in range(count) if all(lane.peaks[r] <= budget for lane in self.lanes))
@@ -126,16 +134,16 @@ class RankBoard:
         return len(lane.peaks) - 1
 
     def peaks(self, rows: Sequence[int]) -> tuple[int, ...]:
-        """Return the peak of each lane in bytes; ``rows`` has the row of each lane."""
+        """Return the peak of each lane in bytes. ``rows`` has for each lane the index of its row."""
         return tuple(int(lane.peaks[row]) for lane, row in zip(self.lanes, rows, strict=True))
 
     def order(self, rows: Sequence[int]) -> tuple[int, ...]:
-        """Return the positions of the lanes by falling peak; ``rows`` has the row of each lane."""
+        """Return the positions of the lanes by falling peak. ``rows`` has for each lane the index of its row."""
         peaks = self.peaks(rows)
         return tuple(sorted(range(len(self.lanes)), key=lambda i: (-peaks[i], i)))
 
     def times(self, rows: Sequence[int]) -> list[list[tuple[float, float]]]:
-        """Return for each lane the start and the end of each pass, in milliseconds."""
+        """Return for each lane the start and the end of each pass, in milliseconds from the start of the step."""
         durations = [lane.durations(row) for lane, row in zip(self.lanes, rows, strict=True)]
         return pass_times([lane.passes for lane in self.lanes], durations)
 
@@ -145,11 +153,11 @@ class RankBoard:
 
     @cached_property
     def shown_layers(self) -> tuple[int, ...]:
-        """The positions in ``LAYERS`` of layers that have bytes on some rank."""
+        """The positions in ``LAYERS`` of the layers that have bytes on at least one rank under at least one plan."""
         return tuple(i for i in range(len(LAYERS)) if any(lane.layers[..., i].max() > 0 for lane in self.lanes))
 
     def table(self, budget: float) -> str:
-        """Return the ranks under a budget of bytes as a text, the highest peak first."""
+        """Return a text: the peak and the recomputation of each lane under a budget in bytes, highest peak first."""
         rows = self.rows(budget)
         peaks = self.peaks(rows)
         lines = [f"{self.title}: {format_bytes(budget)} for each rank"]
@@ -166,7 +174,7 @@ class RankBoard:
 
 
 def fit_text(peak: int, budget: float) -> str:
-    """Return how many bytes of a budget a peak leaves free, or how many are missing, as text.
+    """Return a text that says how many bytes of a budget a peak leaves free, or by how many bytes it exceeds it.
 
     Examples
     --------

@@ -1,8 +1,9 @@
-"""What the memory of a rank consists of, over its passes: layers of bytes, for pictures.
+"""The memory of a rank over its passes, divided into layers, for pictures. A layer is a kind of memory.
 
-A rank's step is divided into *passes*: the forward or the backward pass of one micro-batch, or the optimizer's step. A
-rank without a pipeline has one micro-batch. Each pass is reduced to a few columns, and each column shows the moment at
-which it holds the most bytes. One more column shows what stays after the pass, while the rank waits for others.
+A rank's step is divided into *passes*. A pass is the forward or the backward pass of one micro-batch, or the
+optimizer's step. A rank without a pipeline has one micro-batch. The steps of each pass are divided into a few columns.
+A column shows the moment, among those of its steps, at which the most bytes are alive. One more column shows the bytes
+that are alive after the pass, while the rank waits for other ranks.
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ PassKind = Literal["forward", "backward", "optimizer"]
 
 @dataclass(frozen=True)
 class Pass:
-    """A pass of a rank's step.
+    """A part of a rank's step: the forward or backward pass of one micro-batch, or the optimizer's step.
 
     Attributes
     ----------
@@ -87,7 +88,7 @@ class Pass:
 
 
 def layer_of(category: Category, label: str) -> int:
-    """Return the position in ``LAYERS`` of a block with a category and a label.
+    """Return the position in ``LAYERS`` of the layer to which a block with this category and label belongs.
 
     Examples
     --------
@@ -110,13 +111,15 @@ def _by_label(labels: tuple[str, ...]) -> NDArray[np.int64]:
 
 
 def static_layers(timeline: Timeline, buckets: int = 0) -> NDArray[np.int64]:
-    """Return the bytes of each layer that exist before the step.
+    """Return the bytes of each layer that exist before the step, shape (#layers,).
 
     Parameters
     ----------
     timeline : Timeline
+        The timeline of the rank.
     buckets : int
-        Bytes of the buckets of DDP, which are counted as buffers in ``timeline``.
+        Bytes of the gradient buckets of DDP. ``timeline`` counts them as buffers; here they count as memory of
+        collectives.
     """
     found = np.zeros(len(LAYERS), np.int64)
     for category, size in timeline.static_bytes.items():
@@ -129,16 +132,17 @@ def static_layers(timeline: Timeline, buckets: int = 0) -> NDArray[np.int64]:
 def layered(timeline: Timeline, ends: Sequence[int], columns: int, buckets: int = 0) -> NDArray[np.int64]:
     """Return the bytes of each layer over the passes of a rank, shape (#passes, columns + 1, #layers).
 
-    In each column, the layers are those of its fullest moment, so they add up to the most bytes of the column. The last
-    column of a pass is the moment at its end.
+    A column has the layers at the moment of the column at which the most bytes are alive. The last column of a pass has
+    the layers at the end of the pass.
 
     Parameters
     ----------
     timeline : Timeline
+        The timeline of the rank.
     ends : sequence of int
-        For each pass, the step of the timeline after its last one.
+        For each pass, the number of timeline steps up to the end of the pass.
     columns : int
-        Columns of each pass.
+        The number of columns of each pass, without the last one.
     buckets : int
         As in :func:`static_layers`.
     """

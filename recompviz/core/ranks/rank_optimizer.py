@@ -1,8 +1,9 @@
-"""Ranks of one sharded step differ only in the optimizer, so one simulation gives the memory of all of them.
+"""Compute the memory of all ranks of a sharded step from one simulation, because they differ only in the optimizer.
 
-If parameters are not divided evenly, the last ranks have fewer rows. All ranks gather and compute the same, but a rank
-with fewer rows has less state of the optimizer, and less scratch memory in the optimizer's step. The state exists
-during the whole step. The scratch memory is the last step of a timeline.
+If the rows of a parameter are not divided evenly, the last ranks have fewer rows of it. All ranks gather and compute
+the same tensors. A rank with fewer rows has less optimizer state, and the optimizer's step takes less scratch memory on
+this rank. The optimizer state exists during the whole training step. The scratch memory exists only in the last step of
+the timeline.
 """
 
 from __future__ import annotations
@@ -20,15 +21,15 @@ if TYPE_CHECKING:
 
 
 def with_optimizer_bytes(joint: JointGraph, state: int, scratch: int) -> JointGraph:
-    """Return a joint graph with other bytes of the optimizer.
+    """Return a joint graph in which the optimizer's state and scratch memory have the given bytes.
 
     Parameters
     ----------
     joint : JointGraph
     state : int
-        Bytes of the state between steps.
+        Bytes of the optimizer's state, which exists during the whole training step.
     scratch : int
-        Bytes that the optimizer's step allocates besides.
+        Bytes that the optimizer's step allocates and frees again.
 
     Examples
     --------
@@ -50,8 +51,7 @@ def with_optimizer_bytes(joint: JointGraph, state: int, scratch: int) -> JointGr
 def same_but_optimizer(first: JointGraph, second: JointGraph) -> bool:
     """Return whether two joint graphs differ at most in the bytes of the optimizer.
 
-    A step with scratch memory of an optimizer and one without also differ in the number of steps, so they are not the
-    same.
+    If only one of them has scratch memory of an optimizer, the result is False, because its timeline has one more step.
 
     Examples
     --------
@@ -75,13 +75,15 @@ def _storages(joint: JointGraph) -> list[Storage]:
 
 
 def timeline_of(timeline: Timeline, joint: JointGraph) -> Timeline:
-    """Return the simulated timeline of a joint graph, from that of one with other bytes of the optimizer.
+    """Return the simulated timeline of a joint graph, without a new simulation.
 
     Parameters
     ----------
     timeline : Timeline
-        Simulated for a joint graph that is the same as ``joint`` but for the optimizer.
+        The simulated timeline of another joint graph, which differs from ``joint`` only in the bytes of the optimizer;
+        see :func:`same_but_optimizer`.
     joint : JointGraph
+        The joint graph of the result.
     """
     scratch, delta = joint.optimizer_scratch, timeline.delta
     if scratch:
@@ -90,16 +92,18 @@ def timeline_of(timeline: Timeline, joint: JointGraph) -> Timeline:
 
 
 def peak_of(profile: NDArray[np.int64], first: JointGraph, joint: JointGraph) -> int:
-    """Return the peak of a plan on a joint graph, from its profile on one with other bytes of the optimizer.
+    """Return the peak of a plan on a joint graph in total bytes, without a new simulation.
 
     Parameters
     ----------
     profile : numpy.ndarray of int64
-        The most total bytes within each step of the timeline; see :attr:`Timeline.profile`.
+        The profile of the plan on ``first``: the most total bytes within each step of the timeline; see
+        :attr:`Timeline.profile`.
     first : JointGraph
-        The joint graph of ``profile``.
+        The joint graph for which ``profile`` was simulated.
     joint : JointGraph
-        Another one that is the same but for the optimizer.
+        The joint graph of the result. It differs from ``first`` only in the bytes of the optimizer; see
+        :func:`same_but_optimizer`.
     """
     shift = sum(joint.static.values()) - sum(first.static.values())
     if not joint.optimizer_scratch:

@@ -1,9 +1,9 @@
 """The training step of one rank that has all parameters, as PyTorch's ``DistributedDataParallel`` runs it (DDP).
 
-DDP copies gradients into *buckets*, which are reduced over all ranks. The buckets exist before the step and stay.
-Together they have as many bytes as all trained parameters, used or not. The first has about 1 MiB and the others 25
-MiB, so that the reduction begins early. After the reduction, the gradients are copied back, or they are views of the
-buckets.
+DDP copies gradients into *buckets*. The buckets are reduced over all ranks. They exist before, during and after the
+step. Together they have as many bytes as all trained parameters, also those that the step does not use. The first
+bucket has about 1 MiB and the others 25 MiB, so that the reduction begins early. After the reduction, the gradients are
+copied back, unless they are views of the buckets.
 """
 
 from __future__ import annotations
@@ -21,14 +21,15 @@ def replicated_step(joint: JointGraph, bucket_view: bool = False, buckets: int |
     joint : JointGraph
         The training step on one device.
     bucket_view : bool
-        Whether gradients are views of the buckets. They are then freed when they have been copied into the buckets.
+        Whether the gradients of the parameters are views of the buckets. A gradient that the backward pass computes is
+        then freed when it has been copied into its bucket.
     buckets : int, optional
-        The bytes of all buckets together; by default those of the gradients in the joint graph.
+        The bytes of all buckets together; by default the bytes of the parameter gradients in ``joint``.
 
     Returns
     -------
     JointGraph
-        Its calls compute the nodes of the same graph G.
+        The joint graph of the rank. It has the same nodes as ``joint``, so the plans stay valid.
 
     Examples
     --------

@@ -1,25 +1,28 @@
 """Keep parameters gathered, or gather them again: the trade-off of communication, recomputation and peak on one rank.
 
-A unit that reshards frees its gathered parameters after its forward pass, and pays a second all-gather. Like a value of
-the forward pass, a gathered parameter is kept or made again. Each point of the curve therefore chooses both: the units
-that keep their parameters gathered, and a plan for the values.
+A unit that reshards frees its gathered parameters after its forward pass, and gathers them a second time for its
+backward pass. A gathered parameter is therefore like a value of the forward pass: it is kept or made again. Each point
+of the trade-off has both choices: the units that keep their parameters gathered, and a plan for the values.
 
-Some choices of units are tried. All parameters that are kept are alive when the backward pass starts, and a unit that
-keeps its parameters needs no buffer for a prefetched all-gather. The backward pass frees the parameters of the last
-units first, so for equal units the last ones should keep theirs. For unequal units, :mod:`.kept_units` finds choices by
-a dynamic program.
+Only some choices of units are tried. All parameters that are kept gathered are alive when the backward pass starts. A
+unit that keeps its parameters needs no buffer for a prefetched all-gather. The backward pass frees the parameters of
+the last units first. If all units have equal bytes, the last units should therefore keep their parameters. For units
+with different bytes, :mod:`.kept_units` finds choices by a dynamic program.
 
-With equal units and no recomputation, two wishes exclude each other: that no choice is better than "reshard every
-unit", and that some choice is better than "keep every second unit". Let b be the bytes of a gathered unit, L the bytes
-at the loss and P the bytes in the backward pass of the last unit, both with every unit resharded.
+If all units have equal bytes and nothing is recomputed, at most one of two statements is true: "no choice is better
+than resharding every unit", and "some choice is better than keeping every second unit gathered". Let b be the bytes of
+the gathered parameters of one unit, L the bytes at the loss, and P the bytes in the backward pass of the last unit. L
+and P are the bytes if every unit reshards.
 
-- P has two units: the last one, and the prefetched buffer of the one before. If L + b ≤ P, keeping the last unit needs
-  no more memory than resharding it, and saves an all-gather.
-- If L + b > P, "keep every second unit" keeps k units, and has L + k·b at the loss. The backward pass of the last unit
-  has less, P + (k − 1)·b, because one of its two units is kept. So the peak is L + k·b, and every other choice that
-  keeps as many units, and so takes no more time, needs at least as much.
+- P includes the parameters of two units: those of the last unit, and the prefetched buffer of the unit before it. If
+  L + b ≤ P, keeping the last unit gathered takes no more memory than resharding it, and saves an all-gather. The first
+  statement is then false.
+- If L + b > P, let k be the number of units that "keeping every second unit" keeps. It takes L + k·b bytes at the loss.
+  The backward pass of the last unit takes less, P + (k − 1)·b bytes, because one of the two units in P is kept. So the
+  peak is L + k·b. Every choice that takes no more time keeps at least k units, and needs at least as many bytes. The
+  second statement is then false.
 
-With unequal units both are possible: small units save more latency for each byte.
+If units have different bytes, both statements can be true: small units save more latency for each byte.
 """
 
 from __future__ import annotations
@@ -48,7 +51,7 @@ MOST_CHOICES = 128
 
 @dataclass(frozen=True)
 class GatherTime:
-    """The time of an all-gather: a latency, and the bytes that arrive divided by the bandwidth.
+    """The time of an all-gather: a latency, plus the received bytes divided by the bandwidth.
 
     Attributes
     ----------
@@ -62,7 +65,9 @@ class GatherTime:
     bandwidth: float
 
     def of(self, whole: int, shards: int) -> float:
-        """Return the time to gather ``whole`` bytes from ``shards`` ranks, of which a rank has one part itself.
+        """Return the time of an all-gather of ``whole`` bytes that are divided evenly among ``shards`` ranks.
+
+        A rank receives all bytes except its own part.
 
         Examples
         --------
@@ -79,13 +84,15 @@ class ReshardPoint:
     Attributes
     ----------
     kept : tuple of str
-        The units that keep their parameters gathered from the forward to the backward pass: give them
-        ``reshard_after_forward=False``.
+        The names of the units that keep their parameters gathered from the forward to the backward pass. Wrap these
+        units with ``reshard_after_forward=False``.
     plan : Plan
+        The plan for the values.
     gathering : float
-        The time of all second all-gathers, in the unit of ``graph.time``, as if nothing else ran meanwhile.
+        The time of all second all-gathers, in the unit of ``graph.time``. It is counted in full, as if no computation
+        ran at the same time.
     overhead : float
-        The time of recomputation.
+        The time of recomputation, in the unit of ``graph.time``.
     peak : int
         The peak of the rank in total bytes.
     """
@@ -98,7 +105,7 @@ class ReshardPoint:
 
     @property
     def time(self) -> float:
-        """The sum of ``gathering`` and ``overhead``."""
+        """The sum of ``gathering`` and ``overhead``, in the unit of ``graph.time``."""
         return self.gathering + self.overhead
 
     def __repr__(self) -> str:
@@ -111,14 +118,18 @@ class ReshardPoint:
 def reshard_point(
     graph: Graph, joint: JointGraph, sharding: Sharding, kept: Sequence[str], plan: Plan, gather: GatherTime
 ) -> ReshardPoint:
-    """Return the point of one choice of units and one plan; the arguments are as for :func:`reshard_front`."""
+    """Return the point of one choice of units and one plan.
+
+    ``kept`` has the names of the units that keep their parameters gathered. The other arguments are as for
+    :func:`reshard_front`.
+    """
     return _points(graph, joint, sharding, kept, [plan], gather)[0]
 
 
 def reshard_front(
     graph: Graph, joint: JointGraph, sharding: Sharding, plans: Sequence[Plan], gather: GatherTime
 ) -> tuple[ReshardPoint, ...]:
-    """Return the best points found, by rising time and falling peak. No point has both less time and a lower peak.
+    """Return the best points found, by rising time and falling peak. No tried point is better in both than one of them.
 
     Parameters
     ----------
@@ -126,10 +137,11 @@ def reshard_front(
     joint : JointGraph
         The training step on one device, without collectives.
     sharding : Sharding
-        How parameters are divided. Its choice of resharding is not used.
+        How parameters are divided. Whether its units reshard is not used.
     plans : sequence of Plan
-        Plans of the graph. At most 24 of them are tried for each choice of units.
+        Plans of the graph. If there are more than 24, 24 evenly spaced ones are tried for each choice of units.
     gather : GatherTime
+        The time of an all-gather.
     """
     if len(plans) > MOST_PLANS:
         plans = [plans[int(i)] for i in np.unique(np.linspace(0, len(plans) - 1, MOST_PLANS).astype(int))]

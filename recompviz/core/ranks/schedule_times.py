@@ -1,8 +1,8 @@
 """When the passes of a pipeline run: the start and the end of each pass on each rank.
 
-A rank runs its passes in a fixed order. A forward pass waits for the forward pass of the stage before, and a backward
-pass for the backward pass of the stage after. Sending takes no time here. Gaps between passes are the *bubble* of the
-pipeline.
+A rank runs its passes in a fixed order. A forward pass of a micro-batch waits for the forward pass of the same
+micro-batch in the stage before. A backward pass waits for the backward pass of the same micro-batch in the stage after.
+Sending takes no time here. The gaps between the passes of a rank are the *bubble* of the pipeline.
 """
 
 from __future__ import annotations
@@ -21,14 +21,20 @@ def pass_times(
     Parameters
     ----------
     ranks : sequence of sequence of Pass
-        The passes of each rank in their order.
+        For each rank, its passes in the order in which they run.
     durations : sequence of mapping
-        For each rank, the time of a pass by its kind and stage.
+        For each rank, the time of a pass, by (kind of the pass, stage).
+
+    Returns
+    -------
+    list of list of (float, float)
+        For each rank and each of its passes, the start and the end, in the unit of ``durations``. The first pass starts
+        at 0.
 
     Raises
     ------
     GraphError
-        If passes wait for each other, so that none can run.
+        If passes wait for each other, so that none of them can run.
 
     Examples
     --------

@@ -1,15 +1,16 @@
 """The training step of one rank whose parameters are sharded, as PyTorch's ``fully_shard`` runs it (FSDP2).
 
 Each rank holds a part of each parameter. Before the forward pass of a unit, an all-gather fills one buffer, and the
-parameters are copied out of it. The buffer is freed when the next unit has gathered. A unit that reshards frees its
-parameters after its forward pass, and gathers them again for its backward pass. In the backward pass, the buffer of a
-unit is gathered when the backward pass of the unit before it starts. After the backward pass of a unit, its parameters
-are freed, its gradients are copied into a buffer, and a reduce-scatter makes this rank's part. The buffer is freed when
-the next unit reduces.
+parameters are copied out of this buffer. The buffer is freed when the next unit has gathered. A unit that reshards
+frees its gathered parameters after its forward pass, and gathers them again for its backward pass. This second
+all-gather is prefetched: its buffer is filled when the backward pass of the unit starts that runs just before in the
+backward pass. After the backward pass of a unit, its gathered parameters are freed, its gradients are copied into a
+buffer, and a reduce-scatter makes this rank's part of the gradients. This buffer is freed when the next unit reduces
+its gradients.
 
-The lifetimes follow the borders of the units, not the calls that read the parameters. So each lifetime is two inserted
-calls: one makes the block, and one reads it last. The rest of the joint graph is as before, and the same simulation
-runs.
+These blocks are allocated and freed where units start and end, not where operator calls read the parameters. Therefore
+two calls are inserted for each block: one allocates it, and one reads it last. The rest of the joint graph is
+unchanged, and the same simulation runs.
 """
 
 from __future__ import annotations
@@ -28,14 +29,15 @@ def sharded_step(joint: JointGraph, sharding: Sharding) -> JointGraph:
     Parameters
     ----------
     joint : JointGraph
-        The training step on one device. The optimizer's state must be that of the rank's own part already, because it
-        is not divided here.
+        The training step on one device. Its optimizer state must already have the bytes of the rank's own part, because
+        this function does not divide the optimizer state.
     sharding : Sharding
+        How the parameters are divided.
 
     Returns
     -------
     JointGraph
-        It has the nodes of the same graph G.
+        The joint graph of the rank. It has the same nodes as ``joint``, so the plans stay valid.
 
     Raises
     ------

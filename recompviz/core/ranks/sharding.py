@@ -1,7 +1,7 @@
 """How the parameters of a training step are divided among ranks.
 
-A *unit* is a module whose parameters are gathered together, and whose gradients are reduced together: a module that was
-given to ``fully_shard``. The rest of the model is the *root* unit.
+A *unit* is a module that was given to ``fully_shard``. Its parameters are gathered together, and its gradients are
+reduced together. The *root* is the unit of the whole model. It has the parameters that are in no other unit.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ class ShardedParameter:
     Attributes
     ----------
     storage : int
-        Its storage in the joint graph.
+        The index of the parameter's storage in the joint graph.
     gradient : int
-        The storage of its gradient; −1 if it has none.
+        The index of the storage of the parameter's gradient; −1 if it has no gradient.
     rows : int
-        Its size in the first dimension, which is divided among the ranks; 1 for a scalar.
+        The length of the parameter's first dimension, which is divided among the ranks; 1 for a scalar.
     row : int
-        The number of elements of one row.
+        The number of elements in one row, which is one index of the first dimension.
     itemsize : int
-        Bytes of an element in the training step, and so of the gathered parameter and its gradient.
+        Bytes of one element of the gathered parameter, and of its gradient before the reduction.
     stored_itemsize : int
-        Bytes of an element of the part that each rank holds. It differs from ``itemsize`` with mixed precision.
+        Bytes of one element of the part that each rank holds. It differs from ``itemsize`` with mixed precision.
     reduced_itemsize : int
-        Bytes of an element of the gradient while it is reduced.
+        Bytes of one element of the gradient while it is reduced.
     """
 
     storage: int
@@ -48,7 +48,7 @@ class ShardedParameter:
     reduced_itemsize: int = 4
 
     def padded(self, shards: int) -> int:
-        """Return the number of elements of the part that each rank holds, padded to whole rows.
+        """Return the number of elements of a rank's part with padding. All ranks have equal parts of whole rows.
 
         Examples
         --------
@@ -58,7 +58,7 @@ class ShardedParameter:
         return -(-self.rows // shards) * self.row
 
     def local(self, shards: int, rank: int) -> int:
-        """Return the number of elements of a rank's part without padding. The last ranks may have fewer, or none.
+        """Return the number of elements of a rank's part without padding. The last ranks may have fewer rows, or none.
 
         Examples
         --------
@@ -78,7 +78,7 @@ class ShardedUnit:
     name : str
         Dotted path of the module; empty for the root.
     parameters : tuple of ShardedParameter
-        Those of the module that belong to no unit inside it.
+        The parameters of the module that belong to no other unit inside the module.
     reshard : bool
         Whether the gathered parameters are freed after the forward pass of the unit, and gathered again for its
         backward pass. PyTorch's default is True for each unit except the root.
@@ -96,11 +96,12 @@ class Sharding:
     Attributes
     ----------
     units : tuple of ShardedUnit
-        In the order in which their forward passes start. The root is the first.
+        The units in the order in which their forward passes start. The root is the first.
     shards : int
         The number of ranks among which each parameter is divided.
     replicas : int
-        The number of groups of ``shards`` ranks. With more than one, gradients are also reduced over the groups (HSDP).
+        The number of groups of ``shards`` ranks. If it is more than 1, gradients are also reduced over the groups, as
+        in HSDP.
     reduce_workspace : float
         Bytes that a reduce-scatter uses while it runs, as a multiple of its input.
     """
@@ -112,16 +113,16 @@ class Sharding:
 
 
 def unit_of_calls(joint: JointGraph, names: Sequence[str]) -> list[int]:
-    """Return for each call of a joint graph the position of its unit in ``names``; ``OUTSIDE`` for calls of the loss.
+    """Return for each call of a joint graph the position of its unit in ``names``; ``OUTSIDE`` if it has no unit.
 
-    A call belongs to the innermost unit that has its module. A backward call without a module, such as the addition of
-    two gradients, belongs to the unit of the backward call before it.
+    A call belongs to the innermost unit that contains its module. Calls of the loss have no unit. A backward call
+    without a module, such as the addition of two gradients, belongs to the unit of the backward call before it.
 
     Parameters
     ----------
     joint : JointGraph
     names : sequence of str
-        Dotted paths of the units. The empty path is the root.
+        Dotted paths of the units. The empty path is the root, which contains all modules.
 
     Examples
     --------
@@ -147,9 +148,9 @@ def unit_of_calls(joint: JointGraph, names: Sequence[str]) -> list[int]:
 
 
 def pin_outside(joint: JointGraph, names: Sequence[str]) -> JointGraph:
-    """Return a joint graph in which every plan keeps the values outside the units, and those that cross their borders.
+    """Return a joint graph in which every plan keeps the values outside the units, and the units' inputs and outputs.
 
-    Code outside the units runs as written, and units save what they are given.
+    Code outside the units runs as written, so its values cannot be recomputed. A unit saves its inputs.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
 """Divide the blocks of a model among the stages of a pipeline, so that the slowest stage takes the least time.
 
-All stages wait for the slowest one. A stage with little memory to spare recomputes more, so fewer blocks can make it as
-fast as the others.
+All stages wait for the slowest one. A stage that is short of memory recomputes more, and takes more time. With fewer
+blocks, it can be as fast as the other stages.
 """
 
 from __future__ import annotations
@@ -11,21 +11,22 @@ from collections.abc import Mapping, Sequence
 
 
 def best_split(blocks: int, costs: Sequence[Mapping[int, float]]) -> tuple[int, ...] | None:
-    """Return the number of blocks of each stage, so that the largest cost of a stage is as small as possible.
+    """Return the number of blocks of each stage for which the slowest stage takes the least time.
 
-    Of several such divisions, the one with the least sum of costs is returned.
+    If several divisions are equal in this, the one with the least sum of times is returned.
 
     Parameters
     ----------
     blocks : int
         The number of blocks of the model.
     costs : sequence of mapping of int to float
-        For each stage, its time by its number of blocks; infinite, or left out, if it does not fit its memory.
+        For each stage, a mapping from a number of blocks to the time that the stage takes with them. The time is
+        infinite or missing if the stage does not fit its memory with this number of blocks.
 
     Returns
     -------
     tuple of int or None
-        None if no division fits.
+        The number of blocks of each stage; None if no division fits.
 
     Examples
     --------

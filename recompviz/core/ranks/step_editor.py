@@ -1,7 +1,8 @@
 """Insert calls into a joint graph, for example the collectives of a distributed training step.
 
-Inserted calls belong to no node of G, so every plan of G stays valid. They never run a second time. A storage that an
-inserted call makes is alive until the last call that reads it. So a call that only reads a storage ends its lifetime.
+Inserted calls belong to no node of the graph, so every plan of the graph stays valid. They are never recomputed. A
+storage that an inserted call allocates is alive until the last call that reads it. To free a storage at a certain
+place, insert a call there that only reads it.
 """
 
 from __future__ import annotations
@@ -16,12 +17,14 @@ from recompviz.core.steps.joint import Call, Category, JointGraph, Storage
 class StepEditor:
     """Collects new storages and calls, and then makes the changed joint graph.
 
-    A *place* is the number of a call of the joint graph; a call is inserted before the call with this number. Calls
-    that are inserted at the same place run in the order in which they were inserted, those of the forward pass first.
+    A *place* is the index of a call of ``joint``. A call that is inserted at a place runs before the call with this
+    index. Calls that are inserted at the same place run in the order in which they were inserted, but calls of the
+    forward pass run before those of the backward pass.
 
     Parameters
     ----------
     joint : JointGraph
+        The joint graph to start from. It is not changed.
 
     Examples
     --------
@@ -50,20 +53,33 @@ class StepEditor:
         self._new_backward: dict[int, list[tuple[Call, int]]] = {}
 
     def storage(self, size: int, category: Category, label: str) -> int:
-        """Add a storage, and return its number. Without a call that makes it, it exists before the training step."""
+        """Add a storage of ``size`` bytes, and return its index.
+
+        If no inserted call allocates the storage, it exists before the training step.
+        """
         self._storages.append(Storage(size, -1, category, label))
         return len(self._storages) - 1
 
     def resize(self, storage: int, size: int) -> None:
-        """Set the bytes of a storage."""
+        """Set the bytes of the storage with the given index."""
         self._storages[storage] = replace(self._storages[storage], size=size)
 
     def pin(self, call: int) -> None:
-        """Let every plan keep the outputs of a call of the joint graph."""
+        """Let every plan keep the outputs of the call with the given index."""
         self._pinned.add(call)
 
     def share(self, call: int, made: int, other: int) -> None:
-        """Let a call write its output ``made`` into another storage, which exists already."""
+        """Let a call write its result into a storage that exists already, instead of allocating one.
+
+        Parameters
+        ----------
+        call : int
+            The index of the call.
+        made : int
+            The storage that the call allocates. Calls that read it read ``other`` instead.
+        other : int
+            The storage into which the call writes.
+        """
         self._makes[call] = [s for s in self._makes[call] if s != made]
         self._reads = [[other if s == made else s for s in reads] for reads in self._reads]
 
@@ -76,21 +92,21 @@ class StepEditor:
         workspace: int = 0,
         backward: bool = False,
     ) -> None:
-        """Insert a call before the call with the number ``place``.
+        """Insert a call before the call with the index ``place``.
 
         Parameters
         ----------
         place : int
-            From 0 to the number of calls.
+            From 0 to the number of calls of ``joint``. The last of these places is after all calls.
         key : str
             The name of the call in timelines.
         makes, reads : iterable of int
-            The storages that it allocates, and those that it reads.
+            The storages that the call allocates, and the storages that it reads.
         workspace : int
-            Bytes that it uses while it runs.
+            Bytes that the call needs while it runs, besides its inputs and outputs.
         backward : bool
-            Whether it belongs to the backward pass. A place in the backward pass needs True, and one in the forward
-            pass False. The place between the two passes allows both.
+            Whether the call belongs to the backward pass. It must be True at a place in the backward pass, and False at
+            a place in the forward pass. At the place between the two passes, both are allowed.
         """
         call = Call(NodeInfo(key=key, op=key), backward, -1, tuple(reads), tuple(makes), pinned=True)
         (self._new_backward if backward else self._new).setdefault(place, []).append((call, workspace))
@@ -103,9 +119,9 @@ class StepEditor:
         Parameters
         ----------
         results : iterable of int, optional
-            As for :class:`JointGraph`; by default those of the joint graph.
+            The attribute ``results`` of the new :class:`JointGraph`; by default that of ``joint``.
         clones : iterable of (int, int), optional
-            As for :class:`JointGraph`; by default those of the joint graph.
+            The attribute ``clones`` of the new :class:`JointGraph`; by default that of ``joint``.
         """
         joint = self.joint
         calls: list[Call] = []

@@ -1,7 +1,8 @@
-"""The part of a plan that concerns one unit, as it is handed to the processes that train.
+"""The part of a plan for one unit, in a form that can be sent to other processes.
 
 A *unit* is a module that a distributed engine wraps, for example one block of a transformer. A unit plan has the names
-of the unit's operators and which of their values are kept. It needs no graph, so that one rank can plan for all.
+of the unit's operators, and for each operator whether its value is kept. It needs no graph, so one rank can plan for
+all ranks.
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ class UnitPlan:
     Attributes
     ----------
     name : str
-        Dotted path of the module.
+        Dotted path of the unit's module.
     operators : tuple of str
         The operator of each node of the unit, in the order of the forward pass.
     keep : tuple of bool
-        For each of them, whether its value is kept.
+        For each entry of ``operators``, whether the value of its node is kept for the backward pass.
     """
 
     name: str
@@ -37,12 +38,12 @@ class UnitPlan:
 
 
 def expect_unit_plans(plans: object) -> tuple[UnitPlan, ...]:
-    """Return unit plans as a tuple.
+    """Check that a value is a sequence of unit plans, and return it as a tuple.
 
     Raises
     ------
     TypeError
-        If the value is no sequence of unit plans.
+        If ``plans`` is no sequence, or one of its items is no :class:`UnitPlan`.
 
     Examples
     --------
@@ -59,7 +60,7 @@ def expect_unit_plans(plans: object) -> tuple[UnitPlan, ...]:
 
 
 def unit_plans(graph: Graph, keep_mask: Sequence[bool], names: Sequence[str]) -> tuple[UnitPlan, ...]:
-    """Return the unit plans of a plan.
+    """Divide a plan into unit plans, one for each name in ``names``.
 
     Parameters
     ----------
@@ -67,8 +68,8 @@ def unit_plans(graph: Graph, keep_mask: Sequence[bool], names: Sequence[str]) ->
     keep_mask : sequence of bool, length #V
         For each node of the graph, whether its value is kept.
     names : sequence of str
-        Dotted paths of the units. A node belongs to the innermost unit that has its module. Nodes outside all units are
-        left out.
+        Dotted paths of the units. A node belongs to the innermost unit that contains its module. Nodes outside all
+        units are in no unit plan.
 
     Examples
     --------
@@ -89,13 +90,13 @@ def unit_plans(graph: Graph, keep_mask: Sequence[bool], names: Sequence[str]) ->
 
 
 def to_text(plans: Sequence[UnitPlan]) -> str:
-    """Return unit plans as JSON text, the same text for equal plans."""
+    """Return unit plans as JSON text. Equal unit plans give the same text."""
     rows = [[plan.name, list(plan.operators), [int(kept) for kept in plan.keep]] for plan in plans]
     return json.dumps(rows, separators=(",", ":"))
 
 
 def from_text(text: str) -> tuple[UnitPlan, ...]:
-    """Return the unit plans of :func:`to_text`.
+    """Return the unit plans from which :func:`to_text` made a text.
 
     Raises
     ------
