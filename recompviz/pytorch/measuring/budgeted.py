@@ -26,8 +26,8 @@ def fit_in(
 ) -> PlannedModule:
     """Make a module whose training step fits into a memory budget: trace, calibrate, plan and apply in one call.
 
-    Calibration runs the training step six times, unless its operators were measured before, and the forward pass once;
-    see :func:`recompviz.calibrate`. A model on the meta device is not calibrated.
+    Calibration runs the forward pass at least once. It also runs the training step a few times, unless all operators
+    were measured before; see :func:`recompviz.calibrate`. A model on the meta device is not calibrated.
 
     Parameters
     ----------
@@ -42,15 +42,15 @@ def fit_in(
     Returns
     -------
     PlannedModule
-        Called with the inputs and then the targets, it returns the scalar loss, or the model's outputs if there is no
-        loss. Each call runs the plan of least recomputation, of those that were found and fit into ``total``.
+        A module to call with the inputs and then the targets. It returns the scalar loss, or the model's outputs if
+        there is no loss. Each call runs the plan that recomputes least among the plans found that fit into ``total``.
 
     Raises
     ------
     TypeError, ValueError
-        If ``total`` is not a size, or as for :func:`recompviz.trace`.
+        If ``total`` is not a size, or for the reasons given in :func:`recompviz.trace`.
     InfeasibleBudget
-        If no plan fits. Its ``least`` is the least total for which a plan was found, in bytes.
+        If no plan fits. The attribute ``least`` of the error is the least total for which a plan was found, in bytes.
     ProfilerBusy
         If another profiler runs in this process when the training step is calibrated.
     TraceError

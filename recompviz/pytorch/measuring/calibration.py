@@ -74,10 +74,10 @@ def calibrate(trace: Trace, *, fresh: bool = False, progress: Progress | None = 
     the device has no memory for this plan, it runs under the plan with the least simulated peak that a search finds.
     The step does not run if the figures of all its operators are in the cache.
 
-    The forward pass also runs once in eager PyTorch, to compare the bytes that it saves with those of the captured
-    step; that of a long step runs on tensors without memory where this is possible. If the second step was traced (see
-    :attr:`Trace.after_first`), the training step runs once more, and the forward pass twice. The state of the model and
-    of the batch is restored.
+    The forward pass also runs once in eager PyTorch, to compare the bytes that it saves with those that the captured
+    step saves. For a long step, this forward pass runs on tensors without memory where that is possible. If the second
+    training step was traced (see :attr:`Trace.after_first`), the training step runs once more, and the forward pass
+    twice. The state of the model and of the batch is restored.
 
     Parameters
     ----------

@@ -39,14 +39,15 @@ _warned: set[Path] = set()
 
 
 class CalibrationCache:
-    """Cache of measured figures of operator calls on one device: workspace, sizes of the outputs, and time.
+    """A cache of measurements of operator calls on one device: workspace, sizes of the outputs, and time.
 
     A cache is valid for one version of PyTorch and for the current settings that select kernels. If its folder cannot
-    be written, the figures are kept in this object only.
+    be written, the measurements are kept in this object only.
 
     Parameters
     ----------
     device : torch.device
+        The device on which the calls were measured.
 
     Examples
     --------
@@ -65,21 +66,22 @@ class CalibrationCache:
         self._figures = _read(self.path)
 
     def find(self, keys: Sequence[str], counts: Sequence[int]) -> list[OperatorFigures] | None:
-        """Return the figures of the keys, in their order, or None if the figures of any key are missing.
+        """Return the measurements of calls in the order of their keys, or None if those of any key are missing.
 
         Parameters
         ----------
         keys : sequence of str
             The keys of calls, from :func:`call_key`.
         counts : sequence of int
-            The number of storages that each call allocates. Figures with another number of sizes count as missing.
+            For each key, the number of storages that the call allocates. Measurements with another number of sizes
+            count as missing.
         """
         found = [self._figures.get(key) for key in keys]
         complete = [f for f, count in zip(found, counts, strict=True) if f is not None and len(f.sizes) == count]
         return complete if len(complete) == len(found) else None
 
     def store(self, figures: Mapping[str, OperatorFigures]) -> None:
-        """Add figures to the cache, and write all figures to its file. Figures of other processes stay in the file."""
+        """Add measurements by key, and write all to the file. Measurements that other processes wrote stay in the file."""
         self._figures |= figures
         with contextlib.suppress(OSError, ValueError):  # no file can be written; ValueError: NUL in the path
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -91,10 +93,10 @@ class CalibrationCache:
 
 
 def call_key(node: Node, count: int) -> str:
-    """Return a hash of a call: its operator, its constants, and the shapes, strides and dtypes of its tensors.
+    """Return a key of a call: a hash of its operator, its constants, and its tensors' shapes, strides and dtypes.
 
-    ``count`` is the number of storages that the call allocates. Equal calls of an operator with several results may
-    allocate different numbers of storages, because a step may use some of the results only.
+    ``count`` is the number of storages that the call allocates. It is part of the key, because a step may use only some
+    results of an operator that has several.
     """
     result = _described(node.meta.get("val"))
     text = f"{node.target}({_described(node.args)}, {_described(node.kwargs)}) -> {count} of {result}"
@@ -102,15 +104,15 @@ def call_key(node: Node, count: int) -> str:
 
 
 def checksum(key: str, row: Mapping[str, Any]) -> str:
-    """Return the checksum of a row of the file, by which a row that was altered is recognised."""
+    """Return the checksum of a row of the file. It shows whether the row was altered after it was written."""
     text = json.dumps([key, row.get("workspace"), row.get("sizes"), row.get("seconds")])
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def cache_folder() -> Path:
-    """Return the folder of the cache: ``$RECOMPVIZ_CACHE``, or ``~/.cache/recompviz`` if that is not set.
+    """Return the folder of the cache: ``$RECOMPVIZ_CACHE``, or ``~/.cache/recompviz`` if the variable is not set.
 
-    Without a home folder, it is ``recompviz`` in the folder of temporary files.
+    If the variable is not set and there is no home folder, return ``recompviz`` in the folder of temporary files.
     """
     chosen = os.environ.get("RECOMPVIZ_CACHE")
     try:

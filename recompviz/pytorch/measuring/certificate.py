@@ -1,10 +1,10 @@
-"""The certificate: a training step under a plan computes the same as an eager step, and saves the plan's values.
+"""The certificate: a training step under a plan has the results of an eager step, and saves the values of the plan.
 
 Two training steps in a row run eagerly, and two run under the plan. Both pairs start from the same state. The second
 step of each pair has other inputs and parameters. Gradients, loss and buffers of the planned steps must be bitwise
-equal to those of the eager steps. They need to be equal only within a tolerance if two eager runs differ from each
-other, because a kernel is not deterministic. The gradients of trained tensors outside the model are compared, too.
-Between the passes, autograd must hold exactly the values that the schedule saves.
+equal to those of the eager steps. If two eager runs differ from each other, because a kernel is not deterministic, they
+must be equal within a tolerance. The gradients of trained tensors outside the model are compared, too. Between the
+forward and the backward pass, autograd must hold exactly the values that the schedule of the plan saves.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ UNSTEADY = (
 
 
 class CertificateError(RecompvizError, AssertionError):
-    """A certificate failed, or could not be made because the step cannot run.
+    """A check of a certificate failed, or the certificate could not be made because the step cannot run.
 
-    A certificate fails if a step under a plan has other results than an eager step, or saves other values than planned.
+    A check fails if a step under a plan has other results than an eager step, or saves other values than the plan.
 
     Attributes
     ----------
     certificate : Certificate or None
-        The certificate that failed; None if no step could run.
+        The certificate with the failed check; None if no step could run.
     """
 
     def __init__(self, message: str, certificate: Certificate | None = None) -> None:
@@ -63,15 +63,16 @@ class Certificate:
     Attributes
     ----------
     gradients : str
-        ``"bitwise"`` if all gradients equal eager's bitwise. ``"close"`` if two eager runs differ, and all gradients
-        equal eager's within a relative tolerance of 1e-3 (absolute 1e-5). Otherwise ``"different"``.
+        ``"bitwise"`` if all gradients of the planned steps are bitwise equal to those of the eager steps. ``"close"``
+        if two eager runs differ from each other, and all gradients are equal within a relative tolerance of 1e-3
+        (absolute 1e-5). Otherwise ``"different"``.
     worst : str
-        The name of the gradient that differs most, and the largest difference; empty if no gradient differs.
+        The name of the gradient that differs most, and its largest difference; empty if no gradient differs.
     buffers, loss : bool
-        Whether buffers and loss (or outputs) equal eager's: bitwise, or within the tolerance if gradients are close.
+        Whether the buffers and the loss (or the outputs) equal those of the eager steps: bitwise, or within the
+        tolerance if ``gradients`` is ``"close"``.
     saved : bool
-        Whether the storages that autograd held between the forward and backward pass are exactly those that the plan
-        saves.
+        Whether autograd held exactly the storages that the plan saves, between the forward and the backward pass.
     saved_bytes : int
         Bytes that the plan saves between the forward and backward pass, not rounded, without parameters and inputs.
     notes : tuple of str
@@ -133,7 +134,8 @@ def certify(trace: Trace, plan: Plan, *, change_parameters: bool = True) -> Cert
     first. The state of the model and of the batch is restored.
 
     If a step does not fit on the device, the batch is halved until it fits. ``notes`` of the certificate gives the
-    batch size. If the graph of the smaller batch has other nodes, the plan that keeps everything is compared.
+    batch size. If the graph of the smaller batch has other nodes, the plan that keeps every value runs instead of
+    ``plan``.
 
     Parameters
     ----------
@@ -141,8 +143,8 @@ def certify(trace: Trace, plan: Plan, *, change_parameters: bool = True) -> Cert
         The traced training step. Its arguments are the batch of the first step.
     plan : Plan
     change_parameters : bool
-        Whether the second step scales the parameters while it runs. Pass False if other work in this process reads
-        them meanwhile.
+        Whether the parameters are scaled while the second step runs. Pass False if other work in this process reads the
+        parameters at the same time.
 
     Returns
     -------

@@ -1,8 +1,8 @@
 """Two training steps in a row whose results are recorded, so that eager steps and planned steps can be compared.
 
-The first step starts from the current state. The second step starts from the buffers and random generators that the
-first step left, and has other inputs and parameters. If a value was wrongly frozen when the step was traced, the
-results of the second step differ. The state is restored afterwards.
+The first step starts from the current state. The second step starts from the buffers and random generators as the first
+step left them, and has other inputs and parameters. If the trace wrongly contains a value of the first step as a
+constant, the results of the second step differ. The state is restored afterwards.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ class StepResult:
     buffers : dict of str to torch.Tensor
         Copies of the buffers after the step, by name.
     held : list of int or None
-        The bytes of each value that autograd held between the forward and backward pass; None if that is not known.
+        The bytes of each value that autograd held between the forward and backward pass; None if the values are not
+        known.
     """
 
     loss: torch.Tensor
@@ -62,7 +63,7 @@ class TwoSteps:
     trace : Trace
         The traced training step. Its arguments are the batch of the first step.
     change_parameters : bool
-        Whether the second step runs with other values of the parameters.
+        Whether the parameters are scaled while the second step runs.
     """
 
     def __init__(self, trace: Trace, change_parameters: bool) -> None:
@@ -73,7 +74,7 @@ class TwoSteps:
         self.outside: dict[str, torch.Tensor] = {}
 
     def eager(self) -> list[StepResult]:
-        """Run both steps in eager PyTorch, and find the tensors outside the model that get a gradient.
+        """Run both steps in eager PyTorch, and note which tensors outside the model get a gradient.
 
         If the model raises an error for the changed inputs, the second step uses the inputs of the first.
         """
@@ -96,12 +97,12 @@ class TwoSteps:
     def under(self, run: StepFunction, held_by: Callable[[Any], list[torch.Tensor] | None]) -> list[StepResult]:
         """Run both steps with ``run`` as their forward pass.
 
-        Call :meth:`eager` before, because it finds the trained tensors outside the model.
+        Call :meth:`eager` before. It finds the tensors outside the model whose gradients are compared.
 
         Parameters
         ----------
         run : callable (arguments) → result
-            Takes (inputs, kwargs, targets), and returns the loss or the outputs.
+            Takes a tuple (inputs, kwargs, targets), and returns the loss or the outputs.
         held_by : callable (result) → list of torch.Tensor or None
             Takes the result of ``run``. Returns the values that autograd holds for the backward pass; None if they are
             not known.
@@ -179,11 +180,11 @@ def _numbers(result: Any) -> torch.Tensor:
 
 
 def changed(arguments: Arguments) -> Arguments:
-    """Return other arguments of the same shapes, dtypes and strides.
+    """Return a copy of the arguments with other values, and with the same shapes, dtypes and strides.
 
-    Real numbers are scaled by random factors between 0.97 and 1. Tensors of integers and booleans are reversed along
-    their first dimension. Other values stay the same, and so do tensors that are not leaves or whose copy would have
-    other strides.
+    Elements of floating-point tensors are scaled by random factors between 0.97 and 1. Other tensors are reversed along
+    their first dimension. These stay the same: values that are not tensors, sparse tensors, tensors of a subclass,
+    tensors that are not leaves, and tensors whose copy would have other strides.
 
     Examples
     --------
@@ -215,7 +216,8 @@ def changed(arguments: Arguments) -> Arguments:
 def changed_in_place(tensors: Iterable[torch.Tensor]) -> Iterator[None]:
     """Scale floating-point tensors in place while a block runs, and restore them bitwise afterwards.
 
-    If other work wrote to a tensor in the meantime, only the scaling is undone, and not bitwise.
+    If other code wrote to a tensor while the block ran, its elements are divided by the factors instead, so they are
+    not restored bitwise.
     """
     plain = [t for t in tensors if type(t) in (torch.Tensor, torch.nn.Parameter) and t.is_floating_point()]
     before = [(t, version_of(t), t.detach().to("cpu", copy=True)) for t in plain]

@@ -1,12 +1,14 @@
-"""Run only the first of equal operator calls in a training step. Later calls get its result.
+"""Run only the first of equal operator calls in a training step. Later equal calls get the result of the first.
 
-A network repeats its blocks, so that most calls of a long step equal an earlier one: the same operator on tensors of
-the same shapes. For the calibration, one run of each is enough. The values of such a step are wrong, but every tensor
-has its shape, and holds numbers that an operator of this kind gave.
+A network repeats its blocks. Most calls of a long step therefore equal an earlier call: they run the same operator on
+tensors of the same shapes. For the calibration, one of them is enough. The values in such a step are wrong, but every
+tensor has the right shape, and has numbers that an equal call computed. A call runs each time if it writes to one of
+its arguments, or if an equal call cannot take its result.
 
-The first run of a kernel in a process is slower than all later ones: it is prepared for these shapes, and its memory is
-touched for the first time. A short call therefore runs again, on the memory that its first result has freed, and the
-time of the first run does not count. The first run of a long call is about 5 % slower, which is less than the noise.
+The first run of a kernel in a process is slower than later runs: the kernel is prepared for these shapes, and its
+memory is touched for the first time. A short call therefore runs again, in the memory that its first result has freed,
+and the time of the first run does not count. The first run of a long call is only about 5 % slower, which is less than
+the noise.
 """
 
 from __future__ import annotations
@@ -31,21 +33,26 @@ AGAIN = {0.005: 2, 0.05: 1}
 
 
 class DistinctCalls:
-    """Runs the operator calls of one training step, but of equal ones only the first.
+    """Runs the operator calls of one training step. Of equal calls, usually only the first runs.
+
+    A call runs each time if it writes to one of its arguments, or if an equal call cannot take its result.
 
     Parameters
     ----------
     folded : Folded
+        The operator calls of the training step.
     schedule : Schedule
+        The schedule that runs.
     keys : sequence of str
-        One for each call of the joint graph. Calls with the same key are equal.
+        A key for each call of the joint graph. Calls with the same key are equal.
     again : callable () → context manager
-        All runs of a call after its first are inside ``again()``, so that their allocations can be left out.
+        If a short call runs again to be timed, the further runs are inside ``again()``. So the caller can leave out
+        their allocations.
 
     Attributes
     ----------
     ran : dict of str to int
-        The step of the schedule in which a call ran first, by key.
+        For each key, the step of the schedule in which the first call with this key ran.
     """
 
     def __init__(
@@ -64,7 +71,15 @@ class DistinctCalls:
         self.ran: dict[str, int] = {}
 
     def __call__(self, step: int, function: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
-        """Run the call of a step, or return the result of an equal call."""
+        """Run the call of a step of the schedule, or return the result of an equal call that ran before.
+
+        Parameters
+        ----------
+        step : int
+            The number of the step.
+        function : callable
+            The operator of the call. It is called with ``arguments`` and ``keywords``.
+        """
         key = self._keys[step]
         self._left[key] -= 1
         if key in self._results:
@@ -87,7 +102,7 @@ class DistinctCalls:
         return result
 
     def seconds(self, key: str) -> float:
-        """Return the time of the calls with a key, in seconds."""
+        """Return the time of one call with this key, in seconds: the median over the calls with this key that ran."""
         return statistics.median_low(self._times[key])
 
 

@@ -1,8 +1,8 @@
 """The bytes that eager PyTorch saves in the forward pass of a training step, compared with those of the captured step.
 
-A library may run other code while it is captured (``torch.compiler.is_compiling``). A plan is then for another step
-than the eager one. The comparison runs the forward pass once. It keeps nothing for a backward pass, so it takes no more
-memory than inference.
+A library may run other code while ``torch.compile`` captures it (``torch.compiler.is_compiling``). The captured step
+then differs from the step that eager PyTorch runs, and plans hold only for the captured step. The comparison runs the
+forward pass once. This pass keeps nothing for a backward pass, so it takes no more memory than inference.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ class EagerForward:
     Attributes
     ----------
     saved_bytes : int
-        Bytes of the storages that autograd saves for the backward pass, rounded as allocated, without parameters,
-        buffers, inputs, keyword arguments and targets.
+        Bytes of the storages that autograd would save for the backward pass, rounded as the allocator rounds them.
+        Parameters, buffers, inputs, keyword arguments and targets do not count.
     operators : Counter of str
-        The number of calls of each operator, by its name without overload.
+        The number of calls of each operator, by the operator's name without its overload.
     """
 
     saved_bytes: int
@@ -57,8 +57,8 @@ class EagerForward:
 def eager_forward(trace: Trace) -> EagerForward:
     """Run the forward pass of a traced training step in eager PyTorch, and count what autograd would save.
 
-    If a later step than the first was traced, the second forward pass is counted. No value is kept for a backward pass.
-    The state of the model and of the batch is restored.
+    If the second training step was traced (see :attr:`Trace.after_first`), the forward pass runs twice, and the second
+    run is counted. No value is kept for a backward pass. The state of the model and of the batch is restored.
     """
     with state_restored(trace.step, trace.arguments, overwritten=overwritten_parameters(trace)):
         return _counted(trace, trace.step, trace.arguments)
@@ -99,22 +99,22 @@ def _counted(trace: Trace, step: torch.nn.Module, arguments: Any) -> EagerForwar
 
 
 def difference_from_eager(trace: Trace, *, long: bool = False) -> str:
-    """Return a text if the captured step saves over 5 % more bytes for the backward pass than the eager step.
+    """Describe the difference if the captured step saves over 5 % more bytes for its backward pass than the eager step.
 
-    The captured step is counted with all values saved, except those that the model's own checkpoints recompute.
+    The bytes of the captured step are those of a step that recomputes only what the model's own checkpoints recompute.
 
     Parameters
     ----------
     trace : Trace
     long : bool
-        Whether the forward pass takes long. It is then first counted on tensors without memory, and runs only if that
-        is not possible or shows a difference.
+        Whether the forward pass takes long. If so, the bytes of the eager step are first counted on tensors without
+        memory. The forward pass then runs only if this count is not possible or shows a difference.
 
     Returns
     -------
     str
-        The two sizes, the lines that only the captured step runs, and what to do. Empty if the captured step saves at
-        most 5 % more, if the trace is estimated, or if the forward pass fails.
+        A text with the saved bytes of both steps, the lines that only the captured step runs, and advice. The text is
+        empty if the captured step saves at most 5 % more, if the trace is estimated, or if the forward pass fails.
     """
     if trace.estimated:
         return ""

@@ -29,11 +29,12 @@ def trace(
 ) -> Trace:
     """Trace the forward and backward pass of the training step ``loss(model(*inputs, **kwargs), *targets)``.
 
-    The training step does not run, with two exceptions. ``costs="measured"`` runs it several times. A forward pass that
-    assigns to attributes or fills containers, for example with a table that the model computes once, runs once in eager
-    PyTorch. The following step is then traced, and the state of the model is restored. Lazy layers
-    (``torch.nn.LazyLinear``) get the parameters that a first forward pass would make. If the step cannot be traced, the
-    loss may be called once on zeros, for the error that it raises in eager PyTorch.
+    Usually nothing runs. There are three exceptions. With ``costs="measured"``, the training step runs several times.
+    If the forward pass assigns to attributes or fills containers, for example with a table that the model computes
+    once, the forward pass runs once in eager PyTorch; then the following training step is traced, and the state of the
+    model is restored. If the step cannot be traced, the loss may be called once on zeros, to get the error that it
+    raises in eager PyTorch. Lazy layers (``torch.nn.LazyLinear``) get the parameters that a first forward pass would
+    make.
 
     Parameters
     ----------
@@ -45,10 +46,11 @@ def trace(
     targets : sequence, optional
         Arguments of the loss after the model's output.
     loss : callable or torch.nn.Module, optional
-        A function of the model's output and the targets that returns a scalar. Without it, the loss is the model's
-        output if that is one number, or the ``loss`` in the output. Any other model without targets is traced without
-        its loss. Its step returns the model's outputs. The caller provides their gradients for the backward pass.
-        Simulated memory includes the outputs and their gradients.
+        A function of the model's output and the targets that returns a scalar. If left out, the loss is the model's
+        output if the output is one number, or the ``loss`` in the output if there is one. Otherwise, and if there are
+        no targets, the model is traced without a loss. The traced step then returns the model's outputs, and the caller
+        provides the gradients of the outputs for the backward pass. Simulated memory includes the outputs and their
+        gradients.
     granularity : "operators" or "paper"
         The meaning of a node of the graph. With ``"operators"``, a node is one operator call that allocates memory.
         With ``"paper"``, a node is one function as in the paper. A layer of ``torch.nn`` is one node, softmax and cross
@@ -64,8 +66,8 @@ def trace(
         *estimated*, because kernels differ between devices. :func:`recompviz.apply` traces the step again on the device
         on which it runs.
     optimizer : torch.optim.Optimizer, optional
-        If given, its state counts as static memory, also if the optimizer has not made it yet, and its step ends the
-        training step. The optimizer is not changed.
+        If given, the optimizer's state counts as static memory, also if the optimizer has not made the state yet. The
+        optimizer's step is then the last part of the training step. The optimizer is not changed.
 
     Returns
     -------

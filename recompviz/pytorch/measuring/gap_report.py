@@ -1,4 +1,4 @@
-"""``explain_gap`` splits the difference between a plan's peak by the paper's formula and its measured peak by cause."""
+"""``explain_gap`` divides the difference between two peaks of a plan, by the paper's formula and measured, by cause."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """Turn the allocator's events in one training step into a measured timeline.
 
-The timeline of a planned module has the steps of its schedule. Each allocated block is matched to a storage that the
-schedule allocates in the same step. Without a schedule, consecutive events of one operator are one step.
+The timeline of a planned module has the steps of the module's schedule. Each allocated block is matched to a storage
+that the schedule allocates in the same step. Any other module has no schedule. Consecutive events of one operator are
+then one step of the timeline.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Repeated runs of one training step. Each run starts without gradients. The caller chooses which runs are recorded.
 
-The optimizer's step runs without its hooks, and without the function that a learning-rate scheduler puts in place of
-``step``. The caller restores the state of the model afterwards; see :mod:`recompviz.pytorch.internals.state`.
+The optimizer steps without its hooks, and without the function that a learning-rate scheduler puts in place of
+``optimizer.step``. The caller restores the state of the model afterwards; see
+:mod:`recompviz.pytorch.internals.state`.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ class Reading:
     Attributes
     ----------
     events : list of AllocationEvent
-        Allocations and frees in order.
+        The allocations and frees of the training step, in order.
     seconds : float
         Wall-clock time of the training step.
     reserved : int or None
@@ -74,9 +75,9 @@ class MeasurementRun:
     module : torch.nn.Module
     device : torch.device
     optimizer : torch.optim.Optimizer or None
-        Steps at the end of each training step, without its hooks.
+        Its ``step`` runs at the end of each training step, without hooks. None if there is no optimizer.
     arguments : tuple
-        The inputs, keyword arguments and targets.
+        A tuple (inputs, keyword arguments, targets).
     """
 
     def __init__(
@@ -86,9 +87,9 @@ class MeasurementRun:
         self.optimizer = None if optimizer is None else plain_optimizer(optimizer)
 
     def one_step(self, run: ForwardFunction) -> list[tuple[int, int]]:
-        """Run a training step that is not recorded, and return its counts of writes (:class:`WriteCounts`).
+        """Run a training step that is not recorded, and return how often the step wrote to tensors (:class:`WriteCounts`).
 
-        ``run`` runs the forward pass, and returns the loss or the outputs.
+        ``run`` is called without arguments. It runs the forward pass, and returns the loss or the outputs.
         """
         counts = WriteCounts(self.module, self.arguments)
         clear_gradients(self.module, self.arguments)
@@ -105,8 +106,8 @@ class MeasurementRun:
         run : callable () → result
             Runs the forward pass, and returns the loss or the outputs.
         usual : list of (int, int)
-            The counts of writes of an earlier training step. If the counts of this step differ, a note says that other
-            work trained the model.
+            The result of :meth:`one_step` for an earlier training step. If this step writes to tensors a different
+            number of times, a note says that other work trained the model.
         """
         counts = WriteCounts(self.module, self.arguments)
         clear_gradients(self.module, self.arguments)
@@ -159,10 +160,13 @@ class MeasurementRun:
 def runner_of(
     module: nn.Module, arguments: Any, loss: Loss | None = None
 ) -> Callable[[StepMark | None], ForwardFunction]:
-    """Return a function ``with_mark(mark)`` that returns a function ``run()`` for the forward pass of a training step.
+    """Return a function that makes functions for the forward pass of a training step.
 
-    ``mark`` is a function from the number of a step of a schedule to a context manager, or None. A planned module runs
-    each step of its schedule inside ``mark(step)``. Any other module does not use the mark.
+    The returned function ``with_mark(mark)`` returns a function ``run()``. It runs the forward pass, and returns the
+    loss or the outputs.
+
+    ``mark`` is None, or a function that takes the number of a schedule step and returns a context manager. A planned
+    module runs each step of its schedule inside ``mark(step)``. Any other module does not use the mark.
     """
     inputs, kwargs, targets = arguments
     if isinstance(module, PlannedModule):
@@ -187,14 +191,15 @@ def modules_of(module: nn.Module) -> list[nn.Module]:
 
 
 def warm_up_steps(module: nn.Module) -> int:
-    """Return the number of training steps that run before the one that is recorded."""
+    """Return the number of training steps that run, to warm up, before a step is recorded."""
     return WARM_UP_STEPS + (isinstance(module, PlannedModule) and module.trace.after_first)
 
 
 def overwritten_parameters(trace: Trace | None) -> list[torch.Tensor] | None:
-    """Return the parameters that a training step may overwrite; None if they are not known, and without a trace.
+    """Return the parameters that a training step may overwrite; None if they are not known.
 
-    They are not known if the first forward pass assigns state, because the trace is of a later step.
+    They are not known if there is no trace. They are also not known if the trace is of the second training step
+    (:attr:`Trace.after_first`), because the first step may overwrite others.
     """
     return None if trace is None or trace.after_first else overwritten_in(trace)
 
@@ -210,7 +215,9 @@ def overwritten_in(trace: Trace) -> list[torch.Tensor]:
 
 
 def contamination(deltas: Sequence[int], whole: int | None) -> list[str]:
-    """Return a list with a note if the whole process allocated over 2 MiB more than the training step did.
+    """Return a note for the user if the memory of the process rose by over 2 MiB more than that of the training step.
+
+    The note is the only item of the returned list.
 
     Otherwise the list is empty.
 
@@ -219,8 +226,8 @@ def contamination(deltas: Sequence[int], whole: int | None) -> list[str]:
     deltas : sequence of int
         The allocations (positive) and frees (negative) of the training step, in bytes, in order.
     whole : int or None
-        The most bytes by which the allocations of the whole process rose in the training step; None if they are not
-        known.
+        The most bytes by which the allocated memory of the whole process rose during the training step; None if they are
+        not known.
 
     Examples
     --------

@@ -33,23 +33,23 @@ RATIOS = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.0)
 def race(trace: Trace, total: int | float | str, *, rounds: int = 7, seconds: float = 60.0) -> Race:
     """Compare eager PyTorch, a checkpoint per block, PyTorch's partitioner and a plan of recompviz under a total.
 
-    Each method runs one measured training step, and then timed steps in turn. Eager PyTorch runs as it is. The others
-    run as plans that keep what the method keeps, so that all run the same kernels. PyTorch's partitioner gets the
-    memory budget that fits the total with the least recomputation; if none fits, the one with the least peak. No method
-    is really limited to the total. A method that needs more runs to its end, and the picture shows where it would run
-    out of memory.
+    Each method runs one measured training step. Then the methods take turns in timed steps. Eager PyTorch runs as it
+    is. Each other method runs as a plan that keeps the values which the method keeps, so that all plans run the same
+    kernels. PyTorch's partitioner runs with the memory budget of least recomputation whose peak fits the total. If none
+    fits, it runs with the memory budget of least peak. No method is really limited to the total. A method that takes
+    more runs to its end, and the picture shows where it would run out of memory.
 
     Parameters
     ----------
     trace : Trace
-        For curves over time, calibrate it before (:func:`recompviz.calibrate`). The step of an estimated trace cannot
-        run: its curves are simulated, and its times are estimated.
+        The training step. If the trace was calibrated (:func:`recompviz.calibrate`), the curves are drawn over time. If
+        it was estimated without memory, its step cannot run; then curves are simulated and times are estimated.
     total : int, float or str
         The most bytes that the training step may take, or a text such as ``"10 GiB"``.
     rounds : int
-        The most timed steps of each method; their median is shown.
+        The most timed steps of each method. The median of their times is shown.
     seconds : float
-        No further round starts after this time, in seconds.
+        The time limit of the timed steps, in seconds. No further round of steps starts after it.
 
     Returns
     -------
@@ -60,7 +60,7 @@ def race(trace: Trace, total: int | float | str, *, rounds: int = 7, seconds: fl
     Raises
     ------
     InfeasibleBudget
-        If no plan of recompviz fits the total. Its ``least`` is the least total.
+        If no plan of recompviz fits the total. The attribute ``least`` of the error is the least total that one fits.
     ValueError
         If ``rounds`` is less than 1, or ``total`` is not a size.
     TypeError

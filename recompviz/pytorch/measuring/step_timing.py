@@ -1,4 +1,4 @@
-"""Times of eager and planned training steps that run in turn, so that other load on the machine slows all of them."""
+"""Time eager and planned training steps. They run in turn, so that other programs on the machine slow all of them."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ class Turns(NamedTuple):
     Attributes
     ----------
     wall : tuple of float
-        Wall-clock times.
+        The wall-clock time of each step.
     work : tuple of float
-        The times that say how much longer one module takes than another: processor times on the CPU, because other
-        programs that use the same cores do not lengthen them, and otherwise the wall-clock times.
+        The time of each step to use for comparisons of modules. On the CPU it is the processor time, because other
+        programs on the same cores do not lengthen it. On other devices it is the wall-clock time.
     """
 
     wall: tuple[float, ...]
@@ -70,16 +70,16 @@ def time_turns(
 ) -> list[Turns]:
     """Run training steps of several modules in turn, and return the times of each one.
 
-    Each round runs one step of every module; the order rotates. Before the first round, each module runs once to warm
-    up. The state that the steps change is restored.
+    Each round runs one step of every module, and starts with another module than the round before. Before the first
+    round, each module runs one step to warm up. The state that the steps change is restored.
 
     Parameters
     ----------
     trace : Trace
     modules : sequence of torch.nn.Module
-        ``trace.step``, and the traced step under plans, from :func:`recompviz.apply`.
+        ``trace.step`` for eager steps, and results of :func:`recompviz.apply` for steps under plans.
     rounds : int
-        The most rounds.
+        The largest number of rounds.
     seconds : float
         No further round starts after this time, in seconds. One round always runs.
     progress : callable (done, total), optional

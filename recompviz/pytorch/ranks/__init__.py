@@ -1,1 +1,1 @@
-"""Training steps on several ranks: what each rank holds, predicted from the trace of one process."""
+"""Training steps on several ranks: the memory of each rank, predicted from a trace that one process made."""

@@ -1,7 +1,8 @@
 """``shared_plans``: rank 0 plans for all ranks, and all agree before the first step, or all raise an error in time.
 
-Ranks that run different plans would issue collectives at different times, and could wait for each other without end. No
-rank goes on before all have the same plans. A rank that fails or does not answer is named in the error of the others.
+Ranks that run different plans would start collectives at different times, and could wait for each other without end.
+Therefore no rank goes on before all ranks have the same plans. If a rank fails or does not answer, the error of the
+other ranks names it.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ _numbers = itertools.count()
 
 
 class RanksDisagree(RecompvizError, RuntimeError):
-    """The ranks have no common plan. Every rank that is alive raises this error.
+    """The ranks have no common plan. Every rank that is alive raises an error; see :func:`shared_plans`.
 
     Attributes
     ----------
@@ -47,22 +48,24 @@ def shared_plans(
     Parameters
     ----------
     make : callable (total) → unit plans
-        Called on rank 0 only, with the least of the ranks' totals in bytes, or None. May be None on other ranks.
+        Makes the plans. It is called on rank 0 only, with the smallest total of all ranks in bytes, or with None if no
+        rank gives a total. On other ranks, ``make`` may be None.
     total : int, float or str, optional
-        The most bytes that this rank may take, or a text such as ``"10 GiB"``. Ranks may give different totals.
+        The most bytes that a training step of this rank may take, or a text such as ``"10 GiB"``. Ranks may give
+        different totals. None sets no limit for this rank.
     seconds : float
         The time limit for planning and for the answers of all ranks together, in seconds.
 
     Returns
     -------
     tuple of UnitPlan
-        For :func:`recompviz.plan_units`.
+        The plans of rank 0. Give them to :func:`recompviz.plan_units`.
 
     Raises
     ------
     RanksDisagree
-        On every rank, if a rank fails or does not answer in time, or if ``make`` fails on rank 0. Rank 0 then raises
-        its own error.
+        On every rank, if a rank fails or does not answer in time. If ``make`` fails on rank 0, all other ranks raise
+        this error, and rank 0 raises the error of ``make``.
     RuntimeError
         If there is no default process group.
 
@@ -143,8 +146,9 @@ def confirm_plans(plans: Sequence[UnitPlan], *, seconds: float = 60.0) -> None:
     Parameters
     ----------
     plans : sequence of UnitPlan
+        The plans of this rank.
     seconds : float
-        The time limit for the answers of all ranks, in seconds.
+        The time limit for the answers of all ranks together, in seconds.
 
     Raises
     ------

@@ -1,7 +1,11 @@
 """The plans of a rank of a pipeline over a whole batch, and the best of them within a total.
 
-A choice is one plan for each stage of the rank. Its peak is simulated over all micro-batches. Some choices are found by
-a search for one micro-batch; between two of them, further values are kept one after another while the peak allows it.
+A *choice* has one plan for each stage of the rank. Its peak is simulated over all micro-batches. A search for a single
+micro-batch finds some choices. Further choices lie between two of these: starting from the choice of lower peak, values
+are kept one after another as long as the peak does not exceed that of the other choice.
+
+A *row* is a tuple (overhead, peak, choice). The overhead is the time of recomputation for one micro-batch, in the unit
+of ``graph.time``. The peak is in total bytes.
 """
 
 from __future__ import annotations
@@ -36,22 +40,26 @@ class BatchPlans:
     Attributes
     ----------
     graphs : tuple of Graph
-        The values of one micro-batch of each stage.
+        For each stage, the graph of the values of one micro-batch.
     peak : callable (masks) → int
-        Simulates a batch in which each stage keeps the values of its mask, and returns the peak in total bytes.
+        Simulates a batch, and returns the peak in total bytes. The argument has for each stage one bool for each node:
+        whether its value is kept for the backward pass.
     """
 
     graphs: tuple[Graph, ...]
     peak: Callable[[Sequence[Sequence[bool]]], int]
 
     def rows(self, choices: Iterable[Choice]) -> tuple[Row, ...]:
-        """Return the choices than which none is better, by rising recomputation."""
+        """Simulate choices (one plan for each stage), and return the best rows as :func:`best_rows` does."""
         return best_rows(
             (_overhead(plans), self.peak([p.keep_mask.tolist() for p in plans]), plans) for plans in choices
         )
 
     def curve(self, choices: Sequence[Choice], progress: Progress | None = None) -> tuple[Row, ...]:
-        """Return the best rows of some choices, and of those between them that keep further values."""
+        """Return the best rows of the given choices and of further choices between them, as :func:`best_rows` does.
+
+        A further choice keeps more values than one of the given choices; see the docstring of the module.
+        """
         tell = progress or (lambda _done, _total: None)
 
         def told() -> Iterable[Choice]:
@@ -75,23 +83,33 @@ class BatchPlans:
         share: float,
         progress: Progress | None,
     ) -> tuple[Row, ...]:
-        """Return the rows of :meth:`curve`, which are kept in ``kept`` after the first call.
+        """Return the rows of :meth:`curve` for the choices that a search finds, cached.
 
-        ``choices`` searches for the choices to simulate, and takes the first ``share`` of the time.
+        Parameters
+        ----------
+        kept : dict
+            The cache. The first call stores the rows in it, and later calls return them.
+        choices : callable (progress) → sequence of choices
+            Searches for the choices.
+        share : float
+            The share of the progress that the search takes, from 0 to 1. The simulations take the rest.
+        progress : callable (done, total), optional
+            Called during the search and the simulations.
         """
         if "rows" not in kept:
             kept["rows"] = self.curve(choices(part(progress, 0, share)), part(progress, share, 1))
         return kept["rows"]
 
     def within(self, curve: Sequence[Row], size: int) -> Choice:
-        """Return the plans of least recomputation, of those found, whose peak is at most ``size`` bytes.
+        """Return the choice of least recomputation, of those found, whose peak is at most ``size`` bytes.
 
-        The search starts from the best row of the curve that fits, and keeps further values while they fit.
+        The search starts from the first row of ``curve`` whose peak fits. It keeps further values, one after another,
+        as long as the peak still fits.
 
         Raises
         ------
         InfeasibleBudget
-            If no row fits.
+            If no row of ``curve`` fits.
         """
         for _, peak, plans in curve:
             if peak <= size:
@@ -124,7 +142,10 @@ class BatchPlans:
 
 
 def best_rows(rows: Iterable[Row]) -> tuple[Row, ...]:
-    """Return the rows than which none has both less recomputation and a lower peak, by rising recomputation."""
+    """Return the rows on the Pareto front of overhead and peak, by rising overhead and falling peak.
+
+    A row is a tuple (overhead, peak, choice). It is dropped if another row is at least as good in overhead and peak.
+    """
     best: list[Row] = []
     for row in sorted(rows, key=lambda row: row[:2]):
         if not best or row[1] < best[-1][1]:

@@ -1,7 +1,8 @@
-"""Bring the predicted steps of several ranks under one budget: kinds of ranks, or the stages of a pipeline.
+"""Bring the predicted steps of several ranks under one budget: kinds of ranks, or the ranks of a pipeline.
 
-The search for plans may take minutes, so :class:`RankBoards` makes several boards. The first one has plans that need no
-search. Each later one has better plans for one more rank, and the last one has them for all.
+A *board* (:class:`RankBoard`) has plans for all ranks. The search for plans may take minutes, so :class:`RankBoards`
+makes several boards. The first board has plans that need no search. In each later board, one more rank has the plans
+that a search found. In the last board, all ranks have them.
 """
 
 from __future__ import annotations
@@ -49,18 +50,20 @@ Tell: TypeAlias = "Callable[[float, float, str], None]"
 
 
 class RankBoards:
-    """The boards of predicted ranks, from the first plans to the best ones found.
+    """Makes the boards of predicted ranks, from the board of the first plans to the board of the best plans found.
 
     Parameters
     ----------
-    ranks : RankStep, RankKind, StageStep, PipelineRank, or several of one kind
-        Several stages, or ranks with several stages, must be of the same pipeline.
+    ranks : RankStep, RankKind, StageStep, PipelineRank, or an iterable of these
+        The predicted ranks. RankStep and RankKind may be mixed. If there are several StageStep, or several
+        PipelineRank, all must be of the same pipeline.
     title : str, optional
-        By default the name of the model's class.
+        The title of the boards; by default the name of the model's class.
 
     Attributes
     ----------
     title : str
+        The title of the boards.
 
     Raises
     ------
@@ -96,19 +99,19 @@ class RankBoards:
         self.title = title or type(self._kind.trace.model).__name__
 
     def made(self, tell: Tell = lambda *_: None) -> Iterator[RankBoard]:
-        """Search for plans, and yield the boards.
+        """Search for plans, and yield one board after another; see the docstring of the module.
 
         Parameters
         ----------
         tell : callable (done, total, text)
-            Called during the search. An exception that it raises ends the search.
+            Called during the search with the progress and a text about it. An exception that it raises ends the search.
         """
         for board in self._kind.boards(tell):
             yield replace(board, title=self.title)
 
 
 def board_of(ranks: Any, title: str | None = None) -> RankBoard:
-    """Return the board of predicted ranks with the best plans found; the arguments are those of :class:`RankBoards`."""
+    """Search for plans, and return the board with the best plans found. Its arguments are those of RankBoards."""
     *_, last = RankBoards(ranks, title).made()
     return last
 

@@ -21,9 +21,9 @@ class PipelineRank:
     Attributes
     ----------
     stages : tuple of StageStep
-        The stages of the rank, from the first to the last.
+        The stages of the rank, in the order of the pipeline.
     place : RankPlace
-        The place of the rank, with the order of its passes.
+        The place of the rank in the pipeline. ``place.order()`` has the order of its passes.
     """
 
     stages: tuple[StageStep, ...]
@@ -31,7 +31,11 @@ class PipelineRank:
     _cache: dict[str, tuple[Row, ...]] = field(default_factory=dict, init=False, repr=False)
 
     def passes(self, plans: Sequence[Plan | None] | None = None) -> tuple[Timeline, tuple[int, ...]]:
-        """Return the predicted memory, and for each pass of ``place.order()`` the step after its last one."""
+        """Return the predicted timeline of the rank over one batch, and the ends of the passes in this timeline.
+
+        For each pass of ``place.order()``, its end is the number of timeline steps up to the end of the pass. The
+        parameter is that of :meth:`simulate`.
+        """
         given = [None] * len(self.stages) if plans is None else list(plans)
         if len(given) != len(self.stages):
             raise ValueError(f"{len(given)} plans for {len(self.stages)} stages; give one for each stage of the rank")
@@ -45,14 +49,15 @@ class PipelineRank:
 
         Parameters
         ----------
-        plans : sequence of Plan, optional
-            A plan for each stage; without plans, every value is kept.
+        plans : sequence of Plan or None, optional
+            A plan for each stage. A stage whose plan is None keeps every value. Without ``plans``, all stages keep
+            every value.
         """
         return self.passes(plans)[0]
 
     @property
     def batch_plans(self) -> BatchPlans:
-        """The plans of the rank over a whole batch."""
+        """A new object that finds plans for the stages of the rank over a whole batch."""
         steps, device = [stage.steps for stage in self.stages], self.stages[0].trace.device
 
         def peak(masks: Sequence[Sequence[bool]]) -> int:
@@ -62,7 +67,10 @@ class PipelineRank:
 
     @property
     def curve(self) -> tuple[Row, ...]:
-        """The best plans found, as (overhead of one micro-batch, peak in bytes, plan of each stage), by overhead."""
+        """The best plans found, by rising overhead and falling peak; cached.
+
+        A row is (overhead of one micro-batch in the unit of ``graph.time``, peak in total bytes, plan of each stage).
+        """
         return self.found()
 
     def found(self, progress: Progress | None = None) -> tuple[Row, ...]:
@@ -104,14 +112,20 @@ class PipelineRank:
         return self.batch_plans.rows((*keep_all[:place], plan, *keep_all[place + 1 :]) for plan in plans)
 
     def plan(self, total: int | float | str) -> Choice:
-        """Return a plan for each stage: of those found, the ones of least recomputation whose peak fits ``total``.
+        """Return a plan for each stage. Together they recompute least, of all found whose peak is at most ``total``.
 
-        The search starts from the best plans of the curve that fit, and keeps further values while they fit.
+        The search starts from the first row of :attr:`curve` whose peak fits. It keeps further values, one after
+        another, as long as the peak still fits.
+
+        Parameters
+        ----------
+        total : int, float or str
+            The most total bytes of the rank, such as ``"10 GiB"``.
 
         Raises
         ------
         InfeasibleBudget
-            If no plans fit.
+            If no row of :attr:`curve` fits.
         """
         return self.batch_plans.within(self.found(), parse_total(total))
 
@@ -135,7 +149,7 @@ def pipeline_rank(stages: Iterable[StageStep], ranks: int) -> PipelineRank:
     Raises
     ------
     ValueError
-        If the stages are not those of a rank, or the micro-batches cannot be divided into equal rounds.
+        If ``stages`` are not the stages of one rank, or if the micro-batches cannot be divided into equal rounds.
 
     Examples
     --------

@@ -35,15 +35,16 @@ def measure_rank(
 ) -> Timeline:
     """Run one training step of this rank, and record every allocation and free.
 
-    All ranks must call it together, because the step runs collectives. Run a few steps before it, so that the
-    optimizer's state and the buffers of FSDP or DDP exist.
+    All ranks must call this function at the same time, because the step runs collectives. Run a few training steps
+    before, so that the optimizer's state and the buffers of FSDP or DDP exist.
 
     Parameters
     ----------
     step : callable () → result
-        Runs the forward and the backward pass. The gradients must have been cleared.
+        Runs the forward and the backward pass. Clear the gradients before you call this function.
     parameters, buffers, inputs, targets
-        Tensors that exist before the step. They count as static memory; of a sharded tensor, this rank's part counts.
+        The tensors that exist before the step. They count as static memory. Of a sharded tensor, only this rank's part
+        counts.
     optimizer : torch.optim.Optimizer, optional
         Its state is counted as static memory.
     device : str

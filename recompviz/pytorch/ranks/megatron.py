@@ -1,9 +1,9 @@
-"""``rv.megatron_recompute`` finds the settings of Megatron-Core's recomputation that fit a total, with their peak.
+"""``rv.megatron_recompute`` finds settings of Megatron-Core's recomputation that fit a total, and their peak.
 
-Megatron-Core recomputes whole layers (``recompute_method="block"``: the first ones of each pipeline stage), or named
-modules of every layer (``recompute_modules``). Each such setting is a plan of the traced step: the values inside are
-recomputed, except those that are read outside. So the peak and the recomputation of each setting are simulated like
-those of any plan, and the fastest setting that fits is returned.
+Megatron-Core recomputes whole layers (``recompute_method="block"``: the first layers of each pipeline stage), or named
+modules of every layer (``recompute_modules``). Each such setting is a plan of the traced step. The plan recomputes the
+values inside these layers or modules, except the values that code outside reads. The peak of each setting is simulated
+as for any plan. Of the settings that fit, the one with the least recomputation is returned.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ class MegatronRecompute:
     plan : Plan
         The plan that recomputes the same values. :func:`recompviz.simulate` shows its memory.
     peak : int
-        The predicted peak in total bytes.
+        The predicted peak of the training step with these settings, in total bytes.
     overhead : float
-        The time of recomputation, in the unit of ``graph.time``.
+        The time of recomputation with these settings, in the unit of ``graph.time``.
     """
 
     settings: dict[str, Any]
@@ -47,18 +47,19 @@ class MegatronRecompute:
 def megatron_recompute(
     trace: Trace, layers: str, *, total: int | float | str, modules: Mapping[str, str] | None = None
 ) -> MegatronRecompute:
-    """Return the settings of Megatron-Core that recompute least within a total.
+    """Return the settings of Megatron-Core that recompute least among those whose predicted peak fits a total.
 
     Parameters
     ----------
     trace : Trace
         The training step of one rank (or of one stage of a pipeline).
     layers : str
-        A pattern of the layers' dotted paths, such as ``"layers.*"``.
+        A pattern of the layers' dotted paths in the traced model, such as ``"layers.*"``.
     total : int, float or str
-        The most total bytes, such as ``"10 GiB"``.
+        The most bytes that the training step may take, such as ``"10 GiB"``.
     modules : mapping from str to str, optional
-        Names that ``recompute_modules`` takes, each with a pattern of the paths that it stands for in the traced model:
+        For each name that ``recompute_modules`` may get, a pattern of the dotted paths of its modules in the traced
+        model:
         ``{"mlp": "layers.*.mlp", "core_attn": "layers.*.attention"}``. If left out, only whole layers are recomputed.
 
     Returns
@@ -68,12 +69,14 @@ def megatron_recompute(
     Raises
     ------
     InfeasibleBudget
-        If no setting fits. The least total of a plan is usually far smaller: see :meth:`Planner.plan`.
+        If no setting fits. Plans that Megatron-Core has no settings for usually fit far smaller totals; see
+        :meth:`Planner.plan`.
 
     Notes
     -----
-    Written after the documentation of Megatron-Core's ``TransformerConfig``, and not run with it. With PyTorch's own
-    checkpoints around the same modules of a GPT-2, the measured peak was within 0.1 % of the predicted one.
+    This function was written after the documentation of Megatron-Core's ``TransformerConfig``, and was not tested with
+    Megatron-Core. With PyTorch's own checkpoints around the same modules of a GPT-2, the measured peak was within 0.1 %
+    of the predicted peak.
 
     Examples
     --------

@@ -33,13 +33,13 @@ class StageStep:
     trace : Trace
         The training step of the stage for one micro-batch.
     place : StagePlace
-        Its place in the pipeline.
+        The place of the stage in the pipeline.
     units : tuple of str
-        The modules that run under a plan.
+        Dotted paths of the modules that run under a plan. Everything else keeps its values.
     steps : StageSteps
-        The operator calls for one micro-batch.
+        The operator calls of the stage for the first micro-batch, and for any later micro-batch.
     planner : Planner
-        Makes the plans of one micro-batch.
+        Makes and caches plans for a training step with one micro-batch. Its budgets are not those of the whole batch.
     """
 
     trace: Trace
@@ -62,7 +62,7 @@ class StageStep:
 
     @property
     def batch_plans(self) -> BatchPlans:
-        """The plans of the stage over a whole batch."""
+        """A new object that finds plans for the stage over a whole batch."""
         self._expect_alone()
 
         def peak(masks: Sequence[Sequence[bool]]) -> int:
@@ -72,11 +72,14 @@ class StageStep:
 
     @cached_property
     def curve(self) -> tuple[tuple[float, int, Plan], ...]:
-        """The best plans found, as (overhead of one micro-batch, peak in bytes, plan), by rising overhead."""
+        """The best plans found, by rising overhead and falling peak; cached.
+
+        Each is (overhead of one micro-batch in the unit of ``graph.time``, peak of the batch in total bytes, plan).
+        """
         return tuple((overhead, peak, plan) for overhead, peak, (plan,) in self.found())
 
     def found(self, progress: Progress | None = None) -> tuple[Row, ...]:
-        """Return the best plans found, as rows with the plan in a tuple; cached.
+        """Return the same as :attr:`curve`, but with each plan in a tuple of length 1; cached.
 
         Parameters
         ----------
@@ -88,7 +91,10 @@ class StageStep:
         )
 
     def candidates(self, progress: Progress | None = None) -> tuple[Plan, ...]:
-        """Return the plans whose peak over a whole batch is simulated."""
+        """Search for plans for one micro-batch, and return those whose peak over a whole batch :meth:`found` simulates.
+
+        ``progress(done, total)`` is called during the search.
+        """
         plans = list(self.planner.plans("live", progress).plans)
         if len(plans) > MOST_PLANS:
             plans = [plans[int(i)] for i in np.unique(np.linspace(0, len(plans) - 1, MOST_PLANS).astype(int))]
@@ -97,14 +103,20 @@ class StageStep:
         return (*plans, Plan.keep_all(self.graph))
 
     def plan(self, total: int | float | str) -> Plan:
-        """Return the plan of least recomputation, of those found, whose peak over the batch is at most ``total``.
+        """Return the plan of least recomputation, of all found whose peak over the batch is at most ``total``.
 
-        The search starts from the best plan of the curve that fits, and keeps further values while they fit.
+        The search starts from the first plan of :attr:`curve` whose peak fits. It keeps further values, one after
+        another, as long as the peak still fits.
+
+        Parameters
+        ----------
+        total : int, float or str
+            The most total bytes of the stage, such as ``"10 GiB"``.
 
         Raises
         ------
         InfeasibleBudget
-            If no plan fits.
+            If no plan of :attr:`curve` fits.
         """
         return self.batch_plans.within(self.found(), parse_total(total))[0]
 
@@ -113,7 +125,7 @@ class StageStep:
             raise ValueError("a rank of an interleaved pipeline has several stages; predict it with rv.pipeline_rank")
 
     def unit_plans(self, plan: Plan) -> tuple[UnitPlan, ...]:
-        """Return the parts of a plan for the units, for :func:`recompviz.plan_units`."""
+        """Divide a plan into one part for each unit. Give the result to :func:`recompviz.plan_units`."""
         return unit_plans(self.graph, self.planner.check(plan).keep_mask.tolist(), self.units)
 
     def __repr__(self) -> str:
@@ -135,13 +147,14 @@ def stage_step(
     Parameters
     ----------
     trace : Trace
-        The stage alone with one micro-batch: the module that is given to ``PipelineStage``. For the last stage, trace
-        it with the loss. For others, trace it without, and let the input require a gradient except in the first stage.
+        The trace of the stage alone, with one micro-batch. Trace the module that is given to ``PipelineStage``. Trace
+        the last stage with the loss, and the other stages without it. In each stage except the first, let the input
+        require a gradient.
     stage, stages, micro_batches : int
         The number of the stage, counted from 0, the number of stages, and the number of micro-batches.
     units : iterable of str
-        The modules of the stage that run under a plan, as for :func:`recompviz.shard_step`. Without them, every value
-        is kept.
+        Dotted paths of the modules of the stage that run under a plan, as for :func:`recompviz.shard_step`. Without
+        units, every value is kept.
     kind : "1f1b", "gpipe" or "interleaved"
         The schedule: ``Schedule1F1B``, ``ScheduleGPipe`` or ``ScheduleInterleaved1F1B``. With ``"interleaved"``, give
         the stages of a rank to :func:`recompviz.pipeline_rank`.

@@ -1,7 +1,8 @@
-"""``plan_units`` lets units of a model run under their plans, inside the engine that shards or replicates the model.
+"""``plan_units`` lets units of a model run under plans, also if the model is sharded (FSDP) or replicated (DDP).
 
-Each unit's ``forward`` is compiled by the backend of ``rv.compile``, inside the module, so that the engine's hooks run
-around it as before. Everything outside the units runs as written.
+A *unit* is a module that is named in a plan. The backend of ``rv.compile`` compiles the ``forward`` of each unit. The
+module itself stays, so the hooks of FSDP or DDP run around ``forward`` as before. Everything outside the units runs as
+written.
 """
 
 from __future__ import annotations
@@ -26,16 +27,17 @@ if TYPE_CHECKING:
 
 
 class UnitChooser:
-    """Gives the regions (captured graphs) of one unit its plan.
+    """Lets the regions (captured graphs) of one unit run under the plan of the unit.
 
     Parameters
     ----------
     plan : UnitPlan
+        The plan of the unit.
 
     Attributes
     ----------
     runs : int
-        The number of runs under the plan.
+        The number of runs of regions under the plan so far.
     """
 
     def __init__(self, plan: UnitPlan) -> None:
@@ -47,11 +49,11 @@ class UnitChooser:
         """Do nothing: units of one class share their regions."""
 
     def remove(self, region: Region) -> None:
-        """Forget the mask of a region."""
+        """Forget a region that will not run again."""
         self._masks.pop(id(region), None)
 
     def choose(self, run: Run) -> NDArray[np.bool_]:
-        """Return for each node of the region whether its value is kept.
+        """Return for each node of the run's region whether its value is kept for the backward pass.
 
         Raises
         ------
@@ -90,6 +92,7 @@ class PlannedUnits:
     Attributes
     ----------
     choosers : tuple of UnitChooser
+        For each unit, the object that applies its plan.
     """
 
     def __init__(self, choosers: Sequence[UnitChooser], modules: Sequence[nn.Module]) -> None:
@@ -112,7 +115,7 @@ def plan_units(model: nn.Module, plans: Sequence[UnitPlan]) -> PlannedUnits:
     model : torch.nn.Module
         The model whose units are named in the plans.
     plans : sequence of UnitPlan
-        Made by :meth:`RankStep.unit_plans`.
+        The plans of the units, made by :meth:`RankStep.unit_plans`.
 
     Returns
     -------
@@ -122,8 +125,8 @@ def plan_units(model: nn.Module, plans: Sequence[UnitPlan]) -> PlannedUnits:
     Raises
     ------
     PlanMismatch
-        If a plan names a module that the model does not have. While the model runs, if a unit has other operators than
-        its plan.
+        If a plan names a module that the model does not have. Also when the model is called, if a unit has other
+        operators than its plan.
 
     Examples
     --------

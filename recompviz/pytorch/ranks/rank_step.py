@@ -1,7 +1,7 @@
 """``shard_step`` and ``replicate_step``: the training step of one rank, predicted and planned before any rank runs.
 
-The step is traced on one device, without processes. Calls for gathering, resharding and reduction are inserted where
-PyTorch runs them. The planner and the simulation are those of any trace.
+The step is traced on one device, in one process. Calls that gather parameters, free them and reduce gradients are
+inserted where PyTorch runs them. The planner and the simulation are the same as for any trace.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ class RankStep:
     joint : JointGraph
         The operator calls of the rank, collectives included.
     rank : int
-        The rank. Ranks differ only in the optimizer's state, if parameters are not divided evenly.
+        The number of the rank. Ranks differ only in their optimizer, and only if parameters are not divided evenly.
     sharding : Sharding or None
         How parameters are divided; None if each rank has all of them.
     units : tuple of str
         Dotted paths of the units: the modules that can run under a plan. Everything else keeps its values.
     alone : JointGraph or None
-        The operator calls without collectives, if parameters are sharded.
+        The operator calls without collectives; None if parameters are not sharded.
     planner : Planner
         Makes and caches the plans of the rank. Budgets are total bytes of the rank.
     """
@@ -78,11 +78,13 @@ class RankStep:
         return self.planner.simulate(plan)
 
     def plan(self, total: int | float | str) -> Plan:
-        """Return the plan that recomputes least within ``total`` bytes on this rank; see :meth:`Planner.plan`."""
+        """Return the plan of least recomputation whose peak on this rank fits ``total``; see :meth:`Planner.plan`."""
         return self.planner.plan(total)
 
     def reshard_curve(self, latency: float, bandwidth: float) -> tuple[ReshardPoint, ...]:
-        """Return the best points found, by rising time (of second all-gathers and recomputation) and falling peak.
+        """Return the best choices found of units that stay gathered and of a plan, by rising time and falling peak.
+
+        The time of a point is the time of the second all-gathers plus the time of recomputation.
 
         Parameters
         ----------
@@ -95,8 +97,8 @@ class RankStep:
         Returns
         -------
         tuple of ReshardPoint
-            Give each block ``fully_shard(block, reshard_after_forward=name not in point.kept)``, and run
-            ``step.unit_plans(point.plan)``.
+            To use a point, call ``fully_shard(block, reshard_after_forward=name not in point.kept)`` for each block,
+            and give ``step.unit_plans(point.plan)`` to :func:`recompviz.plan_units`.
 
         Raises
         ------
@@ -116,7 +118,7 @@ class RankStep:
         return reshard_front(self.graph, self.alone, self.sharding, plans, GatherTime(latency, bandwidth))
 
     def unit_plans(self, plan: Plan) -> tuple[UnitPlan, ...]:
-        """Return the parts of a plan for the units, for :func:`recompviz.plan_units`."""
+        """Divide a plan into one part for each unit. Give the result to :func:`recompviz.plan_units`."""
         return unit_plans(self.graph, self.planner.check(plan).keep_mask.tolist(), self.units)
 
     def __repr__(self) -> str:
@@ -143,25 +145,27 @@ def shard_step(
     Parameters
     ----------
     trace : Trace
-        The training step on one device, with the batch of one rank. The trace may be estimated, on the meta device.
+        The training step on one device, with the batch of one rank. It may be traced on the meta device.
     shards : int
         The number of ranks among which each parameter is divided.
     units : iterable of str
-        The modules that are given to ``fully_shard``, besides the model itself: dotted paths, with ``*`` for any name
-        between two dots, for example ``["layers.*"]``.
+        Dotted paths of the modules that are given to ``fully_shard`` besides the model itself. A ``*`` stands for any
+        name between two dots. An example is ``["layers.*"]``.
     replicas : int
         The number of groups of ``shards`` ranks (HSDP). The gradients are then also reduced over the groups.
     reshard : bool or mapping of str to bool
-        ``reshard_after_forward`` of the units: one value for all, or a value by path or pattern. A unit that fits none
-        of them reshards. The root never reshards, as in PyTorch.
+        The argument ``reshard_after_forward`` of the units: one value for all, or a mapping from paths or patterns to
+        values. A unit that matches no key of the mapping reshards. The root never reshards, as in PyTorch.
     rank : int
-        The rank within its group of ``shards`` ranks.
+        The number of the rank within its group of ``shards`` ranks.
     stored, reduced : torch.dtype, optional
-        For mixed precision: the dtype of each rank's parts and of the optimizer's state (the dtype of the parameters
-        before ``fully_shard``), and ``reduce_dtype`` of its policy. Trace the model in ``param_dtype`` of the policy.
-        By default, both are the dtype of the traced parameters.
+        For mixed precision. ``stored`` is the dtype of the parts of parameters that each rank holds, and of the
+        optimizer's state. It is the dtype of the parameters before ``fully_shard``. ``reduced`` is the ``reduce_dtype``
+        of the mixed-precision policy. Trace the model with parameters in the ``param_dtype`` of the policy. By default,
+        both are the dtype of the traced parameters.
     reduce_workspace : float
-        Bytes that a reduce-scatter uses inside, as a multiple of its input. It depends on the communication library.
+        Bytes of workspace that a reduce-scatter needs, as a multiple of its input. They depend on the communication
+        library.
 
     Returns
     -------
@@ -203,18 +207,19 @@ def shard_step(
 def replicate_step(trace: Trace, *, units: Iterable[str] = (), bucket_view: bool = False, rank: int = 0) -> RankStep:
     """Return the training step of one rank under ``torch.nn.parallel.DistributedDataParallel`` (DDP).
 
-    Each rank has all parameters, and buckets in which gradients are reduced. All ranks use the same memory.
+    Each rank has all parameters, and buckets in which gradients are reduced. All ranks take the same memory.
 
     Parameters
     ----------
     trace : Trace
         The training step on one device, with the batch of one rank.
     units : iterable of str
-        The modules that run under a plan; as for :func:`shard_step`. Without units, the whole step runs under a plan.
+        Dotted paths of the modules that run under a plan, as for :func:`shard_step`. Without units, the whole step runs
+        under a plan.
     bucket_view : bool
-        ``gradient_as_bucket_view`` of DDP: whether gradients are views of the buckets.
+        The argument ``gradient_as_bucket_view`` of DDP: whether gradients are views of the buckets.
     rank : int
-        The rank. It has no effect on the memory, and is only stored in the result.
+        The number of the rank. It has no effect on the memory, and is only stored in the result.
 
     Returns
     -------
@@ -243,9 +248,9 @@ class RankKind:
     Attributes
     ----------
     ranks : tuple of int
-        The ranks of this kind, within a group of ``shards`` ranks.
+        The numbers of the ranks of this kind, within a group of ``shards`` ranks.
     step : RankStep
-        The training step of the first of them.
+        The training step of the first of these ranks.
     """
 
     ranks: tuple[int, ...]
@@ -253,10 +258,10 @@ class RankKind:
 
 
 def rank_kinds(trace: Trace, shards: int, units: Iterable[str], **options: Any) -> tuple[RankKind, ...]:
-    """Return the kinds of ranks of a sharded training step, each with its first rank's step.
+    """Return the kinds of ranks of a sharded training step. The ranks of one kind have equal memory use.
 
-    Gathered parameters, buffers and values have the same sizes on all ranks. If parameters are not divided evenly, the
-    last ranks have fewer rows, and so less state of the optimizer.
+    Gathered parameters, buffers and values have the same bytes on all ranks. If the rows of parameters are not divided
+    evenly, the last ranks have fewer rows, and so less optimizer state.
 
     Parameters
     ----------

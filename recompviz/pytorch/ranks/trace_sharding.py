@@ -23,7 +23,7 @@ def units_of(
     stored: torch.dtype | None = None,
     reduced: torch.dtype | None = None,
 ) -> tuple[ShardedUnit, ...]:
-    """Return the units of a trace, the root first and the others in the order of their forward passes.
+    """Return the units of a trace: first the root, then the other units in the order of their forward passes.
 
     Parameters
     ----------
@@ -31,10 +31,11 @@ def units_of(
     units : iterable of str
         Dotted paths of modules, with ``*`` for any name between two dots.
     reshard : bool or mapping of str to bool
-        Whether units free their gathered parameters after their forward passes; by path or pattern. The root never
-        does, as PyTorch's default is.
+        Whether units free their gathered parameters after their forward passes: one value for all, or a mapping from
+        paths or patterns to values. The root never does, as is PyTorch's default.
     stored, reduced : torch.dtype, optional
-        The dtype of each rank's part, and of gradients while they are reduced; by default those of the step.
+        The dtype of the parts of parameters that each rank holds, and the dtype of gradients while they are reduced. By
+        default, both are the dtype of the traced parameters.
 
     Raises
     ------
@@ -113,9 +114,16 @@ def _sizes(
 
 
 def part_of(shards: int, rank: int, stored: torch.dtype | None = None) -> Callable[[torch.Tensor], torch.Tensor]:
-    """Return a function that makes an empty tensor of the shape of a rank's part of a parameter.
+    """Return a function that takes a parameter and makes an empty tensor with the shape of a rank's part of it.
 
-    ``stored`` is the dtype of the part; by default that of the parameter.
+    Parameters
+    ----------
+    shards : int
+        The number of ranks among which the parameter is divided.
+    rank : int
+        The number of the rank, from 0.
+    stored : torch.dtype, optional
+        The dtype of the part; by default the dtype of the parameter.
     """
 
     def part(tensor: torch.Tensor) -> torch.Tensor:
