@@ -87,7 +87,7 @@ class MeasurementRun:
         self.optimizer = None if optimizer is None else plain_optimizer(optimizer)
 
     def one_step(self, run: ForwardFunction) -> list[tuple[int, int]]:
-        """Run a training step that is not recorded, and return how often the step wrote to tensors (:class:`WriteCounts`).
+        """Run a training step that is not recorded. Return how often it wrote to tensors; see :class:`WriteCounts`.
 
         ``run`` is called without arguments. It runs the forward pass, and returns the loss or the outputs.
         """
@@ -226,8 +226,8 @@ def contamination(deltas: Sequence[int], whole: int | None) -> list[str]:
     deltas : sequence of int
         The allocations (positive) and frees (negative) of the training step, in bytes, in order.
     whole : int or None
-        The most bytes by which the allocated memory of the whole process rose during the training step; None if they are
-        not known.
+        The most bytes by which the allocated memory of the whole process rose during the training step; None if they
+        are not known.
 
     Examples
     --------

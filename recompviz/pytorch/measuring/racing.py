@@ -43,7 +43,8 @@ def race(trace: Trace, total: int | float | str, *, rounds: int = 7, seconds: fl
     ----------
     trace : Trace
         The training step. If the trace was calibrated (:func:`recompviz.calibrate`), the curves are drawn over time. If
-        it was estimated without memory, its step cannot run; then curves are simulated and times are estimated.
+        it was estimated without memory, its step cannot run; the curves are then simulated, and times are estimated if
+        the costs are in milliseconds.
     total : int, float or str
         The most bytes that the training step may take, or a text such as ``"10 GiB"``.
     rounds : int

@@ -43,7 +43,11 @@ def active(budget: Chooser) -> Iterator[None]:
 
 
 def active_of(chooser: Chooser) -> Chooser | None:
-    """Return the chooser itself, or for an :class:`ActiveBudget` the budget that is active now; None if none is."""
+    """Return the chooser that decides now.
+
+    For an :class:`ActiveBudget`, this is the budget that is active now, or None if no budget is active. For any other
+    chooser, it is the chooser itself.
+    """
     return _active.get() if isinstance(chooser, ActiveBudget) else chooser
 
 

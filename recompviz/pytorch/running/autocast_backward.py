@@ -1,9 +1,9 @@
-"""Say so when a backward pass runs inside ``torch.autocast`` and eager PyTorch would compute other gradients there.
+"""Warn when a backward pass runs inside ``torch.autocast`` and eager PyTorch would compute other gradients there.
 
-A region (a captured graph) computes its backward pass as outside of an autocast block, where PyTorch advises to call
-``loss.backward()``. Inside the block, eager PyTorch casts the operands of matrix products again. For most models the
-operands have the lower precision already, and the gradients are equal. They differ where the model itself computes a
-part in full precision, as in ``with torch.autocast(…, enabled=False):``.
+PyTorch advises to call ``loss.backward()`` outside of the autocast block. A region (a captured graph) always computes
+its backward pass as if it were outside. Inside the block, eager PyTorch also casts the operands of matrix products in
+the backward pass. For most models the operands have the lower precision already, and the gradients are equal. They
+differ where the model itself computes a part in full precision, as in ``with torch.autocast(…, enabled=False):``.
 """
 
 from __future__ import annotations
@@ -25,15 +25,16 @@ _checked: weakref.WeakSet[Region] = weakref.WeakSet()
 
 
 class BackwardInAutocast(UserWarning):
-    """A backward pass runs inside ``torch.autocast``, and its gradients are those of a backward pass outside."""
+    """A backward pass runs inside ``torch.autocast``, but computes the gradients of a backward pass outside of it."""
 
 
 def check_autocast(region: Region) -> None:
-    """Warn if eager PyTorch would compute the backward pass that starts now in other dtypes; once for each region.
+    """Warn if eager PyTorch would compute the backward pass that starts now in other dtypes.
 
     Warns
     -----
     BackwardInAutocast
+        Once for each region.
     """
     kind = region.device.type
     if not torch.is_autocast_enabled(kind) or region in _checked:

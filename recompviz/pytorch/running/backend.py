@@ -46,10 +46,10 @@ class UnplannedGraph(UserWarning):
 def active_backend(
     graph: GraphModule, inputs: Sequence[Any], *, options: Mapping[str, Any] | None = None
 ) -> Callable[..., Any]:
-    """Compile a captured graph whose plans the active budget chooses. This is a backend of ``torch.compile``.
+    """Compile a captured graph. The active budget will choose its plans. This is a backend of ``torch.compile``.
 
-    ``torch.compile`` holds a backend and its options until the process ends, so they must not hold a budget.
-    :func:`recompviz.pytorch.running.active_budget.active` sets the active budget.
+    ``torch.compile`` keeps a reference to a backend and its options until the process ends. They therefore have no
+    reference to a budget. :func:`recompviz.pytorch.running.active_budget.active` sets the active budget.
 
     Parameters
     ----------

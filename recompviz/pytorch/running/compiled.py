@@ -135,7 +135,7 @@ def budget_for(total: int | float | str | None) -> StepBudget:
 
 
 def runs_by_name() -> int:
-    """Return the number of runs of regions that ``backend="recompviz"`` made."""
+    """Return how often regions (captured graphs) have run that were compiled by ``backend="recompviz"``."""
     return sum(budget.runs for budget in _by_total.values())
 
 
@@ -166,23 +166,24 @@ def compile(
         The most bytes that a training step may take, or a string such as ``"10 GiB"``. If left out, every value is
         kept. The total includes parameters, gradients, optimizer state, inputs, and everything that is allocated from
         the start of the model's forward pass to the end of the backward pass. Scratch memory of ``optimizer.step()`` is
-        not known, and comes after it. On CUDA it also includes everything else that is allocated when the forward pass
-        starts. On the CPU, it also includes the following, from the first planned step on: tensors that code between
-        the forward pass and the end of the backward pass reads, such as targets, and tensors that a step leaves for the
-        next one, such as the loss. Name anything else with ``holds``, for example a model that is not compiled and runs
-        before the forward pass. What the other compiled models hold is known, also of those that run only without
-        gradients: their parameters, the values they save, and their outputs. If compiled models with different totals
-        run in one step, the smallest total holds for all of them.
+        not included, because this step runs after the backward pass. On CUDA it also includes everything else that is
+        allocated when the forward pass starts. On the CPU, it also includes the following, from the first planned step
+        on: tensors that code between the forward pass and the end of the backward pass reads, such as targets, and
+        tensors that a step leaves for the next one, such as the loss. Name anything else with ``holds``, for example a
+        model that is not compiled and runs before the forward pass. The memory of other models that recompviz compiled
+        counts without ``holds``: their parameters, the values that they save, and their outputs. If compiled models
+        with different totals run in one step, the smallest total applies to all of them.
     optimizer : torch.optim.Optimizer, optional
         The optimizer of the model. Its state counts from the first step on. If left out, the optimizer is found when it
         first steps, and its state counts from then on. If several optimizers train the model, name one here and the
         others with ``holds``.
     holds : tensor, module, optimizer, function, or a list, tuple, set or dict of these, optional
-        What you keep in memory beside the model while it trains: a teacher, a moving average of the parameters, the
-        discriminator of a GAN and its optimizer, a data set. Parameters and buffers of modules, their gradients, the
-        state of optimizers, and tensors count, each storage once. A function is called before each step and returns
-        such objects; this is for tensors that are new in each step, such as targets. Functions are kept alive, and the
-        other objects are not. A model that recompviz compiled need not be named.
+        Objects that you keep in memory beside the model while it trains: a teacher, a moving average of the parameters,
+        the discriminator of a GAN and its optimizer, a data set. These count: parameters and buffers of modules, their
+        gradients, the state of optimizers, and tensors. Each storage counts once. A function is called before each
+        step, and must return such objects. Use a function for tensors that are new in each step, such as targets. The
+        compiled model keeps the functions alive, but not the other objects. Other models that recompviz compiled need
+        not be named.
     dynamic, fullgraph
         As for ``torch.compile``.
 

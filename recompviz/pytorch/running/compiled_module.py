@@ -1,7 +1,8 @@
 """Make a compiled model behave like the model in ``state_dict``, ``copy.deepcopy`` and ``pickle``.
 
 ``torch.compile`` wraps a model in a module whose submodule ``_orig_mod`` is the model. The prefix ``_orig_mod.`` is
-left out of the ``state_dict``, so that the ``state_dict`` can be loaded with and without compilation.
+left out of the names in the ``state_dict``. The same ``state_dict`` can then be loaded into the compiled model and into
+the model itself.
 """
 
 from __future__ import annotations

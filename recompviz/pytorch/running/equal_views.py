@@ -47,7 +47,7 @@ class EqualViews:
         return self._equal[node]
 
     def argument(self, node: Node) -> Node:
-        """Return the earliest value that a view can read in place of its first argument, with an equal result."""
+        """Return the earliest node that a view can read instead of its first argument, with the same result."""
         source = self.equal(cast(Node, node.args[0]))
         while node.target in VIEWS and source.target in VIEWS and source not in self.calls:
             earlier = self.equal(cast(Node, source.args[0]))
@@ -57,9 +57,9 @@ class EqualViews:
         return source
 
     def without_dimension(self, node: Node) -> bool:
-        """Return whether a sum has a dimension of size 1 that the views of it remove, and nothing else reads the sum.
+        """Return whether a node is a sum with one extra dimension of length 1 that all nodes which read the sum remove.
 
-        The result has one dimension, so it is contiguous with and without the other dimension.
+        The sum then has only one dimension of another length, so it is contiguous with and without the extra dimension.
         """
         if node.target is not aten.sum.dim_IntList or len(node.args) != 3 or node.args[2] is not True or node.kwargs:
             return False

@@ -34,13 +34,13 @@ def memory_policy(plan: Plan) -> MemoryPolicy:
     Raises
     ------
     PlanMismatch
-        When it is called, if the graph has other forward operators than the plan.
+        When the returned pass is called, if the graph has other forward operators than the plan.
 
     Notes
     -----
     ``CheckpointPolicy.MUST_SAVE`` and ``MUST_RECOMPUTE`` tag the values of the plan, ``PREFER_RECOMPUTE`` tags views.
-    Results of random operators are saved, because these graphs do not replay random numbers. The consumer of the tags
-    decides when a value is computed again, so its peak can be above the plan's.
+    Results of random operators are saved, because these graphs do not replay random numbers. The program
+    that reads the tags decides when a value is computed again, so the peak can be above the simulated peak of the plan.
 
     PyTorch's own partitioner reads the tags: tests compare what it saves with the plan. For torchtitan's graph trainer,
     register the pass as one of its memory policies (written after its published source, not run with it)::
@@ -72,6 +72,7 @@ class MemoryPolicy:
     Attributes
     ----------
     plan : Plan
+        The plan that the tags describe.
     """
 
     def __init__(self, plan: Plan) -> None:

@@ -1,7 +1,7 @@
 """The objects that the caller keeps in memory beside a compiled model: other models, copies of parameters, targets.
 
 The bytes in use are counted when a training step starts. The captured graphs show only the tensors that they read.
-Therefore the caller names the objects that only eager code reads.
+Therefore the caller must name the objects that only eager code reads.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from recompviz.pytorch.internals.optimizers import state_tensors
 class HeldObjects:
     """Tensors, modules and optimizers whose bytes count as in use before a training step.
 
-    Functions are kept alive, and the other objects are not.
+    This object has references to functions, and only weak references to all other objects.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ class HeldObjects:
                 self._functions.append(value)
 
     def lasting(self) -> list[torch.Tensor]:
-        """Return the tensors that stay from step to step: parameters, buffers, optimizer state, and given tensors."""
+        """Return the tensors that stay from step to step: given tensors, parameters, buffers and optimizer state."""
         found: list[torch.Tensor] = []
         for i, (reference, known) in enumerate(self._of_modules):
             tensors = [tensor for one in known if (tensor := one()) is not None]
@@ -61,7 +61,7 @@ class HeldObjects:
         return found
 
     def of_this_step(self) -> Iterator[torch.Tensor]:
-        """Iterate over the gradients of the modules' parameters, and over the tensors that the functions return."""
+        """Iterate over the gradients of the modules' parameters, and over the tensors that the functions return now."""
         for _, known in self._of_modules:
             for reference in known:
                 tensor = reference()

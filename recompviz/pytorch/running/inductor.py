@@ -54,15 +54,16 @@ class Partitioner(CustomPartitionerFn):
         The most bytes that a training step may take, or a string such as ``"10 GiB"``. It includes parameters,
         gradients, inputs, optimizer state, and the buffers of the forward and backward pass.
     optimizer : torch.optim.Optimizer, optional
-        If given, the total includes the state of the optimizer, all its parameters and their gradients. If left out,
-        the total includes only the tensors of the graphs: parameters, buffers, inputs and gradients.
+        If given, the total includes the optimizer's state, all parameters that the optimizer has, and their gradients.
+        If left out, only parameters, buffers, inputs and gradients that are in the captured graphs count.
 
     Attributes
     ----------
     graphs : list of PlannedGraph
         One for each joint graph that can be planned, in the order of compilation.
     outside : int
-        Bytes by which the peak that :meth:`calibrate` measured was above the predicted peak; 0 before that call.
+        Bytes by which the measured peak was above the predicted peak in :meth:`calibrate`; 0 before the first call of
+        this method.
 
     Raises
     ------
@@ -132,7 +133,8 @@ class Partitioner(CustomPartitionerFn):
     def uuid(self) -> Any:
         """Return the key under which Inductor caches graphs. It changes with every graph, so no graph is reused.
 
-        The bytes that a graph may take depend on the graphs before it, and a graph from the cache would not be counted.
+        The bytes that a graph may take depend on the graphs before it. If Inductor took a graph from its cache, the
+        bytes of this graph would not be counted.
         """
         return f"{self._identity} {self._version}"
 

@@ -103,7 +103,8 @@ class PlannedGraph:
     outside : OutsideBytes
         Bytes of the graph's parameters, buffers, inputs and gradients.
     recomputed : float
-        Estimated milliseconds of recomputation; 0 for PyTorch's own split, whose recomputation is not counted.
+        The estimated time of recomputation in milliseconds. For PyTorch's own split it is 0, because the recomputation
+        of this split is not counted.
     """
 
     kind: str
@@ -138,7 +139,7 @@ class InductorJoint:
     output_count : int
         The number of outputs of the forward graph, without saved values.
     static : sequence of int
-        Positions of the inputs that have the same address in every step.
+        Positions of the inputs that have the same address in every step, such as parameters.
 
     Attributes
     ----------
@@ -160,7 +161,7 @@ class InductorJoint:
         output_count : int
             The number of outputs of the forward pass. The other outputs of ``joint`` are gradients.
         static : sequence of int
-            The positions of the inputs that stay from call to call, such as parameters.
+            Positions of the inputs that have the same address in every step, such as parameters.
         """
         with example_sizes(node.meta.get("val") for node in joint.graph.nodes):
             folded = fold(joint, frozenset(), output_count=output_count, role_of=_roles(joint, static))
@@ -169,7 +170,7 @@ class InductorJoint:
         return cls(replace(folded, graph=graph), output_count, static)
 
     def planned(self, kind: str, memory: InductorMemory, exact: bool, recomputed: float) -> PlannedGraph:
-        """Return the :class:`PlannedGraph` of a split of this graph. Its attributes explain the parameters."""
+        """Return the :class:`PlannedGraph` of a split of this graph. The parameters are attributes of that class."""
         return PlannedGraph(kind, memory, exact, self.outside, recomputed)
 
     def saved_by(self, split: Split) -> int:

@@ -1,7 +1,8 @@
 """A captured graph without a backward pass, for example of a teacher under ``torch.no_grad``, or of a validation pass.
 
-It saves nothing, so there is nothing to plan. The program runs its operators once and frees each value at its last use.
-What it takes while it runs, its parameters and its outputs count in the totals of the models that train.
+Such a graph saves nothing, so there is nothing to plan. Its program runs the operators once, and frees each value after
+its last use. The bytes that the graph takes while it runs, its parameters and its outputs count in the totals of the
+models that train.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ class InferenceRegion(Region):
         return {}
 
     def peak(self, sizes: tuple[Any, ...]) -> int:
-        """Return the most bytes that the graph takes while it runs, with its outputs and without its inputs; cached.
+        """Return the most bytes that the graph takes while it runs, outputs included, inputs not included; cached.
 
         Workspace of operators is not counted.
 

@@ -1,6 +1,7 @@
-"""The autograd graphs of one compiled model that exist: those of the current training step, and those the caller kept.
+"""The autograd graphs of one compiled model that exist: those of the current training step, and those the user kept.
 
-What such a graph saves is in use when a step starts, also a step of another compiled model.
+The values that such a graph saves are in memory when a training step starts. They count as memory in use, also in the
+steps of other compiled models.
 """
 
 from __future__ import annotations
@@ -20,12 +21,12 @@ FEWEST_LEFT = 64
 
 
 class LiveGraphs:
-    """The runs of regions (captured graphs) of one compiled model whose autograd graphs exist.
+    """Records which runs of a compiled model's regions (captured graphs) have autograd graphs that still exist.
 
     Parameters
     ----------
     regions : mapping of Region to PlannedRegion
-        The regions of the model. The mapping is read again at each call.
+        The regions of the model. The mapping itself is stored, so regions may be added later.
 
     Attributes
     ----------
@@ -51,11 +52,14 @@ class LiveGraphs:
         self._left.append(run)
 
     def note_ended(self, recorded: bool) -> bool:
-        """Remove the runs that ended from the current step, and return whether a backward pass ran.
+        """Remove the runs that have ended from the current step. Return whether a backward pass ran in the step.
 
-        If a later run of the same region has finished its backward pass and the graph of a run still exists, the user
-        keeps this graph, for example with an output of an evaluation. It then belongs to no step, and its bytes count
-        as in use.
+        A run has ended when autograd has freed its graph. A run also leaves the step if a later run of the same region
+        has finished its backward pass while the graph of the first run still exists. The user keeps such a graph, for
+        example with an output of an evaluation. Its bytes then count as memory in use.
+
+        While a backward pass is running, the result is False. The runs then stay, unless all have ended and no step is
+        recorded.
 
         Parameters
         ----------
@@ -82,11 +86,11 @@ class LiveGraphs:
 
     @property
     def exist(self) -> bool:
-        """Whether autograd graphs of earlier runs exist."""
+        """Whether the autograd graph of any run exists."""
         return bool(self._alive())
 
     @property
     def saved(self) -> int:
-        """The bytes of the values that these graphs save, without outputs."""
+        """The bytes of the values that all existing graphs of the model save, without outputs."""
         known = [(self._regions[run.region], run) for run in self._alive() if run.region in self._regions]
         return sum(one.saved(one.region.keep_all if r.mask is None else r.mask, r.sizes) for one, r in known)

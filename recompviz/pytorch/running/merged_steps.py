@@ -1,8 +1,8 @@
 """Merge recorded training steps that ran different regions (captured graphs).
 
 A model may drop layers at random, or stop early. The merged step is a sequence of runs that contains the runs of every
-recorded step in order. Each run leaves bytes, such as its outputs, that code outside the regions holds while later runs
-start. How many bytes a run leaves is read from the recorded steps that contain the run.
+recorded step in order. After a run, code outside the regions keeps some bytes of it in memory, for example its outputs,
+while later runs start. The number of these bytes is read from the recorded steps that contain the run.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ def merged_outside(count: int, recorded: Sequence[tuple[Sequence[int], Sequence[
     count : int
         The number of runs in the merged step.
     recorded : sequence of (sequence of int, sequence of Outside)
-        For each recorded step, the positions of its runs in the merged step, and the bytes that code outside held
-        around each run.
+        For each recorded step, the positions of its runs in the merged step, and the bytes that code outside the
+        regions held around each of these runs.
 
     Returns
     -------

@@ -1,8 +1,8 @@
-"""Gradients of the step before that are alive when a training step starts, and whether the step frees them.
+"""Gradients of the previous step that are alive when a training step starts, and whether the step frees them.
 
-Many loops call ``zero_grad()`` between the forward and the backward pass. Then the gradients of the step before take
-memory in the forward pass only. The recorded step shows whether the loop does so. Later steps are planned in the same
-way, and a few gradients are watched in case the loop stops doing so.
+Many loops call ``zero_grad()`` between the forward and the backward pass. The gradients of the previous step then take
+memory only in the forward pass. The recorded step shows whether the loop does this. If it does, later steps are planned
+for it, and a few gradients are watched, to notice if a step keeps them.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _Reference = Callable[[], torch.Tensor | None]
 
 
 class OldGradients:
-    """The gradients of the step before, in recorded and in planned steps.
+    """Notes whether recorded and planned steps free the gradients of the previous step.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ class OldGradients:
         self._watched: list[LiveOutput] = []
 
     def record(self, first: Region) -> list[LiveOutput]:
-        """Return the gradients that are alive now, when a recorded step starts."""
+        """Return the gradients that are alive now. Call it when a step starts that will be recorded."""
         found = [(parameter, _live(parameter, first)) for parameter in self._memory.region_parameters()]
         self._recorded = [weakref.ref(parameter) for parameter, live in found if live is not None]
         return [live for _, live in found if live is not None]
@@ -59,13 +59,16 @@ class OldGradients:
         self._freed[first] = found[:WATCHED]
 
     def watch(self, first: Region) -> None:
-        """Watch gradients that the planned step which starts now should free."""
+        """Watch some gradients that the planned step which starts now should free.
+
+        ``first`` is the first region of the step.
+        """
         parameters = [reference() for reference in self._freed.get(first, [])]
         lives = [_live(parameter, first) for parameter in parameters if parameter is not None]
         self._watched = [live for live in lives if live is not None]
 
     def were_kept(self) -> bool:
-        """Return whether the step that was watched has kept a gradient; only once."""
+        """Return whether the step that was watched has kept a gradient. At most one call returns True."""
         kept, self._watched = any(live.alive for live in self._watched), []
         if not kept or self.stay:
             return False
@@ -73,7 +76,7 @@ class OldGradients:
         return True
 
     def forget(self, first: Region) -> None:
-        """Forget the recorded steps that start with a region."""
+        """Forget the gradients that recorded steps with this first region have freed."""
         self._freed.pop(first, None)
 
 

@@ -1,6 +1,7 @@
-"""Measurements of each operator call, called its *figures*: workspace, allocated sizes and time.
+"""Measurements of operator calls, read from a recorded training step.
 
-They are read from a recorded training step.
+The measurements of a call are its workspace, the sizes of the storages that it allocates, and its time. Together they
+are called the *figures* of the call.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class OperatorFigures:
     workspace : int
         The most bytes that the call held at one time, without its inputs and outputs.
     sizes : tuple of int
-        Bytes allocated for each storage that the call makes.
+        For each storage that the call allocates, its bytes.
     seconds : float
         Wall-clock time of the call until the device has finished it, in seconds.
     """
@@ -112,7 +113,8 @@ def equal_calls_alike(folded: Folded, seconds: Sequence[float]) -> list[float]:
     """Replace the time of each call by the median over equal calls.
 
     Calls are equal if they run the same operator on inputs of the same shapes and dtypes. A recorded step runs each
-    call only once. If another process interrupts a call, its time is too long; the median over equal calls is not.
+    call only once. If another process interrupts a call, the measured time of this call is too long. The median over
+    equal calls is then still right.
 
     Parameters
     ----------
@@ -155,8 +157,8 @@ def figures_of_call(
     seconds : float
         Wall-clock time of the call.
     replayed : bool
-        Whether the call runs again later in the step. Before a random call that runs again, the program saves the
-        generator's state. This allocation is left out, because the simulation counts it separately.
+        Whether the call runs again later in the step. Before a random call that runs again, the program saves the state
+        of the random generator. The allocation for this state is left out, because the simulation counts it separately.
     """
     call = joint.calls[c]
     if call.random and replayed:

@@ -22,7 +22,7 @@ class OptionalRegions:
     Parameters
     ----------
     memory : ResidentMemory
-        Knows the ``id`` of each region's parameters.
+        Gives the ``id`` of each region's parameters.
     """
 
     def __init__(self, memory: ResidentMemory) -> None:
@@ -64,8 +64,8 @@ class OptionalRegions:
     def reserve(self, recorded: Sequence[Region], regions: dict[Region, PlannedRegion]) -> int:
         """Return the bytes to reserve for regions that the recorded step left out.
 
-        The bytes of a region are those of the values that its plan of least peak saves, of its outputs and of its
-        gradients. Regions without parameters do not count.
+        For each such region, bytes are reserved for the values that its plan of least peak saves, for its outputs and
+        for its gradients. Nothing is reserved for regions without parameters.
 
         Parameters
         ----------

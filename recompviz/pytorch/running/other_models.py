@@ -1,7 +1,8 @@
-"""What one compiled model knows of the other compiled models in the process, which take memory of the same device.
+"""The memory of the other compiled models in the process, for the budget of one compiled model.
 
-When a training step starts, the parameters of the others, what their graphs save and their outputs are in use. Models
-whose steps overlap share the smallest of their totals. A model that runs without gradients takes memory while it runs.
+All models take memory of the same device. When a training step of one model starts, the parameters and outputs of the
+other models, and the values that their autograd graphs save, are in memory. If training steps of several models
+overlap, the smallest of their totals applies to all. A model that runs without gradients takes memory while it runs.
 """
 
 from __future__ import annotations
@@ -21,19 +22,22 @@ if TYPE_CHECKING:
 
 
 class Owner(Protocol):
-    """One compiled model, as the others see it: its budget.
+    """The part of a compiled model's budget that the budgets of other compiled models use.
 
     Attributes
     ----------
     total : int or None
-        The most bytes that its training steps may take.
+        The most bytes that a training step may take; None without a limit.
     memory : ResidentMemory
+        Counts the bytes in use before a step.
     graphs : LiveGraphs
+        The runs of the model whose autograd graphs exist.
     others : OtherModels
+        The other compiled models, as this model knows them.
     recording : StepRecorder or None
-        Records the current step, if it is recorded.
+        Records the current step; None if the step is not recorded.
     growth : float
-        The size of the current step, relative to the recorded one.
+        The size of the current step, relative to the recorded step.
     """
 
     total: int | None
@@ -44,21 +48,21 @@ class Owner(Protocol):
 
     @property
     def growth(self) -> float:
-        """The size of the current step, relative to the recorded one."""
+        """The size of the current step, relative to the recorded step."""
 
     def check_inference(self, run: Run, peak: int) -> None:
         """Warn once if a graph without a backward pass takes more than the total, together with what is in use."""
 
 
 class Shared(NamedTuple):
-    """What a training step shares with the steps of other models that it overlaps.
+    """The limit and the memory of a training step that overlaps with steps of other models.
 
     Attributes
     ----------
     limit : int
-        The smallest of the totals, in bytes.
+        The smallest total of the models whose steps overlap, in bytes.
     held : int
-        Bytes that the code outside the regions of the other steps holds, as recorded.
+        Bytes that code outside the regions holds in the other steps, read from recorded steps.
     """
 
     limit: int
@@ -71,18 +75,18 @@ _moments = itertools.count()
 
 
 class OtherModels:
-    """What the budget of one compiled model knows of the other compiled models in the process.
+    """Tells the budget of one compiled model about the other compiled models in the process.
 
     Parameters
     ----------
     owner : Owner
-        The budget. It is held by a weak reference.
+        The budget of the model. Only a weak reference to it is stored.
 
     Attributes
     ----------
     unnamed : int
-        Bytes that the user did not name with ``holds``: those that existed before the last recorded step and that its
-        code reads, and those that the step left for the next one.
+        Bytes that the user did not name with ``holds``: tensors that existed before the last recorded step and that
+        code in this step read, and tensors that this step left for the next step.
     """
 
     def __init__(self, owner: Owner) -> None:
@@ -106,7 +110,15 @@ class OtherModels:
         self._last_use = next(_moments)
 
     def start_step(self, region: Region, total: int) -> Shared:
-        """Note that a training step of this model starts with a region, and return what it shares with other steps."""
+        """Note that a training step of this model starts. Return the limit and the memory that other models impose.
+
+        Parameters
+        ----------
+        region : Region
+            The first region of the step.
+        total : int
+            The total of this model, in bytes.
+        """
         owner, rest = self._owner(), self._except_owner()
         outer = [other for other in rest if other.graphs.exist]
         for other in outer:
@@ -126,18 +138,22 @@ class OtherModels:
         return bool(self._outer)
 
     def held_before(self, region: Region) -> int:
-        """Bytes that the code outside the regions holds when another model starts with this region, as recorded."""
+        """Return the bytes that code outside this model's regions holds when ``region`` of another model starts.
+
+        The bytes are those of a recorded step of this model, multiplied by the size of the current step if that is
+        larger.
+        """
         owner = self._owner()
         growth = owner.growth if owner is not None else 1.0
         return int(self._before.get(region, 0) * max(1.0, growth))
 
     def note_recorded(self, runs: Iterable[tuple[Region, OtherRun]]) -> None:
-        """Remember what the code outside the regions held when other models ran in a recorded step."""
+        """Remember the bytes that code outside the regions held when other models ran in this model's recorded step."""
         for region, run in runs:
             self._before.setdefault(region, run.held)
 
     def tell_recordings(self, run: Run) -> None:
-        """Note a run of this model in the recordings of the steps in which it starts."""
+        """Add a run of this model to the recordings of the other models' steps in which it starts."""
         if not self._outer:
             return
         for owner in list(self._outer):
@@ -153,7 +169,7 @@ class OtherModels:
     def memories(self) -> list[ResidentMemory]:
         """Return the memory of the other models that train, or run without gradients, in the same loop.
 
-        These are the models that ran since the last step of this one started, or between any earlier two of its steps.
+        These are the models of which a graph ran between the starts of two steps of this model.
         """
         return [other.memory for other in list(self._met)] if self._met else []
 
@@ -171,9 +187,9 @@ class OtherModels:
 
 
 def saved_by_all() -> int:
-    """Count the bytes that autograd graphs of all compiled models hold.
+    """Count the bytes of the values that the existing autograd graphs of all compiled models save.
 
-    These are the graphs of earlier steps, because the user kept their outputs, and the graphs of other models, for
-    example of the generator of a GAN when its discriminator starts.
+    A graph exists, for example, if the user kept its outputs from an earlier step. The graph of a GAN's generator also
+    exists when the step of the discriminator starts.
     """
     return sum(owner.graphs.saved for owner in list(_owners))

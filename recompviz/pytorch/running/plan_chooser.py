@@ -1,8 +1,9 @@
 """Choose the plans of one training step while it runs.
 
-When the step starts, a point of the Pareto front is chosen. It has one plan for each run of a region (a captured
-graph). The step may differ from the prediction. A region may be left out, an unknown region may run, or inputs may be
-larger. Then the plans of the remaining runs are chosen again, for the memory that is free at that time.
+When the step starts, a point of the Pareto front of recomputation and peak is chosen. The point has one plan for each
+run of a region (a captured graph). The step may then differ from the prediction: a region may be left out, an unknown
+region may run, or inputs may be larger. If so, the plans of the remaining runs are chosen again, for the memory that is
+free at that time.
 """
 
 from __future__ import annotations
@@ -29,9 +30,9 @@ class PlanChooser:
     model : StepModel
         The model of the step, with its plans at the predicted sizes of this step.
     point : int
-        The index in ``model.plans`` of the point to start with.
+        The index in ``model.plans`` of the point with which the step starts.
     room : int
-        Bytes that the step may take above the memory in use before it.
+        The most bytes that the step may add to the memory in use before it.
     sizes : sequence of tuple, optional
         For each run, the predicted dynamic sizes of its inputs. Left out if all sizes are fixed.
     predicted : PredictedSizes, optional
@@ -42,8 +43,8 @@ class PlanChooser:
     unknown : bool
         Whether a run was not found among the remaining runs of the model.
     missing : int
-        Bytes by which the forward pass of the last run exceeds ``room``; zero or negative if it fits. Always 0 if every
-        step runs all regions of ``model``.
+        Bytes by which the memory of the step in the forward pass of the latest run exceeds ``room``; zero or negative
+        if it fits. Always 0 if every step runs all regions of ``model``.
     """
 
     def __init__(
@@ -66,7 +67,7 @@ class PlanChooser:
 
     @property
     def growth(self) -> float:
-        """The size of this step, relative to the step that was measured; see :func:`growth_of`.
+        """The predicted size of this step, relative to the step that was measured; see :func:`growth_of`.
 
         It is 1.0 if all sizes are fixed.
         """
@@ -101,13 +102,16 @@ class PlanChooser:
         return model.masks[position][row]
 
     def add(self, size: int) -> None:
-        """Count the bytes that a run of an unknown region keeps until its backward pass."""
+        """Count ``size`` bytes that a run of an unknown region keeps until its backward pass.
+
+        The plans of the remaining runs are then chosen again.
+        """
         self._held += size
         self._reserved = max(0, self._reserved - size)
         self._changed = True
 
     def reserve(self, size: int) -> None:
-        """Keep bytes free for regions that the recorded step did not run. :meth:`add` counts them down."""
+        """Keep ``size`` bytes free for regions that the recorded step did not run. :meth:`add` uses some of them."""
         self._reserved = size
 
     def _note_sizes(self, position: int, sizes: tuple[Any, ...]) -> None:

@@ -91,7 +91,8 @@ class PlannedBudget(StepBudget):
     def add(self, region: Region) -> None:
         """Register a region: a graph that was just captured.
 
-        Warn if the trace was estimated. Warn once if the captured graph is not the traced graph.
+        Warn if the trace was estimated and this is the traced graph. Warn once if a captured graph is not the traced
+        graph, unless it is in the first call of a step whose second call was traced (:attr:`Trace.after_first`).
         """
         super().add(region)
         # a graph with symbols for sizes is not the traced one, even if this call has its sizes

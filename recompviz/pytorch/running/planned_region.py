@@ -32,7 +32,7 @@ MOST_CACHED = 512
 
 
 class Starting(NamedTuple):
-    """A plan that was made without measurements.
+    """A plan that was made before a step was recorded, so without measurements.
 
     Attributes
     ----------
@@ -134,11 +134,11 @@ class PlannedRegion:
         return self.starting[0].mask
 
     def first_plan(self, free: int) -> NDArray[np.bool_]:
-        """Return the plan of a run while no step is recorded that starts like the current one.
+        """Return the plan for a run in a step of an unknown kind: no recorded step starts with the same region.
 
-        Later runs of such a step are unknown, and what this run saves is alive while they run. So a plan that saves
-        less may be better than the plan of least peak, if it fits as well. Half of the free bytes above the least peak
-        stay free for what is not known.
+        The later runs of such a step are unknown. The values that this run saves are alive while they run. Therefore a
+        plan that saves less may be better than the plan of least peak, if it fits. Half of the free bytes above the
+        least peak are left for the later runs and for other code.
 
         Parameters
         ----------
@@ -192,7 +192,7 @@ class PlannedRegion:
         return self._saved[key]
 
     def calibrate(self, recorded: RecordedPass, record: PassRecord) -> None:
-        """Set ``joint``, ``time`` and ``sizes`` from a recorded run."""
+        """Set the attributes ``joint``, ``time`` and ``sizes`` from a recorded run of this region."""
         joint = at_sizes(self.region, self.region.folded.joint, record.sizes)
         self.sizes = record.sizes
         self.recorded = self.region.keep_all if record.mask is None else record.mask

@@ -13,7 +13,9 @@ Sizes = tuple[Any, ...]
 
 
 class PredictedSizes:
-    """Predicts the dynamic input sizes of each run of a graph in a training step from the sizes of the first run.
+    """Predicts the dynamic input sizes of each run of a training step from the sizes of the first run.
+
+    A run is a call of a captured graph.
 
     Parameters
     ----------

@@ -59,13 +59,13 @@ class RecordedModels(Mapping["Region", StepModel]):
         return len(self._models)
 
     def use(self, model: StepModel) -> None:
-        """Use a model for the steps that start with its first region."""
+        """Use ``model`` for the steps that start with the first region of ``model``, in place of any earlier model."""
         self._models[model.regions[0]] = model
 
     def add(self, recorded: StepModel, sizes: Sequence[Sizes]) -> None:
         """Add a recorded step: as a new model, as a new size of a known model, or merged with a known model.
 
-        ``sizes`` has the dynamic sizes of the inputs of each of its runs.
+        ``sizes`` has the dynamic sizes of the inputs of each run in the recorded step.
         """
         first = recorded.regions[0]
         model = self._models.get(first)
@@ -87,21 +87,24 @@ class RecordedModels(Mapping["Region", StepModel]):
         self._resized.clear()
 
     def predicted(self, first: Region) -> PredictedSizes:
-        """Return what is known of the sizes of the regions that run in steps that start with ``first``."""
+        """Return the predictor of the input sizes of each run, for the steps whose first region is ``first``."""
         return self._predicted[first]
 
     def is_new_size(self, model: StepModel, growth: float) -> bool:
-        """Return whether a step of this size, relative to the recorded one, differs much from all recorded steps."""
+        """Return whether a step is much larger or much smaller than all recorded steps of its model.
+
+        ``growth`` is the size of the step; see :func:`growth_of`.
+        """
         if not model.symbolic:
             return False
         sizes = [size for size, _ in model.recorded]
         return growth > sizes[-1] * RECORDED_RANGE or growth < sizes[0] / RECORDED_RANGE
 
     def searched(self, model: StepModel, sizes: tuple[Sizes, ...], ratio: float = RECORDED_RANGE) -> StepModel:
-        """Return the model with plans that were searched for a step of about this size.
+        """Return the model with plans that were searched for a step of about the size that ``sizes`` give.
 
-        The two sizes differ at most by the factor ``ratio``. Plans that were searched for other sizes may recompute far
-        more than needed.
+        If no search was made for a step whose size differs at most by the factor ``ratio``, one is made now. Plans that
+        were searched for very different sizes may recompute far more than needed.
         """
         growth = growth_of(model.sized, sizes)
         if any(size / ratio <= growth <= size * ratio for size in model.searched):

@@ -80,11 +80,11 @@ class RecordingAttempts:
         self._steps[first] += 1
 
     def record_again(self, first: Region) -> None:
-        """Record the next steps that start with a region, although they are planned."""
+        """Record some of the next steps that start with this region, although they are planned."""
         self._again[first] = MOST_FAILED
 
     def is_due_again(self, first: Region) -> bool:
-        """Return whether planned steps that start with a region are to be recorded again."""
+        """Return whether to record again a planned step that starts with this region."""
         return self._again[first] > 0
 
     def note_again(self, first: Region) -> None:
@@ -103,7 +103,7 @@ class RecordingAttempts:
         return True
 
     def note_begin(self, first: Region) -> None:
-        """Note that a recording begins: how often it was put off is counted from 0 again."""
+        """Note that a recording begins. The count of :meth:`put_off` then starts from 0 again."""
         self._deferred[first] = 0
 
     def note_failure(self, first: Region, flaw: Flaw | None) -> None:

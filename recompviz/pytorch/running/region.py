@@ -129,7 +129,7 @@ class Run:
         self.sizes = tuple(arguments[i] for i in region.symbols)
 
     def inputs(self) -> dict[int, tuple[StorageWeakRef, int]]:
-        """Return a reference to the storage of each input, and its bytes, by its address.
+        """Return for each input a weak reference to its storage and the bytes of the storage, by address.
 
         Parameters and buffers are left out. Call it before the plan is chosen.
         """

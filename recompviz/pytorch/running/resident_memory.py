@@ -54,8 +54,7 @@ class ResidentMemory:
     Attributes
     ----------
     outside_gradients : int
-        Bytes of the gradients outside the regions, from the last :meth:`count`. They belong to parameters that an
-        optimizer steps and no region has.
+        Bytes of the gradients of parameters that an optimizer steps and no region has, from the last :meth:`count`.
     held_bytes : int
         Bytes in use beside the model, from the last :meth:`count`. These are the bytes of ``holds``, of other compiled
         models that train in the same loop, and of the outputs in ``outputs``. On CUDA, everything else that is
@@ -160,10 +159,9 @@ class ResidentMemory:
             The least bytes to count for the gradients of parameters outside the regions, because the step may allocate
             such gradients later.
         kept : int
-            Bytes that the autograd graphs of earlier steps still hold. They are not counted, because the caller counts
-            them.
+            Bytes that existing autograd graphs save. The result does not include them, because the caller adds them.
         others : sequence of ResidentMemory
-            The memory of other compiled models. What they keep between training steps counts, too.
+            The memory of other compiled models. The tensors that these models keep between training steps count, too.
 
         Returns
         -------
@@ -190,10 +188,10 @@ class ResidentMemory:
 
     @property
     def old_gradients(self) -> int:
-        """Bytes of the gradients of the regions' parameters that an optimizer has used, from the last :meth:`count`.
+        """Bytes of the regions' parameter gradients that an optimizer has used already, from the last :meth:`count`.
 
-        They have no further use, but many loops free them only after the next forward pass. If no optimizer has stepped
-        between the last two training steps, gradients accumulate, and the number is 0.
+        These gradients have no further use, but many loops free them only after the next forward pass. If no optimizer
+        has stepped between the last two training steps, gradients accumulate, and the result is 0.
         """
         return self._inside_gradients if self._stepped else 0
 
@@ -208,7 +206,7 @@ class ResidentMemory:
 
     @property
     def most_gradients(self) -> int:
-        """An upper bound on the gradients of this model and the others of the last :meth:`count`, in bytes."""
+        """An upper bound on the bytes of the gradients of this model and of ``others`` in the last :meth:`count`."""
         own = self._lasting.totals.get(Category.PARAMETER, 0) if self._lasting is not None else 0
         return own + (sum(self._held_lasting.sizes.values()) if self._held_lasting is not None else 0)
 

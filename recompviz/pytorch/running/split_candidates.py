@@ -49,8 +49,8 @@ class SimulatedPlans:
     lowered : dict of int to InductorMemory
         Index of a plan → the bytes counted in the code that Inductor generates for this plan. Other plans are missing.
     exact : bool
-        Whether the bytes of lowered plans are counted in Inductor's code. False once the code of a plan could not be
-        counted.
+        Whether the bytes of lowered plans are counted in Inductor's code. It becomes False when the bytes of a plan
+        cannot be counted in this way.
     """
 
     masks: list[NDArray[np.bool_]]
@@ -107,7 +107,7 @@ class SplitCandidates:
 
     @property
     def exact(self) -> bool:
-        """Whether :meth:`memory` counts bytes in Inductor's code; False after it could not count those of one plan."""
+        """Whether :meth:`memory` counts bytes in Inductor's code; False after this was not possible for a plan."""
         return self.plans.exact
 
     def split(self, row: int) -> Split:
@@ -198,7 +198,7 @@ class SplitCandidates:
 
 
 def saved_nodes(folded: Folded, storages: frozenset[int]) -> list[Node]:
-    """Return the first fx node whose value is in each of the given storages."""
+    """Return for each of the given storages the first fx node that computes a value in it. Inputs are left out."""
     first: dict[int, Node] = {}
     for node, s in folded.storage_of.items():
         if s in storages and node.op == "call_function":

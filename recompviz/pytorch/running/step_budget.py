@@ -58,7 +58,7 @@ class StepBudget:
         Its state counts from the first step on. If left out, the optimizer is found when it first steps a parameter of
         a region.
     optimizer_bytes : int
-        Bytes that the optimizer's state will have, if known.
+        Bytes that the optimizer's state will have; 0 if they are not known.
     strict : bool
         Whether a step that does not fit raises an error. If False, it runs under the plans of least peak.
     holds : tensor, module, optimizer or function, or nested containers of these, optional
@@ -75,7 +75,7 @@ class StepBudget:
     graphs : LiveGraphs
         The runs of regions whose autograd graphs exist.
     others : OtherModels
-        What is known of other compiled models.
+        Tells this budget about other compiled models.
     recording : StepRecorder or None
         Records the current step, if it is recorded.
     models : RecordedModels
@@ -86,6 +86,7 @@ class StepBudget:
         The number of runs of regions.
     steps : int
         The number of training steps that started; 0 without a total.
+
     Raises
     ------
     ValueError
@@ -161,7 +162,7 @@ class StepBudget:
         self.memory.note_inputs(values)
 
     def warn_of_mode(self, flaw: Flaw) -> None:
-        """Warn once, if there is a total, that the model is called where it runs eagerly; the flaw says where."""
+        """If there is a total, warn once that the model is called where it runs eagerly. ``flaw`` says where."""
         if self.total is not None:
             self.attempts.warn_of_mode(flaw)
 
@@ -213,9 +214,10 @@ class StepBudget:
             budget.check_inference(run, peak)
 
     def check_inference(self, run: Run, peak: int) -> None:
-        """Warn once if a graph without a backward pass takes more than the total, together with what is in use.
+        """Warn if a graph without a backward pass, together with the memory in use, takes more than the total.
 
-        While a training step is recorded, only note that the graph runs in it.
+        There is no warning if this budget has warned of an exceeded total before. While a training step is recorded,
+        this method only notes that the graph runs in the step.
 
         Parameters
         ----------
@@ -345,13 +347,19 @@ class StepBudget:
         return known[1]
 
     def room(self, run: Run) -> int:
-        """Return the bytes of the total that are free before the training step that ``run`` starts."""
+        """Return the bytes of the total that are free before the training step that ``run`` starts.
+
+        If steps of several compiled models overlap, the smallest of their totals counts.
+        """
         kept = saved_by_all()
         return self._limit - sum(self._resident(run, kept).values()) - kept
 
     @property
     def growth(self) -> float:
-        """The size of the current step, relative to the recorded one; 1.0 if all sizes are fixed."""
+        """The predicted size of the current step, relative to the recorded step.
+
+        It is 1.0 if all sizes are fixed, or if the step is not planned.
+        """
         return self._step.growth if self._step is not None else 1.0
 
     def resident(self, run: Run) -> dict[Category, int]:
@@ -528,7 +536,7 @@ class StepBudget:
 
     @property
     def room_left(self) -> int:
-        """Bytes of the total that were free when the last planned step started."""
+        """Bytes of the total that were free when the last training step started, planned or not; 0 before the first."""
         return self._room
 
     @property
@@ -544,7 +552,7 @@ class StepBudget:
     def range_of_totals(self) -> tuple[int, int]:
         """The least feasible total and the least total that keeps every value, in bytes.
 
-        Both are valid for all recorded steps, with the memory that was in use before the last planned step.
+        Both are valid for all recorded steps, with the memory that was in use before the last training step.
 
         Raises
         ------

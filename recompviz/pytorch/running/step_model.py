@@ -66,7 +66,8 @@ class StepModel:
         Bytes of the outputs of earlier steps that existed when a step started and were freed before its first backward
         pass. The plans count them in the forward passes only.
     freed_gradients : int
-        The same for the gradients of the step before.
+        Bytes of the gradients of the previous step that existed when a step started and were freed before its first
+        backward pass. The plans count them in the forward passes only.
     older_inputs : int
         Bytes of the inputs of later runs that existed before the calibrated step.
     """

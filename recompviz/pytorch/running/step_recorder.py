@@ -102,7 +102,7 @@ class StepRecorder:
     outputs : sequence of LiveOutput
         Outputs of earlier steps, or of other models, that are alive when the step starts.
     known : set of int
-        Addresses of the storages that are counted when the step starts.
+        Addresses of the storages that already count as memory in use when the step starts.
     gradients : sequence of LiveOutput
         Gradients of the step before that are alive when the step starts.
 
@@ -186,7 +186,7 @@ class StepRecorder:
         run.when_freed = lambda _run: self._ended(number, packed)
 
     def other_runs(self, run: Run, saved: int) -> None:
-        """Note a run of another compiled model that starts now; ``saved`` are the bytes that further models save."""
+        """Note a run of another compiled model that starts now. Further models save ``saved`` bytes at this time."""
         if not self.stopped:
             with named_range(f"{OTHER}{len(self.others)}"):
                 pass
@@ -267,12 +267,14 @@ class StepRecorder:
         return max(int(blocks.live[:split].max(initial=0)), int(blocks.live[split:].max(initial=0)) - freed)
 
     def unnamed(self, known: set[int], rounded: Callable[[int], int]) -> int:
-        """Count the bytes that the step read or left, and that are not counted elsewhere. Call it after :meth:`finish`.
+        """Count the bytes that the step read or left for the next step, and that are counted nowhere else.
+
+        Call it after :meth:`finish`, when the next step starts.
 
         Parameters
         ----------
         known : set of int
-            Addresses of the storages that are counted now, when the next step starts.
+            Addresses of the storages that already count as memory in use when the next step starts.
         rounded : callable (int) → int
             Returns the bytes that the allocator takes for a size.
         """

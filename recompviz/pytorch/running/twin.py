@@ -34,8 +34,8 @@ def twin(trace: Trace) -> Trace:
     Trace
         A trace of a copied step. Its parameters share the memory of the original parameters and have their own
         ``.grad``. If ``trace`` has an optimizer, ``trace`` itself is returned, because the optimizer writes to the
-        original parameters. ``trace`` is also returned if the model cannot be copied, or if the type of a parameter is
-        a subclass of ``nn.Parameter``.
+        original parameters. ``trace`` is also returned if the model cannot be copied, or if a parameter, or an input
+        that requires a gradient, has a type other than ``nn.Parameter`` and ``torch.Tensor``.
 
     Raises
     ------
@@ -77,7 +77,7 @@ def _leaf_of(tensor: torch.Tensor) -> torch.Tensor:
 
 @contextlib.contextmanager
 def undisturbed(trace: Trace) -> Iterator[None]:
-    """Replace a RuntimeError inside the block by an explanation if a parameter was written to meanwhile.
+    """Replace a RuntimeError in the block by an explanation, if a parameter was written to while the block ran.
 
     Raises
     ------

@@ -30,7 +30,10 @@ _watching = False
 
 
 def watch_steps(backend: Callable[..., Any], runs: Callable[[], int]) -> None:
-    """Warn when an optimizer trains a model that ``backend`` should compile, and no region ran in several steps.
+    """From now on, warn if an optimizer trains a model that ``backend`` should compile, but no region runs.
+
+    The warning comes after several optimizer steps without a run of a region. A second call of this function does
+    nothing.
 
     Parameters
     ----------
@@ -42,7 +45,7 @@ def watch_steps(backend: Callable[..., Any], runs: Callable[[], int]) -> None:
     Warns
     -----
     UnplannedStep
-        Once for each optimizer, and again if regions ran in between.
+        When an optimizer steps; once for each optimizer, and again if regions have run since the last warning.
     """
     global _watching
     if _watching:

@@ -1,8 +1,8 @@
-"""Memory that the user did not name: what the eager code of a recorded step reads, and what it leaves for the next.
+"""Memory that the user did not name: tensors that eager code of a recorded step reads or leaves for the next step.
 
-Examples are targets, a teacher that is not compiled, and a loss that the caller keeps until the next step: the storage
-of a mean squared error is as large as the outputs. On CUDA the allocator counts all of it. On the CPU, the recording
-shows which storages the operators read, and which blocks are not freed.
+Examples are targets, a teacher that is not compiled, and a loss that the caller keeps until the next step. The storage
+of a loss can be large: for a mean squared error it is as large as the outputs. On CUDA, the allocator counts all this
+memory. On the CPU, the recording shows which storages the operators read, and which blocks are not freed.
 
 A storage is recognized by a weak reference that was made when the recording stopped. Its address alone does not say
 which storage it is: when the next step starts, a new tensor may have the address of one that was freed.
@@ -24,7 +24,7 @@ LEAST_LEFT = 4096
 
 
 def still_alive(living: Mapping[int, StorageWeakRef]) -> set[int]:
-    """Return the addresses of those storages that are still alive."""
+    """Return the addresses of those storages in ``living`` that still exist. ``living`` has references by address."""
     return {address for address, storage in living.items() if not storage.expired()}
 
 
@@ -34,7 +34,7 @@ def read_before(profile: Any, device: str, known: Iterable[int], rounded: Callab
     Parameters
     ----------
     profile : torch.profiler.profile
-        Of the step, with the storages that each operator reads.
+        The profile of the step. It has the storages that each operator reads.
     device : str
         The type of the device.
     known : iterable of int
@@ -54,7 +54,7 @@ def left_behind(blocks: Allocations, alive: Iterable[int], known: Iterable[int])
     Parameters
     ----------
     blocks : Allocations
-        Of the step.
+        The blocks that were allocated and freed in the step.
     alive : iterable of int
         Addresses of the storages that tensors referred to when the recording stopped, and that are alive now.
     known : iterable of int
