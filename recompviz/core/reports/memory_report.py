@@ -58,7 +58,8 @@ class MemoryReport:
     phases : tuple of StepPhase
         The phases of the training step that contains the peak, in order. Empty for a snapshot.
     process : ProcessMemory or None
-        The memory of the process, or of the device, beside that of tensors; None if it is unknown.
+        The memory in use before the first step, with and without tensors: of the process on the CPU, otherwise of the
+        device. None if it is unknown.
     """
 
     title: str
@@ -111,7 +112,7 @@ class MemoryReport:
 
     @property
     def outside_bytes(self) -> int:
-        """Bytes of the tensors of the process that the training step does not touch."""
+        """Bytes of all rows in :attr:`outside`: memory of the process that the training step does not touch."""
         return sum(row.size for row in self.outside)
 
     @property

@@ -87,7 +87,10 @@ class Race:
         return racer.peak <= self.total
 
     def extra(self, racer: Racer) -> float | None:
-        """Return the extra time of a method as a share of the time of the first method; None if a time is unknown."""
+        """Return how much longer a step takes than under the first method, as a share: 0.08 for 8 % more time.
+
+        None if the time of one of the two methods is unknown.
+        """
         first = self.racers[0].step
         return None if racer.step is None or not first else racer.step / first - 1
 

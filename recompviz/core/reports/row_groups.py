@@ -1,6 +1,6 @@
 """Rows of a memory report in groups: a group has the blocks that one line allocated and one object keeps alive.
 
-Thirty outputs in a list are one entry, ``30 × out``, and so are all parameters of a model.
+For example, thirty outputs in a list are one group, ``30 × out``. All parameters of a model are one group too.
 """
 
 from __future__ import annotations
@@ -48,8 +48,9 @@ class RowGroup:
 def grouped(rows: Sequence[PeakRow], apart: Collection[int] = ()) -> tuple[RowGroup, ...]:
     """Return the groups of rows, those with the most bytes first.
 
-    Two rows are in one group if they have the same category, source line and operator, and the same retainer. Rows
-    without a line are in one group if they have the same category and reason.
+    Two rows are in one group if they have the same category, source line, operator and retainer. For rows without a
+    line, ``why`` counts instead of the retainer. Blocks from an earlier training step are in no group with blocks from
+    this step, and blocks of unknown origin are in no group with other blocks.
 
     Parameters
     ----------

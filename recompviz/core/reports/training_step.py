@@ -223,7 +223,7 @@ class StepReport:
         return self.front.fitting(total - self.resident)
 
     def row(self, region: int, point: int | None = None) -> int:
-        """Return which of its plans a region has at a point of the front.
+        """Return the position of the plan that a region has at a point of the front.
 
         Parameters
         ----------

@@ -282,7 +282,7 @@ class TraceResizer:
 
 
 class ResizedRunner:
-    """An object that runs plans of a training step at other sizes than it was traced at.
+    """An object that runs plans of a training step at other sizes than those at which the step was traced.
 
     The batch is made from the traced one: examples are repeated or left out, and sequences are cut. If the traced step
     was calibrated, the step at this size is calibrated too, so that the report explains its workspace.

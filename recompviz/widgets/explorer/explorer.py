@@ -80,8 +80,9 @@ class Explorer(PageWidget):
         search). The constructor always searches if ``budget`` is too small for every plan that needs no search.
     budget : int or str, optional
         The first budget in total bytes: a number, a string such as ``"10 GiB"``, or a percentage such as ``"60%"``. The
-        percentage is of the total peak of keep-all, the plan that recomputes nothing. If None, the plan for the mean of
-        the least total peak and the total peak of keep-all is selected. The total peak of this plan is the budget.
+        percentage is of the total peak of keep-all, the plan that recomputes nothing. If None, the plan is selected
+        that is best for a budget halfway between the least total peak and the total peak of keep-all. The budget is
+        then the total peak of this plan.
     capacity : int, float or str, optional
         Memory of the device, as a number of bytes or a string such as ``"24 GiB"``. It is marked on the budget slider.
         If None, nothing is marked.
@@ -302,9 +303,10 @@ class Explorer(PageWidget):
     def resize(self, *, batch: int | None = None, length: int | None = None) -> None:
         """Show the same training step with another batch size or sequence length.
 
-        The step is not run. In the background, it is traced at a few other sizes, once for all sizes. The bytes at any
-        size follow exactly from these traces, and times are scaled. The plans found so far are shown first; a search
-        for better ones follows. :meth:`wait` waits until the step is shown, and reading ``plan`` waits for the search.
+        The step is not run. If necessary, it is traced again in the background, at most once for each changed size. One
+        trace is enough for all batch sizes, and two for all shorter lengths. The bytes follow exactly from the traces,
+        and times are scaled. The plans found so far are shown first; a search for better ones follows. :meth:`wait`
+        waits until the step is shown, and reading ``plan`` waits for the search.
 
         The budget stays. If no plan fits it at the new size, the plan of least total peak is shown. The budget is
         remembered, and used again when a plan fits it: when the search has found one, or at another size.

@@ -125,8 +125,8 @@ class Resizing:
         sizes : mapping of str to int
             The new size of some axes, by name. The others stay.
         budget : int or None
-            The budget to show, in total bytes. If None, the plan for the mean of the least total peak and the total
-            peak of the plan that recomputes least is shown.
+            The budget to show, in total bytes. If None, the plan is shown that is best for a budget halfway between the
+            least total peak and the total peak of the plan that recomputes least.
 
         Raises
         ------

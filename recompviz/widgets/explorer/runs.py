@@ -231,7 +231,7 @@ def bounded(messages: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def smaller_total(table: PlanTable, peak: int) -> float | None:
-    """Return a smaller total to try after a plan ran out of memory, in bytes.
+    """Return a smaller total in bytes, to try after a plan ran out of memory.
 
     Return the largest total peak in the table that is at most 90 % of ``peak``. If there is none, return the largest
     total peak below ``peak``. If no plan has a total peak below ``peak``, return None.

@@ -209,14 +209,14 @@ class Tables:
         return -1
 
     def find(self, plan: Plan) -> tuple[int, int] | None:
-        """Return the first (table, row) that keeps the same values as a plan; None if no table has such a row."""
+        """Return (table, row) of the first plan that keeps the same values as ``plan``; None if there is none."""
         for number in range(len(self.first) + len(self.more)):
             if (row := self.row_in(number, plan)) >= 0:
                 return number, row
         return None
 
     def row_in(self, number: int, plan: Plan) -> int:
-        """Return the row of a table that keeps the same values as a plan; −1 if there is none."""
+        """Return the row of table ``number`` whose plan keeps the same values as ``plan``; −1 if there is none."""
         shown = self.shown(number)
         for row, other in enumerate(shown.table.plans if shown else ()):
             if np.array_equal(other.keep_mask, plan.keep_mask):

@@ -97,8 +97,8 @@ def ranks_within(graph: Graph, shape: float) -> list[int]:
     """Return the rank of each node as :func:`ranks_of` does, but with a limit on the nodes of a rank.
 
     Parallel branches, such as the experts of a mixture, would all have the same ranks, and the picture would be a high
-    and narrow column. With more nodes in a rank than the limit, later branches get later ranks. A branch that is a
-    module of a list, such as one expert, gets later ranks as a whole, so that all experts are drawn alike.
+    and narrow column. If a rank would have more nodes than the limit, later branches get later ranks. A branch that is
+    a module of a list, such as one expert, gets later ranks as a whole, so that all experts are drawn alike.
 
     Parameters
     ----------

@@ -2,10 +2,12 @@
 
 A real network has hundreds of ranks with a few nodes each, so one line would be too thin to read. The ranks are
 therefore broken into lines, between blocks of the model rather than inside them, at places that few edges cross. The
-number of lines is chosen so that the graph fills the window. If labels are then not legible, the lines are as long as
-they can be in a narrow window, and the picture is higher than the window, unless it is much higher. Each line has a
-layered layout. An edge to a later line runs through the gaps between the lines. An edge that skips lines also runs
-along the left margin.
+number of lines is chosen so that the graph fills the window. If labels would then be too small to read, the lines are
+made as long as a narrow window allows with legible labels. The picture may then be up to four times as high as the
+window; if it would be higher, the graph fills the window as before.
+
+Each line has a layered layout. An edge to a later line runs through the gaps between the lines. An edge that skips
+lines also runs along the left margin.
 
 A graph with nested skip connections (:mod:`recompviz.widgets.layout.nested_skips`) is drawn as a U if it then fills the
 window about as well. In a U, two lines share a row: a part of the way down, and the part of the way up that the skip

@@ -42,12 +42,15 @@ class _Choice:
 
 
 def budgets_of(peaks: Sequence[int]) -> list[int]:
-    """Return the budgets of the frames: one that is infeasible, then the range of the curve and a little more.
+    """Return the budgets of the frames in rising order.
+
+    The first budget is below all peaks, and so infeasible. Then come budgets from the least to the largest peak, and
+    one above.
 
     Parameters
     ----------
     peaks : sequence of int
-        The peaks of the time-centric plans, in bytes. Each of them is a budget.
+        The peaks of the time-centric plans, in bytes. The result contains each of them.
 
     Examples
     --------
