@@ -19,9 +19,10 @@ class StepArrays(NamedTuple):
     """A graph and the joint graph of the same training step, as arrays.
 
     Call c reads the storages ``reads[read_start[c]:read_start[c + 1]]``. The arrays ``makes``, ``views`` and
-    ``follows`` are indexed in the same way. The classes ``Call``, ``Storage`` and ``JointGraph`` in
-    :mod:`recompviz.core.steps.joint` explain the fields; :class:`Graph` explains those of nodes. Sizes of storages and
-    workspace are in bytes, rounded as the allocator rounds them.
+    ``follows`` are indexed in the same way. The fields have the names of attributes of the classes ``Call``,
+    ``Storage`` and ``JointGraph`` in :mod:`recompviz.core.steps.joint`, which are explained there. The fields for each
+    node are explained in :class:`Graph`. Sizes of storages and workspace are in bytes, rounded as the allocator rounds
+    them.
 
     ``made_bytes[c]`` is the size of what call c makes. ``frees[free_start[c]:free_start[c + 1]]`` are the storages that
     the forward pass frees after call c unless they are saved. ``dependent`` has the forward calls whose outputs are

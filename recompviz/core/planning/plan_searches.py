@@ -178,7 +178,7 @@ class PlanSearches:
         )
 
     def use_plans(self, plans: Sequence[Plan]) -> None:
-        """Use given plans as the table of the objective ``"live"``, unless there is one."""
+        """Use given plans as the table of the objective ``"live"``. If it is cached already, nothing changes."""
         table = self.table(plans, "live")
         self._cache.get("plans live", lambda: table)
 

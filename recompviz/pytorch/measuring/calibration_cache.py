@@ -81,7 +81,7 @@ class CalibrationCache:
         return complete if len(complete) == len(found) else None
 
     def store(self, figures: Mapping[str, OperatorFigures]) -> None:
-        """Add measurements by key, and write them to the file. It keeps measurements that other processes wrote."""
+        """Add measurements by key, and write them to the file. The file keeps those that other processes wrote."""
         self._figures |= figures
         with contextlib.suppress(OSError, ValueError):  # no file can be written; ValueError: NUL in the path
             self.path.parent.mkdir(parents=True, exist_ok=True)

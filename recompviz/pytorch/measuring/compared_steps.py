@@ -40,8 +40,8 @@ class StepResult:
     loss : torch.Tensor
         The loss; for a step without a loss, all numbers in the model's outputs as one tensor.
     gradients : dict of str to torch.Tensor or None
-        The gradients of parameters, of inputs, and of trained tensors outside the model, by name. None if a tensor got
-        no gradient.
+        The gradients of parameters, of inputs, and of trained tensors outside the model, by name. The value is None for
+        a tensor that got no gradient.
     buffers : dict of str to torch.Tensor
         Copies of the buffers after the step, by name.
     held : list of int or None

@@ -111,7 +111,10 @@ class RankBoards:
 
 
 def board_of(ranks: Any, title: str | None = None) -> RankBoard:
-    """Search for plans, and return the board with the best plans found. Its arguments are those of RankBoards."""
+    """Search for plans, and return the board with the best plans found.
+
+    The arguments of this function are those of :class:`RankBoards`.
+    """
     *_, last = RankBoards(ranks, title).made()
     return last
 

@@ -152,7 +152,8 @@ def shard_step(
         Dotted paths of the modules that are given to ``fully_shard`` besides the model itself. A ``*`` stands for any
         name between two dots. An example is ``["layers.*"]``.
     replicas : int
-        The number of groups of ``shards`` ranks (HSDP). The gradients are then also reduced over the groups.
+        The number of groups of ``shards`` ranks. If it is more than 1, gradients are also reduced over the groups, as
+        in HSDP.
     reshard : bool or mapping of str to bool
         The argument ``reshard_after_forward`` of the units: one value for all, or a mapping from paths or patterns to
         values. A unit that matches no key of the mapping reshards. The root never reshards, as in PyTorch.

@@ -53,7 +53,10 @@ class OutsideBytes:
 
     @classmethod
     def of(cls, folded: Folded) -> OutsideBytes:
-        """Count the bytes of a graph. If the real storage of a tensor is not known, the tensor counts as not shared."""
+        """Count the bytes of the parameters, buffers, inputs and gradients of a graph.
+
+        A tensor whose real storage is not known counts as a tensor that no other graph has.
+        """
         joint = folded.joint
         values = {node: node.meta.get("val") for node, _ in folded.placeholders}
         real = real_storages(values.values())
@@ -174,7 +177,7 @@ class InductorJoint:
         return PlannedGraph(kind, memory, exact, self.outside, recomputed)
 
     def saved_by(self, split: Split) -> int:
-        """Count the bytes of the values that a split saves, without inputs."""
+        """Count the bytes of the values that a split saves for the backward graph. Inputs of the graph do not count."""
         return saved_bytes(split[0], self.output_count)
 
     def computes_right(self, split: Split) -> bool:

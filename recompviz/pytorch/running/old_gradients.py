@@ -54,7 +54,15 @@ class OldGradients:
         return [live for _, live in found if live is not None]
 
     def note_recorded(self, first: Region, freed: Sequence[bool]) -> None:
-        """Note for each gradient that :meth:`record` returned whether it was freed before the first backward pass."""
+        """Note which gradients a recorded step has freed before its first backward pass.
+
+        Parameters
+        ----------
+        first : Region
+            The first region of the step.
+        freed : sequence of bool
+            For each gradient that :meth:`record` returned, whether it was freed in time.
+        """
         found = [reference for reference, gone in zip(self._recorded, freed, strict=False) if gone]
         self._freed[first] = found[:WATCHED]
 

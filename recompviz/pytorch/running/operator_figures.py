@@ -58,7 +58,7 @@ def calibrated_joint(joint: JointGraph, figures: list[OperatorFigures]) -> Joint
     ----------
     joint : JointGraph
     figures : list of OperatorFigures
-        One for each call, in order.
+        The measured figures of each call, in the order of ``joint.calls``.
     """
     storages = list(joint.storages)
     for call, found in zip(joint.calls, figures, strict=True):

@@ -118,7 +118,7 @@ class PlannedModule(nn.Module):
         Parameters
         ----------
         *values
-            The inputs, then the targets. Their numbers must be those of the traced step.
+            The inputs, then the targets: as many of each as the traced step has.
         **kwargs
             Keyword arguments of the model.
 

@@ -98,10 +98,10 @@ class OtherRun:
     inputs : dict of int to (StorageWeakRef, int)
         As in :class:`PassRecord`.
     saved : int
-        Bytes that further compiled models save at this time.
+        Bytes that all other compiled models, besides the recorded one and this one, save when the run starts.
     held : int
-        Bytes that the code outside the regions holds when the run starts, without outputs of regions and the inputs.
-        Set by :func:`read_recording`, like ``older_inputs``.
+        Bytes that the code outside the regions holds when the run starts. Outputs of regions and inputs of this run do
+        not count. :func:`read_recording` sets this attribute and ``older_inputs``.
     older_inputs : frozenset of int
         Addresses of the inputs that were allocated before the step.
     """

@@ -246,7 +246,7 @@ class Region:
         self._has_foreign = any(is_foreign(node.target) for node in folded.call_node)
 
     def fits(self, mask: NDArray[np.bool_]) -> bool:
-        """Return whether the values that a plan saves fit into the tensors that the compiled forward pass can save."""
+        """Return whether the compiled forward pass has enough slots for the tensors that a plan saves."""
         schedule = make_schedule(self.folded.joint, mask.tolist())
         random_calls = sum(self.folded.joint.calls[c].random for c in schedule.recomputed)
         inputs = self.input_count - len(self.symbols) - self.unchecked_slots
@@ -424,7 +424,10 @@ class Region:
 
 
 def token_addresses() -> frozenset[int]:
-    """Return the addresses of the newest tokens, whose 24 bytes do not count as memory of a step."""
+    """Return the addresses of the tokens of the newest runs.
+
+    The docstring of the module explains tokens. Their 24 bytes do not count as memory of a step.
+    """
     return frozenset(_token_addresses)
 
 

@@ -154,7 +154,7 @@ def model_of_step(
     freed_outputs : int
         Bytes of the outputs of earlier steps that were freed before the first backward pass.
     freed_gradients : int
-        Bytes of the gradients of the step before that were freed before the first backward pass.
+        Bytes of the gradients of the previous step that were freed before the first backward pass.
     forwards : int
         The number of runs that started before the first backward pass.
     older_inputs : int

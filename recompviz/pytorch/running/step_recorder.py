@@ -104,7 +104,7 @@ class StepRecorder:
     known : set of int
         Addresses of the storages that already count as memory in use when the step starts.
     gradients : sequence of LiveOutput
-        Gradients of the step before that are alive when the step starts.
+        Gradients of the previous step that are alive when the step starts.
 
     Attributes
     ----------

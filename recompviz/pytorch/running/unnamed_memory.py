@@ -54,7 +54,7 @@ def left_behind(blocks: Allocations, alive: Iterable[int], known: Iterable[int])
     Parameters
     ----------
     blocks : Allocations
-        The blocks that were allocated and freed in the step.
+        The allocations and frees of the step.
     alive : iterable of int
         Addresses of the storages that tensors referred to when the recording stopped, and that are alive now.
     known : iterable of int
