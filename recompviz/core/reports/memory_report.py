@@ -117,10 +117,7 @@ class MemoryReport:
 
     @property
     def coverage(self) -> float:
-        """The share of the process's tensor memory whose origin is known, from 0 to 1.
-
-        It counts the bytes at the peak and those outside the step.
-        """
+        """The share of the bytes of :attr:`rows` and :attr:`outside` whose origin is known, from 0 to 1."""
         total = self.peak + self.outside_bytes
         return 1 - self.unattributed / total if total else 1.0
 

@@ -132,7 +132,7 @@ def explore(
     Notes
     -----
     The Explorer of a large graph opens with plans that need no search. A search for better plans runs in the
-    background, and the Explorer shows these plans when the search ends. Python code waits for the search when it reads
+    background, and the Explorer shows its plans when the search ends. Python code waits for the search when it reads
     ``.plan`` or sets ``.budget``.
 
     Examples

@@ -1,6 +1,7 @@
 """The choices that the page may make: the values it sets for traits of the Explorer, checked before they are used.
 
-A page is not trusted: it may be of an older version, or a test that sends nonsense. ``wire.md`` lists the fields.
+A page is not trusted: it may come from an older version, or from a test that sends wrong values. ``wire.md`` lists the
+fields.
 """
 
 from __future__ import annotations

@@ -206,7 +206,7 @@ class StepExplorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no 
         return self.report.text
 
     def to_svg(self) -> str:
-        """Return the step at the total that is shown, as one static SVG picture."""
+        """Return a static SVG picture of the step under the plans that the view shows."""
         return step_svg(self.report, self.point)
 
     def _image(self) -> str:
