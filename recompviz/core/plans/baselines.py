@@ -169,19 +169,25 @@ def per_module(graph: Graph) -> Plan:
     return _checkpointed(graph, blocks, call_of, "per-module")
 
 
-def _checkpointed(graph: Graph, inside: Sequence[str], checkpoint_of: Sequence[object], kind: str) -> Plan:
+def _checkpointed(
+    graph: Graph,
+    inside: Sequence[str],
+    checkpoint_of: Sequence[object],
+    kind: str,
+    discarding: Sequence[str] = (),
+) -> Plan:
     """Return the plan that recomputes all values inside checkpoints, except those read outside their checkpoint.
 
     ``inside`` has an empty string for a node that is in no checkpoint. Nodes with equal entries in ``checkpoint_of``
-    are in the same checkpoint.
+    are in the same checkpoint. Checkpoints in ``discarding`` recompute the values read outside, too.
     """
     keep_mask = np.array([not name for name in inside], np.bool_)
     for u, v in graph.edges.tolist():
-        keep_mask[u] |= checkpoint_of[u] != checkpoint_of[v]
+        keep_mask[u] |= checkpoint_of[u] != checkpoint_of[v] and inside[u] not in discarding
     return Plan.from_keep_mask(graph, keep_mask, kind)
 
 
-def checkpoint_plan(graph: Graph, paths: Sequence[str], kind: str) -> Plan:
+def checkpoint_plan(graph: Graph, paths: Sequence[str], kind: str, discarding: Sequence[str] = ()) -> Plan:
     """Return the plan that puts a checkpoint around each of some modules.
 
     A value in a module is kept if a node outside the module reads it, and otherwise recomputed.
@@ -193,6 +199,8 @@ def checkpoint_plan(graph: Graph, paths: Sequence[str], kind: str) -> Plan:
         Dotted paths of modules, none inside another.
     kind : str
         The kind of the plan.
+    discarding : sequence of str
+        Those of ``paths`` whose outputs are recomputed as well.
 
     Examples
     --------
@@ -202,9 +210,11 @@ def checkpoint_plan(graph: Graph, paths: Sequence[str], kind: str) -> Plan:
     >>> g = Graph.from_edges([("a", "b"), ("b", "c"), ("c", "d")], dict.fromkeys("abcd", 1))
     >>> sorted(checkpoint_plan(replace(g, info=info), ["h.0"], "mine").keep)
     ['b', 'c', 'd']
+    >>> sorted(checkpoint_plan(replace(g, info=info), ["h.0"], "mine", ["h.0"]).keep)
+    ['c', 'd']
     """
     inside = [next((path for path in paths if f"{info.module}.".startswith(f"{path}.")), "") for info in graph.info]
-    return _checkpointed(graph, inside, inside, kind)
+    return _checkpointed(graph, inside, inside, kind, discarding)
 
 
 def block_of_nodes(graph: Graph) -> list[str]:
