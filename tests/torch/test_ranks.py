@@ -16,7 +16,9 @@ from recompviz.benchmarks.ranks.pipeline import compared
 from recompviz.benchmarks.ranks.processes import run_ranks
 from recompviz.benchmarks.ranks.resharding import GATHER, beside, fixed_points, summary
 from recompviz.benchmarks.ranks.stages import stage_of
+from recompviz.core.ranks.eager_form import eager_form
 from recompviz.core.ranks.resharding import reshard_front, reshard_point
+from recompviz.core.steps.joint import JointGraph
 
 WORKER = "recompviz.benchmarks.ranks.worker"
 
@@ -28,15 +30,18 @@ def test_predicted_and_measured_peaks_of_two_ranks_are_equal_and_gradients_too()
         {"model": "vit", "layers": 2, "strategy": "fsdp2", "tracker": True},
         {"model": "gpt2-parts", "layers": 2, "strategy": "fsdp2, every second gathered"},
         {"model": "llama", "layers": 2, "strategy": "ddp, bucket views"},
+        {"model": "gpt2, dropout", "layers": 2, "strategy": "ddp"},
+        {"model": "gpt2, dropout", "layers": 2, "strategy": "fsdp2", "share": 0.2, "steps": 2},
     ]
     for result in run_ranks(WORKER, [json.dumps(cases)], world=2, seconds=600):
-        planned, *eager = result["rows"]
-        for row in (planned, *eager):
+        planned, *eager, with_dropout = result["rows"]
+        for row in result["rows"]:
             assert row["measured"] == row["predicted"]
-        assert planned["equal"]
-        assert planned["overhead"] > 0
-        assert all(planned["runs"])
-        assert planned["measured"] <= (planned["budget"] or planned["measured"])
+        for row in (planned, with_dropout):
+            assert row["equal"]
+            assert row["overhead"] > 0
+            assert all(row["runs"])
+            assert row["measured"] <= (row["budget"] or row["measured"])
         assert eager[0]["tracker"] > 0
 
 
@@ -47,6 +52,40 @@ def test_buckets_have_room_for_parameters_that_the_step_does_not_use() -> None:
     trace = rv.trace(model, torch.zeros(3, 6), targets=(torch.zeros(3, 1),), loss=nn.functional.mse_loss)
     buckets = rv.replicate_step(trace).simulate().static - rv.simulate(trace).static
     assert buckets == 4 * (5 * 7 + 6 + 12)
+
+
+class Dropping(nn.Module):
+    """Dropout outside a unit, and in it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(6, 32)
+        self.block = nn.Sequential(nn.Linear(32, 32), nn.Dropout(0.1), nn.Linear(32, 1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.block(nn.functional.dropout(self.first(x), 0.1))
+
+
+@pytest.mark.parametrize("engine", ["fsdp", "ddp"])
+def test_dropout_keeps_a_mask_in_the_dtype_of_its_input_where_no_plan_runs_on_the_cpu(engine: str) -> None:
+    torch.manual_seed(0)
+    model = Dropping()
+    x, y = torch.zeros(64, 6), torch.zeros(64, 1)
+    trace = rv.trace(model, x, targets=(y,), loss=nn.functional.mse_loss)
+    step = rv.shard_step(trace, 2, ["block"]) if engine == "fsdp" else rv.replicate_step(trace, units=["block"])
+    captured = rv.Plan.keep_all(step.graph)
+    values = 64 * 32
+    assert _masks(trace.joint) == [values, values]
+    assert _masks(step.joint) == [4 * values, values]  # under a plan, only the unit runs as captured
+    assert step.unplanned is not None
+    assert _masks(step.unplanned) == [4 * values, 4 * values]
+    assert step.simulate().peak > step.simulate(captured).peak
+    on_cuda = eager_form(trace.joint, "cuda:0")
+    assert on_cuda is trace.joint
+
+
+def _masks(joint: JointGraph) -> list[int]:
+    return [joint.storages[call.makes[1]].size for call in joint.calls if call.info.op == "aten.native_dropout"]
 
 
 class Scaled(nn.Module):

@@ -69,10 +69,11 @@ class RankCase:
 
 
 def case(name: str, layers: int, seed: int = 0) -> RankCase:
-    """Return a case with the given number of blocks: ``"gpt2"``, ``"gpt2-parts"``, ``"llama"`` or ``"vit"``.
+    """Return a case with the given number of blocks.
 
-    The units are the blocks, or in ``"gpt2-parts"`` the attention and the MLP of each block. The model is the same on
-    all ranks. ``seed`` sets the batch, so that each rank can have its own.
+    The names are ``"gpt2"``, ``"gpt2, dropout"``, ``"gpt2-parts"``, ``"llama"`` and ``"vit"``. The units are the
+    blocks, or in ``"gpt2-parts"`` the attention and the MLP of each block. The model is the same on all ranks. ``seed``
+    sets the batch, so that each rank can have its own.
     """
     torch.manual_seed(0)
     if name == "vit":
@@ -80,14 +81,14 @@ def case(name: str, layers: int, seed: int = 0) -> RankCase:
         torch.manual_seed(1 + seed)
         images, labels = torch.randn(8, 3, 64, 64), torch.randint(0, 10, (8,))
         return RankCase(model, (images,), (labels,), classification, ("blocks.*",))
-    if name in ("gpt2", "gpt2-parts"):
-        model = gpt2(layers, 96, 4, vocabulary=400, context=64, dropout=0.0)
-        units: tuple[str, ...] = ("h.*",) if name == "gpt2" else ("h.*.attn", "h.*.mlp")
+    if name in ("gpt2", "gpt2, dropout", "gpt2-parts"):
+        model = gpt2(layers, 96, 4, vocabulary=400, context=64, dropout=0.1 if "dropout" in name else 0.0)
+        units: tuple[str, ...] = ("h.*.attn", "h.*.mlp") if name == "gpt2-parts" else ("h.*",)
     elif name == "llama":
         model = llama(layers, 96, 4, groups=2, hidden=256, vocabulary=401, context=64)
         units = ("layers.*",)
     else:
-        raise ValueError(f"no model {name!r}; there are gpt2, gpt2-parts, llama and vit")
+        raise ValueError(f"no model {name!r}; there are gpt2, 'gpt2, dropout', gpt2-parts, llama and vit")
     torch.manual_seed(1 + seed)
     tokens, after = torch.randint(0, 400, (8, 64)), torch.randint(0, 400, (8, 64))
     return RankCase(model, (tokens,), (after,), next_token, units)

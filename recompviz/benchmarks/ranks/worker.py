@@ -203,6 +203,7 @@ def wrapped(made: RankCase, strategy: str) -> Any:
 def train(made: RankCase, strategy: str, plans: tuple[UnitPlan, ...], steps: int) -> list[torch.Tensor]:
     """Train some steps; return the losses, and this rank's part of each gradient and parameter after the last step."""
     run = Rank(made, strategy, plans)
+    torch.manual_seed(2 + dist.get_rank())  # for dropout
     optimizer = torch.optim.SGD(run.model.parameters(), lr=1e-2, momentum=0.9)
     found = []
     for _ in range(steps):

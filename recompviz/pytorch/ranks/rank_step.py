@@ -6,7 +6,7 @@ inserted where PyTorch runs them. The planner and the simulation are the same as
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +17,7 @@ from recompviz.core.base.errors import GraphError
 from recompviz.core.graphs.graph import Graph
 from recompviz.core.planning.planner import Planner
 from recompviz.core.plans.plan import Plan
+from recompviz.core.ranks.eager_form import eager_form
 from recompviz.core.ranks.rank_optimizer import with_optimizer_bytes
 from recompviz.core.ranks.replicated_step import replicated_step
 from recompviz.core.ranks.resharding import GatherTime, ReshardPoint, reshard_front
@@ -24,6 +25,8 @@ from recompviz.core.ranks.sharded_step import sharded_step
 from recompviz.core.ranks.sharding import Sharding, pin_outside
 from recompviz.core.ranks.unit_plan import UnitPlan, unit_plans
 from recompviz.core.steps.joint import JointGraph
+from recompviz.core.steps.schedule import make_schedule
+from recompviz.core.steps.simulation import simulate_schedule
 from recompviz.core.steps.timeline import Timeline
 from recompviz.pytorch.ranks.trace_sharding import part_of, units_of
 from recompviz.pytorch.tracing.optimizer_state import OptimizerBytes, optimizer_bytes
@@ -39,7 +42,7 @@ class RankStep:
     trace : Trace
         The training step on one device.
     joint : JointGraph
-        The operator calls of the rank, collectives included.
+        The operator calls of the rank under a plan, collectives included. Code outside the units runs in eager PyTorch.
     rank : int
         The number of the rank. Ranks differ only in their optimizer, and only if parameters are not divided evenly.
     sharding : Sharding or None
@@ -47,7 +50,9 @@ class RankStep:
     units : tuple of str
         Dotted paths of the units: the modules that can run under a plan. Everything else keeps its values.
     alone : JointGraph or None
-        The operator calls without collectives; None if parameters are not sharded.
+        The operator calls under a plan without collectives; None if parameters are not sharded.
+    unplanned : JointGraph or None
+        The operator calls of the rank if nothing runs under a plan; None if they are those of ``joint``.
     planner : Planner
         Makes and caches the plans of the rank. Budgets are total bytes of the rank.
     """
@@ -58,6 +63,7 @@ class RankStep:
     sharding: Sharding | None = None
     units: tuple[str, ...] = ()
     alone: JointGraph | None = field(default=None, repr=False)
+    unplanned: JointGraph | None = field(default=None, repr=False)
     planner: Planner = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -74,7 +80,16 @@ class RankStep:
         return self.trace.estimated
 
     def simulate(self, plan: Plan | None = None) -> Timeline:
-        """Return the predicted memory of the rank over one training step; without a plan, every value is kept."""
+        """Return the predicted memory of the rank over one training step.
+
+        Parameters
+        ----------
+        plan : Plan, optional
+            If None, the step of eager PyTorch: no unit runs under a plan, and every value is kept. On the CPU, dropout
+            then keeps a mask in the dtype of its input. A unit under a plan keeps a mask of one byte for each element.
+        """
+        if plan is None and self.unplanned is not None:
+            return simulate_schedule(make_schedule(self.unplanned, [True] * len(self.graph)), self.trace.device)
         return self.planner.simulate(plan)
 
     def plan(self, total: int | float | str) -> Plan:
@@ -201,8 +216,10 @@ def shard_step(
         units = [units]
     sharding = Sharding(units_of(trace, units, reshard, stored, reduced), shards, replicas, reduce_workspace)
     names = tuple(unit.name for unit in sharding.units[1:])
-    alone = _with_optimizer(pin_outside(trace.joint, names), _own_optimizer(trace, shards, rank, stored))
-    return RankStep(trace, sharded_step(alone, sharding), rank, sharding, names, alone)
+    own = _own_optimizer(trace, shards, rank, stored)
+    planned, unplanned = (_with_optimizer(joint, own) for joint in _forms(trace, names))
+    without = None if unplanned is planned else sharded_step(unplanned, sharding)
+    return RankStep(trace, sharded_step(planned, sharding), rank, sharding, names, planned, without)
 
 
 def replicate_step(trace: Trace, *, units: Iterable[str] = (), bucket_view: bool = False, rank: int = 0) -> RankStep:
@@ -237,9 +254,17 @@ def replicate_step(trace: Trace, *, units: Iterable[str] = (), bucket_view: bool
     expect_trace(trace, "rv.replicate_step(trace)")
     expect_flag(bucket_view, "bucket_view")
     names = tuple(unit.name for unit in units_of(trace, [units] if isinstance(units, str) else units)[1:])
-    joint = pin_outside(trace.joint, names) if names else trace.joint
     trained = {id(p): p.numel() * p.element_size() for p in trace.model.parameters() if p.requires_grad}
-    return RankStep(trace, replicated_step(joint, bucket_view, sum(trained.values())), rank, units=names)
+    planned, unplanned = _forms(trace, names) if names else (trace.joint, eager_form(trace.joint, trace.device))
+    joint, without = (replicated_step(form, bucket_view, sum(trained.values())) for form in (planned, unplanned))
+    return RankStep(trace, joint, rank, units=names, unplanned=None if unplanned is planned else without)
+
+
+def _forms(trace: Trace, units: Sequence[str]) -> tuple[JointGraph, JointGraph]:
+    """Return the calls with units under a plan, and without; the same joint graph twice if they are equal."""
+    joint = pin_outside(trace.joint, units)
+    planned, unplanned = eager_form(joint, trace.device, units), eager_form(joint, trace.device)
+    return planned, planned if planned == unplanned else unplanned
 
 
 @dataclass(frozen=True, eq=False)
@@ -307,7 +332,8 @@ def _on_rank(first: RankStep, shards: int, rank: int, stored: torch.dtype | None
     taken = _own_optimizer(first.trace, shards, rank, stored)
     assert first.alone is not None
     joint, alone = (_with_optimizer(joint, taken) for joint in (first.joint, first.alone))
-    return RankStep(first.trace, joint, rank, first.sharding, first.units, alone)
+    without = None if first.unplanned is None else _with_optimizer(first.unplanned, taken)
+    return RankStep(first.trace, joint, rank, first.sharding, first.units, alone, without)
 
 
 def _with_optimizer(joint: JointGraph, taken: OptimizerBytes | None) -> JointGraph:

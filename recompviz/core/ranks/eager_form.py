@@ -1,0 +1,59 @@
+"""Operators of which eager PyTorch keeps other memory than a captured graph.
+
+A trace is a captured graph, which has ``native_dropout`` with a mask of one byte for each element. Only code under a
+plan runs so. Everything else runs in eager PyTorch. There, dropout has such a kernel on CUDA and XPU only. On other
+devices it multiplies by a mask in the dtype of its input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from recompviz.core.ranks.sharding import ROOT, unit_of_calls
+from recompviz.core.steps.joint import JointGraph
+
+# devices on which eager PyTorch runs native_dropout
+_FUSED = ("cuda", "xpu")
+
+
+def eager_form(joint: JointGraph, device: str, captured: Sequence[str] = ()) -> JointGraph:
+    """Return a joint graph with the memory that dropout takes in eager PyTorch.
+
+    Parameters
+    ----------
+    joint : JointGraph
+    device : str
+        The device of the training step, for example ``"cuda:0"``.
+    captured : sequence of str
+        Dotted paths of units. Their calls run as captured, and stay as they are.
+
+    Examples
+    --------
+    Without dropout, nothing changes:
+
+    >>> from recompviz.core.steps.examples import chain_step
+    >>> _, joint = chain_step([4, 4, 4])
+    >>> eager_form(joint, "cpu") is joint
+    True
+    """
+    if device.partition(":")[0] in _FUSED:
+        return joint
+    unit = unit_of_calls(joint, [ROOT, *captured])
+    eager = [
+        c
+        for c, call in enumerate(joint.calls)
+        if unit[c] <= 0 and call.info.op in ("aten.native_dropout", "aten.native_dropout_backward")
+    ]
+    if not eager:
+        return joint
+    storages = list(joint.storages)
+    workspace = list(joint.workspace)
+    for c in eager:
+        call = joint.calls[c]
+        if not call.backward and len(call.makes) == 2:
+            result, mask = call.makes
+            storages[mask] = replace(storages[mask], size=storages[result].size)
+        if workspace:  # that of the kernel, which converts its mask to the dtype of the input
+            workspace[c] = 0
+    return replace(joint, storages=tuple(storages), workspace=tuple(workspace))
