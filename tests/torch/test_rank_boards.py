@@ -12,6 +12,7 @@ from torch import nn
 import recompviz as rv
 from recompviz.core.ranks.interleaved import RankPlace
 from recompviz.core.ranks.rank_layers import LAYERS
+from recompviz.core.ranks.rank_optimizer import same_but_optimizer
 from recompviz.pytorch.ranks import boards
 from recompviz.pytorch.ranks.boards import RankBoards, board_of
 
@@ -71,8 +72,13 @@ def test_kinds_that_share_a_simulation_have_the_steps_that_are_made_for_each_ran
 
 
 def test_ranks_that_differ_in_more_than_the_optimizer_are_simulated_on_their_own() -> None:
-    trace = trace_of(blocks())
-    steps = [rv.shard_step(trace, 4, ["*"]), rv.shard_step(trace, 2, ["*"]), rv.shard_step(trace, 4, ["*"], rank=3)]
+    model = blocks()
+    decay = torch.optim.SGD(model.parameters(), lr=0.1, weight_decay=0.1)
+    trace = rv.trace(
+        model, torch.zeros(32, 6), targets=(torch.zeros(32, 6),), loss=nn.functional.mse_loss, optimizer=decay
+    )
+    steps = [rv.shard_step(trace, 16, ["*"], rank=rank) for rank in (0, 15)]  # rank 15 has no rows
+    assert not same_but_optimizer(steps[0].joint, steps[1].joint)
     board = board_of(steps)
     for step, lane in zip(steps, board.lanes, strict=True):
         assert [step.simulate(plan).peak for (plan,) in lane.plans] == lane.peaks.tolist()
@@ -187,6 +193,13 @@ def test_ranks_that_do_not_belong_together_are_refused() -> None:
         rv.explore_ranks(step.trace)
     with pytest.raises(ValueError, match="different traces"):
         board_of([step, replace(step, trace=trace_of(blocks()))])
+    ddp, whole = rv.replicate_step(step.trace, units=["*"]), rv.replicate_step(step.trace)
+    others = [rv.shard_step(step.trace, 4, ["*"], rank=1), rv.shard_step(step.trace, 2, ["*"], rank=1, reshard=False)]
+    for first, second in [(step, ddp), (ddp, whole), *((step, other) for other in others)]:
+        with pytest.raises(ValueError, match="of different runs"):
+            rv.explore_ranks([first, second])
+    with pytest.raises(ValueError, match=r"a rank is given twice: \[0, 0\]"):
+        rv.explore_ranks([step, step])
     assert board_of(last).notes[-1] == "not given, and left out of the times: stage 1 of 2"
 
 

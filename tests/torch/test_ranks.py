@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from typing import Any
 
 import pytest
 import torch
@@ -151,15 +152,58 @@ def test_a_unit_with_other_operators_than_its_plan_is_refused() -> None:
     [
         ((0, ["first"]), ValueError, "shards is 0"),
         (("2", ["first"]), TypeError, "shards is '2'"),
+        ((True, ["first"]), TypeError, "shards is True"),
         ((2, ["third.*"]), ValueError, "no module fits the unit"),
+        ((2, [0]), TypeError, "units has 0, expected paths"),
+        ((2, None), TypeError, "units is None, expected paths"),
     ],
 )
 def test_wrong_arguments(arguments: tuple[object, list[str]], error: type[Exception], text: str) -> None:
     trace = rv.trace(Scaled(), torch.zeros(3, 6), targets=(torch.zeros(3, 1),), loss=nn.functional.mse_loss)
+    for make in (rv.shard_step, rv.rank_kinds):
+        with pytest.raises(error, match=text):
+            make(trace, *arguments)  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "text"),
+    [
+        ({"rank": 2}, ValueError, "rank 2 is not among 2 shards; write a number from 0 to 1"),
+        ({"rank": 0.5}, TypeError, "rank is 0.5, expected a number from 0 to 1"),
+        ({"replicas": 0}, ValueError, "replicas is 0, expected a number of ranks, at least 1"),
+        ({"reshard": 2}, TypeError, "reshard is 2, expected True, False or a mapping"),
+        ({"reshard": {"first": 2}}, TypeError, "reshard of 'first' is 2, expected True or False"),
+        ({"reshard": {"firs": False}}, ValueError, "reshard has 'firs', which fits no unit; .*: 'first'"),
+        ({"reshard": {"second": False}}, ValueError, "reshard has 'second', which fits no unit"),
+        ({"reshard": {"": True}}, ValueError, r"reshard of '' \(the root\) is True"),
+        ({"reduce_workspace": -1.0}, ValueError, r"reduce_workspace is -1\.0, expected a multiple"),
+        ({"reduce_workspace": "1"}, TypeError, "reduce_workspace is '1'"),
+    ],
+)
+def test_wrong_options_of_a_sharded_step(options: dict[str, Any], error: type[Exception], text: str) -> None:
+    trace = rv.trace(Scaled(), torch.zeros(3, 6), targets=(torch.zeros(3, 1),), loss=nn.functional.mse_loss)
     with pytest.raises(error, match=text):
-        rv.shard_step(trace, *arguments)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="rank 2 is not among 2 shards"):
-        rv.shard_step(trace, 2, ["first"], rank=2)
+        rv.shard_step(trace, 2, ["first"], **options)
+    assert rv.shard_step(trace, 2, ["first"], reshard={"": False, "*": False}).sharding is not None
+
+
+def test_wrong_arguments_of_other_functions_for_ranks() -> None:
+    trace = rv.trace(Scaled(), torch.zeros(3, 6), targets=(torch.zeros(3, 1),), loss=nn.functional.mse_loss)
+    with pytest.raises(TypeError, match="rank_kinds got rank=1, but it returns the kinds of all ranks"):
+        rv.rank_kinds(trace, 2, ["first"], rank=1)
+    with pytest.raises(ValueError, match="rank is -1"):
+        rv.replicate_step(trace, rank=-1)
+    step = rv.shard_step(trace, 2, ["first"])
+    with pytest.raises(ValueError, match="latency is nan, expected the time"):
+        step.reshard_curve(float("nan"), 1.0)
+    with pytest.raises(ValueError, match="bandwidth is 0, expected the bytes"):
+        step.reshard_curve(0, 0)
+    whole = rv.replicate_step(trace)
+    assert whole.unit_plans(rv.Plan.keep_all(whole.graph)) == ()
+    lean = min(whole.planner.plans("time").plans, key=lambda plan: int(plan.keep_mask.sum()))
+    assert lean.overhead > 0
+    with pytest.raises(ValueError, match="the step has no units, so no module would run under the plan"):
+        whole.unit_plans(lean)
 
 
 @pytest.mark.slow
@@ -290,10 +334,30 @@ def test_plans_per_stage_level_the_peaks_and_recompute_less_than_one_policy() ->
     [
         ((2, 2, 4), {}, "stage 2 is not among 2"),
         ((0, 4, 3), {}, "expected at least 4"),
-        ((0, 1, 1), {"kind": "x"}, "'x'"),
+        ((0, 2, 1), {"kind": "x"}, "'x'"),
+        ((1, 2, 2), {}, r"the trace of stage 1 has no loss, but it is the last of 2 stages"),
+        ((1, 3, 3), {}, r"no input of the trace of stage 1 requires a gradient, but this stage sends it to stage 0"),
+        ((0, 2, 0), {"kind": "gpipe"}, "micro_batches is 0, expected a number of micro-batches, at least 1"),
     ],
 )
 def test_wrong_places_in_a_pipeline(arguments: tuple[int, ...], options: dict[str, str], text: str) -> None:
     trace = rv.trace(Scaled(), torch.zeros(3, 6))
     with pytest.raises(ValueError, match=text):
         rv.stage_step(trace, *arguments, **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("stage", [0, 1])
+def test_only_the_last_stage_has_a_loss(stage: int) -> None:
+    given = torch.zeros(3, 6, requires_grad=True)
+    trace = rv.trace(Scaled(), given, targets=(torch.zeros(3, 1),), loss=nn.functional.mse_loss)
+    with pytest.raises(ValueError, match=f"the trace of stage {stage} has a loss, but only the last of 3 stages"):
+        rv.stage_step(trace, stage, 3, 3)
+    assert rv.stage_step(trace, 2, 3, 3).place.stage == 2
+
+
+@pytest.mark.parametrize("number", [0.5, True, "1"])
+def test_a_place_in_a_pipeline_is_a_whole_number(number: Any) -> None:
+    trace = rv.trace(Scaled(), torch.zeros(3, 6))
+    for arguments in ((number, 2, 2), (0, number, 2), (0, 2, number)):
+        with pytest.raises(TypeError, match="expected a number"):
+            rv.stage_step(trace, *arguments)

@@ -138,6 +138,17 @@ class _Kinds:
         self.kinds, self.trace = kinds, kinds[0].step.trace
         if any(kind.step.trace is not self.trace for kind in kinds):
             raise ValueError("the ranks have different traces, expected one step; make them with rv.rank_kinds")
+        first = kinds[0].step
+        for kind in kinds:
+            step = kind.step
+            if (step.sharding, step.units) != (first.sharding, first.units):
+                raise ValueError(
+                    f"{step} and {first} are of different runs (engine, shards, units or resharding); show each run in "
+                    "a view of its own, for example the result of one rv.rank_kinds"
+                )
+        numbers = [rank for kind in kinds for rank in kind.ranks]
+        if len(set(numbers)) < len(numbers):
+            raise ValueError(f"a rank is given twice: {numbers}; give each rank once, or all with rv.rank_kinds")
         # the steps that are simulated, and for each kind the one that gives its memory
         self.simulated: list[RankStep] = []
         self.own: list[int] = []

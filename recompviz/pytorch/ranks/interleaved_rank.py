@@ -154,9 +154,10 @@ def pipeline_rank(stages: Iterable[StageStep], ranks: int) -> PipelineRank:
     Examples
     --------
     >>> import torch, recompviz as rv
-    >>> t = rv.trace(torch.nn.Linear(8, 8), torch.zeros(4, 8))
-    >>> stages = [rv.stage_step(t, i, 4, 4, kind="interleaved") for i in range(4)]
-    >>> rank = rv.pipeline_rank([stages[0], stages[2]], 2)
+    >>> first = rv.trace(torch.nn.Linear(8, 8), torch.zeros(4, 8))
+    >>> third = rv.trace(torch.nn.Linear(8, 8), torch.zeros(4, 8, requires_grad=True))
+    >>> stages = [rv.stage_step(t, i, 4, 4, kind="interleaved") for i, t in ((0, first), (2, third))]
+    >>> rank = rv.pipeline_rank(stages, 2)
     >>> rank, len(rank.place.order())
     (PipelineRank(rank 0 of 2, stages 1, 3, 4 micro-batches), 16)
     """

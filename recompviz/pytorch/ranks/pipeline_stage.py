@@ -20,6 +20,7 @@ from recompviz.core.ranks.sharding import pin_outside
 from recompviz.core.ranks.unit_plan import UnitPlan, unit_plans
 from recompviz.core.steps.timeline import Timeline
 from recompviz.pytorch.ranks.batch_plans import MOST_PLANS, BatchPlans, Row
+from recompviz.pytorch.ranks.rank_arguments import expect_count, expect_place, expect_stage_trace
 from recompviz.pytorch.ranks.trace_sharding import units_of
 from recompviz.pytorch.tracing.traced_step import Trace, expect_trace
 
@@ -167,7 +168,8 @@ def stage_step(
     ------
     ValueError
         If a number is out of range, if there are fewer micro-batches than stages with ``"1f1b"``, if ``kind`` is
-        another text, or if a path fits no module.
+        another text, or if a path fits no module. If the last stage is traced without a loss, or another one with a
+        loss, or if no input of a later stage than the first requires a gradient.
 
     Examples
     --------
@@ -178,17 +180,19 @@ def stage_step(
     [4, 8]
     """
     expect_trace(trace, "rv.stage_step(trace, 0, 4, 8)")
-    if not 0 <= stage < stages:
-        raise ValueError(f"stage {stage} is not among {stages} stages; write a number from 0 to {stages - 1}")
-    if micro_batches < 1 or (kind == "1f1b" and micro_batches < stages):
+    expect_count(stages, "stages", "a number of stages")
+    expect_place(stage, "stage", stages, "stages")
+    expect_count(micro_batches, "micro_batches", "a number of micro-batches")
+    expect_stage_trace(trace, stage, stages)
+    if kind == "1f1b" and micro_batches < stages:
         raise ValueError(
-            f"micro_batches is {micro_batches}, expected at least {stages if kind == '1f1b' else 1}, as the schedule "
-            "needs; divide the batch into more parts"
+            f"micro_batches is {micro_batches}, expected at least {stages}, as the schedule needs; divide the batch "
+            "into more parts"
         )
     if kind not in ("1f1b", "gpipe", "interleaved"):
         raise ValueError(f"kind is {kind!r}, expected '1f1b', 'gpipe' or 'interleaved'")
     place = StagePlace(stage, stages, micro_batches, kind)
-    names = tuple(unit.name for unit in units_of(trace, [units] if isinstance(units, str) else units)[1:])
+    names = tuple(unit.name for unit in units_of(trace, units)[1:])
     joint = pin_outside(trace.joint, names)
     given = [(node, role) for node, role in trace.folded.placeholders if role[0] != "tangent"]
     sent = [

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from recompviz.core.base.arguments import expect, expect_flag
+from recompviz.core.base.arguments import expect, expect_flag, shown
 from recompviz.core.base.errors import GraphError
 from recompviz.core.graphs.graph import Graph
 from recompviz.core.planning.planner import Planner
@@ -28,6 +28,7 @@ from recompviz.core.steps.joint import JointGraph
 from recompviz.core.steps.schedule import make_schedule
 from recompviz.core.steps.simulation import simulate_schedule
 from recompviz.core.steps.timeline import Timeline
+from recompviz.pytorch.ranks.rank_arguments import expect_amount, expect_count, expect_paths, expect_place
 from recompviz.pytorch.ranks.trace_sharding import part_of, units_of
 from recompviz.pytorch.tracing.optimizer_state import OptimizerBytes, optimizer_bytes
 from recompviz.pytorch.tracing.traced_step import Trace, expect_trace
@@ -120,20 +121,29 @@ class RankStep:
         GraphError
             If parameters are not sharded.
         ValueError
-            If ``latency`` is negative or ``bandwidth`` is not positive.
+            If ``latency`` is negative, ``bandwidth`` is not positive, or one of them is not finite.
         """
         if self.sharding is None or self.alone is None:
             raise GraphError("parameters are replicated, so nothing is gathered; use rv.shard_step")
-        if latency < 0 or bandwidth <= 0:
-            raise ValueError(
-                f"latency {latency} and bandwidth {bandwidth}, expected at least 0 and more than 0; measure an "
-                "all-gather of a small and of a large tensor"
-            )
+        then = "measure an all-gather of a small and of a large tensor"
+        expect_amount(latency, "latency", f"the time of an all-gather of no bytes ({then})")
+        expect_amount(bandwidth, "bandwidth", f"the bytes received in one unit of time ({then})", positive=True)
         plans = [Plan.keep_all(self.graph), *self.planner.plans("live").plans]
         return reshard_front(self.graph, self.alone, self.sharding, plans, GatherTime(latency, bandwidth))
 
     def unit_plans(self, plan: Plan) -> tuple[UnitPlan, ...]:
-        """Divide a plan into one part for each unit. Give the result to :func:`recompviz.plan_units`."""
+        """Divide a plan into one part for each unit. Give the result to :func:`recompviz.plan_units`.
+
+        Raises
+        ------
+        ValueError
+            If the plan recomputes values, and the step has no units that could run under it.
+        """
+        if not self.units and self.planner.check(plan).overhead > 0:
+            raise ValueError(
+                'the step has no units, so no module would run under the plan; write rv.replicate_step(trace, units=["'
+                'layers.*"]) with paths of your modules, or model.compile(backend="recompviz") for the whole model'
+            )
         return unit_plans(self.graph, self.planner.check(plan).keep_mask.tolist(), self.units)
 
     def __repr__(self) -> str:
@@ -190,7 +200,10 @@ def shard_step(
     Raises
     ------
     ValueError
-        If a path fits no module, ``shards`` or ``replicas`` is less than 1, or ``rank`` is not less than ``shards``.
+        If a path or pattern of ``units`` fits no module, one of ``reshard`` fits no unit, ``reshard`` says that the
+        root reshards, or a number is out of range.
+    TypeError
+        If an argument is of another type, for example ``reshard`` a number of ranks.
     GraphError
         If a unit runs several times in one step.
 
@@ -205,15 +218,12 @@ def shard_step(
     """
     expect_trace(trace, "rv.shard_step(trace, 2, units)")
     for name, value in (("shards", shards), ("replicas", replicas)):
-        _expect_count(name, value)
+        expect_count(value, name, "a number of ranks")
     for name, dtype in (("stored", stored), ("reduced", reduced)):
         if dtype is not None:
             expect(dtype, torch.dtype, name, "a dtype", f"write {name}=torch.float32")
-    expect(rank, int, "rank", "a number from 0 to shards - 1", "write rank=0")
-    if not 0 <= rank < shards:
-        raise ValueError(f"rank {rank} is not among {shards} shards; write a number from 0 to {shards - 1}")
-    if isinstance(units, str):
-        units = [units]
+    expect_place(rank, "rank", shards, "shards")
+    expect_amount(reduce_workspace, "reduce_workspace", "a multiple of the input of a reduce-scatter")
     sharding = Sharding(units_of(trace, units, reshard, stored, reduced), shards, replicas, reduce_workspace)
     names = tuple(unit.name for unit in sharding.units[1:])
     own = _own_optimizer(trace, shards, rank, stored)
@@ -253,7 +263,8 @@ def replicate_step(trace: Trace, *, units: Iterable[str] = (), bucket_view: bool
     """
     expect_trace(trace, "rv.replicate_step(trace)")
     expect_flag(bucket_view, "bucket_view")
-    names = tuple(unit.name for unit in units_of(trace, [units] if isinstance(units, str) else units)[1:])
+    expect_count(rank, "rank", "the number of a rank", least=0)
+    names = tuple(unit.name for unit in units_of(trace, units)[1:])
     trained = {id(p): p.numel() * p.element_size() for p in trace.model.parameters() if p.requires_grad}
     planned, unplanned = _forms(trace, names) if names else (trace.joint, eager_form(trace.joint, trace.device))
     joint, without = (replicated_step(form, bucket_view, sum(trained.values())) for form in (planned, unplanned))
@@ -306,8 +317,12 @@ def rank_kinds(trace: Trace, shards: int, units: Iterable[str], **options: Any) 
     [((0,), 1292), ((1, 2), 1236), ((3,), 1092)]
     """
     expect_trace(trace, "rv.rank_kinds(trace, 2, units)")
-    _expect_count("shards", shards)
-    units = [units] if isinstance(units, str) else list(units)
+    if "rank" in options:
+        raise TypeError(
+            f"rank_kinds got rank={shown(options['rank'])}, but it returns the kinds of all ranks; leave rank out, or "
+            "call rv.shard_step for one rank"
+        )
+    units = expect_paths(units)
     first = shard_step(trace, shards, units, **options)
     assert first.sharding is not None
     parameters = [p for unit in first.sharding.units for p in unit.parameters]
@@ -317,12 +332,6 @@ def rank_kinds(trace: Trace, shards: int, units: Iterable[str], **options: Any) 
         alike.setdefault(key, []).append(rank)
     stored = options.get("stored")
     return tuple(RankKind(tuple(ranks), _on_rank(first, shards, ranks[0], stored)) for ranks in alike.values())
-
-
-def _expect_count(name: str, value: int) -> None:
-    expect(value, int, name, "a number of ranks, at least 1", f"write {name}=2")
-    if value < 1:
-        raise ValueError(f"{name} is {value}, expected a number of ranks, at least 1; write {name}=2")
 
 
 def _on_rank(first: RankStep, shards: int, rank: int, stored: torch.dtype | None) -> RankStep:

@@ -6,13 +6,13 @@ A *unit* is a module that is given to ``fully_shard``.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from fnmatch import fnmatchcase
 
 import torch
 
 from recompviz.core.base.arguments import shown
 from recompviz.core.ranks.sharding import ROOT, ShardedParameter, ShardedUnit
 from recompviz.core.steps.joint import Category
+from recompviz.pytorch.ranks.rank_arguments import expect_paths, expect_reshard, fits
 from recompviz.pytorch.tracing.traced_step import Trace
 
 
@@ -44,14 +44,15 @@ def units_of(
     """
     modules = [name for name, _ in trace.model.named_modules() if name]
     names: dict[str, None] = {}
-    for pattern in units:
-        fitting = [name for name in modules if _fits(name, pattern)]
+    for pattern in expect_paths(units):
+        fitting = [name for name in modules if fits(name, pattern)]
         if not fitting:
             known = ", ".join(map(repr, modules[:5]))
             raise ValueError(
                 f'no module fits the unit {shown(pattern)}; write for example "layers.*" (modules: {known}, …)'
             )
         names.update(dict.fromkeys(fitting))
+    expect_reshard(reshard, list(names))
     first: dict[str, int] = {}
     for c, call in enumerate(trace.joint.calls[: trace.joint.forward_count]):
         for name in names:
@@ -67,15 +68,10 @@ def units_of(
     )
 
 
-def _fits(name: str, pattern: str) -> bool:
-    parts, wanted = name.split("."), pattern.split(".")
-    return len(parts) == len(wanted) and all(map(fnmatchcase, parts, wanted))
-
-
 def _reshards(name: str, reshard: bool | Mapping[str, bool]) -> bool:
     if not isinstance(reshard, Mapping):
-        return bool(reshard)
-    return next((bool(value) for pattern, value in reshard.items() if _fits(name, pattern)), True)
+        return reshard
+    return next((value for pattern, value in reshard.items() if fits(name, pattern)), True)
 
 
 def _parameters(
