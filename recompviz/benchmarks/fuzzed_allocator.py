@@ -111,7 +111,7 @@ class FuzzedAllocator:
         By how many bytes the blocks that existed when the recording began were larger than their rounded requests. If
         such a block is freed later, the recording does not state this difference.
     waiting_at_start : int
-        Bytes of the blocks that were released before the recording began, and whose memory was not free yet.
+        Bytes of the blocks whose free was requested, but not completed, before the recording began.
     """
 
     drawn: random.Random
@@ -152,7 +152,7 @@ class FuzzedAllocator:
 
     @property
     def waiting(self) -> int:
-        """Bytes of released blocks whose memory is not free yet."""
+        """Bytes of the blocks whose free was requested but is not completed."""
         return sum(p.size for s in self.segments for p in s.pieces if p.state == WAITING)
 
     @property

@@ -175,7 +175,10 @@ class Soak(Session):
         return view
 
     def show_per_cent(self) -> None:
-        """Click one of two buttons at random: the unit of budgets (per cent or bytes), or the plan of least peak."""
+        """Click one of two buttons at random.
+
+        One shows budgets in per cent, or in bytes again. The other chooses the plan of least peak.
+        """
         self._click(self.random.choice((".rv-panel-head .rv-button[aria-label^='Show budgets']", ".rv-binds")))
 
     # ---------------------------------------------------------------- graph

@@ -16,6 +16,9 @@ _LONGEST = 40
 def shown(value: Any) -> str:
     """Return a value as short text for an error message.
 
+    The text is the repr of an int, float, str, bytes, bool or None, if the repr has at most 40 characters. A class is
+    given by its name. Any other value is given by its type.
+
     Examples
     --------
     >>> shown("10 GX"), shown(None), shown(int), shown([1] * 100), shown(print)
@@ -72,7 +75,15 @@ def expect(value: Any, kind: type | tuple[type, ...], name: str, expected: str, 
 
 
 def expect_number(value: Any, kind: type, name: str, expected: str) -> None:
-    """Raise TypeError unless a value is a number of the kind ``numbers.Real`` or ``numbers.Integral``, and no bool.
+    """Raise TypeError unless a value is a number of a given kind. A bool does not count as a number.
+
+    Parameters
+    ----------
+    value : object
+    kind : type
+        ``numbers.Real`` or ``numbers.Integral``.
+    name, expected : str
+        The name of the argument, and what the value should be, for the error message.
 
     Examples
     --------

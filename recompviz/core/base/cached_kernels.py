@@ -4,9 +4,9 @@ numba's own cache raises an error if no folder can be written, if the disk is fu
 cases, ``@kernel`` compiles the function in each process. Files end with a checksum, so that damaged machine code is
 never executed.
 
-Without numba, ``@kernel`` leaves the function as it is. Python then runs it, slowly and with the same result. A single
-simulation needs no more; a search asks :func:`recompviz.core.base.compiled.has_numba` first. Only modules that define
-kernels import this one.
+Without numba, ``@kernel`` leaves the function as it is. Python then runs it, slowly and with the same result. This is
+fast enough for a single simulation. A search first checks :func:`recompviz.core.base.compiled.has_numba`. Only modules
+that define kernels import this one.
 """
 
 from __future__ import annotations

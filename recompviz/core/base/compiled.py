@@ -12,7 +12,7 @@ from pathlib import Path
 
 
 def has_numba() -> bool:
-    """Return whether numba is installed. The compiled solvers need it."""
+    """Return whether numba is installed."""
     return importlib.util.find_spec("numba") is not None
 
 

@@ -93,9 +93,10 @@ class PlanMismatch(RecompvizError, ValueError):
     message : str
         The text of the error.
     key : str
-        The key of a saved plan whose value is wrong; empty if the error is not about one key.
+        The key in the text of a saved plan whose value is wrong; empty if the error is not about one key. It is also an
+        attribute.
     expected : str
-        What the value should be; empty if the error is not about one key.
+        What the value of ``key`` should be; empty if the error is not about one key. It is also an attribute.
     """
 
     def __init__(self, message: str, key: str = "", expected: str = "") -> None:

@@ -49,8 +49,8 @@ def write_file(path: str | os.PathLike[str], content: str | bytes, *, durable: b
     Raises
     ------
     FileError
-        If the file cannot be written, or the text cannot be encoded. Then nothing has changed. The error is also an
-        OSError.
+        If the file cannot be written, or the text cannot be encoded as UTF-8. An existing file is then unchanged. The
+        error is also an OSError. If the folder does not exist, it is also a FileNotFoundError.
     TypeError
         If ``path`` is not a path.
 
@@ -151,12 +151,12 @@ def read_bytes(path: str | os.PathLike[str], most: int | None = None) -> bytes:
 
 
 def read_text(path: str | os.PathLike[str], most: int) -> str:
-    """Return the text of a file in UTF-8 that has at most ``most`` bytes.
+    """Return the text of a UTF-8 file. ``most`` is the largest number of bytes that the file may have.
 
     Raises
     ------
     FileError
-        As for :func:`read_bytes`. Also if the file is not UTF-8.
+        As for :func:`read_bytes`. Also if the content is not valid UTF-8.
     """
     data = read_bytes(path, most)
     try:
@@ -167,11 +167,12 @@ def read_text(path: str | os.PathLike[str], most: int) -> str:
 
 @contextlib.contextmanager
 def locked(path: Path, seconds: float = 5.0) -> Iterator[None]:
-    """Hold the lock of a file in a ``with`` block. Other processes wait until the block ends.
+    """Hold the lock of a file in a ``with`` block, so that only one process at a time changes the file.
 
-    Several processes can then read, change and write the file, and no change is lost. An empty file with the suffix
-    ``.lock`` beside the file holds the lock. If the lock is not free within ``seconds``, or if the file system has no
-    locks, the block runs without the lock.
+    Several processes can then read, change and write the file, and no change is lost. A process waits until the lock is
+    free, but at most ``seconds``. The block then runs without the lock. It also runs without a lock on Windows, on a
+    file system without locks, and in a folder that cannot be written. The lock is that of an empty file beside the
+    file, with ``.lock`` added to the name.
     """
     with contextlib.ExitStack() as stack:
         with contextlib.suppress(OSError):  # a file system without locks, or a folder that is read-only

@@ -97,7 +97,9 @@ DARK = {
 
 
 def mixed(one: str, other: str, share: float) -> str:
-    """Return a mixture of two colours ``"#rrggbb"``: ``share`` of the second.
+    """Return a mixture of two colours, each a string ``"#rrggbb"``.
+
+    ``share`` is the share of the second colour, from 0 to 1.
 
     Examples
     --------

@@ -9,8 +9,8 @@ LONGEST_WORD = 0.4
 def shortened(text: str, most: int) -> str:
     """Return the text if it has at most ``most`` characters, otherwise its beginning and ``…``.
 
-    The result, with its ``…``, is not longer than ``most``. The beginning ends after a whole word if at least 60 % of
-    this length remains, otherwise within a word.
+    The result has at most ``most`` characters, ``…`` included. The beginning ends after a whole word if it then has at
+    least 60 % of ``most`` characters, otherwise within a word.
 
     Examples
     --------

@@ -12,7 +12,10 @@ _LIBRARIES = ("torch", "recompviz", "contextlib")
 
 
 def without_library_frames(error: BaseException) -> BaseException:
-    """Return an error whose traceback has only frames outside of torch and recompviz, and which shows no cause."""
+    """Remove the frames of torch, recompviz and ``contextlib`` from the traceback of an error, and the error's cause.
+
+    The error is changed in place and returned.
+    """
     frames: list[types.TracebackType] = []
     entry = error.__traceback__
     while entry is not None:

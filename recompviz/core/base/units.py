@@ -41,7 +41,7 @@ def parse_bytes(budget: int | float | str) -> int:
     TypeError
         If ``budget`` is neither a number nor a string. True and False do not count as numbers.
     ValueError
-        If a string is not a size, or a number is negative, not finite, or between 0 and 1.
+        If a string is not a size, or if the size is negative, not finite, or more than 0 but less than 1 byte.
 
     Examples
     --------

@@ -41,18 +41,18 @@ class BoundCurve:
     Attributes
     ----------
     once : bool
-        The family of strategies. All run the forward calls once in traced order, and the backward calls once in traced
-        order. If False, forward calls may run again at any time in the backward pass, any number of times. If True,
-        each forward call runs at most once more, just before the backward call that needs it, as in the schedule of a
-        plan.
+        Which family of strategies the bounds are for. In both families, the forward calls run once in traced order,
+        then the backward calls once in traced order. If False, forward calls may run again at any time in the backward
+        pass, any number of times. If True, each forward call runs at most once more, just before the backward call that
+        needs it, as in the schedule of a plan.
     method : "linear program" or "one call at a time"
         How the bounds were computed: with scipy, or without.
     least_total : int
-        No strategy has a smaller peak, in total bytes (parameters included).
+        A lower bound on the peak of every strategy, in total bytes (parameters included).
     forward : float
         The cost of a forward pass, the sum of ``graph.time``.
     lines : tuple of LinearBound
-        Each line is a lower bound for every budget in transient bytes.
+        Each line is a lower bound on recomputation for every budget in transient bytes. Empty without scipy.
     """
 
     once: bool
@@ -105,7 +105,9 @@ class BoundCurve:
         return self.overhead(total)
 
     def gap(self, overhead: float, total: int | float | str) -> float:
-        """Return an upper bound on overhead − optimum for a budget, as a share of the cost of a forward pass.
+        """Return an upper bound on the overhead beyond the optimum, as a share of the cost of a forward pass.
+
+        The optimum is the least overhead of the family's strategies within the budget.
 
         Parameters
         ----------

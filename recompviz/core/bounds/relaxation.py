@@ -1,10 +1,12 @@
 """A linear program whose value is a lower bound on recomputation.
 
-Some backward calls are chosen as *points*. The points divide the backward pass into intervals. The *fixed bytes* of a
-call are the bytes that every strategy holds while it runs. The variables of the program take values from 0 to 1:
+Some backward calls are chosen as *points*. Point 0 is the start of the backward pass. Interval k has the backward
+calls after point k − 1, up to and including the call of point k. The last interval has the calls after the last point.
+The *fixed bytes* of a call are the bytes that every strategy holds while the call runs. The variables of the program
+take values from 0 to 1:
 
-*present*   Storage s is in memory while the call of point k runs. Point 0 is the start of the backward pass.
-*again*     Call c runs again in interval k, which starts after point k − 1 and ends before point k.
+*present*   Storage s is in memory while the call of point k runs.
+*again*     Call c runs again in interval k, before the last call of the interval.
 
 Each strategy gives values of 0 and 1 that fulfil these constraints, so that the least cost is a lower bound:
 
@@ -45,23 +47,27 @@ CLOSE = 0.002
 
 
 class LinearBound(NamedTuple):
-    """A lower bound on recomputation as a function of the budget: ``value + slope * budget``; slope ≤ 0."""
+    """A lower bound on recomputation as a function of the budget: ``value + slope * budget``; slope ≤ 0.
+
+    The budget is in transient bytes, the bound in the unit of ``graph.time``.
+    """
 
     value: float
     slope: float
 
 
 class Relaxation:
-    """The linear program of one training step. Budgets are in transient bytes. Its methods need scipy.
+    """The linear program of one training step. Budgets are in transient bytes. The class needs scipy.
 
     Parameters
     ----------
     uses : Uses
     most_points : int
-        The largest number of points. More points give a larger bound and take longer.
+        The largest number of backward calls, and of forward calls, at which memory is counted. More points usually give
+        a larger bound, and take longer.
     once : bool
-        Whether the strategies run each forward call at most once more. The docstring of the module explains the
-        difference.
+        Whether the bound is only for strategies that run each forward call at most once more, as the docstring of the
+        module explains.
     """
 
     def __init__(self, uses: Uses, most_points: int, once: bool) -> None:
@@ -108,7 +114,10 @@ class Relaxation:
         return self._column("again", c, k)
 
     def interval_of(self, call: int) -> int:
-        """Return the number of the interval that contains a backward call; the point of the interval belongs to it."""
+        """Return the number of the interval that contains a backward call.
+
+        The call of point k is the last call of interval k.
+        """
         return int(self.interval[call]) if call < len(self.interval) else len(self.points)
 
     def _column(self, kind: str, i: int, k: int) -> int:
@@ -249,9 +258,10 @@ class Relaxation:
         return bound * self.unit
 
     def least_peak(self, most: int) -> int:
-        """Return a lower bound on the peak of every strategy of the family, in bytes; 0 if the solver finds none.
+        """Return a lower bound on the peak of every strategy of the family, in transient bytes.
 
-        ``most`` is the peak of a strategy, for example of the one that keeps every value.
+        It is 0 if the solver finds none. ``most`` is the peak of some strategy in transient bytes, for example of the
+        strategy that keeps every value.
         """
         from scipy.optimize import linprog
         from scipy.sparse import csc_array, hstack
@@ -280,9 +290,9 @@ def integer_program(
     """Return a lower bound on ``cost @ x`` and the best solution found, over integer x with ``matrix @ x <= rhs``.
 
     Costs are shares of a forward pass, and x is from 0 to ``upper``. The bound is 0 if ``seconds`` are too short to
-    prove one, and infinite if there is no such x. The solver stops when its solution is proven to be within ``close``
-    of the optimum, as a share of it. It is exact only up to its tolerances, so each constraint is relaxed, and the
-    bound is lowered by ``TOLERANCE``.
+    prove one, and infinite if there is no such x. The solution is None if the solver found none. The solver stops when
+    its solution is proven to be within ``close`` of the optimum, as a share of the optimum. The solver is exact only up
+    to its tolerances, so each constraint is relaxed by ``TOLERANCE``, and the bound is lowered by ``TOLERANCE``.
     """
     from scipy.optimize import Bounds, LinearConstraint, milp
 
@@ -310,13 +320,13 @@ def dual_value(
 ) -> float:
     """Return a lower bound on ``cost @ x`` over all x from 0 to ``upper`` with ``matrix @ x <= rhs``.
 
-    It is valid for all multipliers ≥ 0 of the constraints, by weak duality.
+    By weak duality, the bound is valid for all multipliers ≥ 0 of the constraints.
     """
     return float(-(multipliers @ rhs) + np.minimum(cost + matrix.T @ multipliers, 0.0) @ upper)
 
 
 def largest_of_parts(fixed: NDArray[np.int64], start: int, stop: int, most: int) -> list[int]:
-    """Return the positions of the largest numbers of ``fixed`` in the parts of a range.
+    """Divide a range of positions into parts. Return, for each part, the position of the largest number of ``fixed``.
 
     The positions ``start`` to ``stop − 1`` are divided into at most ``most`` parts of about equal length.
     """

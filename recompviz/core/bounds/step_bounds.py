@@ -36,18 +36,25 @@ class StepBounds:
         self._locks = {once: threading.Lock() for once in (False, True)}
 
     def curve(self, once: bool = False, progress: Progress | None = None) -> BoundCurve:
-        """Return the bounds of :func:`bound_curve` for the strategies that ``once`` selects; cached."""
+        """Return the result of :func:`bound_curve`, which explains the parameters; cached for each ``once``."""
         with self._locks[once]:
             if once not in self._curves:
                 self._curves[once] = bound_curve(self._graph, self._joint, once=once, progress=progress)
             return self._curves[once]
 
     def bound(self, plan: Plan) -> float:
-        """Return a lower bound on the overhead of every strategy within the simulated peak of a plan."""
+        """Return a lower bound on the overhead of every strategy whose peak is at most the simulated peak of a plan.
+
+        The bound is in the unit of ``graph.time``. If it would be larger than the plan's overhead, the plan's overhead
+        is returned.
+        """
         return self.bound_within(plan, once=False)
 
     def bound_within(self, plan: Plan, once: bool) -> float:
-        """Return :meth:`bound` for the strategies that ``once`` selects; :func:`bound_curve` explains ``once``."""
+        """Return a bound as :meth:`bound` does, but for the strategies that ``once`` selects.
+
+        :func:`bound_curve` explains ``once``.
+        """
         peak = simulate_schedule(make_schedule(self._joint, plan.keep_mask.tolist())).peak
         if not plan.overhead:
             return 0.0

@@ -1,8 +1,8 @@
 """When the storages of a training step are needed, and the bytes that every strategy holds at a call.
 
 The strategies considered run the forward calls once in traced order, then the backward calls once in traced order.
-Between backward calls, they may run forward calls again, except calls that must not run twice (``Call.pinned``). A
-value that a later forward call reads stays allocated in the forward pass.
+Between backward calls, they may run forward calls again, except calls that must not run twice (``Call.pinned``). In the
+forward pass, a value stays allocated at least until the last forward call that reads it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Uses:
     last_need : numpy.ndarray of int64, shape (#storages,)
         The last backward call that reads the storage, or reads a value that is recomputed from it; −1 if there is none.
     fixed : numpy.ndarray of int64, shape (#calls,)
-        The bytes that every strategy holds while each call runs.
+        For each call, a number of bytes that every strategy holds while the call runs.
     after : int
         The largest number of bytes alive after the last backward call. It is equal under all plans.
     node_calls : list of list of int
@@ -87,7 +87,10 @@ class Uses:
 
     @property
     def call_cost(self) -> NDArray[np.float64]:
-        """A cost for each call. The costs of calls that run again add up to at most the costs of their nodes."""
+        """A cost for each call, in the unit of ``graph.time``. T_v is split evenly over the calls of ``node_calls[v]``.
+
+        The costs of the calls that run again add up to at most the costs of their nodes.
+        """
         cost = np.zeros(len(self.joint.calls))
         for v, calls in enumerate(self.node_calls):
             for c in calls:

@@ -43,10 +43,11 @@ def compiled_pairwise_front(
 ) -> ParetoFront:
     """Compute the Pareto front of overhead (cost of recomputation) and peak over all sequences of sets of a family.
 
-    Parameters and result are as in :func:`recompviz.core.exact.oracle.pairwise_front`. ``progress`` is called once for
-    every 64 lower sets. The labels (partial solutions) take at most about ``most_bytes``. ``tolerance`` is the allowed
-    error of the overheads, as a part of T(V), the sum of all costs. The search is exact until there are more than
-    ``EXACT_LABELS`` labels. The front's attribute ``error`` is the error in the unit of ``graph.time``.
+    Most parameters and the result are as for :func:`recompviz.core.exact.oracle.pairwise_front`. ``progress`` is called
+    once for every 64 lower sets. The labels (partial solutions) may take about ``most_bytes``; None is no limit.
+    ``tolerance`` is the allowed error of the overheads, as a part of T(V), the sum of all costs. The search is exact
+    until there are more than ``EXACT_LABELS`` labels. The attribute ``error`` of the result is a proven bound of the
+    error, in the unit of ``graph.time``.
 
     Raises
     ------

@@ -1,8 +1,8 @@
 """Use Pareto fronts that are known before a search to make the search faster.
 
 Known fronts come from a smaller family of lower sets or from the other objective. The solver searches only for points
-(overhead, peak) that improve on the known fronts. They lie in the region below the known fronts, which is a union of
-rectangles, called *cells*. Labels (partial solutions) that cannot end in a cell are dropped. The points found are then
+(overhead, peak) that improve on the known fronts. These points lie below the known fronts, in a union of rectangles,
+called *cells*. Labels (partial solutions) that cannot end in a cell are dropped. The points found are then
 merged with the known fronts. The result is exact, because a dropped label leads to no point that improves on them.
 """
 

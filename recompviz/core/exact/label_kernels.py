@@ -216,7 +216,10 @@ def merge_runs(runs, count, stair, bound, allowed, out, at):
 
 @kernel
 def without_replaced(labels, first, last):
-    """Close the gaps of replaced labels in ``labels[first:last]``, and return the row after the last label."""
+    """Remove the replaced labels from ``labels[first:last]``, and move the labels after them to lower rows.
+
+    Return the row after the last label left.
+    """
     at = first
     for i in range(first, last):
         if labels[i, ORIGIN] != REPLACED:

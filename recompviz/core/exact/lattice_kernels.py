@@ -122,9 +122,9 @@ def grown(array, rows):
 
 @kernel
 def first_row(n, adjacency, zobrist):
-    """Return :class:`Rows` with space for 1024 sets. Row 0 is the empty set.
+    """Return :class:`Rows` with space for 1024 sets. Row 0 is the empty set, the other rows are not used yet.
 
-    Its available nodes are the nodes without predecessors.
+    The available nodes of the empty set are the nodes without predecessors.
     """
     width = max(1, (n + 63) // 64)
     rows = Rows(
@@ -261,7 +261,7 @@ def inflows(sets, boundary, memory, adjacency):
     """Return for each lower set L the sum of the last two terms of the paper's peak formula, in bytes.
 
     The sum is M(δ⁺(L)∖L) + M(δ⁻(δ⁺(L))∖L). δ⁺(S) are the successors of a set S of nodes, δ⁻(S) its predecessors, and
-    M(S) is the sum of its sizes.
+    M(S) is the sum of the sizes of its nodes.
     """
     pred_start, pred, succ_start, succ = adjacency.pred_start, adjacency.pred, adjacency.succ_start, adjacency.succ
     count, width = sets.shape

@@ -17,7 +17,8 @@ cases y grows by 2M_n. Closing the segment at C gives R(C, t) = max(x, y), and t
 
 The states of sets C with k members are computed from the states of sets with k + 1 members, so two buffers of labels
 suffice. The labels at which segments are closed stay in memory, to walk back from a point of the curve to its sequence.
-Such a closed label is the end of a segment and the number of the closed label at the end of the following segment.
+Such a closed label consists of two numbers: the number of the lower set at which a segment ends, and the number of the
+closed label at the end of the following segment.
 
 Source: derived from Kusumoto et al. 2019, algorithm 1.
 """
@@ -88,7 +89,7 @@ def open_segment_front(
     ends : iterable of int, optional
         The lower sets, as bit masks, at which segments may end; ∅ must be among them. Default: all.
     most_bytes : int, optional
-        Raise :class:`TooManyLabels` before the tables of labels take more than about this many bytes.
+        Raise :class:`TooManyLabels` before the tables of labels take more than about this many bytes. None is no limit.
     tolerance : float
         The allowed error of the overheads, as a part of T(V), the sum of all costs. The search is exact until the sets
         of one size have more than ``EXACT_LABELS`` labels together.
@@ -142,10 +143,10 @@ def open_segment_front(
 
 
 def allowed_errors(nodes: int, error: float) -> NDArray[np.int64]:
-    """Return the allowed error of labels of sets with 0 to ``nodes`` members.
+    """Return, for each number of members from 0 to ``nodes``, the allowed error of the labels of sets of this size.
 
     Larger sets are solved first. The allowed error grows with each node that is removed, up to ``error`` at ∅, so that
-    each step of the search can drop some labels.
+    each step of the search can drop some labels. Errors are in quanta (:mod:`recompviz.core.exact.whole_times`).
 
     Examples
     --------

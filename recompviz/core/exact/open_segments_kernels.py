@@ -160,8 +160,8 @@ def find_states(c, base, nodes, sets, old, new, moves):
     """Find the states of lower set ``c`` that follow from the states of the lower sets with one node more.
 
     The docstring of the module explains states. Write the patterns of the states to ``new``, from row ``base`` on.
-    Write a row (old state, node removed, new state) to ``moves`` for each pair of states. Return the row after the last
-    state, and the number of moves.
+    Write a row (old state, node removed, new state) to ``moves`` for each old state from which a new state follows.
+    Return the row after the last new state, and the number of moves.
     """
     states, count = base, 0
     for e in range(sets.cover_start[c], sets.cover_start[c + 1]):
@@ -185,8 +185,8 @@ def find_states(c, base, nodes, sets, old, new, moves):
 def put_opening_last(c, base, states, count, sets, new, moves):
     """Move the state (C, ∂(C)) to the last row of the states of lower set C (number ``c``), or add it there.
 
-    In this state, the segments that end at C begin. The docstring of the module explains states. Return the row after
-    the last state.
+    In this state, the segments that end at C begin. The docstring of the module explains states. The numbers of the
+    states in ``moves`` are changed accordingly. Return the row after the last state.
     """
     boundary, pattern = sets.boundary, new.pattern
     s = base
@@ -249,8 +249,9 @@ def open_segment(c, highest, made, sets, new, closed, scratch, bound, allowed):
     """Open a segment that ends at lower set C (number ``c``) for each useful point of ``closed.front``.
 
     The labels of these segments are merged with the labels of the last state of C, which is (C, ∂(C)); the docstring of
-    the module explains states. ``made`` has the numbers of rows filled so far. ``highest`` is larger than the rank of
-    every node. Return the new numbers of rows.
+    the module explains states. Points after the first useful one with R ≤ y are left out, because they only have a
+    larger t. ``made`` has the numbers of rows filled so far. ``highest`` is larger than the rank of every node. Return
+    the new numbers of rows.
     """
     runs, stair, inflow, labels = scratch.runs, scratch.stair, sets.inflow[c], scratch.runs.labels
     start, closed_count = new.start[made.states - 1], made.closed

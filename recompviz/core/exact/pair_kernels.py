@@ -106,7 +106,10 @@ def pair_costs(low, high, edge, inner_sums, memory):
 
 @kernel
 def is_beaten(front, size, t, peak):
-    """Return whether one of the first ``size`` rows of ``front`` has no larger overhead than t and no larger peak."""
+    """Return whether one of the first ``size`` points (t, R) of ``front`` has no larger overhead and no larger peak.
+
+    It is compared with the overhead ``t`` and the peak ``peak``. The points have rising overhead and falling peak.
+    """
     low, high = 0, size
     while low < high:
         middle = (low + high) >> 1
@@ -157,10 +160,10 @@ def first_unbeaten(front, size, labels, move):
 
 @kernel
 def useful_end(labels, move):
-    """Return the row after the last label of a move that is needed (:class:`Move`).
+    """Return the row after the last needed label of a move (:class:`Move`).
 
-    This is the first label with ``delta_m`` + R ≤ ``p``. The later labels would get the same peak ``p`` and a larger t.
-    If there is no such label, ``move.end`` is returned.
+    The last label needed is the first one with ``delta_m`` + R ≤ ``p``: later labels would get the same peak ``p`` and
+    a larger t. If no label fulfils this, all are needed, and ``move.end`` is returned.
     """
     end, high = move.first, move.end - 1
     while end < high:
@@ -214,10 +217,10 @@ def absorb(front, size, labels, move, merged):
 
 @kernel
 def thinned(front, size, most):
-    """Drop points of a Pareto front (t, R) whose successors cost at most ``most`` more, in place.
+    """Replace each run of points of a Pareto front whose t differ by at most ``most`` by its last point, in place.
 
-    A dropped point is followed by a point of smaller R and of a t that is larger by at most ``most``. Return the number
-    of points left, and the largest of these differences.
+    The points (t, R) are the first ``size`` rows of ``front``. The last point of a run has its largest t and smallest
+    R. Return the number of points left, and the largest difference of t within a run.
     """
     at, first, worst = 0, np.int64(0), np.int64(0)
     for i in range(size):
@@ -248,9 +251,9 @@ def pair_sweep(first, last, family, sums, sign, allowed, errors, labels, start):
 
     The labels of set i are the rows ``start[i]`` to ``start[i + 1] − 1`` of ``labels``. Their first column is ``sign``
     times the overhead, where ``sign`` is 1 to minimize the overhead and −1 to maximize it. The labels of all sets
-    before ``first`` must be in ``labels``. This function adds those of its sets, and writes ``start[first + 1]`` to
-    ``start[last]``, and ``errors[first]`` to ``errors[last − 1]``. Return ``labels``, or a larger copy if ``labels`` is
-    too small; use only the returned array.
+    before ``first`` must be in ``labels``. This function adds the labels of the sets ``first`` to ``last − 1``. It also
+    writes the entries ``first + 1`` to ``last`` of ``start``, and the entries ``first`` to ``last − 1`` of ``errors``.
+    Return ``labels``, or a larger copy if ``labels`` is too small; use only the returned array.
 
     ``errors[i]`` is the error of set i in quanta: for each sequence of sets from i on, a label of set i has no larger
     peak, and a t that is larger by at most ``errors[i]``. It is the largest error of the sets that contain set i, plus

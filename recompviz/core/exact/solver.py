@@ -93,6 +93,8 @@ def solve(
 
     Raises
     ------
+    TypeError
+        If ``graph`` is not a Graph.
     ValueError
         If ``family`` is unknown, or ``limit`` is not a whole number of at least 1.
     GraphError

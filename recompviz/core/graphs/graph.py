@@ -128,8 +128,9 @@ class Graph:
         Raises
         ------
         GraphError
-            If the graph has a cycle, an edge to an unknown node, or a name twice; if a cost is missing, negative, not
-            finite or for an unknown node; or if a size is not a whole number.
+            If the graph has a cycle, an edge to an unknown node, or a name twice; if a name cannot be hashed; if a cost
+            is missing, negative, not finite or for an unknown node; if a size is not a whole number; or if M(V) or T(V)
+            is outside the limits that :class:`Graph` states.
         TypeError
             If ``edges`` is not iterable, ``names`` is not a sequence, or the costs are neither a mapping nor a
             sequence.
@@ -182,7 +183,7 @@ class Graph:
         ------
         GraphError
             If G is undirected or has a cycle; if a node has no attribute for M_v; if a cost is negative or not finite;
-            or if a size is not a whole number.
+            if a size is not a whole number; or if M(V) or T(V) is outside the limits that :class:`Graph` states.
         TypeError
             If G is not a graph of networkx.
 
@@ -307,9 +308,9 @@ class Graph:
 
     @cached_property
     def last_read(self) -> NDArray[np.int64]:
-        """The position of the last successor of each node in :attr:`order`, shape (#V,).
+        """For each node, the largest position of a successor in :attr:`order`, shape (#V,).
 
-        A node without successors has its own position.
+        For a node without successors, it is the position of the node itself.
         """
         last = self.position.copy()
         np.maximum.at(last, self.edges[:, 0], self.position[self.edges[:, 1]])
@@ -387,14 +388,14 @@ class Graph:
         return frozenset(self.names[i] for i in bits(self.checked_mask(mask)))
 
     def checked_mask(self, mask: int) -> int:
-        """Return a bit mask of nodes of this graph as a Python int.
+        """Check a bit mask of nodes of this graph, and return it as a Python int.
 
         Raises
         ------
         TypeError
-            If it is not an int.
+            If the bit mask is neither an int nor a NumPy integer.
         GraphError
-            If it is negative, or a bit is not a node.
+            If the bit mask is negative, or if it has a bit that stands for no node.
         """
         if isinstance(mask, np.integer):
             mask = int(mask)

@@ -1,10 +1,11 @@
 """Which nodes of two graphs are the same: the graph of a model before and after a change of its code.
 
 Nodes are matched in three passes. The first aligns the orders in which the nodes of the graphs run, by module and
-operator, so that a new node does not hide those after it. The second matches nodes that have the same key. The third
-matches nodes with the same operator and shape whose module has another path. One of three conditions must hold: their
-inputs are matched, the last part of the path is equal, or equally many such nodes are left in both graphs. Such nodes
-have *moved*.
+operator, so that a new node does not hide the nodes after it. The second matches nodes that have the same key and
+operator. The third matches nodes that are left and have the same operator, shape and dtype. Usually, their modules have
+different paths. One of three conditions must hold: their inputs are matched with each other, the last part of the
+module's path is equal, or equally many such nodes are left in both graphs. Nodes matched in the third pass have
+*moved*.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ class Matching:
     pairs : dict of int to int
         Number of a node of the first graph → number of the same node in the second graph.
     moved : frozenset of int
-        The nodes of the first graph that are matched although their module has another path.
+        The nodes of the first graph that were matched in the third pass, usually because their module has another path
+        in the second graph.
     gone : tuple of int
         The nodes that only the first graph has, in running order.
     new : tuple of int
@@ -40,7 +42,10 @@ class Matching:
 
 
 def running_places(graph: Graph) -> list[int]:
-    """Return the nodes in the order in which they run: by their numbers, or by ``order`` if an edge leads backwards."""
+    """Return the node numbers in the order in which the nodes run.
+
+    This is 0, 1, 2, … if every edge goes from a lower to a higher number, otherwise ``graph.order``.
+    """
     numbered = bool((graph.edges[:, 0] < graph.edges[:, 1]).all())
     return list(range(len(graph))) if numbered else list(graph.order)
 

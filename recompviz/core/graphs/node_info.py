@@ -28,7 +28,7 @@ class NodeInfo:
     block : str
         The series of repeated modules that the node belongs to, for example ``"layer1.*"``; empty if there is none.
     checkpoint : str
-        The user's ``torch.utils.checkpoint`` call that recomputes the value, as a number in a str; empty if there is
+        The number, as a str, of the user's ``torch.utils.checkpoint`` call that recomputes the value; empty if there is
         none.
     needed : bool
         Whether a backward call reads the value. False for an output of the training step, even if a backward call reads

@@ -23,7 +23,10 @@ _FARTHEST = 12
 
 
 class GraphArrays(NamedTuple):
-    """A graph as arrays. Value v reads the values ``reads[start[v]:start[v + 1]]``."""
+    """An ordered graph as arrays. The computation of value v reads the values ``reads[start[v]:start[v + 1]]``.
+
+    ``memory`` is the size of each value in bytes, and ``time`` the cost of computing it.
+    """
 
     memory: np.ndarray
     time: np.ndarray
@@ -32,10 +35,11 @@ class GraphArrays(NamedTuple):
 
 
 class Positions(NamedTuple):
-    """Arrays that each simulation overwrites.
+    """The result of a simulation, as arrays that the next simulation overwrites.
 
-    For each position of the sequence: the value computed there, its stage, the last position that reads this copy of
-    the value, and the bytes in memory. For each value: the position of its latest copy, and the last read of that copy.
+    For each position of the sequence: the value computed there, the stage of this computation, the last position that
+    reads this copy of the value, and the bytes in memory. For each value: the position at which its latest copy was
+    computed, and the last position that reads this copy.
     """
 
     value: np.ndarray
@@ -48,7 +52,10 @@ class Positions(NamedTuple):
 
 @kernel
 def simulate(extra, count, graph, positions, budget):
-    """Simulate the sequence with the first ``count`` extra computations. Return its length and its excess in bytes."""
+    """Simulate the sequence with the first ``count`` extra computations, and write the result to ``positions``.
+
+    Return the length of the sequence, and its excess in bytes, which the docstring of the module explains.
+    """
     memory, start, reads = graph.memory, graph.start, graph.reads
     length = len(memory) + count
     positions.bytes[: length + 1] = 0

@@ -2,9 +2,9 @@
 
 This is the model of Checkmate (Jain et al. 2020, arXiv 1910.02653) and Moccasin (Bartan et al. 2023, arXiv 2304.14463).
 One graph has the values of the forward and of the backward pass. A value may be computed again at any later position.
-The first computations of all values follow a given order. The memory at a position is the bytes of the value being
-computed, and of the values that were computed before and are read at this position or later, before they are computed
-again.
+The first computations of all values follow a given order. Each computation makes a new copy of its value, which later
+computations read until the value is computed again. A copy is in memory from its computation to its last read. The
+memory at a position is the bytes of all copies in memory there.
 
 The given order is called the *base order*. An :class:`OrderedGraph` is the graph with its values numbered by their
 positions in the base order. A sequence is written as a list of *extra computations* (stage, value), in the order in
@@ -41,9 +41,9 @@ class OrderedGraph:
     time : numpy.ndarray of float64, shape (#V,)
         The cost of computing each value.
     reads : tuple of tuple of int
-        The values that the computation of each value reads.
+        For each value, the numbers of the values that its computation reads.
     readers : tuple of tuple of int
-        The values whose computations read each value.
+        For each value, the numbers of the values whose computations read it.
     """
 
     names: tuple[Name, ...]
@@ -105,10 +105,10 @@ class OrderedGraph:
         )
 
     def sequence(self, extra: Iterable[tuple[int, int]]) -> list[int]:
-        """Return the values in the order in which they are computed.
+        """Return the numbers of the values in the order in which they are computed, with extra computations.
 
-        Stage i computes value i for the first time. ``extra`` has pairs (stage, value): values that a stage computes
-        again before its own.
+        Stage i computes value i for the first time. A pair (stage, value) in ``extra`` means that this stage computes
+        ``value`` again before that. Pairs of one stage run in the given order.
         """
         stages: list[list[int]] = [[] for _ in range(len(self))]
         for stage, value in extra:
@@ -148,5 +148,5 @@ class OrderedGraph:
         return change.cumsum()[: len(sequence)]
 
     def working_set(self) -> int:
-        """Return the bytes that the largest computation needs: the value and all that it reads."""
+        """Return the most bytes that one computation needs: the bytes of its value and of all values that it reads."""
         return max((int(self.memory[[v, *self.reads[v]]].sum()) for v in range(len(self))), default=0)

@@ -57,7 +57,7 @@ class ComputationSequence:
     values : tuple of names
         The node computed at each position.
     peak : int
-        The most bytes in memory at a position.
+        The largest number of bytes in memory at any position.
     overhead : float
         The cost of the repeated computations, in the unit of ``graph.time``.
     bound : float
@@ -122,8 +122,9 @@ def shortest_sequence(
     Raises
     ------
     InfeasibleBudget
-        If it is proven that no sequence fits in the budget: ``least`` is then a lower bound on the least feasible
-        budget. Or if no sequence was found: ``least`` is then a budget in which one fits. ``estimated`` says which.
+        If it is proven that no sequence fits in the budget; the error's ``least`` is then a lower bound on the least
+        feasible budget. Also if the search found no sequence; ``least`` is then a budget in which a sequence fits. The
+        error's ``estimated`` says which of the two it is.
     GraphError
         If ``order`` is not a topological order of the nodes.
     ValueError

@@ -1,7 +1,7 @@
 """Linear and integer programs whose values are lower bounds on the cost of extra computations.
 
-Some positions of the base order are chosen as *points*. They divide the base order into intervals. Each interval ends
-with its point. The variables of the program take values from 0 to 1:
+Some positions of the base order are chosen as *points*. They divide the base order into intervals. Interval k ends with
+point k. The last interval has the positions after the last point. The variables of the program take values from 0 to 1:
 
 *present*   Value v is in memory while the value of point k is computed, and that computation does not read it.
 *again*     Value v is computed again in interval k.
@@ -67,7 +67,7 @@ class Bound:
 
 
 class StageProgram:
-    """The linear program of one :class:`OrderedGraph` and one budget. Its methods need scipy.
+    """The linear program of one :class:`OrderedGraph` and one budget. :meth:`bound` needs scipy.
 
     Parameters
     ----------
@@ -75,8 +75,7 @@ class StageProgram:
     budget : int
         Bytes.
     most_points : int
-        The largest number of points into which the base order is divided, as above. More points give a larger bound
-        and take longer.
+        The largest number of points. More points usually give a larger bound, and take longer.
     """
 
     def __init__(self, graph: OrderedGraph, budget: int, most_points: int) -> None:
@@ -167,14 +166,14 @@ class StageProgram:
         return len(self._costs)
 
     def bound(self, seconds: float = math.inf, whole: bool = False) -> Bound:
-        """Solve the program. Return the bound that the solution proves; 0 if the time did not suffice.
+        """Solve the program. Return the bound that the solution proves. Its cost is 0 if the time was too short.
 
         Parameters
         ----------
         seconds : float
             Time limit of the solver.
         whole : bool
-            Whether the variables are whole numbers.
+            Whether the variables must be 0 or 1. Otherwise they may take any value from 0 to 1.
         """
         if not self._fits:
             return Bound(math.inf, [])

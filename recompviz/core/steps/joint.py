@@ -105,12 +105,16 @@ class Storage:
     maker : int
         The number of the call that allocates it; −1 if it is allocated before the training step.
     category : Category
-        What it is used for. The loss, and the outputs of a module or region, are ``OUTPUT``. Other forward values are
-        ``KEPT``, even if a plan does not keep them. Backward values are ``GRADIENT`` or ``PARAMETER_GRADIENT``.
+        What the storage is used for. Storages allocated before the training step have a static category, such as
+        ``PARAMETER``. In a traced step, the loss and the outputs of a module or region are ``OUTPUT``. Other forward
+        values are ``KEPT``, even if a plan does not keep them. Backward values are ``GRADIENT`` or
+        ``PARAMETER_GRADIENT``. A step with parameters sharded over ranks also has ``TRANSIENT`` and ``RECOMPUTED``
+        storages.
     label : str
-        Its name in figures and texts: the name of a parameter, buffer or input; ``"loss"`` or ``"output"``;
-        ``"gradient of …"`` for a gradient of a parameter, input or output; otherwise the key of the call that allocates
-        it.
+        The name of the storage in figures and texts. In a traced step, it is the name of a parameter or buffer, the
+        label of the category for inputs, targets and optimizer state, ``"loss"`` or ``"output"``, ``"gradient of …"``
+        for a gradient of a parameter, input or output, otherwise the key of the call that allocates the storage. Steps
+        of ranks have other labels too, for example ``"all-gather buffer of …"``.
     """
 
     size: int

@@ -310,18 +310,19 @@ def ask_table_cell(graph: Graph, title: str, chance: random.Random | None) -> Po
 
 
 def ask_memory_centric(graph: Graph, title: str, chance: random.Random | None) -> Posed | None:
-    """Ask for the sequence of largest overhead among those that fit a budget and contain a given lower set.
+    """Ask for a sequence of largest overhead among the sequences that fit a budget and contain a given lower set.
 
-    Without ``chance``, it is the question of the course. Otherwise the set and the budget are random. None if the graph
-    has no set and budget that make a good question, or too many sequences.
+    If ``chance`` is None, the question is the question of the course. Otherwise the set and the budget are random, such
+    that without the set, or without the budget, the largest overhead would differ. If there are no such set and budget,
+    or if the graph has more than 3,000 sequences, the result is None.
     """
     return _through(graph, title, chance, ("ab", 15), largest=True)
 
 
 def ask_time_centric(graph: Graph, title: str, chance: random.Random | None) -> Posed | None:
-    """Ask for the sequence of least overhead among those that fit a budget and contain a given lower set.
+    """Ask for a sequence of least overhead among the sequences that fit a budget and contain a given lower set.
 
-    ``chance`` and the result are as for :func:`ask_memory_centric`.
+    ``chance`` and the result are as for :func:`ask_memory_centric`, with the least overhead instead of the largest.
     """
     return _through(graph, title, chance, ("abc", 23), largest=False)
 

@@ -1,4 +1,4 @@
-"""Explain which memory is alive at the peak of eager training steps, and why.
+"""Explain which memory is alive at the peak of eager training steps, and why. This also finds leaks.
 
 ``session`` runs the training steps. ``recorder`` watches these steps, and ``references`` searches for the objects that
 hold tensors. ``peak`` describes the state at the peak, ``causes`` finds why each block is alive, and ``report`` makes

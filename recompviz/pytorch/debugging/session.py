@@ -49,9 +49,9 @@ def examined(
 ) -> tuple[MemoryReport, Recording]:
     """Run some eager training steps and report the measured memory at their peak.
 
-    Up to three more training steps run. If ``model`` is a module, one step runs before to warm up. Up to two steps run
-    afterwards to search for references. If ``model`` is a module, its parameters, buffers and gradients and the
-    optimizer's state are restored at the end.
+    ``steps`` training steps are recorded. If ``model`` is a module, one step runs before them, to warm up. Up to two
+    steps run after them, to search for references. If ``model`` is a module, its parameters, buffers and gradients and
+    the optimizer's state are restored at the end.
 
     Parameters
     ----------
@@ -61,16 +61,17 @@ def examined(
     Returns
     -------
     report : MemoryReport
-        The report, without the differences and the advice that :func:`recompviz.debug` adds.
+        The report. Its ``differences`` and ``advice`` are empty; :func:`recompviz.debug` fills them in.
     recording : Recording
-        The operators and allocations of these training steps.
+        The operators and allocations of the recorded training steps.
 
     Raises
     ------
     TypeError
-        If ``model`` is neither a module nor a function.
+        If ``model`` is neither a module nor a function; if ``kwargs``, ``targets`` or ``optimizer`` has the wrong type;
+        or if ``forward`` of a module cannot be called with ``inputs`` and ``kwargs``.
     ValueError
-        If ``steps`` is less than 1.
+        If ``steps`` is less than 1, or if ``optimizer`` trains neither a parameter nor an input of the module.
     TraceError
         If ``loss`` is neither a function nor a module, or if the loss of a module is not a scalar or needs no gradient.
     ProfilerBusy

@@ -41,10 +41,11 @@ def quiet_profiler() -> None:
 
 
 def prepare_profiler() -> None:
-    """Load the profiler's library in the current thread, which should be the one that imported torch.
+    """Load the profiler's library in the current thread, which should be the thread that imported torch.
 
     If another thread uses the profiler first, the library writes an error to stderr, and a notebook shows it under the
-    cell. This takes a millisecond. While a profiler runs, nothing happens.
+    cell. A call takes about a millisecond. It also calls :func:`quiet_profiler`. If a profiler already runs, the call
+    does nothing else.
     """
     quiet_profiler()
     if not profiler_runs():

@@ -77,7 +77,9 @@ def _leaf_of(tensor: torch.Tensor) -> torch.Tensor:
 
 @contextlib.contextmanager
 def undisturbed(trace: Trace) -> Iterator[None]:
-    """Replace a RuntimeError in the block by an explanation, if a parameter was written to while the block ran.
+    """Replace a RuntimeError in the ``with`` statement by an error that explains it, if a parameter was written to.
+
+    Only writes while the block of the statement ran count.
 
     Raises
     ------

@@ -65,18 +65,21 @@ def debug(
     -------
     MemoryReport
         Shown as tables if it is the last value of a cell. ``.top`` is the most important finding. ``.rows`` has every
-        value alive at the peak. ``.advice`` has checkpoints and plans, with the bytes that each would save.
-        ``.explorer`` is the Explorer of the step.
+        value alive at the peak. If the step was traced, ``.advice`` has checkpoints and plans, with the bytes that each
+        would save, and ``.explorer`` is an Explorer of the step. Otherwise ``.advice`` is empty, and ``.explorer``
+        raises ValueError.
 
     Raises
     ------
     TypeError
-        If ``model`` cannot be called, is ``async`` or is a generator; if ``steps`` is not an int; or if ``optimizer``
-        is not a ``torch.optim.Optimizer``.
+        If ``model`` cannot be called, is ``async`` or is a generator; if ``forward`` of a model cannot be called with
+        ``inputs`` and ``kwargs``; if ``kwargs``, ``targets`` or ``fits`` has the wrong type; if ``steps`` is not an
+        int; or if ``optimizer`` is not a ``torch.optim.Optimizer``.
     ValueError
-        If ``steps`` is less than 1, or ``fits`` is not a size.
+        If ``steps`` is less than 1, if ``fits`` is not a size, or if ``optimizer`` trains neither a parameter nor an
+        input of the model.
     TraceError
-        If the loss of a model is not a scalar, or needs no gradient.
+        If ``loss`` is neither a function nor a module, or if the loss of a model is not a scalar or needs no gradient.
     ProfilerBusy
         If another profiler runs in this process.
 

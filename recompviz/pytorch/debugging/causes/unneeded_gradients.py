@@ -115,8 +115,7 @@ def _partly_trained(owner: str, idle: list[str], trained: list[str]) -> tuple[st
 def dead_operators(peak: PeakState, gone: set[int]) -> frozenset[int]:
     """Return ``gone`` and the backward operators that are needed only for the operators in ``gone``.
 
-    An operator is needed only for others if later operators read its results, and all of these are in the returned set.
-    An operator whose results no operator reads is not added.
+    A backward operator is added if its results are read later in the step, and only by operators in the returned set.
     """
     dead = set(gone)
     for op in reversed(peak.operators[peak.start : peak.end]):

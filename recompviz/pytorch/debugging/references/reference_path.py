@@ -188,17 +188,17 @@ class Retainer:
 
 
 def retainer_of(path: ReferencePath, before: frozenset[tuple[str, int]]) -> Retainer:
-    """Return the innermost object on a path that existed before the training step that made the block.
+    """Return the retainer of a path: the innermost referrer that existed before the training step that made the block.
 
-    If no object on the path existed before that step, the outermost object is returned. If the path leads through a
-    cache (``functools.lru_cache``) to this object, the cache is returned instead.
+    If no referrer of the path existed before that step, the outermost referrer is taken. If the path leads through a
+    cache (``functools.lru_cache``) to the referrer, the cache is taken instead.
 
     Parameters
     ----------
     path : ReferencePath
         A path with at least one referrer.
     before : frozenset of (expression, id)
-        The objects that existed before that training step.
+        The referrers that existed before that training step, as pairs of their ``expression`` and ``identity``.
     """
     referrers = path.referrers
     candidates = range(len(referrers) - 1, 0, -1)
