@@ -37,7 +37,7 @@ def shown(value: Any) -> str:
 def named(value: Any, most: int = 60) -> str:
     """Return the repr of a value, such as the name of a node, shortened to ``most`` characters.
 
-    If the repr raises an error, the type of the value is returned.
+    If the repr raises an error, the text names the type of the value instead.
 
     Examples
     --------

@@ -1,8 +1,8 @@
 """``@kernel``: compile a function with numba, and keep the compiled code on disk where that is possible.
 
-numba's own cache raises an error if no folder can be written, if the disk is full, or if a file is damaged. In these
-cases, ``@kernel`` compiles the function in each process. Files end with a checksum, so that damaged machine code is
-never executed.
+numba's own cache raises an error if no folder can be written, if the disk is full, or if a file is damaged. With
+``@kernel``, the function is then compiled again. If no file can be written, each process compiles it. Files end with a
+checksum, so that damaged machine code is never executed.
 
 Without numba, ``@kernel`` leaves the function as it is. Python then runs it, slowly and with the same result. This is
 fast enough for a single simulation. A search first checks :func:`recompviz.core.base.compiled.has_numba`. Only modules
@@ -38,7 +38,7 @@ def kernel(function: Any = None, *, inline: Literal["never", "always"] = "never"
     Parameters
     ----------
     function : callable, optional
-        The function to compile.
+        The function to compile. None if the decorator has arguments; the result is then a decorator.
     inline : "never" or "always"
         Whether numba inlines the function where a kernel calls it, as for ``numba.njit``.
     """

@@ -23,7 +23,7 @@ class GraphError(RecompvizError, ValueError):
 
 
 class InfeasibleBudget(RecompvizError, ValueError):
-    """No plan fits the budget.
+    """No plan fits the budget, or no sequence of computations does.
 
     The parameters are also attributes.
 
@@ -32,13 +32,13 @@ class InfeasibleBudget(RecompvizError, ValueError):
     budget : int
         The budget that was asked for, in bytes.
     least : int
-        The smallest feasible budget, in bytes.
+        The smallest feasible budget, in bytes, or an estimate of it.
     unit : str
         The bytes that both numbers count. ``"formula"``: the intermediate values and their gradients, as in the
         paper's peak formula. ``"total"``: the whole training step, with parameters, inputs and optimizer state.
         ``"sequence"``: the values in memory during a sequence of :func:`recompviz.shortest_sequence`.
     estimated : str
-        Why ``least`` is an estimate, for the message; empty if it is exact.
+        Why ``least`` is an estimate, for the message; empty if ``least`` is exact.
     """
 
     def __init__(self, budget: int, least: int, unit: str, estimated: str = "") -> None:

@@ -1,7 +1,8 @@
 """Write files whole or not at all.
 
 The content goes to a temporary file in the same folder, which then takes the place of the old file. If the disk is full
-or the process ends meanwhile, the old file stays as it was.
+or the process ends meanwhile, the old file stays as it was. The module also reads files, and locks them against other
+processes.
 """
 
 from __future__ import annotations
@@ -170,9 +171,9 @@ def locked(path: Path, seconds: float = 5.0) -> Iterator[None]:
     """Hold the lock of a file in a ``with`` block, so that only one process at a time changes the file.
 
     Several processes can then read, change and write the file, and no change is lost. A process waits until the lock is
-    free, but at most ``seconds``. The block then runs without the lock. It also runs without a lock on Windows, on a
-    file system without locks, and in a folder that cannot be written. The lock is that of an empty file beside the
-    file, with ``.lock`` added to the name.
+    free, but at most ``seconds``. If the lock is not free by then, the block runs without it. The block also runs
+    without a lock on Windows, on a file system without locks, and in a folder that cannot be written. The lock is that
+    of an empty file beside the file, with ``.lock`` added to the name.
     """
     with contextlib.ExitStack() as stack:
         with contextlib.suppress(OSError):  # a file system without locks, or a folder that is read-only

@@ -12,9 +12,9 @@ _LIBRARIES = ("torch", "recompviz", "contextlib")
 
 
 def without_library_frames(error: BaseException) -> BaseException:
-    """Remove the frames of torch, recompviz and ``contextlib`` from the traceback of an error, and the error's cause.
+    """Remove the frames of torch, recompviz and ``contextlib`` from the traceback of an error.
 
-    The error is changed in place and returned.
+    The cause of the error is removed too. The error is changed in place and returned.
     """
     frames: list[types.TracebackType] = []
     entry = error.__traceback__

@@ -97,7 +97,7 @@ class BoundCurve:
             The budget for the whole training step in bytes, or a string such as ``"10 GiB"``.
         seconds : float
             The time limit. A program usually takes less than a second for a hundred values, and a few seconds for
-            several hundred values. What the solver has proven when the time is up is valid.
+            several hundred values. When the time is up, the bound proven so far is used.
         """
         budget = parse_bytes(total) - self._static
         if self._program is not None and budget not in self._steps and self.overhead(total) < math.inf:

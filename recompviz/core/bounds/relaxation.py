@@ -10,8 +10,10 @@ take values from 0 to 1:
 
 Each strategy gives values of 0 and 1 that fulfil these constraints, so that the least cost is a lower bound:
 
-- A storage present at a point was present at the point before, or its call runs again in the interval between.
-- A storage that a backward call of an interval reads was present at the start, or its call runs again in the interval.
+- A storage present at a point was present at the point before, or its maker runs again in the interval between. Its
+  maker is the call that allocates it.
+- A storage that a backward call of an interval reads was present at the point before the interval, or its maker runs
+  again in the interval.
 - The same holds for a storage that a forward call reads when it runs again in the interval.
 - At each point, and at some forward calls, the fixed bytes and the bytes present fit in the budget.
 
@@ -19,9 +21,9 @@ With ``once``, the bound is for strategies that run each call at most once more,
 needs it, and hold its outputs until their last use. The schedule of a plan is such a strategy.
 
 The bound is computed from the dual solution: any multipliers λ ≥ 0 of the constraints give a lower bound by weak
-duality, so an inexact solution gives a valid bound. For fixed λ, it is a linear function of the budget, and valid for
-every budget. With variables of only 0 and 1, the same program gives a larger bound for one budget: the dual bound that
-the solver has proven when it ends, less the solver's tolerances. States of the random generator, and memory
+duality, so an inexact solution gives a valid bound. For fixed λ, the bound is a linear function of the budget, and is
+valid for every budget. With variables of only 0 and 1, the same program gives a larger bound for one budget: the dual
+bound that the solver has proven when it ends, less the solver's tolerances. States of the random generator, and memory
 while a call runs again, are not counted.
 """
 
@@ -232,7 +234,7 @@ class Relaxation:
     def line(self, budget: int) -> LinearBound | None:
         """Solve the program for a budget. Return a lower bound on recomputation as a function of the budget.
 
-        The function is valid for every budget. At this budget, it is the least cost of the program, less a margin for
+        The bound is valid for every budget. At the given budget, it is the least cost of the program, less a margin for
         rounding errors. Return None if the solver finds no solution, for example because no strategy fits the budget.
         """
         from scipy.optimize import linprog
@@ -248,9 +250,10 @@ class Relaxation:
         return LinearBound(value - float(error), -float(multipliers[self._memory_rows].sum()) / self.scale)
 
     def integer_bound(self, budget: int, seconds: float) -> float:
-        """Return a lower bound for one budget from the integer solutions; 0 if the time is too short to prove one.
+        """Solve the integer program for a budget. Return the lower bound that is proven, in the unit of ``graph.time``.
 
-        It is infinite if no strategy fits in the budget. ``seconds`` is the time limit.
+        The bound is 0 if the time is too short to prove one, and infinite if no strategy fits in the budget.
+        ``seconds`` is the time limit.
         """
         rhs = self.rhs.copy()
         rhs[self._memory_rows] += budget / self.scale

@@ -1,4 +1,4 @@
-"""The bounds of one training step, computed when they are first needed, and how a plan compares with them."""
+"""The bounds of one training step, computed when they are first needed, and the gap of a plan above them as text."""
 
 from __future__ import annotations
 

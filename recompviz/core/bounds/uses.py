@@ -34,7 +34,7 @@ class Uses:
     last_need : numpy.ndarray of int64, shape (#storages,)
         The last backward call that reads the storage, or reads a value that is recomputed from it; −1 if there is none.
     fixed : numpy.ndarray of int64, shape (#calls,)
-        For each call, a number of bytes that every strategy holds while the call runs.
+        For each call, a lower bound on the bytes that every strategy holds while the call runs.
     after : int
         The largest number of bytes alive after the last backward call. It is equal under all plans.
     node_calls : list of list of int
@@ -82,7 +82,7 @@ class Uses:
 
     @property
     def floor(self) -> int:
-        """A lower bound on the peak: the most bytes that every strategy holds during a call or after the last call."""
+        """A lower bound on the peak of every strategy, in transient bytes: the largest of ``fixed`` and ``after``."""
         return max(int(self.fixed.max(initial=0)), self.after)
 
     @property

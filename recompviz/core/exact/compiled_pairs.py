@@ -1,7 +1,7 @@
 """The recursion over pairs of lower sets in compiled code, for families of lower sets.
 
-The results equal the results of :func:`recompviz.core.exact.oracle.pairwise_front`. The recursion of
-:mod:`recompviz.core.exact.open_segments` is faster per set, but visits lower sets that are not in the family.
+Without a tolerance, the results equal the results of :func:`recompviz.core.exact.oracle.pairwise_front`. The recursion
+of :mod:`recompviz.core.exact.open_segments` is faster per set, but visits lower sets that are not in the family.
 """
 
 from __future__ import annotations

@@ -3,6 +3,13 @@
 :mod:`recompviz.core.exact.open_segments` explains the recursion, and :mod:`recompviz.core.exact.label_kernels` has the
 operations on labels. A state is a lower set C and a *pattern* P = ∂(L′) ∩ C, where L′ is the end of the open segment.
 The states of all sets of one size are computed from the states of all sets with one member more.
+
+The functions share the names of their parameters. ``nodes`` is a :class:`Nodes`, ``sets`` a :class:`Sets`, ``closed`` a
+:class:`Closed`, ``scratch`` a :class:`SweepBuffers`, and ``bound`` a
+:class:`recompviz.core.exact.label_kernels.PruningBound`. ``new`` has the :class:`States` of the size now being solved,
+and ``old`` the states of sets with one member more. ``c`` is the number of a lower set, ``base`` the row of its first
+state, and ``states`` the row after its last state. ``allowed`` is the allowed error of overheads in quanta, or −1 in an
+exact search.
 """
 
 from __future__ import annotations
@@ -93,7 +100,10 @@ class Closed(NamedTuple):
 
 
 class Cursor(NamedTuple):
-    """The position of a sweep: the size of the next lower set (−1 at the end), and its number."""
+    """The position of a sweep over the lower sets.
+
+    ``level`` is the number of members of the next lower set, or −1 at the end. ``next_set`` is the number of this set.
+    """
 
     level: int
     next_set: int
@@ -210,7 +220,8 @@ def put_opening_last(c, base, states, count, sets, new, moves):
 def fill_state(s, count, nodes, old, new, scratch, bound, allowed, at):
     """Compute the labels (partial solutions) of state ``s``, and write them to ``new.labels[at:]``.
 
-    They follow from the labels of the old states in ``scratch.moves``. Return the row after the last label.
+    These labels follow from the labels of the old states in the first ``count`` rows of ``scratch.moves``. Return the
+    row after the last label.
     """
     moves, runs = scratch.moves, scratch.runs
     used, k = 0, 0
@@ -315,8 +326,9 @@ def has_rows(needed, new, closed):
 def solve_set(c, used, nodes, sets, cells, old, new, closed, allowed, scratch):
     """Compute the states of lower set ``c``, close the segments that start there, and open the segments that end there.
 
-    ``used`` has the numbers of rows filled so far. ``allowed`` is the allowed error in quanta, −1 in an exact search.
-    Return the new numbers of rows.
+    ``used`` is the :class:`Counts` of the rows filled so far, and the new counts are returned. The docstring of the
+    module explains the other parameters. ``cells`` is as in
+    :class:`recompviz.core.exact.label_kernels.PruningBound`.
     """
     base = used.states
     states, count = find_states(c, base, nodes, sets, old, new, scratch.moves)

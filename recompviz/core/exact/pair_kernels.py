@@ -106,9 +106,9 @@ def pair_costs(low, high, edge, inner_sums, memory):
 
 @kernel
 def is_beaten(front, size, t, peak):
-    """Return whether one of the first ``size`` points (t, R) of ``front`` has no larger overhead and no larger peak.
+    """Return whether a front has a point whose overhead is at most ``t`` and whose peak is at most ``peak``.
 
-    It is compared with the overhead ``t`` and the peak ``peak``. The points have rising overhead and falling peak.
+    The points are the first ``size`` rows of ``front``, by rising overhead and falling peak.
     """
     low, high = 0, size
     while low < high:
@@ -124,10 +124,9 @@ def is_beaten(front, size, t, peak):
 def first_unbeaten(front, size, labels, move):
     """Return the row of the first label of a move that none of the first ``size`` labels of ``front`` beats.
 
-    Return ``move.end`` if the front beats every label.
-
-    The labels of the move are compared after the step to L (:class:`Move`). A label beats another label if neither its
-    overhead t nor its peak R is larger. Both lists are sorted by t, so the search advances in steps that double.
+    If ``front`` beats every label, the result is ``move.end``. The labels of the move are compared after the step to L
+    (:class:`Move`). A label beats another label if neither its overhead t nor its peak R is larger. Both lists are
+    sorted by t, so the search advances in steps that double.
     """
     end, extra_t, delta_m, p = move.end, move.extra_t, move.delta_m, move.p
     a, b = 0, move.first

@@ -3,7 +3,7 @@
 A state of the search is a list of extra computations (stage, value) in the order of the sequence; see
 :mod:`recompviz.core.sequences.ordered_graph`.
 Its *energy* is the cost of the extra computations, plus the price of the *excess*: the bytes above the budget, summed
-over all positions. The price rises while no state fits in the budget, and falls while states fit.
+over all positions. The price rises while the current state exceeds the budget, and falls while it fits.
 """
 
 from __future__ import annotations

@@ -55,7 +55,7 @@ class ComputationSequence:
     Attributes
     ----------
     values : tuple of names
-        The node computed at each position.
+        The name of the value computed at each position.
     peak : int
         The largest number of bytes in memory at any position.
     overhead : float

@@ -171,7 +171,7 @@ class StageProgram:
         Parameters
         ----------
         seconds : float
-            Time limit of the solver.
+            Time limit of the solver; by default, there is none.
         whole : bool
             Whether the variables must be 0 or 1. Otherwise they may take any value from 0 to 1.
         """
