@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,13 @@ import torch
 
 import recompviz as rv
 from recompviz import networks
+from recompviz.core.reports.step_times import StepTimes
 from recompviz.pytorch.internals.devices.cpu import CpuRuntime
 from recompviz.pytorch.internals.operators import lstm_in_single_operators as mkldnn_off
 from recompviz.pytorch.measuring import calibration
 from recompviz.pytorch.measuring.calibration_cache import CalibrationCache, OperatorFigures, cache_folder, checksum
+from recompviz.pytorch.measuring.step_timing import time_turns
+from recompviz.widgets.explorer.explore_model import forget_if_too_high
 from tests.torch.steps import make
 
 CPU = torch.device("cpu")
@@ -69,6 +73,32 @@ def test_cached_operators_are_not_measured_again(monkeypatch: pytest.MonkeyPatch
     assert again.joint.workspace == first.joint.workspace
     assert again.joint.seconds == first.joint.seconds
     assert [s.size for s in again.joint.storages] == [s.size for s in first.joint.storages]
+
+
+@pytest.mark.usefixtures("folder")
+def test_what_is_forgotten_is_gone_from_the_file_too_and_the_rest_stays() -> None:
+    CalibrationCache(CPU).store({"a": FIGURES, "b": FIGURES})
+    other = CalibrationCache(CPU)
+    CalibrationCache(CPU).forget({"a", "never stored"})
+    assert set(rows()) == {"b"}
+    other.forget({"c"})
+    assert CalibrationCache(CPU).find(["b"], [2]) == [FIGURES]
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize("slower", [3.0, 1.0])
+def test_a_run_that_is_much_faster_than_its_operators_has_them_measured_again(slower: float) -> None:
+    trace = rv.calibrate(make("batch norm").trace())
+    stored = rows()
+    # the sum of the operators' times is given, so that the test does not depend on the speed of the machine
+    [eager] = time_turns(trace, [trace.step], 5, 10.0)
+    scale = slower * min(eager.wall) / 1000 / sum(trace.joint.seconds)
+    slow = trace.with_joint(replace(trace.joint, seconds=tuple(scale * each for each in trace.joint.seconds)))
+    times = StepTimes(eager.wall, eager.wall, 0.0, 1000 * sum(slow.joint.seconds))
+    forget_if_too_high(slow, times)
+    assert times.too_high == (slower > 1.5)
+    assert ("too high" in str(times)) == times.too_high
+    assert rows() == ({} if times.too_high else stored)
 
 
 @pytest.mark.usefixtures("folder")

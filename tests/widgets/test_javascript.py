@@ -475,6 +475,7 @@ def test_times_of_steps_have_a_spread_and_the_predicted_time():
         {**timed, **none, "plannedStep": 2190, "spread": [9.9, 10], "pairs": 1},
         {**timed, "plannedStep": 199.99, "spread": [-0.02, 0.013]},
         {**timed, "plannedStep": 200.02, "predictedEager": None, "predictedShare": 0, "spread": [0.00001, 0.0002]},
+        {**timed, "predictedEager": 400, "predictedStep": 420, "predictedShare": 0.05, "tooHigh": True},
         {"eagerStep": None},
         None,
     ]
@@ -491,6 +492,10 @@ def test_times_of_steps_have_a_spread_and_the_predicted_time():
         [
             "measured step: eager 200 ms, plan 200 ms, 0% (0% to 0%, 12 pairs)",
             "predicted step: plan 207 ms, 0%",
+        ],
+        [
+            "measured step: eager 200 ms, plan 220 ms, +10% (+5.0% to +12%, 12 pairs)",
+            "predicted step: eager 400 ms, plan 420 ms, +5.0% · too high (busy machine): run the cell again",
         ],
         [],
         [],

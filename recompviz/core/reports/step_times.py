@@ -19,6 +19,8 @@ from statistics import median
 OUTSIDE = 0.05
 # The least number of pairs whose spread is an interval with this probability.
 ENOUGH = 6
+# A prediction is too high if it is more than this many times the fastest eager step.
+TOO_HIGH = 1.5
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,21 @@ class StepTimes:
         return self.pairs >= ENOUGH and not self.within_noise
 
     @property
+    def too_high(self) -> bool:
+        """Whether an eager step was much faster than predicted, so that the operators were measured on a busy machine.
+
+        Other programs can make a step slower, but not faster.
+
+        Examples
+        --------
+        >>> StepTimes((10.0, 21.0), (12.0, 25.0), 4.0, 20.0).too_high
+        True
+        >>> StepTimes((20.0, 45.0), (24.0, 51.0), 4.0, 20.0).too_high
+        False
+        """
+        return self.predicted_eager is not None and self.predicted_eager > TOO_HIGH * min(self.eager)
+
+    @property
     def pairs(self) -> int:
         """The number of pairs."""
         return len(self.eager)
@@ -96,6 +113,7 @@ class StepTimes:
             f"step {self.planned_step:.3g} ms, eager {self.eager_step:.3g} ms"
             + (f", predicted {predicted:.3g} ms" if predicted is not None else "")
             + (f" and {self.predicted_eager:.3g} ms" if predicted is not None and self.predicted_eager else "")
+            + (" (too high: the operators were measured on a busy machine)" if self.too_high else "")
             + f"; extra {extra} ({low:+.1%} to {high:+.1%}, {self.pairs} pair{'s' * (self.pairs != 1)})"
         )
 

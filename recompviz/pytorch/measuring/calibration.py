@@ -152,6 +152,22 @@ def calibrate(trace: Trace, *, fresh: bool = False, progress: Progress | None = 
     return trace.with_joint(calibrated_joint(joint, of_calls))
 
 
+def forget(trace: Trace) -> None:
+    """Remove the measurements of a trace's operators from the cache, because a run has shown that they are wrong.
+
+    The next calibration of a trace with one of these operators measures its operators again.
+
+    Parameters
+    ----------
+    trace : Trace
+    """
+    calls = trace.joint.calls
+    keys = {
+        call_key(trace.folded.call_node[c], len(call.makes)) for c, call in enumerate(calls) if call.info.op != ARRIVE
+    }
+    CalibrationCache(torch.device(trace.device)).forget(keys)
+
+
 # -------------------------------------------------------------------- measuring
 
 

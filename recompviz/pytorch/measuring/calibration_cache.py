@@ -13,7 +13,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -83,10 +83,20 @@ class CalibrationCache:
     def store(self, figures: Mapping[str, OperatorFigures]) -> None:
         """Add measurements by key, and write them to the file. The file keeps those that other processes wrote."""
         self._figures |= figures
+        self._write()
+
+    def forget(self, keys: Collection[str]) -> None:
+        """Remove the measurements of some keys, also from the file. The calls are then measured again."""
+        self._write(set(keys))
+
+    def _write(self, forgotten: Collection[str] = ()) -> None:
+        """Write the measurements to the file, with those that other processes wrote, and without some keys."""
+        self._figures = {key: found for key, found in self._figures.items() if key not in forgotten}
         with contextlib.suppress(OSError, ValueError):  # no file can be written; ValueError: NUL in the path
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with locked(self.path):
-                self._figures = _read(self.path) | self._figures  # another process may have added some
+                written = {key: found for key, found in _read(self.path).items() if key not in forgotten}
+                self._figures = written | self._figures  # another process may have added some
                 rows = {key: asdict(figures) for key, figures in self._figures.items()}
                 text = json.dumps({key: {**row, "check": checksum(key, row)} for key, row in rows.items()})
                 write_file(self.path, text, durable=False)

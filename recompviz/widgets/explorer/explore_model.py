@@ -24,6 +24,7 @@ from recompviz.widgets.explorer.time_base import milliseconds_of, step_time
 if TYPE_CHECKING:
     from torch.optim import Optimizer
 
+    from recompviz.core.reports.step_times import StepTimes
     from recompviz.pytorch.tracing.resized_trace import ResizedTraces
     from recompviz.pytorch.tracing.step import Loss
     from recompviz.pytorch.tracing.traced_step import Trace
@@ -311,6 +312,7 @@ class ResizedRunner:
         if times is not None:  # the Explorer predicts with the scaled times
             extra = plan.overhead if self._resized.trace.cost_unit.startswith("ms") else None
             times = replace(times, predicted_extra=extra, predicted_eager=self._eager)
+            forget_if_too_high(self._resized.trace, times)
         return replace(report, plan=plan, times=times)
 
     def _traced(self, progress: JobProgress) -> Trace:
@@ -320,6 +322,14 @@ class ResizedRunner:
         from recompviz.pytorch.measuring.calibration import calibrate
 
         return calibrate(trace, progress=lambda _done, _total: progress(1, 100, "measuring its operators at this size"))
+
+
+def forget_if_too_high(trace: Trace, times: StepTimes | None) -> None:
+    """Have the operators of a trace measured again by the next Explorer, if a run contradicts their times."""
+    if times is not None and times.too_high:
+        from recompviz.pytorch.measuring.calibration import forget
+
+        forget(trace)
 
 
 class TraceRunner:
@@ -393,6 +403,7 @@ class TraceRunner:
                 )
             except torch.OutOfMemoryError:  # an eager step may not fit
                 times = None
+            forget_if_too_high(self.trace, times)
             progress(70, 100, "comparing gradients with the unplanned step")
             # another cell may use the parameters meanwhile
             certificate = certify(beside, plan, change_parameters=False)

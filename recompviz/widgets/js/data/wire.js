@@ -139,6 +139,7 @@ function readRun(message) {
     plannedStep: message.planned_step,
     predictedStep: message.predicted_step,
     predictedEager: message.predicted_eager ?? null, // an older page has neither
+    tooHigh: message.too_high ?? false,
     predictedShare: message.predicted_share ?? null,
     resolved: message.resolved ?? false,
     spread: message.spread ?? null, // an older page has none

@@ -18,7 +18,7 @@ export function verdict(run) {
 
 /**
  * The measured and the predicted times of a step, one line for each: "measured step: eager X, plan Y, +Z% (+A% to +B%, N pairs)";
- * "within noise" for +Z% if the pairs do not show which step takes longer; no line if the steps were not timed.
+ * A prediction that the measured step contradicts is said to be too high. "within noise" for +Z% if the pairs do not show which step takes longer; no line if the steps were not timed.
  */
 export function timesLines(run) {
   if (!run?.eagerStep) return [];
@@ -30,7 +30,8 @@ export function timesLines(run) {
     run.predictedShare != null && signedShare(run.predictedShare),
   ].filter(Boolean);
   const measured = `measured step: eager ${formatTime(run.eagerStep)}, plan ${formatTime(run.plannedStep)}, ${found.noise ? "within noise" : found.text}${spread}`;
-  return predicted.length ? [measured, `predicted step: ${predicted.join(", ")}`] : [measured];
+  const why = run.tooHigh ? ` · too high (busy machine): run the cell again` : "";
+  return predicted.length ? [measured, `predicted step: ${predicted.join(", ")}${why}`] : [measured];
 }
 
 /** The newest run for the budget shown if the plan shown was not run: a search or pins have replaced its plan since. @param run the last run of the plan shown, or null */
@@ -49,7 +50,8 @@ const HINTS = ["every value from birth to last use", "hover a bar to read it · 
 const TIMES_TITLE =
   "Medians of pairs of an eager and a planned step, in turn. The share: the extra time as a share of the eager step. In brackets: its spread over the pairs, " +
   "the 95% interval of the median; with fewer than six pairs, the smallest and the largest. Within noise: the spread contains 0. " +
-  "On the CPU it is taken from processor times, which other programs hardly change. Predicted: the sum of the operators' measured times; other programs that ran during the steps are not in it.";
+  "On the CPU it is taken from processor times, which other programs hardly change. Predicted: the sum of the operators' measured times; other programs that ran during the steps are not in it. " +
+  "If a step was much faster than predicted, other programs ran while the operators were measured; the next Explorer measures them again.";
 
 /**
  * The controls in `parent` and the result in `line`.
