@@ -55,6 +55,7 @@ _MODULES = {
     "TraceError": "recompviz.pytorch.tracing.step",
     "StepReport": "recompviz.core.reports.training_step",
     "Tradeoff": "recompviz.core.plans.curve",
+    "UnitPlan": "recompviz.core.ranks.unit_plan",
     "apply": "recompviz.pytorch.running.planned",
     "checkpoint_policy": "recompviz.pytorch.running.selective",
     "memory_policy": "recompviz.pytorch.running.graph_tags",
@@ -78,6 +79,7 @@ _MODULES = {
     "explain_gap": "recompviz.pytorch.measuring.gap_report",
     "fit_in": "recompviz.pytorch.measuring.budgeted",
     "measure": "recompviz.pytorch.measuring.meter",
+    "measure_rank": "recompviz.pytorch.ranks.measured_rank",
     "memory_strips": "recompviz.widgets.lessons.strips",
     "playground": "recompviz.widgets.lessons.set_playground",
     "pipeline_rank": "recompviz.pytorch.ranks.interleaved_rank",
@@ -126,6 +128,7 @@ if TYPE_CHECKING:
     from recompviz.core.plans.gap import Gap as Gap
     from recompviz.core.plans.plan import Plan as Plan
     from recompviz.core.plans.plan_table import PlanTable as PlanTable
+    from recompviz.core.ranks.unit_plan import UnitPlan as UnitPlan
     from recompviz.core.reports.findings import Finding as Finding
     from recompviz.core.reports.graph_comparison import GraphComparison as GraphComparison
     from recompviz.core.reports.memory_report import MemoryReport as MemoryReport
@@ -163,6 +166,7 @@ if TYPE_CHECKING:
     from recompviz.pytorch.ranks.agreement import shared_plans as shared_plans
     from recompviz.pytorch.ranks.interleaved_rank import PipelineRank as PipelineRank
     from recompviz.pytorch.ranks.interleaved_rank import pipeline_rank as pipeline_rank
+    from recompviz.pytorch.ranks.measured_rank import measure_rank as measure_rank
     from recompviz.pytorch.ranks.megatron import megatron_recompute as megatron_recompute
     from recompviz.pytorch.ranks.pipeline_stage import StageStep as StageStep
     from recompviz.pytorch.ranks.pipeline_stage import stage_step as stage_step

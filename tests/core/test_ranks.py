@@ -217,7 +217,9 @@ def test_unit_plans_survive_the_way_to_another_process_and_differences_are_seen(
     assert from_text(to_text(plans)) == plans
     other = (*plans[:2], UnitPlan("layers.2", ("aten.mul",), (False,)))
     assert fingerprint(plans) == fingerprint(list(plans)) != fingerprint(other)
-    for wrong in ("{", "[[1]]", '[["a",["b"],[1,0]]]'):
+    shaped = [UnitPlan("0", ("aten.mm",), (True,), ("float32",), (("weight", (2, 3)),))]
+    assert from_text(to_text(shaped)) == tuple(shaped)
+    for wrong in ("{", "[[1]]", '[["a",["b"],[1,0],[],[]]]', '[["a",["b"],[1],["x","y"],[]]]'):
         with pytest.raises(rv.PlanMismatch):
             from_text(wrong)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
 from torch import nn
 
 import recompviz as rv
@@ -92,13 +93,20 @@ def _masks(joint: JointGraph) -> list[int]:
 class Scaled(nn.Module):
     """A layer of 5 rows, so that four ranks have 2, 2, 1 and 0 rows."""
 
-    def __init__(self) -> None:
+    def __init__(self, rows: int = 5) -> None:
         super().__init__()
-        self.first = nn.Linear(6, 5)
-        self.second = nn.Linear(5, 1)
+        self.first: nn.Module = nn.Linear(6, rows)
+        self.second = nn.Linear(rows, 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.second(torch.relu(self.first(x)))
+
+
+class LinearTanh(nn.Linear):
+    """A layer with the parameters of a linear one and another operator."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.tanh(super().forward(x))
 
 
 def test_ranks_with_fewer_rows_have_less_optimizer_state() -> None:
@@ -137,7 +145,7 @@ def test_a_unit_with_other_operators_than_its_plan_is_refused() -> None:
     step = rv.replicate_step(trace, units=["first"])
     plans = step.unit_plans(rv.Plan.keep_all(step.graph))
     other = Scaled()
-    other.first = nn.Sequential(nn.Linear(6, 5), nn.Tanh())
+    other.first = LinearTanh(6, 5)
     units = rv.plan_units(other, plans)
     with pytest.raises(rv.PlanMismatch, match=r"unit 'first' runs aten\.tanh as operator 2"):
         other(torch.zeros(3, 6))
@@ -145,6 +153,106 @@ def test_a_unit_with_other_operators_than_its_plan_is_refused() -> None:
     other(torch.zeros(3, 6))
     with pytest.raises(rv.PlanMismatch, match="no module 'first'"):
         rv.plan_units(nn.Linear(2, 2), plans)
+
+
+def planned_step(width: int = 5, dtype: torch.dtype = torch.float32, batch: int = 3) -> rv.RankStep:
+    trace = rv.trace(
+        Scaled(width).to(dtype),
+        torch.zeros(batch, 6, dtype=dtype),
+        targets=(torch.zeros(batch, 1, dtype=dtype),),
+        loss=nn.functional.mse_loss,
+    )
+    return rv.replicate_step(trace, units=["first"])
+
+
+def test_a_model_with_other_widths_or_dtypes_than_the_plans_is_refused() -> None:
+    step = planned_step()
+    plans = step.unit_plans(rv.Plan.keep_all(step.graph))
+    text = r"'first' has the parameter 'weight' of the shape \(4, 6\), and its plan .* 'weight' of the shape \(5, 6\)"
+    with pytest.raises(rv.PlanMismatch, match=text):
+        rv.plan_units(Scaled(4), plans)
+    less = Scaled()
+    less.first = nn.Linear(6, 5, bias=False)
+    with pytest.raises(rv.PlanMismatch, match="unit 'first' has no parameter 'bias', and its plan"):
+        rv.plan_units(less, plans)
+    more = Scaled()
+    more.first.extra = nn.Parameter(torch.zeros(2))  # type: ignore[assignment]
+    with pytest.raises(rv.PlanMismatch, match="its plan is for a unit with no parameter 'extra'"):
+        rv.plan_units(more, plans)
+    wide = Scaled().double()
+    rv.plan_units(wide, plans)
+    with pytest.raises(rv.PlanMismatch, match=r"runs aten\.addmm in float64 as operator 1, .* aten\.addmm in float32"):
+        wide(torch.zeros(3, 6, dtype=torch.float64))
+    other_batch = Scaled()
+    units = rv.plan_units(other_batch, plans)
+    other_batch(torch.zeros(2, 6)).sum().backward()
+    assert units.choosers[0].runs == 1
+
+
+def test_a_module_has_one_plan_at_a_time_and_gets_its_own_forward_back() -> None:
+    step = planned_step()
+    plans = step.unit_plans(rv.Plan.keep_all(step.graph))
+    model = Scaled()
+    own = model.first.forward
+    model.first.forward = own  # type: ignore[method-assign]
+    with pytest.raises(ValueError, match="two plans for the module 'first'"):
+        rv.plan_units(model, plans * 2)
+    units = rv.plan_units(model, plans)
+    with pytest.raises(ValueError, match="'first' runs under a plan already; first call remove"):
+        rv.plan_units(model, plans)
+    units.remove()
+    assert model.first.forward is own
+    rv.plan_units(model, plans).remove()
+
+
+def test_unit_plans_of_another_rank_are_a_plan_of_this_step() -> None:
+    mine, theirs = planned_step(batch=3), planned_step(batch=40)
+    lean = rv.Plan.from_keep_mask(mine.graph, [i % 2 == 1 for i in range(len(mine.graph))], "every second")
+    assert not mine.unit_plans(lean)[0].keep[0]
+    parts = mine.unit_plans(lean)
+    assert theirs.unit_plans(theirs.whole_plan(parts)) == parts
+    assert theirs.simulate(theirs.whole_plan(parts)).peak > mine.simulate(lean).peak
+    with pytest.raises(rv.PlanMismatch, match="no unit 'second'"):
+        mine.whole_plan([rv.UnitPlan("second", (), ())])
+    wide = planned_step(dtype=torch.float64)
+    with pytest.raises(
+        rv.PlanMismatch, match=r"runs aten\.addmm in float32 as operator 1, where its plan has aten\.addmm in float64"
+    ):
+        mine.whole_plan(wide.unit_plans(rv.Plan.keep_all(wide.graph)))
+
+
+def test_a_rank_whose_own_peak_is_over_its_total_refuses_the_plans() -> None:
+    dist.init_process_group("gloo", rank=0, world_size=1, store=dist.HashStore())
+    try:
+        mine, larger = planned_step(batch=3), planned_step(batch=40)
+        parts = mine.unit_plans(rv.Plan.keep_all(mine.graph))
+        total = mine.simulate(rv.Plan.keep_all(mine.graph)).peak
+        assert rv.shared_plans(lambda _: parts, total=total, step=mine) == parts
+        with pytest.raises(
+            rv.RanksDisagree, match=r"rank 0 takes .* under the plans of rank 0, and its total is"
+        ) as info:
+            rv.shared_plans(lambda _: parts, total=total, step=larger)
+        assert info.value.ranks == (0,)
+        with pytest.raises(rv.RanksDisagree, match="rank 0 cannot run the plans of rank 0: the step has no unit"):
+            rv.shared_plans(lambda _: [rv.UnitPlan("third", (), ())], total=total, step=mine)
+        with pytest.raises(ValueError, match="step is given without a total"):
+            rv.shared_plans(lambda _: parts, step=mine)
+        with pytest.raises(TypeError, match="make is 5"):
+            rv.shared_plans(5)  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match="seconds is -1"):
+            rv.shared_plans(lambda _: parts, seconds=-1)
+    finally:
+        dist.destroy_process_group()
+
+
+def test_wrong_arguments_of_a_measurement() -> None:
+    model = Scaled()
+    with pytest.raises(TypeError, match="step is None, expected a function"):
+        rv.measure_rank(None, model.parameters())  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="parameters is 5, expected an iterable of tensors"):
+        rv.measure_rank(lambda: None, 5)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"an element of parameters is 'first\.weight', expected a tensor"):
+        rv.measure_rank(lambda: None, dict(model.named_parameters()))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,13 @@ import json
 import time
 from collections.abc import Callable, Sequence
 
-from recompviz.core.base.arguments import expect
+from recompviz.core.base.arguments import expect, shown
 from recompviz.core.base.errors import RecompvizError
 from recompviz.core.base.units import format_bytes, parse_total
 from recompviz.core.ranks.unit_plan import UnitPlan, expect_unit_plans, fingerprint, from_text, to_text
 from recompviz.pytorch.internals.rank_store import RankStore, StoreGone
+from recompviz.pytorch.ranks.rank_arguments import expect_amount
+from recompviz.pytorch.ranks.rank_step import RankStep
 
 _numbers = itertools.count()
 
@@ -40,6 +42,7 @@ def shared_plans(
     *,
     total: int | float | str | None = None,
     seconds: float = 300.0,
+    step: RankStep | None = None,
 ) -> tuple[UnitPlan, ...]:
     """Return the unit plans of rank 0 on every rank, after all ranks have confirmed them.
 
@@ -55,6 +58,10 @@ def shared_plans(
         different totals. None sets no limit for this rank.
     seconds : float
         The time limit for planning and for the answers of all ranks together, in seconds.
+    step : RankStep, optional
+        The predicted step of this rank, traced with its own batch. Its peak under the plans is then compared with
+        ``total`` of this rank. Rank 0 plans for its own batch; without ``step``, nobody predicts whether the plans fit
+        a rank with a larger one.
 
     Returns
     -------
@@ -64,8 +71,9 @@ def shared_plans(
     Raises
     ------
     RanksDisagree
-        On every rank, if a rank fails or does not answer in time. If ``make`` fails on rank 0, all other ranks raise
-        this error, and rank 0 raises the error of ``make``.
+        On every rank, if a rank fails or does not answer in time, or if the peak of a rank that gives ``step`` is more
+        than its total. If ``make`` fails on rank 0, all other ranks raise this error, and rank 0 raises the error of
+        ``make``.
     RuntimeError
         If there is no default process group.
 
@@ -80,8 +88,14 @@ def shared_plans(
     ['layers.0']
     >>> dist.destroy_process_group()
     """
-    expect(seconds, (int, float), "seconds", "a number of seconds", "write seconds=300")
+    expect_amount(seconds, "seconds", "a number of seconds", positive=True)
     own = None if total is None else parse_total(total)
+    if make is not None and not callable(make):
+        raise TypeError(f"make is {shown(make)}, expected a function of the total that returns unit plans, or None")
+    if step is not None:
+        expect(step, RankStep, "step", "the step of this rank", "make it with rv.shard_step or rv.replicate_step")
+        if own is None:
+            raise ValueError("step is given without a total, expected both; write for example total='10 GiB'")
     store = RankStore(f"recompviz/plans/{next(_numbers)}")
     until = time.monotonic() + seconds
     ranks = range(store.world)
@@ -98,7 +112,7 @@ def shared_plans(
                 store.write("seen", "")
                 raise RanksDisagree(f"rank 0 could not plan: {message['error']}", message["ranks"])
             plans = from_text(message["plans"])
-        _confirm(store, plans, ranks, until, seconds)
+        _confirm(store, plans, ranks, until, seconds, _over(step, plans, own))
     except StoreGone as error:
         raise RanksDisagree(f"rank 0 has ended ({error}); look at its log for the error", [0]) from error
     return plans
@@ -167,7 +181,7 @@ def confirm_plans(plans: Sequence[UnitPlan], *, seconds: float = 60.0) -> None:
     >>> confirm_plans([unit])  # raises no error
     >>> dist.destroy_process_group()
     """
-    expect(seconds, (int, float), "seconds", "a number of seconds", "write seconds=60")
+    expect_amount(seconds, "seconds", "a number of seconds", positive=True)
     plans = expect_unit_plans(plans)
     store = RankStore(f"recompviz/confirm/{next(_numbers)}")
     try:
@@ -176,21 +190,48 @@ def confirm_plans(plans: Sequence[UnitPlan], *, seconds: float = 60.0) -> None:
         raise RanksDisagree(f"rank 0 has ended ({error}); look at its log for the error", [0]) from error
 
 
-def _confirm(store: RankStore, plans: Sequence[UnitPlan], ranks: Sequence[int], until: float, seconds: float) -> None:
-    store.write("print", fingerprint(plans))
-    prints = store.read("print", ranks, until)
-    if missing := [rank for rank in ranks if rank not in prints]:
+def _over(step: RankStep | None, plans: Sequence[UnitPlan], total: int | None) -> str:
+    """Return why the plans do not fit this rank; empty if they do, or if the rank gave no step."""
+    if step is None or total is None:
+        return ""
+    try:
+        peak = step.simulate(step.whole_plan(plans)).peak
+    except RecompvizError as error:
+        return f"cannot run the plans of rank 0: {error}"
+    if peak <= total:
+        return ""
+    return f"takes {format_bytes(peak)} under the plans of rank 0, and its total is {format_bytes(total)}"
+
+
+def _confirm(
+    store: RankStore,
+    plans: Sequence[UnitPlan],
+    ranks: Sequence[int],
+    until: float,
+    seconds: float,
+    over: str = "",
+) -> None:
+    """Raise an error on all ranks if plans differ, or if a rank says in ``over`` why it cannot run them."""
+    store.write("print", json.dumps([fingerprint(plans), over]))
+    answers = {rank: json.loads(text) for rank, text in store.read("print", ranks, until).items()}
+    if missing := [rank for rank in ranks if rank not in answers]:
         raise RanksDisagree(f"{_named(missing)} did not confirm within {seconds:g} seconds; {_LOOK}", missing)
-    if other := [rank for rank in ranks if prints[rank] != prints[0]]:
+    # rank 0 may hold the store: it stays until all have read
+    store.write("read", "")
+    if store.rank == 0:
+        store.read("read", ranks, until)
+    if other := [rank for rank in ranks if answers[rank][0] != answers[0][0]]:
         raise RanksDisagree(
             f"{_named(other)} {'has' if len(other) == 1 else 'have'} another plan than rank 0; send the plans of "
             "rank 0 with rv.shared_plans",
             other,
         )
-    # rank 0 may hold the store: it stays until all have read
-    store.write("read", "")
-    if store.rank == 0:
-        store.read("read", ranks, until)
+    if short := [rank for rank in ranks if answers[rank][1]]:
+        raise RanksDisagree(
+            f"{'; '.join(f'rank {rank} {answers[rank][1]}' for rank in short)}; let make plan for the largest batch of "
+            "all ranks, or give a larger total",
+            short,
+        )
 
 
 def _named(ranks: Sequence[int]) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch.utils import _pytree as pytree
 
+from recompviz.core.base.arguments import expect, shown
 from recompviz.core.steps.joint import Category
 from recompviz.core.steps.timeline import Timeline
 from recompviz.pytorch.internals.devices.runtimes import runtime
@@ -53,14 +54,38 @@ def measure_rank(
     Returns
     -------
     Timeline
-        A measured timeline. Its ``peak`` is the peak of this rank in total bytes.
+        A measured timeline. Its ``peak`` is the peak of this rank in total bytes. It is that of
+        :meth:`RankStep.simulate`, except for the buckets of DistributedDataParallel: PyTorch does not show them. They
+        have as many bytes as all trained parameters; give a tensor of this size in ``buffers``. On the CPU, a buffer
+        that a thread of gloo frees is not seen to be freed, so repeat the measurement and take the least peak.
+
+    Raises
+    ------
+    TypeError
+        If ``step`` is not callable, or ``parameters`` or ``buffers`` is no iterable of tensors.
+
+    Examples
+    --------
+    >>> import torch, recompviz as rv
+    >>> model, x = torch.nn.Linear(8, 1), torch.zeros(4, 8)
+    >>> def step():
+    ...     loss = model(x).sum()
+    ...     loss.backward()
+    ...     return loss
+    >>> _ = step()  # warm up
+    >>> model.zero_grad()
+    >>> rv.measure_rank(step, model.parameters(), inputs=(x,)).static
+    164
     """
+    if not callable(step):
+        raise TypeError(f"step is {shown(step)}, expected a function that runs the forward and the backward pass")
+    parameters, buffers = _tensors(parameters, "parameters"), _tensors(buffers, "buffers")
     place = torch.device(device)
     static = {
         category: size
         for category, values in (
-            (Category.PARAMETER, list(parameters)),
-            (Category.BUFFER, list(buffers)),
+            (Category.PARAMETER, parameters),
+            (Category.BUFFER, buffers),
             (Category.INPUT, inputs),
             (Category.TARGET, targets),
             (Category.OPTIMIZER, [] if optimizer is None else [dict(state) for state in optimizer.state.values()]),
@@ -73,6 +98,15 @@ def measure_rank(
     events = [event for event in allocation_events(window.profiled, place.type, _SCOPES) if event.size]
     del result
     return measured_timeline(Reading(events, window.seconds, window.reserved), None, static, device)
+
+
+def _tensors(values: Any, name: str) -> list[torch.Tensor]:
+    then = f"write for example model.{name}()"
+    expect(values, Iterable, name, "an iterable of tensors", then)
+    found = list(values)
+    for value in found:
+        expect(value, torch.Tensor, f"an element of {name}", "a tensor", then)
+    return found
 
 
 def _bytes(values: Any, device: torch.device) -> int:

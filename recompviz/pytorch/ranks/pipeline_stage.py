@@ -21,7 +21,7 @@ from recompviz.core.ranks.unit_plan import UnitPlan, unit_plans
 from recompviz.core.steps.timeline import Timeline
 from recompviz.pytorch.ranks.batch_plans import MOST_PLANS, BatchPlans, Row
 from recompviz.pytorch.ranks.rank_arguments import expect_count, expect_place, expect_stage_trace
-from recompviz.pytorch.ranks.trace_sharding import units_of
+from recompviz.pytorch.ranks.trace_sharding import shapes_of, units_of
 from recompviz.pytorch.tracing.traced_step import Trace, expect_trace
 
 
@@ -127,7 +127,8 @@ class StageStep:
 
     def unit_plans(self, plan: Plan) -> tuple[UnitPlan, ...]:
         """Divide a plan into one part for each unit. Give the result to :func:`recompviz.plan_units`."""
-        return unit_plans(self.graph, self.planner.check(plan).keep_mask.tolist(), self.units)
+        keep = self.planner.check(plan).keep_mask.tolist()
+        return unit_plans(self.graph, keep, self.units, shapes_of(self.trace.model, self.units))
 
     def __repr__(self) -> str:
         at = self.place

@@ -7,7 +7,7 @@ written.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,14 +16,18 @@ from torch import nn
 
 from recompviz.core.base.arguments import expect
 from recompviz.core.base.errors import PlanMismatch
-from recompviz.core.ranks.unit_plan import UnitPlan, expect_unit_plans
+from recompviz.core.ranks.unit_plan import UnitPlan, expect_unit_plans, unit_difference
 from recompviz.pytorch.internals.dynamo import allow_more_captures
+from recompviz.pytorch.ranks.trace_sharding import shapes_of
 from recompviz.pytorch.running.active_budget import active
 from recompviz.pytorch.running.backend import active_backend
 from recompviz.pytorch.running.region import Region, Run
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+# an attribute of the function that runs a unit under its plan
+_MARK = "_recompviz_planned"
 
 
 class UnitChooser:
@@ -58,32 +62,18 @@ class UnitChooser:
         Raises
         ------
         PlanMismatch
-            If the region has other operators than the plan.
+            If the region has other operators or data types than the plan.
         """
         region = run.region
         if id(region) not in self._masks:
-            operators = tuple(info.op for info in region.folded.graph.info)
-            if operators != self.plan.operators:
-                raise PlanMismatch(self._difference(operators))
+            if difference := unit_difference(self.plan, [(info.op, info.dtype) for info in region.folded.graph.info]):
+                raise PlanMismatch(difference)
             self._masks[id(region)] = np.array(self.plan.keep, np.bool_)
         self.runs += 1
         return self._masks[id(region)]
 
     def note_inference(self, run: Run, peak: int) -> None:
         """Do nothing: a graph without a backward pass has no plan."""
-
-    def _difference(self, operators: Sequence[str]) -> str:
-        planned = self.plan.operators
-        first = next(
-            (i for i, (a, b) in enumerate(zip(operators, planned, strict=False)) if a != b),
-            min(len(operators), len(planned)),
-        )
-        runs = operators[first] if first < len(operators) else "nothing more"
-        expects = planned[first] if first < len(planned) else "nothing more"
-        return (
-            f"unit {self.plan.name!r} runs {runs} as operator {first + 1}, where its plan has {expects}; trace the "
-            "model as it is trained (same shapes, dtypes and training mode), and let the unit be captured as one graph"
-        )
 
 
 class PlannedUnits:
@@ -97,12 +87,19 @@ class PlannedUnits:
 
     def __init__(self, choosers: Sequence[UnitChooser], modules: Sequence[nn.Module]) -> None:
         self.choosers = tuple(choosers)
-        self._modules = tuple(modules)
+        # the modules, with the forward that others have set on the object itself
+        self._before = [(module, module.__dict__.get("forward")) for module in modules]
+        for module, chooser in zip(modules, choosers, strict=True):
+            module.__dict__["forward"] = _planned(module.forward, chooser)
 
     def remove(self) -> None:
         """Let the units run as written again."""
-        for module in self._modules:
-            module.__dict__.pop("forward", None)
+        for module, forward in self._before:
+            if forward is None:
+                module.__dict__.pop("forward", None)
+            else:
+                module.__dict__["forward"] = forward
+        self._before = []
 
 
 def plan_units(model: nn.Module, plans: Sequence[UnitPlan]) -> PlannedUnits:
@@ -142,17 +139,21 @@ def plan_units(model: nn.Module, plans: Sequence[UnitPlan]) -> PlannedUnits:
     expect(model, nn.Module, "model", "a torch.nn.Module", "give the model first, then the plans")
     plans = expect_unit_plans(plans)
     modules = dict(model.named_modules())
-    for plan in plans:
+    for i, plan in enumerate(plans):
         if plan.name not in modules:
             raise PlanMismatch(
                 f"the model has no module {plan.name!r}, for which there is a plan; give the model that was traced, "
                 "not a wrapper around it"
             )
+        if any(plan.name == other.name for other in plans[:i]):
+            raise ValueError(f"there are two plans for the module {plan.name!r}; give one plan for each module")
+        if hasattr(modules[plan.name].__dict__.get("forward"), _MARK):
+            raise ValueError(
+                f"the module {plan.name!r} runs under a plan already; first call remove() of what plan_units returned"
+            )
+        _expect_shapes(modules[plan.name], plan)
     allow_more_captures()
     choosers = [UnitChooser(plan) for plan in plans]
-    for plan, chooser in zip(plans, choosers, strict=True):
-        module = modules[plan.name]
-        module.__dict__["forward"] = _planned(module.forward, chooser)
     return PlannedUnits(choosers, [modules[plan.name] for plan in plans])
 
 
@@ -166,4 +167,22 @@ def _planned(forward: Callable[..., Any], chooser: UnitChooser) -> Callable[...,
         with active(chooser):
             return compiled(*args, **kwargs)
 
+    setattr(run, _MARK, True)
     return run
+
+
+def _expect_shapes(module: nn.Module, plan: UnitPlan) -> None:
+    """Raise PlanMismatch unless the parameters of a module have the shapes of the plan."""
+    if not plan.parameters:
+        return
+    planned, found = dict(plan.parameters), shapes_of(module, [""])[""]
+    for path in (*planned, *found):
+        if planned.get(path) != found.get(path):
+            raise PlanMismatch(
+                f"unit {plan.name!r} has {_parameter(path, found)}, and its plan is for a unit with "
+                f"{_parameter(path, planned)}; trace the model that you train, and plan again"
+            )
+
+
+def _parameter(path: str, shapes: Mapping[str, tuple[int, ...]]) -> str:
+    return f"the parameter {path!r} of the shape {shapes[path]}" if path in shapes else f"no parameter {path!r}"

@@ -23,13 +23,13 @@ from recompviz.core.ranks.replicated_step import replicated_step
 from recompviz.core.ranks.resharding import GatherTime, ReshardPoint, reshard_front
 from recompviz.core.ranks.sharded_step import sharded_step
 from recompviz.core.ranks.sharding import Sharding, pin_outside
-from recompviz.core.ranks.unit_plan import UnitPlan, unit_plans
+from recompviz.core.ranks.unit_plan import UnitPlan, expect_unit_plans, keep_mask_of, unit_plans
 from recompviz.core.steps.joint import JointGraph
 from recompviz.core.steps.schedule import make_schedule
 from recompviz.core.steps.simulation import simulate_schedule
 from recompviz.core.steps.timeline import Timeline
 from recompviz.pytorch.ranks.rank_arguments import expect_amount, expect_count, expect_paths, expect_place
-from recompviz.pytorch.ranks.trace_sharding import part_of, units_of
+from recompviz.pytorch.ranks.trace_sharding import part_of, shapes_of, units_of
 from recompviz.pytorch.tracing.optimizer_state import OptimizerBytes, optimizer_bytes
 from recompviz.pytorch.tracing.traced_step import Trace, expect_trace
 
@@ -144,7 +144,20 @@ class RankStep:
                 'the step has no units, so no module would run under the plan; write rv.replicate_step(trace, units=["'
                 'layers.*"]) with paths of your modules, or model.compile(backend="recompviz") for the whole model'
             )
-        return unit_plans(self.graph, self.planner.check(plan).keep_mask.tolist(), self.units)
+        keep = self.planner.check(plan).keep_mask.tolist()
+        return unit_plans(self.graph, keep, self.units, shapes_of(self.trace.model, self.units))
+
+    def whole_plan(self, plans: Sequence[UnitPlan]) -> Plan:
+        """Return the plan of this step with the given parts. Units without a part, and all other code, keep everything.
+
+        The parts may be made by the step of another rank, for example with another batch size.
+
+        Raises
+        ------
+        PlanMismatch
+            If a plan is for no unit of this step, or for other operators or data types.
+        """
+        return Plan.from_keep_mask(self.graph, keep_mask_of(self.graph, expect_unit_plans(plans), self.units), "units")
 
     def __repr__(self) -> str:
         how = "replicated" if self.sharding is None else f"{self.sharding.shards} shards"

@@ -130,3 +130,16 @@ def part_of(shards: int, rank: int, stored: torch.dtype | None = None) -> Callab
         return tensor.new_empty(shape, dtype=stored or tensor.dtype)
 
     return part
+
+
+def shapes_of(model: torch.nn.Module, units: Iterable[str]) -> dict[str, dict[str, tuple[int, ...]]]:
+    """Return for each unit the shapes of its parameters, by their paths in the unit.
+
+    A sharded parameter has the shape of the whole parameter.
+
+    Examples
+    --------
+    >>> shapes_of(torch.nn.Sequential(torch.nn.Linear(3, 2)), ["0"])
+    {'0': {'weight': (2, 3), 'bias': (2,)}}
+    """
+    return {unit: {path: tuple(p.shape) for path, p in model.get_submodule(unit).named_parameters()} for unit in units}
