@@ -97,8 +97,19 @@ def test_on_a_laptop_slider_curve_landscape_and_fit_are_seen_without_scrolling(p
         }"""
     )
     assert cut == [False, False, False]  # of the title and of the chosen colouring
+    longest = ["60% of keep-all · scaled from the traced size", "paper's model, no liveness", "measured +13% to +123%"]
+    page.evaluate(
+        """texts => document.querySelectorAll(".rv-header .rv-tile-remark").forEach((one, i) => {
+            if (texts[i]) one.textContent = texts[i];
+        })""",
+        longest,
+    )
+    assert page.locator(".rv-header").bounding_box() == lower[".rv-header"]  # as after a run at another batch size
     page.get_by_role("button", name="Paper's view").click()  # one tile more
     assert page.locator(".rv-header").bounding_box()["height"] < (80 if wide < 900 else 50)
+    panel = page.locator(".rv-budget").bounding_box()
+    last = page.get_by_role("radio", name="paper: least memory").bounding_box()
+    assert last["x"] + last["width"] < panel["x"] + panel["width"]
 
 
 def test_a_bar_of_the_landscape_says_what_it_is_and_a_click_selects_its_value(page):

@@ -72,6 +72,24 @@ def test_the_name_of_the_budget_is_not_written_over_the_name_of_the_peak():
         assert not name["below"]
 
 
+def test_a_budget_above_the_chart_has_a_name_with_an_arrow_and_no_line_over_other_texts():
+    marks = run("explorer/timeline_marks.js", "[-130, 16, 90].map((y) => m.limitMark(y, 16, 'budget 9 B', false))")
+    assert [(mark["beyond"], mark["words"]) for mark in marks] == [
+        (True, "budget 9 B ↑"),
+        (False, "budget 9 B"),
+        (False, "budget 9 B"),
+    ]
+    assert all(mark["nameY"] >= 12 and mark["y"] >= 16 for mark in marks)
+
+
+def test_the_line_of_the_budget_does_not_strike_through_the_name_of_the_peak():
+    lines = list(range(16, 120))
+    heights = run("explorer/timeline_marks.js", "v.lines.map((line) => m.peakHeight(40, 13, line))", lines=lines)
+    for line, height in zip(lines, heights, strict=True):
+        assert not height - 9 < line < height + 2
+        assert abs(height - 40) < 18
+
+
 @pytest.mark.parametrize("least", [100.0, 99.5])
 def test_the_axis_does_not_magnify_a_range_that_is_nothing_to_trade(least):
     table = {"rows": 2, "objective": "live", "totalPeaks": [100e6, least * 1e6], "overheads": [0, 3]}

@@ -66,8 +66,9 @@ export function makeHeader(parent, graph, fixed) {
   html("span", "rv-subtitle", title, size);
   title.title = `${graph.title}\n${size}`;
   const tiles = {};
+  const row = html("div", "rv-tiles", root); // one line: a longer remark is cut and does not move what is below
   for (const [key, name] of [["total", "Peak memory"], ["formula", "Peak by the formula"], ["overhead", costUnit(graph.timeUnit).time ? "Extra time" : "Extra units"], ["values", "Values"]]) {
-    const tile = html("div", `rv-tile rv-tile-${key}${key === "formula" ? " rv-theory-only" : ""}`, root);
+    const tile = html("div", `rv-tile rv-tile-${key}${key === "formula" ? " rv-theory-only" : ""}`, row);
     html("div", "rv-tile-name", tile, name);
     const line = html("div", "rv-tile-line", tile);
     tiles[key] = [html("span", "rv-tile-value", line), html("span", "rv-tile-unit", line), html("div", "rv-tile-remark", tile)];
@@ -81,7 +82,10 @@ export function makeHeader(parent, graph, fixed) {
     update(table, row, kept, searching, base, run) {
       root.classList.toggle("rv-interim", searching);
       tiles.overhead[1].parentNode.parentNode.title = aboutOverhead(graph, table.overheads[row], base);
-      for (const [key, texts] of Object.entries(figures(graph, table, row, kept, keepAll, searching, base, run))) texts.forEach((text, i) => setText(tiles[key][i], text));
+      for (const [key, texts] of Object.entries(figures(graph, table, row, kept, keepAll, searching, base, run))) {
+        texts.forEach((text, i) => setText(tiles[key][i], text));
+        tiles[key][2].title = texts[2]; // where the remark is cut
+      }
     },
   };
 }

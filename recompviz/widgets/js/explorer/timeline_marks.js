@@ -25,6 +25,22 @@ export function limitPlace({ left, right }, wide, span) {
   return { x: right - 5, anchor: "end", below: true };
 }
 
+/**
+ * The line of the budget and its name: { beyond, y, nameY, words }. A budget above the chart, as after a change to smaller
+ * sizes, has no line; then the name stands at the top of the chart, with an arrow.
+ * @param at the height of the budget; @param top that of the chart; @param below whether the name stands below the line
+ */
+export function limitMark(at, top, words, below) {
+  if (at < top) return { beyond: true, y: top, nameY: top - 4, words: `${words} ↑` };
+  return { beyond: false, y: at, nameY: at + (below ? 13 : -4), words };
+}
+
+/** The height of the text of the peak: above the line of the budget if this would strike it through. @param least the least height */
+export function peakHeight(py, least, line) {
+  const height = Math.max(least, py - 3);
+  return height - 11 < line && line < height + 4 ? Math.max(least, line - 4) : height;
+}
+
 /** The mark of the peak, a button; calls `choose()`. */
 export function makePeakMark(chart, choose) {
   const { listen, release } = listeners();
@@ -33,19 +49,21 @@ export function makePeakMark(chart, choose) {
   /**
    * Draw the mark at a point of the chart.
    * @param least the least y of the text; @param middle the x from which the text stands to the left
+   * @param line the y of the line of the budget
    */
-  function draw(reply, px, py, least, middle) {
+  function draw(reply, px, py, least, middle, line) {
     peak.replaceChildren();
     if (reply.peakStep < 0) return;
     peak.setAttribute("aria-label", `Peak ${formatBytes(reply.peak)} at step ${reply.peakStep + 1}: what is alive here and why`);
     svg("circle", { cx: px, cy: py - 5, r: 12, class: "rv-peak-target" }, peak);
     svg("path", { d: `M${px} ${py - 1}l-5 -8h10Z`, class: "rv-peak-mark" }, peak);
     const rightHalf = px > middle;
-    const text = svg("text", { x: px + (rightHalf ? -8 : 8), y: Math.max(least, py - 3), class: "rv-peak-text rv-halo", "text-anchor": rightHalf ? "end" : "start" }, peak);
+    const height = peakHeight(py, least, line);
+    const text = svg("text", { x: px + (rightHalf ? -8 : 8), y: height, class: "rv-peak-text rv-halo", "text-anchor": rightHalf ? "end" : "start" }, peak);
     const reserved = isRoomy(reply, middle) ? `, about ${formatBytes(reply.reserved)} reserved` : ""; // by PyTorch's caching allocator
     text.textContent = `peak ${formatBytes(reply.peak)}${reserved} · what is alive?`;
     const [from, to] = peakSpan(reply, px, middle); // the text can be clicked, too
-    const target = svg("rect", { x: from, y: py - 17, width: to - from, height: 18, class: "rv-peak-target" });
+    const target = svg("rect", { x: from, y: height - 14, width: to - from, height: 18, class: "rv-peak-target" });
     peak.prepend(target);
   }
 

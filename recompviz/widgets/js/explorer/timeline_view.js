@@ -6,7 +6,7 @@ import { formatBytes, byteTicks } from "../shared/units.js";
 import { outlineOf, totalText } from "../data/plan_table.js";
 import { keepAllTotal } from "./header.js";
 import { makePlayer } from "./player.js";
-import { limitPlace, makeNodeMarks, makePeakMark, peakSpan } from "./timeline_marks.js";
+import { limitMark, limitPlace, makeNodeMarks, makePeakMark, peakSpan } from "./timeline_marks.js";
 import { makeTimelineLegend, PHASES, SHORT } from "./timeline_legend.js";
 import { columnSteps, columnValues, totalsOf, stepPath, phaseRuns } from "./timeline_shapes.js";
 import { makeLandscape } from "./landscape.js";
@@ -168,16 +168,22 @@ export function makeTimelineView(parent, graph, strata, tables, all, base, actio
     outline.setAttribute("d", pathOf(reply && !root.classList.contains("rv-waiting") ? placeTotals : outlineOf(all()[state.table], state.row)));
     const other = against && all()[against.table];
     rival.setAttribute("d", other && against.row < other.rows ? pathOf(outlineOf(other, against.row)) : "");
-    const at = y(state.budget);
-    for (const [name, value] of Object.entries({ x1: EDGE.left, x2: width - EDGE.right, y1: at, y2: at })) limit.setAttribute(name, value);
-    const words = `budget ${totalText(all()[state.table], state.budget, base.time)}`;
+    const budget = `budget ${totalText(all()[state.table], state.budget, base.time)}`;
     const centre = (width + EDGE.left) / 2;
     const span = reply && reply.peakStep >= 0 ? peakSpan(reply, middle(reply.peakStep), centre) : null;
-    const place = limitPlace({ left: EDGE.left, right: width - EDGE.right }, words.length * LIMIT_LETTER, span);
+    const place = limitPlace({ left: EDGE.left, right: width - EDGE.right }, budget.length * LIMIT_LETTER, span);
+    const mark = limitMark(y(state.budget), EDGE.top, budget, place.below);
+    for (const [name, value] of Object.entries({ x1: EDGE.left, x2: width - EDGE.right, y1: mark.y, y2: mark.y })) limit.setAttribute(name, value);
+    limit.setAttribute("visibility", mark.beyond ? "hidden" : "visible");
     limitText.setAttribute("x", place.x);
     limitText.setAttribute("text-anchor", place.anchor);
-    limitText.setAttribute("y", at + (place.below ? 13 : -4));
-    setText(limitText, words);
+    limitText.setAttribute("y", mark.nameY);
+    setText(limitText, mark.words);
+    drawPeak();
+  }
+
+  function drawPeak() {
+    if (reply) peakMark.draw(reply, middle(Math.max(0, reply.peakStep)), y(reply.peak), EDGE.top - 3, (width + EDGE.left) / 2, y(state.budget));
   }
 
   /** The step of each column of pixels, in the visible stretch. */
@@ -199,7 +205,7 @@ export function makeTimelineView(parent, graph, strata, tables, all, base, actio
     landscape.draw(size, columns, top, filter);
     names(bars, columns, size, top, EDGE.left, y);
     drawStrip();
-    peakMark.draw(reply, middle(Math.max(0, reply.peakStep)), y(reply.peak), EDGE.top - 3, (width + EDGE.left) / 2);
+    drawPeak();
     drawLegend();
     drawMarks();
     drawHead();
