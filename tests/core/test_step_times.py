@@ -35,6 +35,14 @@ def test_the_text_says_the_extra_time_only_if_the_pairs_show_it() -> None:
     assert "extra +2.0% (+1.0% to +4.0%, 6 pairs)" in str(_times([0.01, 0.02, 0.03, 0.01, 0.04, 0.02]))
 
 
+def test_long_times_are_seconds_and_few_pairs_are_said_to_be_too_few() -> None:
+    assert str(StepTimes((3950.0,), (4860.0,), 600.0, 13900.0)).startswith(
+        "step 4.86 s, eager 3.95 s, predicted 14.5 s"
+    )
+    assert str(_times([0.23])).endswith("extra +23.0% (1 pair: too few to tell)")
+    assert str(_times([0.25] * 5)).endswith("(+25.0% to +25.0%, 5 pairs: too few to tell)")
+
+
 def test_load_that_slows_both_steps_of_a_pair_is_not_in_the_spread() -> None:
     load = [1.0, 3.0, 2.0, 1.5, 5.0, 1.0, 2.5]
     times = StepTimes(tuple(100 * x for x in load), tuple(110 * x for x in load))
@@ -58,6 +66,6 @@ def test_a_prediction_does_not_change_with_the_load_of_the_run() -> None:
     slow = StepTimes((200.0,), (220.0,), 9.0, 90.0)
     assert (slow.predicted_share, slow.predicted_step) == (0.1, 99.0)
     assert StepTimes((200.0,), (220.0,), 9.0).predicted_step == 209.0
-    assert "predicted 99 ms and 90 ms" in str(slow)
+    assert "predicted 99.0 ms and 90.0 ms" in str(slow)
     assert not _times([0.1] * 5).resolved
     assert _times([0.1] * 6).resolved

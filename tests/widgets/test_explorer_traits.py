@@ -346,7 +346,7 @@ def test_the_static_picture_of_a_plan_that_was_run_has_its_measured_memory_and_t
     xml.dom.minidom.parseString(svg)
     peak = format_bytes(explorer.runs[0].measured.peak)
     assert svg.count(f"measured on CPU: peak {peak}, 80.00% off · gradients checked") == 2  # in its title, too
-    assert svg.count("measured step 12 ms, eager 10 ms, predicted 11.5 ms; extra +20.0% (") == 2
+    assert svg.count("measured step 12.0 ms, eager 10.0 ms, predicted 11.5 ms; extra +20.0% (") == 2
     assert svg.count(">measured</text>") == 1  # in the legend
     line = re.search(r'class="measured" d="([^"]+)"', svg)[1]
     bars = re.search(r'class="budget" d="M470.0 ([\d.]+)H', svg)[1]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from recompviz.core.base.palette import LIGHT
-from recompviz.core.base.units import format_bytes, format_cost
+from recompviz.core.base.units import format_bytes, format_cost, format_time
 from recompviz.core.steps.joint import Category
 from recompviz.widgets.base import assets
 from recompviz.widgets.explorer.landscape_picture import fill_of
@@ -43,11 +43,13 @@ def run(module, expression, modules=None, **values):
 
 
 @node
-def test_bytes_are_written_as_in_python():
+def test_bytes_times_and_costs_are_written_as_in_python():
     sizes = [0, 1, 1023, 1024, 10_000, 1_047_552, 1_610_612_736, 3.7e13, -4096]
     sizes += [0.5, 1.5, *range(1024, 2_000_000, 32 * 509), *range(512, 1_100_000, 1024 * 7), *range(1152, 12_000, 256)]
     sizes += [1152 << 10, 1408 << 20, 12_544 << 10, 12_800 << 10, 752_128 << 20, 2.675 * 1024]
     assert run("shared/units.js", "v.sizes.map(m.formatBytes)", sizes=sizes) == [format_bytes(size) for size in sizes]
+    times = [0, 0.004, 0.01, 0.256, 0.999, 1, 9.996, 12, 130.4, 200, 999.4, 999.6, 1000, 4860, 14_500, 999_600, 3e6]
+    assert run("shared/units.js", "v.times.map(m.formatTime)", times=times) == [format_time(time) for time in times]
     costs = [0, 7, 1234, 0.5, 0.0123456, 12.3456]
     assert run("shared/units.js", "v.costs.map(m.formatCost)", costs=costs) == [format_cost(cost) for cost in costs]
 
@@ -484,7 +486,7 @@ def test_times_of_steps_have_a_spread_and_the_predicted_time():
             "measured step: eager 200 ms, plan 220 ms, +10% (+5.0% to +12%, 12 pairs)",
             "predicted step: eager 190 ms, plan 207 ms, +9.0%",
         ],
-        ["measured step: eager 200 ms, plan 2.19 s, +995% (1 pair)"],
+        ["measured step: eager 200 ms, plan 2.19 s, +995% (1 pair: too few to tell)"],
         [
             "measured step: eager 200 ms, plan 200 ms, within noise (−2.0% to +1.3%, 12 pairs)",
             "predicted step: eager 190 ms, plan 207 ms, +9.0%",

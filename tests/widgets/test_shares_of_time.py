@@ -6,6 +6,7 @@ import re
 import pytest
 
 from recompviz.core.planning.planner import Planner
+from recompviz.core.reports.step_times import ENOUGH
 from recompviz.widgets.base import assets
 from recompviz.widgets.explorer.time_base import step_time, time_base
 from tests.widgets.conftest import Lab
@@ -82,11 +83,15 @@ def test_a_measured_share_is_the_headline_only_if_enough_pairs_show_it():
     for change, expected in (
         ({}, ["+3.1%", "of the step · measured", "predicted +5.0%"]),
         ({"spread": [-0.01, 0.05], "resolved": False}, [*predicted, "measured −1.0% to +5.0%"]),
-        ({"pairs": 2, "resolved": False}, [*predicted, "measured +1.0% to +5.0%"]),
-        ({"pairs": 1, "resolved": False}, [*predicted, "measured +3.1%, 1 pair"]),
+        ({"pairs": 5, "resolved": False}, [*predicted, "measured 5 pairs: too few to tell"]),
+        ({"pairs": 1, "resolved": False}, [*predicted, "measured 1 pair: too few to tell"]),
     ):
         given = {"graph": GRAPH, "table": table, "base": base(GRAPH), "run": {**RUN, **change}}
         assert run("explorer/header.js", figures, **given) == expected
+
+
+def test_the_page_needs_as_many_pairs_as_the_report():
+    assert run("data/base_time.js", "m.ENOUGH_PAIRS") == ENOUGH
 
 
 def test_every_share_of_time_in_the_page_names_its_base():

@@ -135,3 +135,21 @@ def format_cost(cost: float) -> str:
     ('1234', '0.0123')
     """
     return f"{cost:.0f}" if float(cost).is_integer() else f"{cost:.3g}"
+
+
+def format_time(milliseconds: float) -> str:
+    """Return a time in ms as text: in seconds from one second on, with two or three significant figures.
+
+    Examples
+    --------
+    >>> format_time(0.25), format_time(12), format_time(4860), format_time(0)
+    ('0.25 ms', '12.0 ms', '4.86 s', '0')
+    """
+    if milliseconds == 0:
+        return "0"
+    if milliseconds < 0.01:
+        return "<0.01 ms"
+    if milliseconds < 999.5:
+        return f"{milliseconds:#.{2 if milliseconds < 1 else 3}g}".rstrip(".") + " ms"
+    seconds = milliseconds / 1000
+    return (f"{seconds:.0f}" if seconds >= 999.5 else f"{seconds:#.3g}".rstrip(".")) + " s"

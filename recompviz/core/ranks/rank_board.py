@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from recompviz.core.base.units import format_bytes
+from recompviz.core.base.units import format_bytes, format_time
 from recompviz.core.ranks.rank_layers import LAYERS, Pass
 from recompviz.core.ranks.schedule_times import pass_times
 
@@ -165,7 +165,7 @@ class RankBoard:
         for i in self.order(rows):
             extra = float(self.lanes[i].overheads[rows[i]].sum())
             per = " for each micro-batch" if self.schedule else ""
-            recomputes = f"recomputes {extra:.3g} ms{per}" if extra else "recomputes nothing"
+            recomputes = f"recomputes {format_time(extra)}{per}" if extra else "recomputes nothing"
             lines.append(
                 f"  {self.lanes[i].name:<{width}}  peak {format_bytes(peaks[i]):>9}  "
                 f"{fit_text(peaks[i], budget)}; {recomputes}"

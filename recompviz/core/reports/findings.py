@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from recompviz.core.base.units import format_bytes
+from recompviz.core.base.units import format_bytes, format_time
 from recompviz.core.reports.source_line import SourceLine
 from recompviz.core.steps.joint import Category
 
@@ -219,5 +219,5 @@ class Advice:
     @property
     def text(self) -> str:
         """One line, for example ``checkpointing `layer3` saves 312 MiB for 4.1 ms (peak 1.20 GiB)``."""
-        time = "" if self.milliseconds is None else f" for {self.milliseconds:.3g} ms"
+        time = "" if self.milliseconds is None else f" for {format_time(self.milliseconds)}"
         return f"{self.what} saves {format_bytes(self.saves)}{time} (peak {format_bytes(self.peak)})"

@@ -13,7 +13,7 @@ import numpy as np
 from recompviz.core.base.arguments import expect
 from recompviz.core.base.files import write_file
 from recompviz.core.base.rendering import render
-from recompviz.core.base.units import format_bytes
+from recompviz.core.base.units import format_bytes, format_time
 from recompviz.core.steps.timeline import Timeline
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class Race:
 
     def result(self, racer: Racer) -> str:
         """Return the figures of a method as text, such as ``"431 MiB · 62.0 ms, +8 %"``."""
-        time = "" if racer.step is None else f" · {racer.step:.3g} ms"
+        time = "" if racer.step is None else f" · {format_time(racer.step)}"
         extra = self.extra(racer)
         if racer is not self.racers[0] and extra is not None:
             time += f", {extra:+.0%}".replace("%", " %")
@@ -117,7 +117,7 @@ class Race:
         lost = f"; out of memory: {', '.join(out)}" if out else ""
         if best.step is None:
             return f"within {format_bytes(self.total)}: {', '.join(racer.name for racer in fitting)}{lost}"
-        return f"fastest within {format_bytes(self.total)}: {best.name}, {best.step:.3g} ms{lost}"
+        return f"fastest within {format_bytes(self.total)}: {best.name}, {format_time(best.step)}{lost}"
 
     @property
     def text(self) -> str:

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from math import comb
 from statistics import median
 
+from recompviz.core.base.units import format_time
+
 # The most probability that the median lies outside the spread.
 OUTSIDE = 0.05
 # The least number of pairs whose spread is an interval with this probability.
@@ -47,7 +49,7 @@ class StepTimes:
     >>> [round(share, 3) for share in times.spread], times.within_noise, times.resolved
     ([0.2, 0.2], False, False)
     >>> print(times)
-    step 13.2 ms, eager 11 ms, predicted 12.5 ms; extra +20.0% (+20.0% to +20.0%, 3 pairs)
+    step 13.2 ms, eager 11.0 ms, predicted 12.5 ms; extra +20.0% (+20.0% to +20.0%, 3 pairs: too few to tell)
     """
 
     eager: tuple[float, ...]
@@ -109,12 +111,14 @@ class StepTimes:
         low, high = self.spread
         predicted = self.predicted_step
         extra = "within noise" if self.within_noise else f"{self.extra:+.1%}"
+        spread = f"{low:+.1%} to {high:+.1%}, " if self.pairs > 1 else ""
+        pairs = f"{self.pairs} pair{'s' * (self.pairs != 1)}" + (": too few to tell" if self.pairs < ENOUGH else "")
         return (
-            f"step {self.planned_step:.3g} ms, eager {self.eager_step:.3g} ms"
-            + (f", predicted {predicted:.3g} ms" if predicted is not None else "")
-            + (f" and {self.predicted_eager:.3g} ms" if predicted is not None and self.predicted_eager else "")
+            f"step {format_time(self.planned_step)}, eager {format_time(self.eager_step)}"
+            + (f", predicted {format_time(predicted)}" if predicted is not None else "")
+            + (f" and {format_time(self.predicted_eager)}" if predicted is not None and self.predicted_eager else "")
             + (" (too high: the operators were measured on a busy machine)" if self.too_high else "")
-            + f"; extra {extra} ({low:+.1%} to {high:+.1%}, {self.pairs} pair{'s' * (self.pairs != 1)})"
+            + f"; extra {extra} ({spread}{pairs})"
         )
 
     @property

@@ -12,7 +12,7 @@ from html import escape
 import numpy as np
 
 from recompviz.core.base.palette import LIGHT
-from recompviz.core.base.units import format_bytes
+from recompviz.core.base.units import format_bytes, format_time
 from recompviz.core.ranks.rank_board import RankBoard, RankLane, fit_text
 from recompviz.core.ranks.rank_layers import LAYERS
 
@@ -57,13 +57,12 @@ def rank_svg(board: RankBoard, budget: float) -> str:
         lane, top = board.lanes[i], first + place * (LANE + GAP)
         parts += _lane(lane, rows[i], times[i], length, top, budget, most)
         extra_ms = float(lane.overheads[rows[i]].sum())
+        recomputes = f"recomputes {format_time(extra_ms)}" if extra_ms else "recomputes nothing"
         parts += [
             _text(14, top + 14, lane.name, 12.5, 650),
             _text(14, top + 30, f"peak {format_bytes(peaks[i])}", 12),
             _text(14, top + 46, fit_text(peaks[i], budget), 12, 400, "good" if peaks[i] <= budget else "bad"),
-            _text(
-                14, top + 62, f"recomputes {extra_ms:.3g} ms" if extra_ms else "recomputes nothing", 12, 400, "muted"
-            ),
+            _text(14, top + 62, recomputes, 12, 400, "muted"),
         ]
     return "".join([*parts, *_legend(board, height - 14), "</svg>"])
 

@@ -2,6 +2,8 @@
 
 import { formatPercent } from "../shared/units.js";
 
+/** The least number of pairs that show an extra time; that of recompviz/core/reports/step_times.py. */
+export const ENOUGH_PAIRS = 6;
 const MILLISECONDS = { ns: 1e-6, µs: 1e-3, ms: 1, s: 1e3 };
 
 /** The milliseconds of one unit of the costs, for example of "µs (measured)"; null if the costs are not times. */
@@ -31,9 +33,9 @@ export function measuredShare(run) {
   return { text: signedShare(run.plannedStep / run.eagerStep - 1), range, noise: low <= 0 && high >= 0 };
 }
 
-/** "1 pair" or "n pairs" of an eager and a planned step. */
+/** "n pairs" of an eager and a planned step; "1 pair: too few to tell" below ENOUGH_PAIRS. */
 export function pairsText(count) {
-  return `${count} pair${count === 1 ? "" : "s"}`;
+  return `${count} pair${count === 1 ? "" : "s"}${count < ENOUGH_PAIRS ? ": too few to tell" : ""}`;
 }
 
 /** The time of the forward pass. */

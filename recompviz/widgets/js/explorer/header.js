@@ -3,7 +3,7 @@
 import { html, setText } from "../shared/elements.js";
 import { formatBytes, formatCost, formatPercent } from "../shared/units.js";
 import { totalText } from "../data/plan_table.js";
-import { baseOf, forwardTime, measuredShare, pairsText, shareText } from "../data/base_time.js";
+import { ENOUGH_PAIRS, baseOf, forwardTime, measuredShare, pairsText, shareText } from "../data/base_time.js";
 
 const SCALED = "predicted, scaled times";
 
@@ -35,7 +35,7 @@ export function figures(graph, table, row, kept, keepAll, searching = false, bas
     formula: [formatBytes(table.formulaPeaks[row]), "formula bytes", "paper's model, no liveness"],
     overhead: !measured ? predicted : run.resolved
       ? [measured.text, "of the step · measured", `predicted ${shareText(overhead, base)}`]
-      : [predicted[0], `of ${base.name} · predicted`, `measured ${measured.range || `${measured.text}, ${pairsText(run.pairs)}`}`],
+      : [predicted[0], `of ${base.name} · predicted`, `measured ${run.pairs < ENOUGH_PAIRS ? pairsText(run.pairs) : measured.range}`],
     values: [`${graph.count - count}`, "recomputed", `${count} of ${graph.count} values kept`],
   };
 }

@@ -37,11 +37,13 @@ export function percentWith(fraction, more) {
   return `${Math.abs(percent) < 9.95 && percent !== 0 ? percent.toFixed(1 + more) : percent.toFixed(more)}%`;
 }
 
-/** Milliseconds with two or three significant figures. */
+/** Milliseconds with two or three significant figures, in seconds from one second on: 4860 → "4.86 s". */
 export function formatTime(milliseconds) {
   if (milliseconds === 0) return "0";
-  if (milliseconds >= 1000) return `${(milliseconds / 1000).toPrecision(3)} s`;
-  return milliseconds >= 0.01 ? `${milliseconds.toPrecision(milliseconds < 1 ? 2 : 3)} ms` : "<0.01 ms";
+  if (milliseconds < 0.01) return "<0.01 ms";
+  if (milliseconds < 999.5) return `${milliseconds.toPrecision(milliseconds < 1 ? 2 : 3)} ms`;
+  const seconds = milliseconds / 1000;
+  return `${seconds >= 999.5 ? seconds.toFixed(0) : seconds.toPrecision(3)} s`;
 }
 
 /** A cost: whole numbers as they are, others with three significant figures: 0.0123456 → "0.0123". */
