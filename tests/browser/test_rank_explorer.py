@@ -26,6 +26,8 @@ def test_one_slider_moves_all_ranks_and_the_kernel_confirms(open_notebook, jupyt
     lanes = view.locator(".rv-rank-lane")
     assert lanes.count() == 3
     view.get_by_text("✓ the kernel simulated").wait_for()
+    # the label at the top of the axis is not the value at the marker
+    assert re.fullmatch(r"at most \+[\d.]+\s?% step time", view.locator(".rv-rank-slide text").last.text_content())
     entry = view.get_by_label(re.compile("^Budget for each rank, typed"))
     entry.fill("lots")
     entry.press("Enter")

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -243,6 +247,21 @@ def test_a_rank_whose_own_peak_is_over_its_total_refuses_the_plans() -> None:
             rv.shared_plans(lambda _: parts, seconds=-1)
     finally:
         dist.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_the_script_of_the_page_about_loops_runs_and_its_ranks_take_what_is_predicted(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "loops.md").read_text(encoding="utf-8")
+    (script,) = (code for code in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "init_process_group" in code)
+    (tmp_path / "train.py").write_text(script, encoding="utf-8")
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    ended = subprocess.run([*command, str(tmp_path / "train.py")], capture_output=True, text=True, timeout=300)
+    assert ended.returncode == 0, ended.stderr
+    rows = re.findall(r"rank (\d): (\d+) predicted, (\d+) measured, (\d+) total", ended.stdout)
+    assert sorted(rank for rank, *_ in rows) == ["0", "1"]
+    for _, predicted, measured, total in rows:
+        assert predicted == measured
+        assert int(measured) <= int(total)
 
 
 def test_wrong_arguments_of_a_measurement() -> None:

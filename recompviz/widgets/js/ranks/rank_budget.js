@@ -61,7 +61,7 @@ export function makeRankBudget(parent, board, actions, id) {
     svg("path", { d: `${path}V${HEIGHT - 4}H${x(high)}Z`, class: "rv-stair-fill" }, chart);
     svg("path", { d: path, class: "rv-stair" }, chart);
     svg("line", { x1: THUMB, x2: width - THUMB, y1: HEIGHT - 4, y2: HEIGHT - 4, class: "rv-axis" }, chart);
-    if (largest) svg("text", { x: edge + 8, y: 12, class: "rv-tick rv-halo" }, chart).textContent = `+${formatPercent(largest)} step time`;
+    if (largest) svg("text", { x: edge + 8, y: 12, class: "rv-tick rv-halo" }, chart).textContent = `at most +${formatPercent(largest)} step time`;
     mark = svg("line", { y1: 0, y2: HEIGHT - 4, class: "rv-budget-line" });
     chart.querySelector(".rv-axis").before(mark);
     for (const text of chart.querySelectorAll("text")) chart.append(text); // above the line
