@@ -14,6 +14,7 @@ from recompviz.core.graphs.graph import Graph
 from recompviz.core.graphs.node_info import NodeInfo
 from recompviz.core.plans.plan import Plan
 from recompviz.core.ranks import kept_units
+from recompviz.core.ranks.interleaved import RankPlace, interleaved_passes
 from recompviz.core.ranks.kept_units import _best, _States
 from recompviz.core.ranks.pipeline import StagePlace, stage_steps, stage_timeline
 from recompviz.core.ranks.replicated_step import replicated_step
@@ -293,6 +294,8 @@ def replayed_stage(count: int, place: StagePlace) -> int:
             at.free(f"v{i - 1} of {m}")
             if m:  # added to the first one
                 at.free(f"gradient of weight {i}, {m}")
+        if place.kind == "gpipe":  # all requests are kept, so outputs and sent gradients as well
+            continue
         at.free(f"gradient -1 of {m - 1}")  # sent, and dropped when the next one is there
         if m != kept_request or m >= place.micro_batches - place.in_flight:
             at.free(f"v{count - 1} of {m}")
@@ -310,8 +313,86 @@ def test_a_stage_has_the_peak_of_the_engines_order(kind: str, position: int, mic
     timeline = stage_timeline(steps, place, [True] * len(graph))
     assert timeline.transient_peak == replayed_stage(3, place)
     assert timeline.static == 3 * WEIGHT + 2 * VALUE * micro_batches  # with the buffers of both directions
-    # the gradients of the parameters, and the last gradient that was sent
-    assert int(timeline.live[-1]) == 3 * WEIGHT + VALUE
+    assert int(timeline.live[-1]) == 3 * WEIGHT  # the gradients of the parameters
+
+
+def replayed_last_stage(count: int, place: StagePlace) -> Replay:
+    """The last stage, written down by hand from the engine's order."""
+    at = Replay()
+    for backward, m in place.order():
+        if not backward:
+            for i in range(count):
+                at.add(f"v{i} of {m}", VALUE)
+            at.add(f"loss of {m}", 4)
+            if place.kind == "1f1b" and not place.return_outputs:  # a variable held the output before
+                at.free(f"v{count - 1} of {m - 1}")
+            continue
+        at.add(f"gradient {count - 1} of {m}", VALUE)
+        for i in reversed(range(count)):
+            at.add(f"gradient of weight {i}, {m}", WEIGHT)
+            at.add(f"gradient {i - 1} of {m}", VALUE)
+            at.free(f"gradient {i} of {m}")
+            at.free(f"v{i - 1} of {m}")
+            if m:
+                at.free(f"gradient of weight {i}, {m}")
+        at.free(f"gradient -1 of {m}")
+        if place.kind == "gpipe" and not place.return_outputs:
+            at.free(f"v{count - 1} of {m}")
+    if place.return_outputs:
+        at.add("merged", VALUE * place.micro_batches)
+        at.free("merged")
+    else:
+        at.free(f"v{count - 1} of {place.micro_batches - 1}")
+    return at
+
+
+@pytest.mark.parametrize("kind", ["1f1b", "gpipe"])
+@pytest.mark.parametrize("returned", [True, False])
+@pytest.mark.parametrize("scratch", [0, 1000])
+def test_the_last_stage_holds_returned_outputs_and_its_optimizer_runs_once(
+    kind: str, returned: bool, scratch: int
+) -> None:
+    graph, joint, _ = layers(2)
+    place = StagePlace(3, 4, 6, kind, returned)  # type: ignore[arg-type]
+    steps = stage_steps(replace(joint, optimizer_scratch=scratch), place, [], [])
+    timeline = stage_timeline(steps, place, [True] * len(graph))
+    at = replayed_last_stage(2, place)
+    left = sum(at.alive.values())
+    assert left == 2 * WEIGHT + 6 * (4 + VALUE * returned)  # gradients, losses, and the outputs that were merged
+    assert int(timeline.live[-1]) == left
+    assert timeline.transient_peak == max(at.peak, left + scratch)
+    assert timeline.step_labels.count("optimizer") == (scratch > 0)
+
+
+def test_a_rank_with_several_stages_holds_returned_outputs() -> None:
+    (middle, middle_joint, sent), (last, last_joint, _) = stage(2), layers(2)
+    found = []
+    for returned in (True, False):
+        place = RankPlace(1, 2, 2, 2, returned)  # f10 f11 f30 b30 f31 b31 b10 b11
+        steps = [
+            stage_steps(middle_joint, StagePlace(1, 4, 2, "interleaved", returned), [], [sent]),
+            stage_steps(last_joint, StagePlace(3, 4, 2, "interleaved", returned), [], []),
+        ]
+        masks = [[True] * len(middle), [True] * len(last)]
+        timeline, ends = interleaved_passes(steps, place, masks)
+        found.append([int(timeline.live[np.searchsorted(timeline.step, end) - 1]) for end in ends])
+        assert int(timeline.profile[-1] - timeline.live[-1]) >= 2 * VALUE * returned  # the copy of both outputs
+    # a variable of the schedule holds an output, returned or not, until the next forward pass or the end of its step
+    assert np.subtract(*found).tolist() == [0, 0, 0, 0, VALUE, VALUE, VALUE, 2 * VALUE]
+
+
+def test_autograd_holds_what_it_saved_until_its_node_ends() -> None:
+    graph, joint, sent = stage(3)
+    place = StagePlace(1, 4, 4)
+    count = joint.forward_count
+    nodes = [-1] * (count + 1) + [7, 7, 8]  # the backward passes of the last two layers are one node
+    profiles = []
+    for given in ([], nodes):
+        timeline = stage_timeline(stage_steps(joint, place, [], [sent], given), place, [True] * len(graph))
+        labels = [f"layers.1' (micro-batch {m})" for m in (0, 1)]
+        profiles.append([int(timeline.profile[timeline.step_labels.index(label)]) for label in labels])
+    # the value that the first of the two reads; later micro-batches also have the gradient that is not yet added
+    assert np.subtract(*reversed(profiles)).tolist() == [VALUE, VALUE + WEIGHT]
 
 
 def test_a_unit_adds_its_gradients_at_its_end() -> None:

@@ -90,11 +90,26 @@ def test_buckets_of_a_replicated_step_are_buffers_of_collectives() -> None:
     assert (lane.layers[..., AT["collectives"]] == sum(p.nbytes for p in model.parameters())).all()
 
 
-def stages(kind: str = "1f1b", micro_batches: int = 4) -> list[rv.StageStep]:
+def stages(kind: str = "1f1b", micro_batches: int = 4, **options: bool) -> list[rv.StageStep]:
     first = rv.trace(blocks(1), torch.zeros(32, 6))
     given = torch.zeros(32, 6, requires_grad=True)
     last = rv.trace(blocks(1), given, targets=(torch.zeros(32, 6),), loss=nn.functional.mse_loss)
-    return [rv.stage_step(t, i, 2, micro_batches, ["*"], kind=kind) for i, t in enumerate((first, last))]  # type: ignore[arg-type]
+    traces = (first, last)
+    return [rv.stage_step(t, i, 2, micro_batches, ["*"], kind=kind, **options) for i, t in enumerate(traces)]  # type: ignore[arg-type]
+
+
+def test_the_optimizer_of_a_stage_is_its_last_pass() -> None:
+    model = blocks(1)
+    adam = torch.optim.Adam(model.parameters(), foreach=True)
+    stage = rv.stage_step(rv.trace(model, torch.zeros(32, 6), optimizer=adam), 0, 2, 4, ["*"])
+    view = rv.explore_ranks(stage)
+    (lane,) = view.board.lanes
+    assert [one.kind for one in lane.passes].count("optimizer") == 1
+    assert lane.passes[-1].kind == "optimizer"
+    assert lane.layers.sum(axis=-1).max(axis=(1, 2)).tolist() == lane.peaks.tolist()
+    state, scratch = (lane.layers[0, i, :-1, AT["optimizer"]].max() for i in (0, -1))
+    assert scratch - state == stage.trace.joint.optimizer_scratch > 0
+    assert "optimizer" in view.to_svg()
 
 
 @pytest.mark.parametrize("kind", ["1f1b", "gpipe"])
@@ -180,6 +195,8 @@ def test_ranks_that_do_not_belong_together_are_refused() -> None:
     first, last = stages()
     with pytest.raises(ValueError, match="of another pipeline"):
         board_of([first, stages(micro_batches=5)[1]])
+    with pytest.raises(ValueError, match="of another pipeline"):
+        board_of([first, stages(return_outputs=False)[1]])
     with pytest.raises(ValueError, match="given twice"):
         board_of([first, first])
     with pytest.raises(ValueError, match="ranks is empty"):

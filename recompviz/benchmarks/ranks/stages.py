@@ -83,22 +83,39 @@ def stage_of(
     split: Sequence[int] = (),
     batch: int = 2,
     calibrated: bool = False,
+    return_outputs: bool = False,
+    optimizer: bool = False,
 ) -> rv.StageStep:
     """Return the predicted step of a stage.
 
     ``batch`` is the number of sequences of a micro-batch, ``kind`` the schedule as for :func:`figures`, and ``split``
-    the number of blocks of each stage. If ``calibrated`` is True, the times of operators are measured.
+    the number of blocks of each stage. If ``calibrated`` is True, the times of operators are measured. If
+    ``return_outputs`` is True, the step of the schedule returns the outputs of the last stage. If ``optimizer`` is
+    True, an AdamW runs after each batch.
     """
     module = part(stage, stages, layers, split)
     tokens = torch.randint(0, VOCABULARY, (batch, LENGTH))
     given = tokens if stage == 0 else torch.randn(batch, LENGTH, WIDTH, requires_grad=True)
     targets, loss = ((tokens,), next_token) if stage == stages - 1 else ((), None)
-    trace = rv.trace(module, given, targets=targets, loss=loss)
-    return rv.stage_step(rv.calibrate(trace) if calibrated else trace, stage, stages, micro_batches, ["h.*"], kind=kind)
+    adam = _adam(module) if optimizer else None
+    trace = rv.trace(module, given, targets=targets, loss=loss, optimizer=adam)
+    trace = rv.calibrate(trace) if calibrated else trace
+    return rv.stage_step(trace, stage, stages, micro_batches, ["h.*"], kind=kind, return_outputs=return_outputs)
+
+
+def _adam(module: nn.Module) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(module.parameters(), lr=1e-3, foreach=True)  # with scratch memory for all parameters
 
 
 def figures(
-    kind: str, layers: int, micro_batches: int, share: float | None = None, steps: int = 0, split: Sequence[int] = ()
+    kind: str,
+    layers: int,
+    micro_batches: int,
+    share: float | None = None,
+    steps: int = 0,
+    split: Sequence[int] = (),
+    return_outputs: bool = True,
+    optimizer: bool = False,
 ) -> dict[str, Any]:
     """Train the stage of this process, and return one row: predicted and measured peak, budget and recomputation.
 
@@ -115,16 +132,21 @@ def figures(
         gradients after the last batch. With 0, nothing is compared.
     split : sequence of int
         The number of blocks of each stage. If empty, the numbers are about equal.
+    return_outputs : bool
+        Whether the step of the schedule returns the outputs of the last stage, as it does by default.
+    optimizer : bool
+        Whether the optimizers of the rank's stages, each an AdamW, run after each batch that is measured.
     """
-    predicted = _predicted(kind, layers, micro_batches, share, split)
+    options: dict[str, Any] = {"return_outputs": return_outputs, "optimizer": optimizer}
+    predicted = _predicted(kind, layers, micro_batches, share, split, **options)
     timeline = predicted.timeline
     row: dict[str, Any] = {"rank": dist.get_rank(), "predicted": timeline.peak, "budget": predicted.budget}
     row["overhead"] = predicted.overhead
     if steps:
-        eager = Stages(kind, layers, micro_batches, split, ()).train(steps)
-        planned = Stages(kind, layers, micro_batches, split, predicted.plans).train(steps)
+        eager = Stages(kind, layers, micro_batches, split, (), **options).train(steps)
+        planned = Stages(kind, layers, micro_batches, split, predicted.plans, **options).train(steps)
         row["equal"] = all(same_bits(a, b) for a, b in zip(planned, eager, strict=True))
-    run = Stages(kind, layers, micro_batches, split, predicted.plans)
+    run = Stages(kind, layers, micro_batches, split, predicted.plans, **options)
     for _ in range(2):
         run.clear()
         run.batch()
@@ -133,7 +155,11 @@ def figures(
         run.clear()
         dist.barrier()
         measured = measure_rank(
-            run.batch, run.modules.parameters(), buffers=run.modules.buffers(), inputs=run.held(), targets=run.targets
+            run.batch,
+            run.modules.parameters(),
+            buffers=(*run.modules.buffers(), *run.state()),
+            inputs=run.held(),
+            targets=run.targets,
         )
         peaks.append(measured.peak)
     return row | {"measured": min(peaks), "most": max(peaks), "static": measured.static, "expected": timeline.static}
@@ -149,10 +175,18 @@ class _Predicted:
     plans: tuple[tuple[UnitPlan, ...], ...]
 
 
-def _predicted(kind: str, layers: int, micro_batches: int, share: float | None, split: Sequence[int]) -> _Predicted:
-    steps = [stage_of(i, n, layers, micro_batches, kind, split, calibrated=True) for i, n in _numbers(kind)]
+def _predicted(
+    kind: str, layers: int, micro_batches: int, share: float | None, split: Sequence[int], **options: Any
+) -> _Predicted:
+    steps = [stage_of(i, n, layers, micro_batches, kind, split, calibrated=True, **options) for i, n in _numbers(kind)]
     if share is None:  # nothing runs under a plan, so autograd gets every gradient as soon as it is there
-        again = [rv.stage_step(s.trace, s.place.stage, s.place.stages, micro_batches, kind=s.place.kind) for s in steps]
+        returned = options["return_outputs"]
+        again = [
+            rv.stage_step(
+                s.trace, s.place.stage, s.place.stages, micro_batches, kind=s.place.kind, return_outputs=returned
+            )
+            for s in steps
+        ]
         return _Predicted(_rank_of(again).simulate(), None, 0.0, ())
     rank = _rank_of(steps)
     least, most = rank.curve[-1][1], rank.simulate().peak
@@ -175,10 +209,20 @@ def _numbers(kind: str) -> list[tuple[int, int]]:
 
 
 class Stages:
-    """The training loop of the stages of one rank; ``plans`` has the unit plans of each stage, or is empty."""
+    """The training loop of the stages of one rank; ``plans`` has the unit plans of each stage, or is empty.
+
+    The other parameters are those of :func:`figures`.
+    """
 
     def __init__(
-        self, kind: str, layers: int, micro_batches: int, split: Sequence[int], plans: Sequence[tuple[UnitPlan, ...]]
+        self,
+        kind: str,
+        layers: int,
+        micro_batches: int,
+        split: Sequence[int],
+        plans: Sequence[tuple[UnitPlan, ...]],
+        return_outputs: bool = True,
+        optimizer: bool = False,
     ) -> None:
         from torch.distributed.pipelining import (
             PipelineStage,
@@ -188,6 +232,7 @@ class Stages:
         )
 
         numbers = _numbers(kind)
+        self.return_outputs = return_outputs
         self.modules = nn.ModuleList(part(i, n, layers, split) for i, n in numbers)
         torch.manual_seed(1)
         tokens = torch.randint(0, VOCABULARY, (2 * micro_batches, LENGTH))
@@ -203,12 +248,15 @@ class Stages:
         else:
             made = Schedule1F1B if kind == "1f1b" else ScheduleGPipe
             self.schedule = made(self.stages[0], micro_batches, loss_fn=next_token)
+        self.optimizers = [_adam(module) for module in self.modules] if optimizer else []
         self.losses: list[Tensor] = []
 
     def batch(self) -> None:
-        """Run the forward and backward passes of one batch."""
+        """Run the forward and backward passes of one batch, and the optimizers if there are any."""
         options = {"target": self.targets[0], "losses": self.losses} if self.targets else {}
-        self.schedule.step(*self.inputs, return_outputs=False, **options)
+        self.schedule.step(*self.inputs, return_outputs=self.return_outputs, **options)
+        for optimizer in self.optimizers:
+            optimizer.step()
 
     def clear(self) -> None:
         """Drop all gradients and losses."""
@@ -223,6 +271,11 @@ class Stages:
         ]
         buffers = [getattr(info, "buffer", None) for infos in received for info in infos]
         return [*self.inputs, *(buffer for buffer in buffers if isinstance(buffer, Tensor))]
+
+    def state(self) -> list[Tensor]:
+        """Return the state of the optimizers."""
+        states = [state for optimizer in self.optimizers for state in optimizer.state.values()]
+        return [value for state in states for value in state.values() if isinstance(value, Tensor)]
 
     def train(self, steps: int) -> list[Tensor]:
         """Train on ``steps`` batches; return all losses, and the parameters and gradients after the last batch."""

@@ -6,7 +6,8 @@ and so on. A rank therefore runs more forward passes before its first backward p
 
 For each tensor that a rank sends, PyTorch keeps the send request, and so the tensor, until the end of the step. These
 tensors are the outputs of stages and the gradients of their inputs. The outputs of the last stage of the pipeline are
-not sent. Each of them is freed by its backward pass.
+not sent. If the step does not return them, each is freed when its backward pass has run, and the next forward pass on
+the rank as well.
 
 References
 ----------
@@ -21,7 +22,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from recompviz.core.ranks.pipeline import StagePasses, StageSteps, timeline_of_rows
+from recompviz.core.ranks.batch_timeline import BatchTimeline
+from recompviz.core.ranks.pipeline import StagePasses, StageSteps
 from recompviz.core.ranks.rank_layers import Pass
 from recompviz.core.steps.joint import Category
 from recompviz.core.steps.timeline import Timeline
@@ -42,12 +44,15 @@ class RankPlace:
         The number of stages that each rank runs.
     micro_batches : int
         The number of micro-batches in one batch.
+    return_outputs : bool
+        Whether the step of the schedule returns the outputs of the last stage, as it does by default.
     """
 
     rank: int
     ranks: int
     local_stages: int
     micro_batches: int
+    return_outputs: bool = True
 
     @property
     def stages(self) -> tuple[int, ...]:
@@ -113,6 +118,9 @@ def interleaved_passes(
 ) -> tuple[Timeline, tuple[int, ...]]:
     """Return the predicted timeline of a rank over one batch, and the ends of the passes in this timeline.
 
+    The last pass ends when the step of the schedule ends. If an optimizer has scratch memory, the end of the step of
+    the optimizers follows.
+
     Parameters
     ----------
     steps : sequence of StageSteps
@@ -129,44 +137,50 @@ def interleaved_passes(
         The timeline. Then, for each pass of ``place.order()``, the number of timeline steps up to the end of the pass.
     """
     parts = [_Part(step, mask, device) for step, mask in zip(steps, keep_masks, strict=True)]
+    offsets = np.cumsum([0, *(len(part.later.timeline.storage_labels) for part in parts)]).tolist()
     last = place.ranks * place.local_stages - 1
-    columns: list[NDArray[np.int64]] = []
-    labels: list[str] = []
-    phases: list[int] = []
-    ends: list[int] = []
-    sent: list[NDArray[np.int64]] = []
-    offsets = np.concatenate([[0], np.cumsum([len(part.later.timeline.storage_labels) for part in parts])]).tolist()
-
-    def add(rows: NDArray[np.int64], offset: int, step: int) -> None:
-        rows = rows.copy()
-        rows[0] += step
-        rows[1] += offset
-        columns.append(rows)
-
+    batch = BatchTimeline()
+    held: list[NDArray[np.int64]] = []
+    newest: Pass | None = None  # the forward pass whose output the schedule has in a variable
+    stale: NDArray[np.int64] | None = None  # frees of this output, if its backward pass has run
     for one in place.order():
         at = place.stages.index(one.stage)
-        part, backward = parts[at], one.kind == "backward"
+        part, backward, offset = parts[at], one.kind == "backward", offsets[at]
         passes = part.later if one.micro_batch else part.first
-        held = part.steps.outputs | (part.steps.inputs if backward else frozenset())
-        add(passes.rows(backward, held), offsets[at], len(labels))
+        rows = passes.rows(backward, part.steps.outputs | (part.steps.inputs if backward else frozenset()))
         name = f"stage {one.stage + 1}, " if place.local_stages > 1 else ""
-        labels += [f"{label} ({name}micro-batch {one.micro_batch})" for label in passes.labels[backward]]
-        phases += passes.phases[backward]
-        ends.append(len(labels))
-        if backward and one.stage == last:
-            add(passes.frees(part.steps.outputs, 0), offsets[at], len(labels) - 1)
-        kept = part.steps.inputs if backward else part.steps.outputs if one.stage != last else frozenset()
-        rows = passes.frees(kept, 0)
-        rows[1] += offsets[at]
-        sent.append(rows)
-    for rows in sent:
-        add(rows, 0, len(labels) - 1)
+        labels = (f"{label} ({name}micro-batch {one.micro_batch})" for label in passes.labels[backward])
+        batch.run(_numbered(rows, offset), labels, passes.phases[backward])
+        outputs = _numbered(passes.frees(part.steps.outputs), offset)
+        if backward:
+            held.append(_numbered(passes.frees(part.steps.inputs), offset))
+            if one.stage == last and not place.return_outputs:
+                if newest == Pass("forward", one.stage, one.micro_batch):
+                    stale = outputs
+                else:
+                    batch.free(outputs)
+        else:
+            if stale is not None:
+                batch.free(stale)
+            newest, stale = one, None
+            if one.stage != last:
+                held.append(outputs)
+    if stale is not None:
+        held.append(stale)
     static: dict[Category, int] = {}
     for part in parts:
         for kind, size in part.first.timeline.static_bytes.items():
             static[kind] = static.get(kind, 0) + size
-    storage_labels = tuple(label for part in parts for label in part.later.timeline.storage_labels)
-    return timeline_of_rows(columns, labels, phases, storage_labels, static, device), tuple(ends)
+    storage_labels = [label for part in parts for label in part.later.timeline.storage_labels]
+    scratch = [step.optimizer_scratch for step in steps]
+    return batch.finish(held, sum(step.merged for step in steps), scratch, storage_labels, static, device)
+
+
+def _numbered(rows: NDArray[np.int64], offset: int) -> NDArray[np.int64]:
+    """Return events with the numbers of the storages of a rank, which follow those of its stages before."""
+    rows = rows.copy()
+    rows[1] += offset
+    return rows
 
 
 class _Part:

@@ -7,16 +7,20 @@ included. The values that the stage's plan keeps are in memory once for each mic
 
 The training step of a stage for one micro-batch is simulated as any other training step. Its timeline is divided into
 the forward and the backward pass. The passes of all micro-batches are then put together in the order of the pipeline.
+
+PyTorch's schedules return the outputs of the last stage unless they are called with ``return_outputs=False``. If they
+return them, the last stage holds the outputs of all micro-batches at the end, and one copy of them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from recompviz.core.ranks.batch_timeline import BatchTimeline
 from recompviz.core.ranks.sharding import OUTSIDE, ROOT, unit_of_calls
 from recompviz.core.ranks.step_editor import StepEditor
 from recompviz.core.steps.joint import Category, JointGraph
@@ -46,12 +50,15 @@ class StagePlace:
         The schedule. With ``"1f1b"``, a stage alternates forward and backward passes after some first forward passes.
         With ``"gpipe"``, it runs all forward passes first. With ``"interleaved"``, a rank has several stages, and
         :mod:`recompviz.core.ranks.interleaved` has the order of the passes.
+    return_outputs : bool
+        Whether the step of the schedule returns the outputs of the last stage, as it does by default.
     """
 
     stage: int
     stages: int
     micro_batches: int
     kind: PipelineKind = "1f1b"
+    return_outputs: bool = True
 
     @property
     def first(self) -> bool:
@@ -62,6 +69,11 @@ class StagePlace:
     def last(self) -> bool:
         """Whether the stage computes the loss."""
         return self.stage == self.stages - 1
+
+    @property
+    def returns(self) -> bool:
+        """Whether the stage holds its outputs until the step of the schedule returns them."""
+        return self.last and self.return_outputs
 
     @property
     def in_flight(self) -> int:
@@ -107,15 +119,28 @@ class StageSteps:
         The storages of the gradients of the stage's inputs, which are sent to the stage before.
     outputs : frozenset of int
         The storages of the stage's outputs.
+    merged : int
+        Bytes of the copies of all outputs that the step of the schedule returns; 0 if it returns none.
+    optimizer_scratch : int
+        Bytes that the optimizer's step allocates besides its state. It runs once, after the last backward pass.
     """
 
     first: JointGraph
     later: JointGraph
     inputs: frozenset[int]
     outputs: frozenset[int]
+    merged: int = 0
+    optimizer_scratch: int = 0
 
 
-def stage_steps(joint: JointGraph, place: StagePlace, units: Sequence[str], sent: Iterable[int]) -> StageSteps:
+def stage_steps(
+    joint: JointGraph,
+    place: StagePlace,
+    units: Sequence[str],
+    sent: Iterable[int],
+    nodes: Sequence[int] = (),
+    output_bytes: Sequence[int] | None = None,
+) -> StageSteps:
     """Return the training step of a stage for the first and for later micro-batches.
 
     Parameters
@@ -125,18 +150,32 @@ def stage_steps(joint: JointGraph, place: StagePlace, units: Sequence[str], sent
     place : StagePlace
     units : sequence of str
         Dotted paths of the modules that run under a plan. Autograd gets all parameter gradients of a unit at once, when
-        the backward pass of the unit has ended. It gets the gradients outside of units module by module.
+        the backward pass of the unit has ended. It gets the gradients outside of units at the end of each
+        autograd node.
     sent : iterable of int
         The storages of the gradients of the stage's inputs.
+    nodes : sequence of int, optional
+        For each call, the number of the autograd node that runs it, or −1 if it is not known. Consecutive backward
+        calls with the same number are one node. By default, each backward call is a node of its own.
+    output_bytes : sequence of int, optional
+        The bytes of each output of the last stage. By default those of its storage, which may be larger.
     """
     sent = frozenset(sent)
-    first, own = _edited(joint, place, units, sent, keep=True)
-    later, _ = _edited(joint, place, units, sent, keep=False)
-    return StageSteps(first, later, sent, own)
+    ends = _node_ends(joint, nodes)
+    first, own = _edited(joint, place, units, sent, ends, keep=True)
+    later, _ = _edited(joint, place, units, sent, ends, keep=False)
+    sizes = [joint.storages[s].size for s in own] if output_bytes is None else output_bytes
+    merged = sum(joint.rounded(size * place.micro_batches) for size in sizes) if place.returns else 0
+    return StageSteps(first, later, sent, own, merged, joint.optimizer_scratch)
 
 
 def _edited(
-    joint: JointGraph, place: StagePlace, units: Sequence[str], sent: frozenset[int], keep: bool
+    joint: JointGraph,
+    place: StagePlace,
+    units: Sequence[str],
+    sent: frozenset[int],
+    node_ends: Sequence[int],
+    keep: bool,
 ) -> tuple[JointGraph, frozenset[int]]:
     """Return the joint graph of a micro-batch, and the storages of its outputs."""
     editor, count = StepEditor(joint), joint.forward_count
@@ -163,10 +202,13 @@ def _edited(
         for i, storage in enumerate(joint.storages)
         if storage.category is Category.PARAMETER_GRADIENT and i in joint.results and i not in sent
     ]
+    for c in range(count, len(joint.calls)):
+        if owner[c] in (0, OUTSIDE):  # autograd runs it, and frees what a node was given when the node ends
+            editor.hold(node_ends[c], joint.calls[c].reads)
     ends = {u: max(c for c in range(count, len(joint.calls)) if owner[c] == u) + 1 for u in set(owner[count:])}
     for i in gradients:
         maker = joint.storages[i].maker
-        at = _end_of_module(joint, maker) if owner[maker] in (0, OUTSIDE) else ends[owner[maker]]
+        at = node_ends[maker] + 1 if owner[maker] in (0, OUTSIDE) else ends[owner[maker]]
         copied = next((row for row in clones if row[0] == i), None)
         copy = -1
         if copied is not None:
@@ -179,15 +221,17 @@ def _edited(
             results.discard(i)
             results.add(copy)
             editor.insert(at, f"copy {joint.storages[i].label}", makes=[copy], reads=[i], backward=True)
-    return editor.finish(results, clones), outputs
+    # the optimizer runs once for the batch, and not in the step of a micro-batch
+    return replace(editor.finish(results, clones), optimizer_scratch=0), outputs
 
 
-def _end_of_module(joint: JointGraph, call: int) -> int:
-    """Return the place after the consecutive backward calls of a call's module: autograd runs them as one."""
-    place = call + 1
-    while place < len(joint.calls) and joint.calls[place].info.module == joint.calls[call].info.module:
-        place += 1
-    return place
+def _node_ends(joint: JointGraph, nodes: Sequence[int]) -> list[int]:
+    """Return for each call the last call of its autograd node."""
+    ends = list(range(len(joint.calls)))
+    for c in range(len(ends) - 2, joint.forward_count - 1, -1):
+        if nodes and nodes[c] >= 0 and nodes[c] == nodes[c + 1]:
+            ends[c] = ends[c + 1]
+    return ends
 
 
 def _returned(joint: JointGraph) -> frozenset[int]:
@@ -221,74 +265,32 @@ def stage_passes(
 ) -> tuple[Timeline, tuple[int, ...]]:
     """Return the predicted timeline of a stage over one batch, and the ends of the passes in this timeline.
 
-    For each pass of ``place.order()``, its end is the number of timeline steps up to the end of the pass. The
+    For each pass of ``place.order()``, its end is the number of timeline steps up to the end of the pass. The last pass
+    includes the end of the schedule's step. If the optimizer has scratch memory, the end of its step follows. The
     parameters are those of :func:`stage_timeline`.
     """
     first = StagePasses(steps.first, keep_mask, device)
     later = StagePasses(steps.later, keep_mask, device)
-    ends: list[int] = []
-    columns: list[NDArray[np.int64]] = []
+    batch = BatchTimeline()
     ran: set[tuple[bool, int]] = set()
-    free: set[int] = set()
-    labels: list[str] = []
-    phases: list[int] = []
+    held = set(range(place.micro_batches))  # the micro-batches whose outputs the schedule holds, or will hold
     for backward, i in place.order():
         passes = later if i else first
-        held = steps.outputs | (steps.inputs if backward else frozenset())
-        rows = passes.rows(backward, held)
-        rows[0] += len(labels)
-        columns.append(rows)
-        labels += [f"{label} (micro-batch {i})" for label in passes.labels[backward]]
-        phases += passes.phases[backward]
-        at = len(labels) - 1
-        ends.append(len(labels))
-        if backward and i:  # the gradient that was sent is dropped when the next one is sent
-            columns.append(passes.frees(steps.inputs, at))
+        rows = passes.rows(backward, steps.outputs | (steps.inputs if backward else frozenset()))
+        batch.run(rows, (f"{label} (micro-batch {i})" for label in passes.labels[backward]), passes.phases[backward])
+        if backward and i and place.kind != "gpipe":  # the gradient that was sent is dropped when the next one is sent
+            batch.free(passes.frees(steps.inputs))
         ran.add((backward, i))
-        dropped = [j for j in range(i + 1) if j not in free and _released(place, j, ran)]
-        free.update(dropped)
-        columns += [passes.frees(steps.outputs, at) for _ in dropped]
+        dropped = [] if place.returns else [j for j in range(i + 1) if j in held and _released(place, j, ran)]
+        held.difference_update(dropped)
+        for _ in dropped:
+            batch.free(passes.frees(steps.outputs))
+    sent = place.micro_batches if place.kind == "gpipe" else 1
+    ending = [later.frees(steps.inputs)] * sent
+    ending += [later.frees(steps.outputs) for _ in held if not place.returns]
     static = first.timeline.static_bytes
-    return timeline_of_rows(columns, labels, phases, later.timeline.storage_labels, static, device), tuple(ends)
-
-
-def timeline_of_rows(
-    columns: Sequence[NDArray[np.int64]],
-    labels: Sequence[str],
-    phases: Sequence[int],
-    storage_labels: tuple[str, ...],
-    static_bytes: dict[Category, int],
-    device: str,
-) -> Timeline:
-    """Return the simulated timeline of a batch, made from its events. An event is an allocation or a free.
-
-    Parameters
-    ----------
-    columns : sequence of numpy.ndarray of int64, shape (4, #events)
-        The events of the passes, in the order of the passes. The four rows of an array are the step, the storage, the
-        category and the bytes of each event; the bytes of a free are negative.
-    labels, phases : sequence
-        The label and the phase of each step.
-    storage_labels : tuple of str
-        The label of each storage.
-    static_bytes : dict from Category to int
-        The bytes that exist during the whole batch.
-    device : str
-        The name of the device for ``Timeline.device``.
-    """
-    step, storage, category, delta = np.concatenate(columns, axis=1)
-    return Timeline(
-        step.astype(np.int32),
-        storage.astype(np.int32),
-        category.astype(np.int8),
-        delta,
-        tuple(labels),
-        np.array(phases, np.int8),
-        storage_labels=storage_labels,
-        static_bytes=static_bytes,
-        kind="simulated",
-        device=device,
-    )
+    scratch = [steps.optimizer_scratch]
+    return batch.finish(ending, steps.merged, scratch, later.timeline.storage_labels, static, device)
 
 
 def _released(place: StagePlace, i: int, ran: set[tuple[bool, int]]) -> bool:
@@ -296,13 +298,16 @@ def _released(place: StagePlace, i: int, ran: set[tuple[bool, int]]) -> bool:
 
     It holds each output until its backward pass has run. The last stage also holds the output of the last forward pass
     that has run. Other stages of 1F1B hold the last output that they sent before their first backward pass until all
-    forward passes and the backward pass after these have run, because they keep the request that sent it.
+    forward passes and the backward pass after these have run, because they keep the request that sent it. Other stages
+    of GPipe keep all requests, so they hold all outputs until the step of the schedule ends.
     """
     if (True, i) not in ran:
         return False
     if place.last:
         return (False, i + 1) in ran
-    kept = place.kind == "1f1b" and i == place.in_flight - 2
+    if place.kind == "gpipe":
+        return False
+    kept = i == place.in_flight - 2
     return not kept or (True, place.micro_batches - place.in_flight) in ran
 
 
@@ -347,7 +352,7 @@ class StagePasses:
         drop = (rows[3] < 0) & np.isin(rows[1], list(held))
         return rows[:, ~drop].copy()
 
-    def frees(self, storages: frozenset[int], at: int) -> NDArray[np.int64]:
-        """Return the events that free the given storages in step ``at`` of a timeline, as :meth:`rows` does."""
-        rows = [[at, s, self._categories.get(s, int(Category.OUTPUT)), -self.sizes[s]] for s in sorted(storages)]
+    def frees(self, storages: frozenset[int]) -> NDArray[np.int64]:
+        """Return the events that free the given storages in step 0, as :meth:`rows` does."""
+        rows = [[0, s, self._categories.get(s, int(Category.OUTPUT)), -self.sizes[s]] for s in sorted(storages)]
         return np.array(rows, np.int64).reshape(-1, 4).T

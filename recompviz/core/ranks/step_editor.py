@@ -68,6 +68,11 @@ class StepEditor:
         """Let every plan keep the outputs of the call with the given index."""
         self._pinned.add(call)
 
+    def hold(self, call: int, storages: Iterable[int]) -> None:
+        """Let a call of the joint graph read further storages, so they are alive until it ends; not those it makes."""
+        taken = {*self._reads[call], *self._makes[call]}
+        self._reads[call] += [s for s in dict.fromkeys(storages) if s not in taken]
+
     def share(self, call: int, made: int, other: int) -> None:
         """Let a call write its result into a storage that exists already, instead of allocating one.
 

@@ -12,7 +12,7 @@ from collections import Counter
 from typing import Any
 
 import torch
-from torch.fx import Node
+from torch.fx import Graph, Node
 from torch.utils.checkpoint import CheckpointPolicy
 
 from recompviz.core.graphs.node_info import NodeInfo
@@ -130,3 +130,22 @@ def first_tensor(value: Any) -> torch.Tensor | None:
     if isinstance(value, (tuple, list)):
         return next((found for item in value if (found := first_tensor(item)) is not None), None)
     return None
+
+
+def autograd_node(node: Node) -> int:
+    """Return the number of the autograd node that ran a backward operator while the graph was traced; −1 if unknown.
+
+    The operators of one autograd node have the same number. So have the operators of the forward pass for which it is.
+    """
+    number = node.meta.get("seq_nr", -1) if node.meta.get("autograd_backward") else -1
+    return number if isinstance(number, int) else -1
+
+
+def values_for_loss(graph: Graph) -> list[Node]:
+    """Return the values that operators of the model compute and operators of the loss function read."""
+    found: dict[Node, None] = {}
+    for node in graph.nodes:
+        if node.op == "call_function" and _in_loss(node) and not node.meta.get("autograd_backward"):
+            sources = (source for source in node.all_input_nodes if source.op == "call_function")
+            found.update((source, None) for source in sources if not _in_loss(source))
+    return list(found)

@@ -289,7 +289,7 @@ def _pipeline(given: Sequence[StageStep]) -> _Pipeline:
     place = stages[0].place
     for stage in stages[1:]:
         mine = stage.place
-        if (mine.stages, mine.micro_batches, mine.kind) != (place.stages, place.micro_batches, place.kind):
+        if replace(mine, stage=place.stage) != place:
             raise ValueError(f"{mine} is of another pipeline than {place}; give the stages of one pipeline")
     numbers = [stage.place.stage for stage in stages]
     if len(set(numbers)) < len(numbers):
@@ -339,6 +339,8 @@ def _lane(rank: StageStep | PipelineRank, rows: Sequence[Row]) -> RankLane:
         number = rank.place.stage
         order = tuple(Pass("backward" if backward else "forward", number, i) for backward, i in rank.place.order())
         numbers = (number,)
+    if any(stage.steps.optimizer_scratch for stage in stages):
+        order = (*order, Pass("optimizer", numbers[-1]))
     columns = max(LEAST_COLUMNS, COLUMNS // len(order))
     timelines = [_timeline(rank, plans) for _, _, plans in rows]
     return RankLane(

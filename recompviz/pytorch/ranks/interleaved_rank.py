@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from recompviz.core.base.progress import Progress, part
 from recompviz.core.base.units import parse_total
@@ -42,7 +42,8 @@ class PipelineRank:
         pairs = zip(self.stages, given, strict=True)
         masks = [stage.planner.check(plan).keep_mask.tolist() for stage, plan in pairs]
         device = self.stages[0].trace.device
-        return interleaved_passes([stage.steps for stage in self.stages], self.place, masks, device)
+        steps = [stage.steps_of(plan) for stage, plan in zip(self.stages, given, strict=True)]
+        return interleaved_passes(steps, self.place, masks, device)
 
     def simulate(self, plans: Sequence[Plan | None] | None = None) -> Timeline:
         """Return the predicted memory of the rank over one batch.
@@ -50,8 +51,7 @@ class PipelineRank:
         Parameters
         ----------
         plans : sequence of Plan or None, optional
-            A plan for each stage. A stage whose plan is None keeps every value. Without ``plans``, all stages keep
-            every value.
+            A plan for each stage. A stage whose plan is None runs as it is written. Without ``plans``, all stages do.
         """
         return self.passes(plans)[0]
 
@@ -142,7 +142,8 @@ def pipeline_rank(stages: Iterable[StageStep], ranks: int) -> PipelineRank:
     ----------
     stages : sequence of StageStep
         The stages of the rank, made by :func:`recompviz.stage_step` with ``kind="interleaved"``. Rank ``i`` has the
-        stages ``i``, ``i + ranks``, ``i + 2 · ranks``, …
+        stages ``i``, ``i + ranks``, ``i + 2 · ranks``, … All stages have the same ``return_outputs``. If their traces
+        have optimizers, these run one after another when all backward passes have run.
     ranks : int
         The number of ranks, at least 2.
 
@@ -168,12 +169,12 @@ def pipeline_rank(stages: Iterable[StageStep], ranks: int) -> PipelineRank:
         raise ValueError(f"ranks is {ranks!r}, expected a number of ranks, at least 2")
     first = given[0].place
     count = first.stages // ranks
-    if any(
-        (s.place.kind, s.place.stages, s.place.micro_batches) != ("interleaved", first.stages, first.micro_batches)
-        for s in given
-    ):
-        raise ValueError('the stages are of different pipelines; make all with rv.stage_step(…, kind="interleaved")')
-    place = RankPlace(first.stage, ranks, count, first.micro_batches)
+    if any(s.place != replace(first, stage=s.place.stage, kind="interleaved") for s in given):
+        raise ValueError(
+            'the stages are of different pipelines; make all with rv.stage_step(…, kind="interleaved"), with the same '
+            "numbers of stages and micro-batches, and the same return_outputs"
+        )
+    place = RankPlace(first.stage, ranks, count, first.micro_batches, first.return_outputs)
     numbers = tuple(stage.place.stage for stage in given)
     if count * ranks != first.stages or numbers != place.stages:
         raise ValueError(

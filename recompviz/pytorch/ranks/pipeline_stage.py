@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
+import torch
 
+from recompviz.core.base.arguments import expect_flag
 from recompviz.core.base.compiled import has_numba
 from recompviz.core.base.progress import Progress
 from recompviz.core.base.units import parse_total
@@ -15,10 +17,12 @@ from recompviz.core.graphs.graph import Graph
 from recompviz.core.live.minimum_cut import minimum_cut_plans
 from recompviz.core.planning.planner import Planner
 from recompviz.core.plans.plan import Plan
+from recompviz.core.ranks.eager_form import eager_form
 from recompviz.core.ranks.pipeline import PipelineKind, StagePlace, StageSteps, stage_steps, stage_timeline
 from recompviz.core.ranks.sharding import pin_outside
 from recompviz.core.ranks.unit_plan import UnitPlan, unit_plans
 from recompviz.core.steps.timeline import Timeline
+from recompviz.pytorch.internals.node_info import autograd_node, values_for_loss
 from recompviz.pytorch.ranks.batch_plans import MOST_PLANS, BatchPlans, Row
 from recompviz.pytorch.ranks.rank_arguments import expect_count, expect_place, expect_stage_trace
 from recompviz.pytorch.ranks.trace_sharding import shapes_of, units_of
@@ -38,7 +42,9 @@ class StageStep:
     units : tuple of str
         Dotted paths of the modules that run under a plan. Everything else keeps its values.
     steps : StageSteps
-        The operator calls of the stage for the first micro-batch, and for any later micro-batch.
+        The operator calls of the stage under a plan, for the first micro-batch, and for any later micro-batch.
+    unplanned : StageSteps
+        The same without a plan: no module is a unit, and eager PyTorch runs all of them.
     planner : Planner
         Makes and caches plans for a training step with one micro-batch. Its budgets are not those of the whole batch.
     """
@@ -47,6 +53,7 @@ class StageStep:
     place: StagePlace
     units: tuple[str, ...]
     steps: StageSteps
+    unplanned: StageSteps
     planner: Planner = field(repr=False)
     _cache: dict[str, tuple[Row, ...]] = field(default_factory=dict, init=False, repr=False)
 
@@ -56,10 +63,18 @@ class StageStep:
         return self.trace.graph
 
     def simulate(self, plan: Plan | None = None) -> Timeline:
-        """Return the predicted memory of the stage over one batch; without a plan, every value is kept."""
+        """Return the predicted memory of the stage over one batch.
+
+        Without a plan, the stage runs as it is written, without units. ``Plan.keep_all`` also keeps every value, but
+        its units free values and pass on gradients in another order, so the two peaks may differ a little.
+        """
         self._expect_alone()
         mask = self.planner.check(plan).keep_mask.tolist()
-        return stage_timeline(self.steps, self.place, mask, self.trace.device)
+        return stage_timeline(self.steps_of(plan), self.place, mask, self.trace.device)
+
+    def steps_of(self, plan: Plan | None) -> StageSteps:
+        """Return the operator calls for one micro-batch, under a plan or without one."""
+        return self.unplanned if plan is None else self.steps
 
     @property
     def batch_plans(self) -> BatchPlans:
@@ -143,6 +158,7 @@ def stage_step(
     units: Iterable[str] = (),
     *,
     kind: PipelineKind = "1f1b",
+    return_outputs: bool = True,
 ) -> StageStep:
     """Return one stage of a pipeline of ``torch.distributed.pipelining`` over one batch.
 
@@ -152,6 +168,8 @@ def stage_step(
         The trace of the stage alone, with one micro-batch. Trace the module that is given to ``PipelineStage``. Trace
         the last stage with the loss, and the other stages without it. In each stage except the first, let the input
         require a gradient.
+        If the trace has an optimizer, the optimizer's step runs once for each batch, after the last backward pass.
+        Losses count until then, as with ``schedule.step(…, losses=losses)``.
     stage, stages, micro_batches : int
         The number of the stage, counted from 0, the number of stages, and the number of micro-batches.
     units : iterable of str
@@ -160,6 +178,12 @@ def stage_step(
     kind : "1f1b", "gpipe" or "interleaved"
         The schedule: ``Schedule1F1B``, ``ScheduleGPipe`` or ``ScheduleInterleaved1F1B``. With ``"interleaved"``, give
         the stages of a rank to :func:`recompviz.pipeline_rank`.
+    return_outputs : bool
+        The argument of the schedule's ``step`` with the same name. With True, PyTorch's default, the last stage holds
+        the outputs of all micro-batches until the next batch, and ``step`` returns one copy of them. The outputs are
+        what the loss reads. The copy counts until ``step`` has returned; if the training loop keeps it, add its bytes.
+        Most training loops need only the losses: call ``schedule.step(…, losses=losses, return_outputs=False)``, and
+        write False here.
 
     Returns
     -------
@@ -171,6 +195,8 @@ def stage_step(
         If a number is out of range, if there are fewer micro-batches than stages with ``"1f1b"``, if ``kind`` is
         another text, or if a path fits no module. If the last stage is traced without a loss, or another one with a
         loss, or if no input of a later stage than the first requires a gradient.
+    TypeError
+        If ``return_outputs`` is neither True nor False, or a number is not a whole number.
 
     Examples
     --------
@@ -192,14 +218,23 @@ def stage_step(
         )
     if kind not in ("1f1b", "gpipe", "interleaved"):
         raise ValueError(f"kind is {kind!r}, expected '1f1b', 'gpipe' or 'interleaved'")
-    place = StagePlace(stage, stages, micro_batches, kind)
+    expect_flag(return_outputs, "return_outputs")
+    place = StagePlace(stage, stages, micro_batches, kind, return_outputs)
     names = tuple(unit.name for unit in units_of(trace, units)[1:])
-    joint = pin_outside(trace.joint, names)
     given = [(node, role) for node, role in trace.folded.placeholders if role[0] != "tangent"]
     sent = [
         trace.folded.storage_of[gradient]
         for (_, (role, _which)), gradient in zip(given, trace.folded.gradients, strict=False)
         if role == "input" and gradient is not None
     ]
-    steps = stage_steps(joint, place, names, sent)
-    return StageStep(trace, place, names, steps, Planner(trace.graph, steps.first, device=trace.device))
+    nodes = [autograd_node(node) for node in trace.folded.call_node]
+    outputs = [node.meta["val"] for node in values_for_loss(trace.folded.fx.graph)]
+    sizes = [value.numel() * value.element_size() for value in outputs if isinstance(value, torch.Tensor)]
+
+    def steps_with(units: Sequence[str]) -> StageSteps:
+        joint = eager_form(pin_outside(trace.joint, units), trace.device, units)
+        return stage_steps(joint, place, units, sent, nodes, sizes)
+
+    steps = steps_with(names)
+    unplanned = steps_with(()) if names else steps
+    return StageStep(trace, place, names, steps, unplanned, Planner(trace.graph, steps.first, device=trace.device))

@@ -98,7 +98,7 @@ def _bars(
         if part > 0:
             parts.append(_rect(x, top, wide * part, BAR - 3, "recompute"))
         letter = "abcdefgh"[lane.stages.index(one.stage)] if 1 < len(lane.stages) < 9 else ""
-        label = f"{one.micro_batch + 1}{letter}" if board.schedule else one.kind
+        label = f"{one.micro_batch + 1}{letter}" if board.schedule and one.kind != "optimizer" else one.kind
         if wide > 6 + 6.5 * len(label):
             parts.append(_text(x + wide / 2, top + 11.5, label, 11, 400, "on-hue", "middle"))
     return parts

@@ -199,7 +199,7 @@ export function makeRankChart(parent, board, say, id) {
         const at = lane.stages.indexOf(pass.stage);
         const part = pass.kind === "backward" ? extraOf(lane, state.rows[i], at) / (durationOf(lane, state.rows[i], pass) || 1) : 0;
         if (part > 0) svg("rect", { x: left, y: top, width: wide * part, height: bar - 3, rx: 2, class: "rv-rank-pass-recompute" }, gantt);
-        const text = board.schedule ? `${pass.microBatch + 1}${lane.stages.length > 1 ? "abcdefgh"[at] ?? "" : ""}` : pass.kind;
+        const text = board.schedule && pass.kind !== "optimizer" ? `${pass.microBatch + 1}${lane.stages.length > 1 ? "abcdefgh"[at] ?? "" : ""}` : pass.kind;
         if (wide > LETTER * text.length + MARGIN) {
           svg("text", { x: left + wide / 2, y: top + bar - 6, class: "rv-rank-pass-text", "text-anchor": "middle" }, gantt).textContent = text;
         }
