@@ -8,7 +8,11 @@ is the least at which the ratio of the largest to the smallest stage peak can be
 the smallest peak of a stage without recomputation, and the largest of the least peaks of the stages. *one policy*:
 every stage recomputes by the same rule: checkpoints of all blocks, or PyTorch's memory budget at one of ten ratios. The
 table has the rule of least recomputation with which all stages fit the budget. If no rule fits, it has the rule of
-least peak. Recomputation is in estimated milliseconds for one micro-batch, summed over the stages.
+least peak. Recomputation is in estimated milliseconds for one micro-batch, summed over the stages. The step of the
+schedule returns no outputs in this table.
+
+The second table has predicted and measured peaks. With *outputs returned*, the schedule is called without
+``return_outputs=False``, so its step returns the outputs of the last stage.
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ import contextlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import recompviz as rv
 from recompviz.benchmarks.ranks.processes import run_ranks
@@ -27,10 +32,16 @@ from recompviz.core.plans.plan import Plan
 from recompviz.core.ranks.splits import best_split
 
 RATIOS = tuple(round(0.1 * i, 1) for i in range(10))
-MEASURED = [
-    {"kind": "1f1b", "layers": 8, "micro_batches": 8},
-    {"kind": "1f1b", "layers": 8, "micro_batches": 8, "share": 0.3, "steps": 10},
-    {"kind": "gpipe", "layers": 8, "micro_batches": 4},
+# with return_outputs=True, PyTorch's default, the schedule's step returns the outputs of the last stage
+MEASURED: list[dict[str, Any]] = [
+    {"kind": "1f1b", "layers": 8, "micro_batches": 8, "return_outputs": True},
+    {"kind": "1f1b", "layers": 8, "micro_batches": 8, "return_outputs": True, "share": 0.3, "steps": 10},
+    {"kind": "1f1b", "layers": 8, "micro_batches": 8, "return_outputs": False},
+    {"kind": "1f1b", "layers": 8, "micro_batches": 8, "return_outputs": False, "share": 0.3, "steps": 10},
+    {"kind": "gpipe", "layers": 8, "micro_batches": 4, "return_outputs": True},
+    {"kind": "gpipe", "layers": 8, "micro_batches": 4, "return_outputs": True, "share": 0.0, "optimizer": True},
+    {"kind": "interleaved", "layers": 8, "micro_batches": 4, "return_outputs": True},
+    {"kind": "interleaved", "layers": 8, "micro_batches": 4, "return_outputs": False, "share": 0.3},
 ]
 
 
@@ -139,13 +150,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print()
     print(split_text(options.layers, options.stages, options.micro_batches, stages))
     if options.measure:
-        print("\n| schedule | stages | stage | plan | predicted | measured | gap | most | equal |")
-        print("|---|---|---|---|---|---|---|---|---|")
+        print("\n| schedule | ranks | rank | outputs | optimizer | plan | predicted | measured | gap | most | equal |")
+        print("|---|---|---|---|---|---|---|---|---|---|---|")
         for world in (2, 4):
             for result in run_ranks("recompviz.benchmarks.ranks.stages", [json.dumps(MEASURED)], world, 900):
                 for case, row in zip(MEASURED, result["rows"], strict=True):
                     cells = [
-                        case["kind"], world, row["rank"], f"{case['share']:.0%}" if "share" in case else "none",
+                        case["kind"], world, row["rank"], "returned" if case["return_outputs"] else "not returned",
+                        "AdamW" if case.get("optimizer") else "none",
+                        f"{case['share']:.0%}" if "share" in case else "none",
                         f"{row['predicted']:,}", f"{row['measured']:,}",
                         f"{(row['measured'] - row['predicted']) / row['measured']:+.3%}", f"{row['most']:,}",
                         {True: "yes", False: "NO", None: "—"}[row.get("equal")],
