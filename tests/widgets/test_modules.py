@@ -78,6 +78,53 @@ def test_repeated_blocks_are_folded_and_different_ones_are_not():
     assert told["layer1.0"] == told["layer1.1"] == told["layer2.0"] == 1
 
 
+def blocks(names, sizes):
+    """Blocks of two nodes after each other; their bytes, the first of each pair that of the first node."""
+    info = tuple(
+        NodeInfo(key=f"{i}", op=op, module=name) for i, name in enumerate(names) for op in ("aten.mm", "aten.relu")
+    )
+    count = len(info)
+    return dataclasses.replace(
+        Graph.from_edges([(i, i + 1) for i in range(count - 1)], memory=[size for pair in sizes for size in pair]),
+        info=info,
+    )
+
+
+@node
+@pytest.mark.parametrize(
+    ("names", "sizes", "folded", "told"),
+    [
+        (["mid", "u3", "u2", "out"], [(1, 1), (2, 2), (4, 4), (4, 4)], ["u2–out"], ["2 equal blocks"]),
+        (["u3", "u2", "u1"], [(1, 1), (2, 2), (4, 4)], [], []),  # the parts of a U-Net
+        (["layer1", "layer2", "layer3"], [(1, 4), (2, 4), (3, 4)], [""], ["3 similar blocks"]),  # of a DenseNet
+        (["layer1", "layer2", "layer3"], [(4, 4)] * 3, [""], ["3 equal blocks"]),
+        (["0", "1", "2"], [(1, 1), (2, 2), (4, 4)], [""], ["3 similar blocks"]),  # of a list
+    ],
+)
+def test_blocks_of_other_names_are_folded_only_with_equal_bytes_and_unequal_ones_are_called_similar(
+    names, sizes, folded, told
+):
+    graph = blocks(names, sizes)
+    tree = module_tree(graph)
+    assert [path for path, times in zip(tree.paths, tree.times, strict=True) if times > 1] == folded
+    code = """(() => {
+      const tree = t.makeModuleTree(v.g, v.m);
+      const state = { of: 1, count: 1, keptBytes: 1, held: 1 };
+      const folds = [...tree.times.keys()].filter((k) => tree.times[k] > 1);
+      return folds.map((k) => m.boxTitle("x", tree.times[k], t.foldsEqual(tree, k, v.g.memory), state));
+    })()"""
+    titles = run("graph/box_style.js", code, {"t": "graph/module_tree.js"}, **plain(graph))
+    assert [text.split(", ")[1] for text in titles] == told
+
+
+@node
+def test_the_shape_of_a_value_has_room_on_its_line_in_a_wide_font():
+    graph = {"count": 1, "nodes": [{"shape": "12×24×128×128"}]}
+    room = run("graph/edge_shapes.js", "m.roomOf(0, v.graph, null)", graph=graph)
+    wide = 12.5 * (10 * 0.636 + 3 * 0.838)  # in DejaVu Sans
+    assert room >= 5 + wide  # the text begins 5 px after the box
+
+
 def test_a_module_that_is_nothing_but_its_blocks_is_their_fold():
     info = tuple(NodeInfo(key=f"{i}", op="aten.mm" if i % 2 else "aten.relu", module=f"h.{i // 2}") for i in range(8))
     graph = Graph.from_edges([(i, i + 1) for i in range(7)], memory=[1] * 8)

@@ -53,12 +53,18 @@ def test_the_names_of_two_near_points_stand_on_their_outer_sides():
     assert alone == 0
 
 
-def test_the_name_of_the_bound_moves_off_the_line_of_the_budget():
-    assert run("explorer/points.js", "[40, 60, 250].map((line) => m.besideLine('lower bound', 50, line))") == [
-        50,
-        66,
-        50,
-    ]
+def test_the_name_of_the_bound_covers_neither_line_nor_curve_nor_another_name():
+    place = (
+        "m.boundPlace('lower bound', { left: 50, right: 300, y: 200 }, v.line, v.taken, (x) => x < v.flat ? 150 : 198)"
+    )
+    for line, taken, flat, expected in (
+        (40, [], 300, 50),
+        (60, [], 300, 66),  # after the line
+        (250, [], 300, 50),
+        (60, [[120, 170, 190, 205]], 300, None),  # the name of keep-all is there
+        (110, [], 160, None),  # the curve is as low as the name
+    ):
+        assert run("explorer/points.js", place, line=line, taken=taken, flat=flat) == expected
 
 
 def test_the_name_of_the_budget_is_not_written_over_the_name_of_the_peak():

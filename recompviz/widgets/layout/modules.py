@@ -4,7 +4,9 @@ A box is one *call* of a module: nodes of the module that run one after the othe
 other nodes run between two calls of a module, each call has a box of its own. Therefore a path that leaves a box never
 enters it again, and the graph of the boxes has no cycle. A single node gets no box. A module that contains all nodes of
 its parent shares one box with the parent. Repeated siblings of equal structure are folded into one box, which shows
-their number. Equal nodes may lie between them, as in a loop over the experts of a mixture.
+their number. Their values have equal bytes. Three or more siblings may differ in bytes if they are items of a list, as
+the experts of a mixture, or if their names differ only in digits and their last values have equal bytes, as the layers
+of a DenseNet. Equal nodes may lie between them, as in a loop over the experts of a mixture.
 
 A module gets no box if several of its parts exchange values with different places outside, like the blocks of a U-Net
 in a list: otherwise one box would hide where each value goes. Such parts are not folded either.
@@ -12,6 +14,7 @@ in a list: otherwise one box would hide where each value goes. Such parts are no
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,6 +30,8 @@ PARALLEL = 6
 SPLIT, SPLIT_SHARE = 2, 0.34
 # the most items in one repetition of a fold
 LONGEST_PERIOD = 8
+# so many blocks of unequal bytes are folded
+UNEQUAL = 3
 
 
 @dataclass(frozen=True)
@@ -45,7 +50,7 @@ class Modules:
     parent : tuple of int
         The box around each box; −1 for box 0.
     times : tuple of int
-        The number of equal blocks in each box; 1 if no block repeats.
+        The number of repeated blocks in each box; 1 if no block repeats.
     owner : tuple of int
         The innermost box around each node.
     children : tuple of tuples of int
@@ -70,6 +75,7 @@ class _Box:
     items: list[int | _Box] = field(default_factory=list)
     times: int = 1
     shape: Hashable = ()
+    memory: tuple[int, ...] = ()  # of its nodes
     first: int = 0  # the places of its nodes in the running order: first ≤ place < stop
     stop: int = 0
     split: bool = False  # gets no box
@@ -122,6 +128,7 @@ def module_tree(graph: Graph) -> Modules:
             child.shape = tuple(
                 (ops[i], paths[i][deep:], tuple(sorted(u - a for u in inside[i] if u >= a))) for i in range(a, b)
             )
+            child.memory = tuple(int(graph.memory[order[i]]) for i in range(a, b))
             box.items += child.items if child.split else [child]
         parts = [item for item in box.items if isinstance(item, _Box)]
         own = _own_partners(parts, low, high, inside, after)
@@ -163,11 +170,17 @@ def _fold(box: _Box, kinds: Mapping[int, Hashable], foldable: Callable[[list[_Bo
 
     ``kinds`` gives the operator and the module of the box's nodes.
     """
-    keys = [item.shape if isinstance(item, _Box) else kinds[item] for item in box.items]
+    boxes = [item if isinstance(item, _Box) else None for item in box.items]
+    kind = [item.shape if isinstance(item, _Box) else kinds[item] for item in box.items]
+    equal = [(key, child and child.memory) for key, child in zip(kind, boxes, strict=True)]
+    similar = [(key, child and _likeness(child)) for key, child in zip(kind, boxes, strict=True)]
     folded: list[int | _Box] = []
     at = 0
     while at < len(box.items):
-        period, times = _repetition(box.items, keys, at)
+        period, times = _repetition(box.items, equal, at)
+        wider = _repetition(box.items, similar, at)
+        if wider[1] >= UNEQUAL and wider[0] * wider[1] > period * times:
+            period, times = wider
         members = box.items[at : at + period * times]
         blocks = [item for item in members if isinstance(item, _Box)]
         if times == 1 or not foldable(blocks):
@@ -181,6 +194,11 @@ def _fold(box: _Box, kinds: Mapping[int, Hashable], foldable: Callable[[list[_Bo
             folded.append(_Box(name, path, list(members), times, first=blocks[0].first, stop=blocks[-1].stop))
         at += len(members)
     box.items = folded
+
+
+def _likeness(box: _Box) -> Hashable:
+    """Return what must be equal in blocks of equal structure and unequal bytes that are folded."""
+    return "" if box.name.partition(".")[0].isdigit() else (re.sub(r"\d+", "", box.name), box.memory[-1])
 
 
 def _repetition(items: Sequence[int | _Box], keys: Sequence[Hashable], at: int) -> tuple[int, int]:

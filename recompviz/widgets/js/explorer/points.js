@@ -143,10 +143,20 @@ export function makeNames(marks, { left, right, top }, standing = []) {
   };
 }
 
-/** Where a text begins: at `left`, or after a vertical line that would strike through it. */
-export function besideLine(text, left, line) {
-  const [from, to] = textBox(text, { x: left, y: 0, anchor: "start" });
-  return from - 4 < line && line < to + 4 ? line + 6 : left;
+/**
+ * Where the name of the bound begins: at `left`, else beside the line of the budget; null if it would cover the line, another
+ * text or the curve everywhere.
+ * @param edges { left, right, y }; @param line the x of the line of the budget; @param taken boxes of texts, of textBox
+ * @param heightAt(x) the y of the curve, which falls to the right
+ */
+export function boundPlace(text, { left, right, y }, line, taken, heightAt) {
+  const [, wide] = textBox(text, { x: 0, y, anchor: "start" });
+  const places = [left, line + 6, line - 6 - wide].filter((x) => x >= left && x + wide <= right && !(x - 4 < line && line < x + wide + 4));
+  const free = (x) => {
+    const [from, to, top, bottom] = textBox(text, { x, y, anchor: "start" });
+    return heightAt(to) < top - 1 && !taken.some(([p, q, r, s]) => from < q && p < to && top < s && r < bottom);
+  };
+  return places.find(free) ?? null;
 }
 
 /** A place of a text, shifted between two edges. */

@@ -2,9 +2,9 @@
 
 import { svg, listeners } from "../shared/elements.js";
 import { formatBytes, byteTicks } from "../shared/units.js";
-import { reachableRows, leastTotal } from "../data/plan_table.js";
+import { reachableRows, rowFor, leastTotal } from "../data/plan_table.js";
 import { staircase, percentTicks, overheadTicks } from "./budget_axis.js";
-import { arrowAt, besideLine, drawPoints, freeHeight, givenMarks, placeWithin, textBox } from "./points.js";
+import { arrowAt, boundPlace, drawPoints, freeHeight, givenMarks, placeWithin, textBox } from "./points.js";
 import { costUnit } from "./header.js";
 
 const CURVE_HEIGHT = 236;
@@ -32,7 +32,9 @@ export function makeTradeoffCurve(parent, graph, fixed, domain, base, id, device
   let cross = null;
   let points = null;
   let ofPoints = listeners();
-  let boundName = null; // the name of the bound: { text, left }, if it is written
+  let boundName = null; // the name of the bound: { text, edges }, if it is written
+  let taken = []; // boxes of texts that it must not cover
+  let heightAt = () => 0; // the y of the curve at an x
   let names = []; // of devices: { text, words, x, y, anchor }
   let bound = null; // of each row of the first table
 
@@ -93,7 +95,7 @@ export function makeTradeoffCurve(parent, graph, fixed, domain, base, id, device
       svg("title", {}, group).textContent = "no strategy recomputes less";
       svg("path", { d: `M${below.join("L")}` }, group);
       if (y(0) - y(bound[reached.at(-1)]) > 12) {
-        boundName = { text: svg("text", { y: bottom - 5, class: "rv-tick rv-halo" }, texts), left: edge + 6 };
+        boundName = { text: svg("text", { y: bottom - 5, class: "rv-tick rv-halo" }, texts), edges: { left: edge + 6, right, y: bottom - 5 } };
         boundName.text.textContent = BOUND_NAME;
       }
     }
@@ -104,7 +106,11 @@ export function makeTradeoffCurve(parent, graph, fixed, domain, base, id, device
     // above the curve, which may be flat there
     const near = domain.most - ((KEEP_ALL_WIDTH / (right - PAD.left)) * (domain.high - domain.low));
     const over = Math.max(0, ...rows.filter((row) => table.totalPeaks[row] > near).map((row) => table.overheads[row]));
-    svg("text", { x: x(domain.most) - 4, y: Math.min(y(0) - 7, Math.max(PAD.top + 12, y(over) - 6)), class: "rv-tick rv-halo", "text-anchor": "end" }, texts).textContent = "keep all";
+    const keepAll = { x: x(domain.most) - 4, y: Math.min(y(0) - 7, Math.max(PAD.top + 12, y(over) - 6)) };
+    svg("text", { ...keepAll, class: "rv-tick rv-halo", "text-anchor": "end" }, texts).textContent = "keep all";
+    taken = [textBox("keep all", { ...keepAll, anchor: "end" })];
+    const bytesAt = (px) => domain.low + ((px - PAD.left) / (right - PAD.left)) * (domain.high - domain.low);
+    heightAt = (px) => y(table.overheads[Math.max(0, rowFor(table, bytesAt(px)))]);
     svg("text", { x: right, y: 10, class: "rv-tick", "text-anchor": "end" }, chart).textContent = `extra ${costUnit(graph.timeUnit).time ? "time" : "units"}, % of ${base.name}`;
     line = svg("line", { y1: PAD.top, y2: CURVE_HEIGHT, class: "rv-budget-line" }, chart);
     names = [];
@@ -171,7 +177,11 @@ export function makeTradeoffCurve(parent, graph, fixed, domain, base, id, device
     // its lines would lead to wrong numbers from an edge
     cross.setAttribute("d", turn === null ? `M${PAD.left} ${py}H${px}V${CURVE_HEIGHT - PAD.bottom}` : "");
     const at = x(Math.max(domain.low, Math.min(budget, domain.high))); // at a smaller size, the user's budget may lie beyond the axis
-    boundName?.text.setAttribute("x", besideLine(BOUND_NAME, boundName.left, at));
+    if (boundName) {
+      const place = boundPlace(BOUND_NAME, boundName.edges, at, taken, heightAt);
+      boundName.text.setAttribute("x", place ?? boundName.edges.left);
+      boundName.text.setAttribute("visibility", place === null ? "hidden" : "visible");
+    }
     line.setAttribute("x1", at);
     line.setAttribute("x2", at);
   }

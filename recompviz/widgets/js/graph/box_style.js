@@ -22,9 +22,9 @@ export function nodeTitle(graph, v, kept, segment, theory) {
   return `${graph.nodes[v].key}, ${kept ? "kept" : "recomputed"}${theory ? `, segment ${segment}` : ""}, ${formatBytes(graph.memory[v])}, ${place}`;
 }
 
-/** The accessible name of a closed box. */
-export function boxTitle(path, times, state) {
-  return `${path}${times > 1 ? `, ${times} equal blocks` : ""}, ${state.of} values, ${state.count} kept, ${formatBytes(state.keptBytes)} of ${formatBytes(state.held)}`;
+/** The accessible name of a closed box. @param equal whether the blocks that it folds have equal bytes */
+export function boxTitle(path, times, equal, state) {
+  return `${path}${times > 1 ? `, ${times} ${equal ? "equal" : "similar"} blocks` : ""}, ${state.of} values, ${state.count} kept, ${formatBytes(state.keptBytes)} of ${formatBytes(state.held)}`;
 }
 
 /**

@@ -1,11 +1,11 @@
 // The shapes of the values, written on the lines that carry them: once for each box, on the first line that leaves it.
 
 const SHAPE_SIZE = 12.5; // px
-const SHAPE_CHARACTER = 7; // px, the mean width
+const SHAPE_CHARACTER = 8.6; // px, the mean width in DejaVu Sans, the widest of the usual fonts
 const SHAPE_PAD = 10;
 const SHAPE_MOST = 20; // characters
 /** The length of the text of most shapes. */
-export const SHAPE_ROOM = 110;
+export const SHAPE_ROOM = 125;
 
 /** The text for the values with these numbers. */
 function shapeOf(values, graph) {

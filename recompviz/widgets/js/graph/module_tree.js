@@ -19,6 +19,13 @@ export function makeModuleTree(graph, modules) {
   return { ...modules, boxes, count, children, nodes, around, edgesOfLine: edgesByLine(graph, modules, around, count) };
 }
 
+/** Whether the blocks that box m folds have equal bytes, value by value. */
+export function foldsEqual(tree, m, memory) {
+  const nodes = tree.nodes[m];
+  const period = nodes.length / tree.times[m];
+  return nodes.every((v, i) => memory[v] === memory[nodes[i % period]]);
+}
+
 /** For each line of a box the edges that share it. An edge leaves some boxes, crosses one and enters others. */
 function edgesByLine(graph, modules, around, count) {
   const number = new Map();
