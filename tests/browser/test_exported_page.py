@@ -384,6 +384,8 @@ def test_a_plan_is_saved_and_loaded_back(page, exported, tmp_path):
 
 
 def test_pictures_of_the_view_are_saved(page, tmp_path):
+    page.locator(".rv-nodes > g").first.click()
+    page.get_by_role("region", name="Selected value").wait_for()
     page.get_by_role("tab", name="Save and share").click()
     for name, start in (("SVG", b"<svg"), ("PNG", b"\x89PNG")):
         with page.expect_download() as got:
@@ -396,8 +398,11 @@ def test_pictures_of_the_view_are_saved(page, tmp_path):
     assert f'href="{picture(page)}"' in drawing  # the bars of the landscape
     legend = page.locator(".rv-legend .rv-legend-item").all_inner_texts()
     assert len(legend) > 3
-    for text in [*legend, page.locator(".rv-tile-total .rv-tile-value").inner_text(), "Will it fit?", "Fit"]:
+    for text in [*legend, page.locator(".rv-tile-total .rv-tile-value").inner_text(), "Will it fit?"]:
         assert f">{text}</text>" in drawing
+    for text in ("Fit", "Paper's view", "must be kept (K)", "Copy the code"):  # of buttons and of the inspector
+        assert f">{text}</text>" not in drawing
+    assert page.get_by_role("button", name="Paper's view").is_visible()
     assert drawing.count("<linearGradient") >= 2  # the swatches of kept and of recomputed values
     track = re.search(
         r'<linearGradient id="([^"]+)"[^>]*>((?:<stop[^>]*>(?:</stop>)?)+)</linearGradient><rect[^>]*height="5"',

@@ -59,8 +59,22 @@ function drawElement(into, element, clip, origin) {
   }
 }
 
-/** One SVG with the Explorer as on the page, without the tabs below the graph. */
-export function snapshot(root, title) {
+/**
+ * One SVG with the Explorer as on the page, without what is of no use in a picture: the tabs, the inspector, which would cut
+ * off the graph, and the buttons. The style sheet hides them by the class rv-picture.
+ */
+export async function snapshot(root, title) {
+  root.classList.add("rv-picture");
+  try {
+    // the graph takes the place of the inspector
+    for (let frame = 0; frame < 2; frame++) await new Promise((resolve) => requestAnimationFrame(resolve));
+    return drawn(root, title);
+  } finally {
+    root.classList.remove("rv-picture");
+  }
+}
+
+function drawn(root, title) {
   const frame = root.getBoundingClientRect();
   const tabs = root.querySelector(".rv-drawer");
   const bottom = tabs?.getBoundingClientRect().top ?? frame.bottom;

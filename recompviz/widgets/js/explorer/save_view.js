@@ -72,12 +72,12 @@ export function makeSaveView(parent, graph, root, actions, offline) {
     listen(element, "click", act);
     return element;
   };
-  button("Picture (SVG)", "Download this view as SVG", () => {
-    download(`${file}.svg`, new Blob([snapshot(root, graph.title).text], { type: "image/svg+xml" }));
+  button("Picture (SVG)", "Download this view as SVG", async () => {
+    download(`${file}.svg`, new Blob([(await snapshot(root, graph.title)).text], { type: "image/svg+xml" }));
     setText(status, `saved ${file}.svg`);
   });
   button("Picture (PNG)", "Download this view as PNG", async () => {
-    download(`${file}.png`, await rasterise(snapshot(root, graph.title)));
+    download(`${file}.png`, await rasterise(await snapshot(root, graph.title)));
     setText(status, `saved ${file}.png`);
   });
   button("Plan (JSON)", "Download the plan shown as JSON", () => {
