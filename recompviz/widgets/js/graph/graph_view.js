@@ -121,7 +121,7 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
       setText(hint, hint.title);
     }
     root.classList.toggle("rv-plain", camera.scale < PLAIN);
-    const scale = Math.min(1, camera.scale).toFixed(3);
+    const scale = (Math.floor(1000 * Math.min(1, camera.scale)) / 1000).toFixed(3); // rounded up, letters would be smaller than 11 px
     if (root.style.getPropertyValue("--rv-scale") !== scale) {
       root.style.setProperty("--rv-scale", scale); // letters do not become smaller with the boxes
       if (!picture.large) svgBoxes.fitNames(camera.scale);
