@@ -18,7 +18,8 @@ export function verdict(run) {
 
 /**
  * The measured and the predicted times of a step, one line for each: "measured step: eager X, plan Y, +Z% (+A% to +B%, N pairs)";
- * A prediction that the measured step contradicts is said to be too high. "within noise" for +Z% if the pairs do not show which step takes longer; no line if the steps were not timed.
+ * "within noise" for +Z% if the pairs do not show which step takes longer; no line if the steps were not timed.
+ * A prediction that a measured step contradicts is said to be too high.
  */
 export function timesLines(run) {
   if (!run?.eagerStep) return [];
