@@ -115,12 +115,18 @@ def test_taking_the_last_pin_away_shows_the_baseline_that_was_shown_before_again
         assert (explorer.budget == wanted) == again
 
 
-def test_a_plan_that_was_run_under_pins_can_be_shown_after_they_are_gone(lab):
+def run_under_a_pin(lab):
+    """An Explorer whose plan keeps a pinned value and was run."""
     explorer = lab.explorer(runner=lab)
     pin(explorer, keep=[node(lab, kept=False)])
     explorer.wait(300)
     explorer.run()
     explorer.wait(20)
+    return explorer
+
+
+def test_a_plan_that_was_run_under_pins_can_be_shown_after_they_are_gone(lab):
+    explorer = run_under_a_pin(lab)
     run = explorer.plan
     pin(explorer)
     assert explorer.plan is not run
@@ -253,11 +259,7 @@ def test_a_plan_of_another_graph_is_refused(lab):
 
 
 def test_a_run_under_pins_is_recorded_with_what_it_kept(lab):
-    explorer = lab.explorer(runner=lab)
-    pin(explorer, keep=[node(lab, kept=False)])
-    explorer.wait(300)
-    explorer.run()
-    explorer.wait(20)
+    explorer = run_under_a_pin(lab)
     bits = np.unpackbits(np.frombuffer(explorer._runs[0]["kept"], np.uint8), bitorder="little")[: len(lab.graph)]
     assert (bits.astype(bool) == explorer.plan.keep_mask).all()
     steps = explorer._runs[0]["gap"]

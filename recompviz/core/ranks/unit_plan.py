@@ -49,7 +49,7 @@ def expect_unit_plans(plans: object) -> tuple[UnitPlan, ...]:
     Raises
     ------
     TypeError
-        If ``plans`` is no sequence, or one of its items is no :class:`UnitPlan`.
+        If ``plans`` is not a sequence, or if an item is not a :class:`UnitPlan`.
 
     Examples
     --------

@@ -28,8 +28,8 @@ class Mark:
     name : str
         The name of the annotation, for example ``"ProfilerStep#3"``.
     first, last : int
-        The position in the trace of the first event at or after the beginning of the annotation, and of the first event
-        at or after its end. If there is no such event, the position is the length of the trace.
+        The positions in the trace of the first events at or after the beginning and the end of the annotation. A
+        position is the length of the trace if the trace ends before.
     kind : str
         ``"annotation"``, ``"snapshot"`` or ``"out of memory"``.
     """

@@ -188,8 +188,8 @@ def captured_code() -> CodeType | None:
 def frequent_recompilation(often: bool) -> str:
     """Return a warning if the current function was compiled so often that Dynamo will not compile it again.
 
-    The warning names the function and the cause of the last compilation. If there is no reason to warn, the result is
-    an empty text. Call this in the backend.
+    The warning names the function and the cause of the last compilation. The text is empty if there is nothing to warn
+    of. Call this in the backend.
 
     Parameters
     ----------

@@ -132,13 +132,12 @@ def calibrate(trace: Trace, *, fresh: bool = False, progress: Progress | None = 
         warn_user(difference, EagerDiffers)
     cache = CalibrationCache(torch.device(trace.device))
     joint = trace.joint
-    operators = [c for c, call in enumerate(joint.calls) if call.info.op != ARRIVE]
+    key_of_operator = _keys(trace)
+    operators, keys = list(key_of_operator), list(key_of_operator.values())
     counts = [len(joint.calls[c].makes) for c in operators]
-    keys = [call_key(trace.folded.call_node[c], count) for c, count in zip(operators, counts, strict=True)]
     figures = None if fresh else cache.find(keys, counts)
     if figures is None:
-        of_operators = dict(zip(operators, keys, strict=True))
-        key_of = [of_operators.get(c, "") for c in range(len(joint.calls))]
+        key_of = [key_of_operator.get(c, "") for c in range(len(joint.calls))]
         progress = progress or (lambda _done, _total: None)
         given = _given(trace) if long else None
         measure = _measured if given is None else partial(_measured_once, given=given)
@@ -161,11 +160,15 @@ def forget(trace: Trace) -> None:
     ----------
     trace : Trace
     """
-    calls = trace.joint.calls
-    keys = {
-        call_key(trace.folded.call_node[c], len(call.makes)) for c, call in enumerate(calls) if call.info.op != ARRIVE
+    CalibrationCache(torch.device(trace.device)).forget(set(_keys(trace).values()))
+
+
+def _keys(trace: Trace) -> dict[int, str]:
+    """Return the key of each operator call in the cache, by the number of the call. Arrivals of gradients have none."""
+    nodes = trace.folded.call_node
+    return {
+        c: call_key(nodes[c], len(call.makes)) for c, call in enumerate(trace.joint.calls) if call.info.op != ARRIVE
     }
-    CalibrationCache(torch.device(trace.device)).forget(keys)
 
 
 # -------------------------------------------------------------------- measuring

@@ -87,7 +87,7 @@ class CalibrationCache:
 
     def forget(self, keys: Collection[str]) -> None:
         """Remove the measurements of some keys, also from the file. The calls are then measured again."""
-        self._write(set(keys))
+        self._write(keys)
 
     def _write(self, forgotten: Collection[str] = ()) -> None:
         """Write the measurements to the file, with those that other processes wrote, and without some keys."""
@@ -122,7 +122,7 @@ def checksum(key: str, row: Mapping[str, Any]) -> str:
 def cache_folder() -> Path:
     """Return the folder of the cache: ``$RECOMPVIZ_CACHE``, or ``~/.cache/recompviz`` if the variable is not set.
 
-    If the variable is not set and there is no home folder, return ``recompviz`` in the folder of temporary files.
+    A user without a home folder gets ``recompviz`` in the folder of temporary files.
     """
     chosen = os.environ.get("RECOMPVIZ_CACHE")
     try:

@@ -216,7 +216,7 @@ class StepBudget:
     def check_inference(self, run: Run, peak: int) -> None:
         """Warn if a graph without a backward pass, together with the memory in use, takes more than the total.
 
-        There is no warning if this budget has warned of an exceeded total before. While a training step is recorded,
+        Each budget warns of an exceeded total only once. While a training step is recorded,
         this method only notes that the graph runs in the step.
 
         Parameters

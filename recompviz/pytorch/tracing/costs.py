@@ -243,8 +243,19 @@ def flops(node: Node) -> float:
 
 def bytes_moved(node: Node) -> float:
     """Count the bytes that a call reads and writes: the bytes of its input and output tensors, each tensor once."""
-    tensors = [t for source in node.all_input_nodes for t in _tensors(source.meta.get("val"))]
-    return float(sum(t.numel() * t.element_size() for t in [*tensors, *_tensors(node.meta.get("val"))]))
+    return float(sum(operand_bytes(node)))
+
+
+def operand_bytes(node: Node) -> list[int]:
+    """Return the bytes of each tensor that a call reads or returns, each tensor once.
+
+    Parameters
+    ----------
+    node : torch.fx.Node
+        A call of the joint graph. Its metadata describe its tensors.
+    """
+    tensors = [t for each in (*node.all_input_nodes, node) for t in _tensors(each.meta.get("val"))]
+    return [t.numel() * t.element_size() for t in tensors]
 
 
 def _tensors(value: Any) -> list[torch.Tensor]:

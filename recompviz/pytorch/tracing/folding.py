@@ -54,7 +54,7 @@ class Folded:
     outputs : tuple of (torch.fx.Node or None)
         The values that the forward pass returns. In a whole training step they are the loss and the tensors that the
         step assigns to attributes of modules. In a region (see :func:`fold`) they are the outputs of the region. None
-        for an output that is no value of the graph, such as a number.
+        for an output that is not computed by the graph, such as a number.
     gradients : tuple of (torch.fx.Node or None)
         The gradient of each placeholder except tangents; None for a placeholder that gets no gradient.
     mutated : frozenset of torch.fx.Node

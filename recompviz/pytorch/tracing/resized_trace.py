@@ -21,8 +21,8 @@ from torch.utils import _pytree as pytree
 from recompviz.core.graphs.costs import rounded_times
 from recompviz.core.graphs.graph import Graph
 from recompviz.core.steps.joint import JointGraph
-from recompviz.pytorch.tracing.costs import LEAST_PARTS, PARTS_PER_NODE, estimated_times, node_times
-from recompviz.pytorch.tracing.resized_workspace import operand_bytes, resized_workspace
+from recompviz.pytorch.tracing.costs import LEAST_PARTS, PARTS_PER_NODE, estimated_times, node_times, operand_bytes
+from recompviz.pytorch.tracing.resized_workspace import resized_workspace
 from recompviz.pytorch.tracing.step import TraceError
 from recompviz.pytorch.tracing.tables_of_positions import short_table
 from recompviz.pytorch.tracing.traced_step import Trace

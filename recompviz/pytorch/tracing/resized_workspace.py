@@ -14,27 +14,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch.utils import _pytree as pytree
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
-    from torch.fx import Node
-
-
-def operand_bytes(node: Node) -> list[int]:
-    """Return the bytes of each tensor that a call reads or returns.
-
-    Parameters
-    ----------
-    node : torch.fx.Node
-        A call of the joint graph. Its metadata describe its tensors.
-    """
-    values = [source.meta.get("val") for source in node.all_input_nodes]
-    tensors = pytree.tree_leaves([*values, node.meta.get("val")])
-    return [t.numel() * t.element_size() for t in tensors if isinstance(t, torch.Tensor)]
 
 
 def resized_workspace(

@@ -1,7 +1,7 @@
 """The pins of an Explorer when it shows its training step at another batch size or length.
 
-A pin names its value. Usually, the step at another size has a value of the same name, and the pin stays. If there is no
-such value, the pin is removed, and the user is told.
+A pin names its value. It stays if the step at the other size has a value of the same name. Otherwise the pin is
+removed, and the Explorer says so.
 """
 
 from __future__ import annotations
