@@ -102,8 +102,8 @@ class Blocks(dict[int, Block]):
     Attributes
     ----------
     searches : int
-        How often a free block was searched in the large default pools. :class:`CachingAllocator` counts them. It is
-        the time by which the age of a free block is measured.
+        The number of searches for a free block in the large default pools so far; :class:`CachingAllocator` counts
+        them. The age of a free block is the number of searches since it became free.
     """
 
     def __init__(self) -> None:

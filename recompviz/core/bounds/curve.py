@@ -132,7 +132,7 @@ def bound_curve(
     solves: int = SOLVES,
     progress: Progress | None = None,
 ) -> BoundCurve:
-    """Return lower bounds on recomputation for all budgets, and on the least peak.
+    """Return lower bounds on recomputation for all budgets, and a lower bound on the least peak.
 
     Parameters
     ----------

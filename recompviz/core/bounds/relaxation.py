@@ -329,7 +329,7 @@ def dual_value(
 
 
 def largest_of_parts(fixed: NDArray[np.int64], start: int, stop: int, most: int) -> list[int]:
-    """Divide a range of positions into parts. Return, for each part, the position of the largest number of ``fixed``.
+    """Divide a range of positions into parts. Return for each part the position at which ``fixed`` is largest.
 
     The positions ``start`` to ``stop − 1`` are divided into at most ``most`` parts of about equal length.
     """

@@ -1,4 +1,4 @@
-"""Which nodes of two graphs are the same: the graph of a model before and after a change of its code.
+"""Which nodes of two graphs are the same, for example of a model before and after a change of its code.
 
 Nodes are matched in three passes. The first aligns the orders in which the nodes of the graphs run, by module and
 operator, so that a new node does not hide the nodes after it. The second matches nodes that have the same key and

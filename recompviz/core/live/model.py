@@ -216,8 +216,8 @@ class LiveModel:
         seed : int
             Seed of the random generator. The same seed gives the same result.
         repeated : Repeated
-            The repeated blocks of the graph. If there are any, each proposal changes the same nodes of several blocks,
-            and ``free`` is not used.
+            The repeated blocks of the graph. If there are any, each proposal changes nodes at the same position in
+            several blocks, and ``free`` is not used.
         archive : Archive, optional
             Stores the best keep masks of all peaks that are simulated.
 

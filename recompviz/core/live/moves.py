@@ -142,8 +142,8 @@ class Moves:
     def anneal_peak(self, tries: int, *, blocks: bool = False) -> None:
         """Search for a lower peak by simulated annealing, from the candidate of least peak.
 
-        ``tries`` is the number of proposals; see :class:`Annealing`. With ``blocks``, the proposals change the same
-        nodes of several repeated blocks.
+        ``tries`` is the number of proposals; see :class:`Annealing`. With ``blocks``, a proposal changes nodes at
+        the same position in several repeated blocks; see :class:`Repeated`.
         """
         start = self.candidates.front()[-1]
         weight = 1e-3 * start.peak / max(float(self.time.sum()), TINY)
@@ -155,8 +155,8 @@ class Moves:
 
         The move starts from the candidate of least overhead that fits in the budget. ``highest`` is the largest budget
         of the whole search. The temperature and the weight of the :class:`Annealing` are proportional to ``highest``.
-        ``tries`` is the number of proposals, and ``seed`` is the seed of the random generator. With ``blocks``, the
-        proposals change the same nodes of several repeated blocks.
+        ``tries`` is the number of proposals, and ``seed`` is the seed of the random generator. With ``blocks``, a
+        proposal changes nodes at the same position in several repeated blocks; see :class:`Repeated`.
         """
         start = self.candidates.best_within(budget)
         weight = 0.1 * highest / max(float(self.time.sum()), TINY)

@@ -1,4 +1,4 @@
-"""Repeated blocks as a table of nodes, so that one move of the search can change the same node of many blocks.
+"""Repeated blocks as a table of nodes, so that a move of the search can change corresponding nodes of many blocks.
 
 A *series* is a list of modules with numbered names, such as ``layers.0``, ``layers.1``, … The modules are the *members*
 of the series. Two nodes of different members have the same *position* if their keys differ only in the number of the

@@ -12,8 +12,9 @@ To *drop* a value is to recompute it instead of keeping it. The parts of the sea
 *refill*     Keep further values that fit in a budget, the highest T_v per byte first.
 *exchange*   Keep one more value and drop others for it, as long as this reduces the overhead.
 *annealing*  Change random values by simulated annealing: once for the least peak, and at some budgets for the least
-             overhead. If the model repeats blocks, the same values of several blocks are first changed together. The
-             range of peaks is divided into 192 intervals; the best plan simulated in each interval is a candidate, too.
+             overhead. If the model repeats blocks, corresponding values of several blocks are changed together first.
+             The range of peaks is divided into 192 intervals; the best plan simulated in each interval is a candidate,
+             too.
 *sweeps*     What was found at one budget helps at others. So every fourth budget is searched again, with other random
              numbers, until that brings little.
 

@@ -281,7 +281,7 @@ class Planner:
         return little_to_save(self.simulate(leanest), int(table.total_peaks[0]))
 
     def bounds(self, once: bool = False, progress: Progress | None = None) -> BoundCurve:
-        """Return lower bounds on recomputation for all budgets, and on the least peak, cached.
+        """Return lower bounds on recomputation for all budgets, and a lower bound on the least peak, cached.
 
         The bounds are proven. ``bounds().overhead("10 GiB")`` is the bound for one budget. With scipy, they come from
         linear programs, which take from a second to a few minutes. Near the least peak, an integer program gives a much

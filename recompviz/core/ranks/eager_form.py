@@ -1,8 +1,8 @@
-"""Operators of which eager PyTorch keeps other memory than a captured graph.
+"""Dropout in eager PyTorch, which may keep a larger mask than dropout in a captured graph.
 
-A trace is a captured graph, which has ``native_dropout`` with a mask of one byte for each element. Only code under a
-plan runs so. Everything else runs in eager PyTorch. There, dropout has such a kernel on CUDA and XPU only. On other
-devices it multiplies by a mask in the dtype of its input.
+A trace is a captured graph, in which dropout is ``native_dropout`` with a mask of one byte for each element. Only code
+under a plan runs in this way. Everything else runs in eager PyTorch, which has this kernel on CUDA and XPU only. On
+other devices, eager dropout multiplies by a mask in the dtype of its input.
 """
 
 from __future__ import annotations

@@ -129,7 +129,7 @@ def reshard_point(
 def reshard_front(
     graph: Graph, joint: JointGraph, sharding: Sharding, plans: Sequence[Plan], gather: GatherTime
 ) -> tuple[ReshardPoint, ...]:
-    """Return the best points found, by rising time and falling peak. No tried point is better in both than one of them.
+    """Return the Pareto front of time and peak over all points that were tried, by rising time and falling peak.
 
     Parameters
     ----------

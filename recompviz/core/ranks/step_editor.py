@@ -69,7 +69,10 @@ class StepEditor:
         self._pinned.add(call)
 
     def hold(self, call: int, storages: Iterable[int]) -> None:
-        """Let a call of the joint graph read further storages, so they are alive until it ends; not those it makes."""
+        """Let a call of the joint graph read further storages, so that they stay alive until the call ends.
+
+        Storages that the call itself allocates are left out.
+        """
         taken = {*self._reads[call], *self._makes[call]}
         self._reads[call] += [s for s in dict.fromkeys(storages) if s not in taken]
 

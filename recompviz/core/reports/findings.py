@@ -110,8 +110,8 @@ class Finding:
         The object that holds the blocks, and the scope of its variable, for example ``"`log` (global)"``. Empty if
         none was found.
     verified : bool
-        Whether ``avoidable`` is the result of a replay: the recorded events of the training step without this memory.
-        The fix of a finding that is not verified is worded as a guess.
+        Whether ``avoidable`` was computed by a replay of the recorded training step without this memory. If not, the
+        fix is worded as a guess.
     """
 
     cause: str

@@ -24,7 +24,7 @@ class RowGroup:
     size : int
         Bytes of all blocks.
     value : str
-        The name of the largest block, or the use of the blocks if they have no line.
+        The name of the largest block. For several blocks of known origin without a line, the label of their category.
     category : Category
     why : str
         Why the blocks are alive.

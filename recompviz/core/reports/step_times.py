@@ -89,7 +89,7 @@ class StepTimes:
 
     @property
     def too_high(self) -> bool:
-        """Whether an eager step was much faster than predicted, so that the operators were measured on a busy machine.
+        """Whether an eager step was much faster than predicted. The operators were then measured on a busy machine.
 
         Other programs can make a step slower, but not faster.
 
@@ -161,7 +161,7 @@ def rank_left_out(count: int) -> int:
 
     Each value is above the true median with probability 1/2. The interval misses the true median if at most this number
     of values are above the median, or at most this number are below. The number is the largest for which this has a
-    probability of at most 5 %. With fewer than six values, no number has; then it is 0.
+    probability of at most 5 %. With fewer than six values there is no such number, and the result is 0.
 
     Examples
     --------

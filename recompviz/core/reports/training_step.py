@@ -51,7 +51,7 @@ class GraphBreak:
 
 @dataclass(frozen=True, eq=False)
 class StepRegion:
-    """One run of a region: a graph that the compiler captured and that runs under a plan.
+    """One run of a region. A region is a graph that the compiler captured and that runs under a plan.
 
     A region that runs twice in a training step appears twice.
 
@@ -149,7 +149,10 @@ class StepMoment:
 
     @property
     def bytes(self) -> int:
-        """``saved + outside + own``: the peak of this part, without memory in use before the training step."""
+        """The peak of this part of the training step: ``saved + outside + own``.
+
+        Memory in use before the training step is not counted.
+        """
         return self.saved + self.outside + self.own
 
 

@@ -81,7 +81,7 @@ class StartingState:
         return allocator
 
     def requests(self) -> Iterator[tuple[EarlierBlock, int, PoolId]]:
-        """Yield triples (block, stream, private pool) for each block inside a segment."""
+        """Yield a triple (block, stream, private pool) for each block inside a segment."""
         starts = [address for address, _, _ in self.segments]
         for block in self.blocks:
             i = bisect_right(starts, block.address) - 1

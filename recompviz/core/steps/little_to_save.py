@@ -46,7 +46,7 @@ _OF_BATCH = (
 
 
 def little_to_save(leanest: Timeline, keep_all: int) -> str:
-    """Return why recomputation saves little memory, and what would save some; empty if it saves more than 1 %.
+    """Return why recomputation saves little memory, and what would save some; empty if it saves 1 % or more.
 
     Parameters
     ----------

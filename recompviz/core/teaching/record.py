@@ -98,7 +98,7 @@ def note_answer(name: str, seed: Seed, right: bool) -> None:
 
 
 def note_hint(name: str, seed: Seed, hints: int) -> None:
-    """Remember that a hint of level ``hints`` was read. After the first right answer, :attr:`Attempt.hints` stays."""
+    """Remember that a hint of level ``hints`` was read. It changes :attr:`Attempt.hints` only before a right answer."""
     old = attempt_of(name, seed)
     _read[name, seed] = max(hints_read(name, seed), hints)
     if not old.right:
@@ -106,7 +106,7 @@ def note_hint(name: str, seed: Seed, hints: int) -> None:
 
 
 def hints_read(name: str, seed: Seed) -> int:
-    """Return the highest level of a hint of an exercise that was read, also after the first right answer."""
+    """Return the highest level of the hints of an exercise that were read, before or after the first right answer."""
     return _read.get((name, seed), 0)
 
 

@@ -115,7 +115,7 @@ class Strategy:
 
 
 def plan_of(graph: Graph, sequence: Plan | Iterable[Iterable[Name]]) -> Plan:
-    """Return the plan of a lower-set sequence in which V may be left out at the end, or a given plan of the graph.
+    """Return the plan of a lower-set sequence, in which V may be left out at the end. A plan is returned unchanged.
 
     Raises
     ------

@@ -24,7 +24,7 @@ _noted: weakref.WeakSet[DistributedDataParallel] = weakref.WeakSet()
 
 
 def bucket_bytes(device: torch.device, rounded: Callable[[int], int]) -> int:
-    """Return the bytes of the buckets of all DDPs whose forward pass runs now or was seen before.
+    """Return the bytes of the buckets of all DDPs whose forward pass is running or was seen before.
 
     The result is 0 on devices whose allocator counts the allocated bytes. With ``gradient_as_bucket_view=True``,
     gradients are views of the buckets. The bytes of the gradients that exist are then subtracted, because they are

@@ -1,9 +1,9 @@
 """Access to Dynamo: settings for captures, additional guards, and the data that Dynamo keeps of earlier captures.
 
-Private PyTorch used here: ``Guard`` and ``Source`` of ``torch._guards``, switches of kernels in ``torch._C``, the hooks
-of all modules in ``torch.nn.modules.module``, ``torch._dynamo`` (``config``, ``_torchdynamo_orig_backend``, ``exc``,
-``guards``, ``source``, ``symbolic_convert.tls`` with the side effects of its ``output``, ``variables.base``,
-``utils.counters``, ``utils.get_metrics_context``, ``utils.get_compilation_metrics``,
+Private PyTorch used here: ``Guard`` and ``Source`` of ``torch._guards``, the settings in ``torch._C`` that choose
+kernels, the hooks of all modules in ``torch.nn.modules.module``, ``torch._dynamo`` (``config``,
+``_torchdynamo_orig_backend``, ``exc``, ``guards``, ``source``, ``symbolic_convert.tls`` with the side effects of its
+``output``, ``variables.base``, ``utils.counters``, ``utils.get_metrics_context``, ``utils.get_compilation_metrics``,
 ``utils.set_compilation_metrics_limit``, ``reset``, ``reset_code``, ``register_backend``, ``eval_frame.skip_code``),
 ``dynamo_ctx`` of compiled modules, ``compiler_fn`` of ``torch._TorchCompileWrapper``, ``Module._call_impl`` and
 ``Module._compiled_call_impl``, ``is_fx_symbolic_tracing`` of ``torch.fx._symbolic_trace``,
@@ -174,7 +174,7 @@ def _guard_state(builder: GuardBuilder, guard: Guard) -> None:
 def in_dispatch_mode() -> bool:
     """Return whether a dispatch mode such as ``FlopCounterMode`` is active. Dynamo then runs everything eagerly.
 
-    PyTorch 2.13 runs a compiled function that was once called in such a mode eagerly from then on.
+    If a compiled function is called in such a mode once, PyTorch 2.13 runs it eagerly from then on.
     """
     return is_in_any_mode_without_ignore_compile_internals()
 

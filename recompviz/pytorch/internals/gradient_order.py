@@ -24,7 +24,7 @@ __all__ = ["GradientOrder", "parameters_of_aliases", "replicated"]
 
 
 def replicated() -> bool:
-    """Return whether the forward pass of a DistributedDataParallel runs."""
+    """Return whether the forward pass of a DistributedDataParallel is running."""
     return DistributedDataParallel._active_ddp_module is not None
 
 

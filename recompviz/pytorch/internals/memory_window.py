@@ -28,7 +28,7 @@ from recompviz.pytorch.internals.undone import undone
 
 
 class ProfilerBusy(RecompvizError, RuntimeError):
-    """A profiler that recompviz did not start runs in this process."""
+    """Another profiler, which recompviz did not start, is running in this process."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -169,7 +169,7 @@ def memory_window(device: torch.device, reads: bool = False) -> Iterator[MemoryW
     Raises
     ------
     ProfilerBusy
-        If a profiler that recompviz did not start runs in this process.
+        If another profiler, which recompviz did not start, is running in this process.
     """
     with one_at_a_time:
         while _open_windows:

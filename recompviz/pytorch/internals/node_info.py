@@ -135,7 +135,7 @@ def first_tensor(value: Any) -> torch.Tensor | None:
 def autograd_node(node: Node) -> int:
     """Return the number of the autograd node that ran a backward operator while the graph was traced; −1 if unknown.
 
-    The operators of one autograd node have the same number. So have the operators of the forward pass for which it is.
+    All backward operators that one autograd node runs have the same number. For a forward operator, the result is −1.
     """
     number = node.meta.get("seq_nr", -1) if node.meta.get("autograd_backward") else -1
     return number if isinstance(number, int) else -1

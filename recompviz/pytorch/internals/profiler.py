@@ -54,7 +54,7 @@ def prepare_profiler() -> None:
 
 
 def profiler_runs() -> bool:
-    """Return whether a profiler records in any thread of this process."""
+    """Return whether a profiler is recording in any thread of this process."""
     return bool(torch.autograd.profiler._is_profiler_enabled)
 
 
@@ -109,7 +109,7 @@ def allocation_events(
 
 
 def older_reads(profile: torch.profiler.profile, device_type: str) -> dict[int, int]:
-    """Return the storages that operators outside ranges named ``"rv:…"`` read, and that are older than the profile.
+    """Return the storages from before the profile that operators outside the ranges named ``"rv:…"`` read.
 
     Parameters
     ----------

@@ -68,11 +68,12 @@ TIMED_SECONDS = 2.0
 def calibrate(trace: Trace, *, fresh: bool = False, progress: Progress | None = None) -> Trace:
     """Measure the workspace and time of each operator call, and return a trace that includes them.
 
-    The training step runs five times, under the time-centric plan with the least simulated peak, or three or four times
-    if it takes two seconds or more. If it takes about half a second or more on the CPU, it runs once. Of equal calls,
-    only the first then runs: three times, twice if it takes more than 5 ms, and once if it takes more than 50 ms. If
-    the device has no memory for this plan, it runs under the plan with the least simulated peak that a search finds.
-    The step does not run if the figures of all its operators are in the cache.
+    The training step runs five times, under the time-centric plan with the least simulated peak. It runs four times if
+    it takes more than one second, and three times if it takes more than two. If it takes about half a second or more on
+    the CPU, it runs only once. In this one run, only the first of equal calls runs, and it is repeated: a call of up to
+    5 ms runs three times in all, a call of up to 50 ms twice, and a longer call once. If the device has no memory for
+    the plan, the step runs under the plan with the least simulated peak that a search finds. The step does not run if
+    the figures of all its operators are in the cache.
 
     The forward pass also runs once in eager PyTorch, to compare the bytes that it saves with those that the captured
     step saves. For a long step, this forward pass runs on tensors without memory where that is possible. If the second

@@ -101,7 +101,7 @@ class BatchPlans:
         return kept["rows"]
 
     def within(self, curve: Sequence[Row], size: int) -> Choice:
-        """Return the choice of least recomputation, of those found, whose peak is at most ``size`` bytes.
+        """Of the choices found whose peak is at most ``size`` bytes, return the one that recomputes least.
 
         The search starts from the first row of ``curve`` whose peak fits. It keeps further values, one after another,
         as long as the peak still fits.

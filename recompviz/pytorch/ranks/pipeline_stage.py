@@ -119,7 +119,7 @@ class StageStep:
         return (*plans, Plan.keep_all(self.graph))
 
     def plan(self, total: int | float | str) -> Plan:
-        """Return the plan of least recomputation, of all found whose peak over the batch is at most ``total``.
+        """Of the plans found whose peak over the batch is at most ``total``, return the one that recomputes least.
 
         The search starts from the first plan of :attr:`curve` whose peak fits. It keeps further values, one after
         another, as long as the peak still fits.

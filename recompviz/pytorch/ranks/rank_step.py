@@ -98,7 +98,7 @@ class RankStep:
         return self.planner.plan(total)
 
     def reshard_curve(self, latency: float, bandwidth: float) -> tuple[ReshardPoint, ...]:
-        """Return the best choices found of units that stay gathered and of a plan, by rising time and falling peak.
+        """Return the Pareto front of time and peak: for each point, the units that stay gathered, and a plan.
 
         The time of a point is the time of the second all-gathers plus the time of recomputation.
 

@@ -57,9 +57,9 @@ class EqualViews:
         return source
 
     def without_dimension(self, node: Node) -> bool:
-        """Return whether a node is a sum with one extra dimension of length 1 that all nodes which read the sum remove.
+        """Return whether a node is a sum with a dimension of length 1 (``keepdim``) that all readers of the sum remove.
 
-        The sum then has only one dimension of another length, so it is contiguous with and without the extra dimension.
+        The sum then has only one other dimension, so it is contiguous with and without the dimension of length 1.
         """
         if node.target is not aten.sum.dim_IntList or len(node.args) != 3 or node.args[2] is not True or node.kwargs:
             return False

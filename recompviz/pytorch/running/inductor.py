@@ -44,9 +44,9 @@ class UnplannedPartition(UserWarning):
 class Partitioner(CustomPartitionerFn):
     """A partitioner for Inductor that splits each joint graph so that a training step fits a total.
 
-    Each graph is split once, when it is compiled. PyTorch's own split is used if it fits. Otherwise plans are searched
-    and simulated. For a few of these plans, Inductor generates code without compiling kernels, and the buffers in this
-    code are counted. The plan that fits and recomputes least is used.
+    Each graph is split once, when it is compiled. PyTorch's own split is used if it fits. Otherwise a search
+    finds plans, and they are simulated. For a few of these plans, Inductor generates code without compiling kernels,
+    and the buffers in this code are counted. The plan that fits and recomputes least is used.
 
     Parameters
     ----------

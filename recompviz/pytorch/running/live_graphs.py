@@ -64,7 +64,7 @@ class LiveGraphs:
         Parameters
         ----------
         recorded : bool
-            Whether the current step is recorded.
+            Whether the current step is being recorded.
         """
         if backward_runs():
             if not recorded and all(run.freed for run in self.of_step):

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Owner(Protocol):
-    """The part of a compiled model's budget that the budgets of other compiled models use.
+    """The attributes of a compiled model's budget that the budgets of other compiled models use.
 
     Attributes
     ----------
@@ -35,7 +35,7 @@ class Owner(Protocol):
     others : OtherModels
         The other compiled models, as this model knows them.
     recording : StepRecorder or None
-        Records the current step; None if the step is not recorded.
+        Records the current step; None if the step is not being recorded.
     growth : float
         The size of the current step, relative to the recorded step.
     """
@@ -140,8 +140,8 @@ class OtherModels:
     def held_before(self, region: Region) -> int:
         """Return the bytes that code outside this model's regions holds when ``region`` of another model starts.
 
-        The bytes are those of a recorded step of this model, multiplied by the size of the current step if that is
-        larger.
+        The bytes are those of a recorded step of this model. If the current step is larger, they are multiplied by its
+        size relative to the recorded step.
         """
         owner = self._owner()
         growth = owner.growth if owner is not None else 1.0

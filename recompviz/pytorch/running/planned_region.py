@@ -59,8 +59,8 @@ class Around(NamedTuple):
     released : frozenset of int
         Storages of the outputs that the code outside frees before the backward pass.
     later : tuple of int
-        Bytes that later regions may take between the forward and the backward pass of this run. Plans are searched for
-        each of these values.
+        Bytes that later regions may take between the forward and the backward pass of this run. One search for plans
+        runs for each of these values.
     """
 
     outside: Outside
@@ -88,7 +88,7 @@ class PlannedRegion:
     recorded : numpy.ndarray of bool or None
         The plan of the recorded run; None before a step was recorded.
     searched : set of tuple
-        The dynamic sizes of the inputs for which a plan of lower peak was searched before a step was recorded.
+        The dynamic sizes of the inputs at which a search for a plan of lower peak ran before a step was recorded.
     """
 
     region: Region
@@ -134,7 +134,7 @@ class PlannedRegion:
         return self.starting[0].mask
 
     def first_plan(self, free: int) -> NDArray[np.bool_]:
-        """Return the plan for a run in a step of an unknown kind: no recorded step starts with the same region.
+        """Return the plan for a run in a step of an unknown kind, when no recorded step starts with the same region.
 
         The later runs of such a step are unknown. The values that this run saves are alive while they run. Therefore a
         plan that saves less may be better than the plan of least peak, if it fits. Half of the free bytes above the
@@ -201,7 +201,7 @@ class PlannedRegion:
         self.joint, self.time = calibrated_region(folded, schedule, recorded.events, record.seconds)
 
     def search(self, sizes: tuple[Any, ...], around: Around, seconds: float) -> None:
-        """Search plans for given sizes of the inputs, and add them to ``masks``. Call :meth:`calibrate` before.
+        """Search for plans at given sizes of the inputs, and add them to ``masks``. Call :meth:`calibrate` before.
 
         Parameters
         ----------

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from recompviz.pytorch.running.planned_region import PlannedRegion
     from recompviz.pytorch.running.region import Region
 
-# A step is recorded again, and plans are searched again, if its size differs by more than this factor from all before.
+# If the size of a step differs by more than this factor from all before, the step is recorded, and new plans are found.
 RECORDED_RANGE = 2.0
 # The most sizes for which plans are cached.
 MOST_SIZES = 512
@@ -101,10 +101,10 @@ class RecordedModels(Mapping["Region", StepModel]):
         return growth > sizes[-1] * RECORDED_RANGE or growth < sizes[0] / RECORDED_RANGE
 
     def searched(self, model: StepModel, sizes: tuple[Sizes, ...], ratio: float = RECORDED_RANGE) -> StepModel:
-        """Return the model with plans that were searched for a step of about the size that ``sizes`` give.
+        """Return the model with the plans of a search at about these input sizes.
 
-        If no search was made for a step whose size differs at most by the factor ``ratio``, one is made now. Plans that
-        were searched for very different sizes may recompute far more than needed.
+        If there was no search yet for a step whose size differs at most by the factor ``ratio``, it is made now. Plans
+        from a search at very different sizes may recompute far more than needed.
         """
         growth = growth_of(model.sized, sizes)
         if any(size / ratio <= growth <= size * ratio for size in model.searched):

@@ -30,7 +30,7 @@ OTHER = "rv:other:"
 
 @dataclass
 class PassRecord:
-    """The data that one run of a region (a captured graph) reports while a training step is recorded.
+    """The data that one run of a region (a captured graph) reports while a training step is being recorded.
 
     Attributes
     ----------
@@ -91,14 +91,15 @@ def range_of(run: int, stage: Stage) -> str:
 
 @dataclass
 class OtherRun:
-    """A run of another compiled model while a training step is recorded.
+    """A run of another compiled model while a training step is being recorded.
 
     Attributes
     ----------
     inputs : dict of int to (StorageWeakRef, int)
         As in :class:`PassRecord`.
     saved : int
-        Bytes that all other compiled models, besides the recorded one and this one, save when the run starts.
+        Bytes that the autograd graphs of further compiled models save at the start of the run. The recorded model and
+        the model of this run do not count.
     held : int
         Bytes that the code outside the regions holds when the run starts. Outputs of regions and inputs of this run do
         not count. :func:`read_recording` sets this attribute and ``older_inputs``.

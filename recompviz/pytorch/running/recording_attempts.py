@@ -28,7 +28,11 @@ LONGEST_WAIT = 64
 
 
 class UnplannedStep(UserWarning):
-    """Training steps cannot be recorded and run under plans of least peak, or a step took more than the total."""
+    """Training steps do not run under the plans that would fit the total best. The message gives the reason.
+
+    Steps that cannot be recorded run under plans of least peak, and steps that cannot be captured run eagerly. The
+    warning is also given if a step or a validation pass took more than the total.
+    """
 
 
 class RecordingAttempts:
@@ -92,9 +96,9 @@ class RecordingAttempts:
         self._again[first] -= 1
 
     def put_off(self, first: Region) -> bool:
-        """Return whether a recording that would begin now waits, because a step of another model is recorded.
+        """Return whether a new recording has to wait, because a step of another model is being recorded.
 
-        It waits at most :data:`MOST_DEFERRED` times in a row, and then begins.
+        A recording waits at most :data:`MOST_DEFERRED` times in a row, and then begins.
         """
         if self._deferred[first] >= MOST_DEFERRED:
             self._deferred[first] = 0

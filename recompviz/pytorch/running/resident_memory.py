@@ -166,8 +166,8 @@ class ResidentMemory:
         Returns
         -------
         dict of Category to int
-            Bytes by category. Each storage is rounded as the allocator rounds it. Only tensors on the type of device of
-            the region count.
+            Bytes by category. Each storage is rounded as the allocator rounds it. Only tensors on devices of the same
+            type as the region's device count.
         """
         self._counted, inside, self.outputs = self._count(run, kept, others)
         totals = self._counted.totals
@@ -196,7 +196,7 @@ class ResidentMemory:
         return self._inside_gradients if self._stepped else 0
 
     def region_parameters(self) -> list[torch.Tensor]:
-        """Return those parameters of the regions that still exist."""
+        """Return the parameters of the regions, without those that no longer exist."""
         return self._values()[1]
 
     def in_use(self, run: Run, kept: int, others: Sequence[ResidentMemory]) -> int:

@@ -61,7 +61,7 @@ class SimulatedPlans:
 
     @classmethod
     def of(cls, graph: InductorJoint, key: str) -> SimulatedPlans:
-        """Search the plans of a graph and simulate them, or return those of an equal graph.
+        """Search for plans of a graph and simulate them, or return those of an equal graph.
 
         Parameters
         ----------

@@ -1,9 +1,10 @@
 """Keep a training loop within one total of memory; its model was compiled into regions (captured graphs).
 
 The first training steps run under plans of least peak. One of them is recorded. The record shows the order of the
-regions, the bytes that code between them holds, and the time of each operator. Then plans are searched for each region
-and combined. The memory that is free when a step starts is the total minus parameters, buffers, inputs, accumulated
-gradients and optimizer state. Each later step runs the combination that recomputes least and fits into this memory.
+regions, the bytes that code between them holds, and the time of each operator. Then a search finds plans for each
+region, and the plans of the regions are combined. The memory that is free when a step starts is the total minus
+parameters, buffers, inputs, accumulated gradients and optimizer state. Each later step runs the combination that
+recomputes least and fits into this memory.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 
     from recompviz.core.steps.joint import JointGraph
 
-# Before a step is refused, plans are searched for a size that differs by no more than this factor.
+# Before a step is refused, there must have been a search for plans at a size that differs by at most this factor.
 REFUSED_RANGE = 1.25
 
 
@@ -77,7 +78,7 @@ class StepBudget:
     others : OtherModels
         Tells this budget about other compiled models.
     recording : StepRecorder or None
-        Records the current step, if it is recorded.
+        Records the current step; None if the step is not being recorded.
     models : RecordedModels
         The models of the recorded steps, by the first region of the step.
     attempts : RecordingAttempts
@@ -529,7 +530,7 @@ class StepBudget:
 
     @property
     def planned(self) -> PlannedStep | None:
-        """The plans of the training step that runs or ran last; None if this step was not planned."""
+        """The plans of the current or, between steps, of the last training step; None if that step was not planned."""
         if self.total is None or self._step is None:
             return None
         return PlannedStep(self._step.model, self._step.point, self.total - self._room)

@@ -61,7 +61,7 @@ class StepModel:
     optional : bool
         Whether a step may leave out some of the runs.
     searched : tuple of float
-        The sizes of the steps for which plans were searched, relative to the calibrated step.
+        The sizes of the steps at which a search for plans ran, relative to the calibrated step.
     freed_outputs : int
         Bytes of the outputs of earlier steps that existed when a step started and were freed before its first backward
         pass. The plans count them in the forward passes only.
@@ -137,7 +137,7 @@ def model_of_step(
     forwards: int = 0,
     older_inputs: int = 0,
 ) -> StepModel:
-    """Search plans for the regions (captured graphs) of a recorded training step, and combine these plans.
+    """Find plans for the regions (captured graphs) of a recorded training step, and combine these plans.
 
     Parameters
     ----------
@@ -231,7 +231,7 @@ def model_of_region(known: PlannedRegion) -> StepModel:
 def searched_at(
     model: StepModel, regions: Mapping[Region, PlannedRegion], sizes: tuple[tuple[Any, ...], ...], seconds: float
 ) -> StepModel:
-    """Search plans for other sizes of the inputs, and return the model with these plans added.
+    """Search for plans at other sizes of the inputs, and return the model with these plans added.
 
     At other sizes, other values may be alive at the peak, so other plans may be best. The result still describes the
     step at the sizes of ``model``; :func:`resized` gives it at other sizes.
@@ -279,7 +279,7 @@ def _search(
     released: Sequence[frozenset[int]],
     seconds: float,
 ) -> None:
-    """Search plans for the regions ``wanted``, from the last run of the step to the first.
+    """Search for plans of the regions ``wanted``, from the last run of the step to the first.
 
     A region that runs several times is searched for its last and its first run: while later runs use memory, plans that
     save less are better.

@@ -33,8 +33,9 @@ if TYPE_CHECKING:
 
 AxisSizes = Mapping[str, int]
 
-# A length is traced at these parts of itself, and a shorter length cannot be changed.
+# The figures of all shorter lengths follow from traces at the traced length divided by these numbers.
 PARTS_OF_LENGTH = (2, 4)
+# A trace of a shorter length than this has no length that can be changed.
 SHORTEST_LENGTH = 8
 MOST_BATCHES, MOST_LENGTHS = 1024, 64  # times the traced size
 
@@ -50,7 +51,7 @@ class Axis:
     size : int
         The size in the traced step.
     most : int
-        The largest size that :meth:`ResizedTraces.at` accepts. A model may only run at shorter lengths than this.
+        The largest size that :meth:`ResizedTraces.at` accepts. Some models run only at shorter lengths.
     """
 
     name: str
@@ -180,8 +181,9 @@ class ResizedTraces:
         """Make the traces that are missing to compute the bytes and times of the step at the given sizes.
 
         One call traces at most once for each axis whose size differs. One trace gives the figures of all batch sizes.
-        For a length, the step is traced at this length. When two lengths below the length of the trace have been traced
-        at the right places, the figures of all other shorter lengths follow from them.
+        The figures of all shorter lengths follow from traces at a half and at a quarter of the traced length. If only
+        one of these two traces is missing, it is made. If both are missing, or for a longer length, the step is traced
+        at the given length itself.
 
         Parameters
         ----------

@@ -21,7 +21,7 @@ _OBSERVED, _UNBOUND = "Observed exception", "failed to bind arguments"
 
 
 def must_come_through(error: BaseException | None) -> BaseException | None:
-    """Return the first exception that must be raised unchanged among an error and its causes; None if there is none.
+    """Of an error and its causes, return the first that must be raised unchanged; None if there is none.
 
     Such exceptions are ``MemoryError``, and exceptions whose type is neither built in nor defined by PyTorch or
     recompviz.

@@ -304,9 +304,10 @@ class Explorer(PageWidget):
         """Show the same training step with another batch size or sequence length.
 
         The step is not run. If necessary, it is traced again in the background, at most once for each changed size. One
-        trace is enough for all batch sizes, and two for all shorter lengths. The bytes follow exactly from the traces,
-        and times are scaled. The plans found so far are shown first; a search for better ones follows. :meth:`wait`
-        waits until the step is shown, and reading ``plan`` waits for the search.
+        trace is enough for all batch sizes, and two, at a half and at a quarter of the traced length, for all shorter
+        lengths. The bytes follow exactly from the traces, and times are scaled. The plans found so far are shown first;
+        a search for better ones follows. :meth:`wait` waits until the step is shown, and reading ``plan`` waits for the
+        search.
 
         The budget stays. If no plan fits it at the new size, the plan of least total peak is shown. The budget is
         remembered, and used again when a plan fits it: when the search has found one, or at another size.

@@ -32,7 +32,7 @@ class KnownPlans:
         self._carried: PlanTable | None = None  # plans found at the size before
 
     def searched(self, planner: Planner) -> bool:
-        """Return whether a search for this planner has ended."""
+        """Return whether a search by this planner has ended."""
         return planner in self._found
 
     def shown(self, planner: Planner) -> Tables:
@@ -49,7 +49,7 @@ class KnownPlans:
     def carry(self, table: PlanTable, planner: Planner) -> None:
         """Take over the plans of a table that was made at another batch size or sequence length.
 
-        They are shown until a search for this planner ends. Plans that are better than those of the search for the
+        They are shown until a search by this planner ends. Plans that are better than those of the search for the
         objective ``"live"`` are then added to the table of this search.
 
         Parameters

@@ -70,7 +70,7 @@ class Questions:
                 self._told("cancelled", 0.0, "cancelled")
 
     def wait(self, seconds: float | None = None) -> None:
-        """Wait until the question is answered, or has failed or been cancelled.
+        """Wait until the newest question has been answered, has failed or was cancelled. Without one, return at once.
 
         A thread that holds the lock of the selection returns at once, because the background thread may need the lock.
 

@@ -181,8 +181,8 @@ class RunHistory:
     Attributes
     ----------
     entries : tuple of (planner, report, dict)
-        The planner of the size that was run, the report, and an entry of the Explorer's trait ``_runs``; the oldest
-        first. At most 200, see :func:`bounded`; the newest 20 have their report, the others None.
+        The planner for the batch size and sequence length of the run, the report, and an entry of the Explorer's trait
+        ``_runs``; the oldest first. At most 200, see :func:`bounded`; the newest 20 have their report, the others None.
     """
 
     entries: tuple[tuple[Planner, RunReport | None, dict[str, Any]], ...] = ()
@@ -201,11 +201,11 @@ class RunHistory:
         return RunHistory(tuple(zip([entry[0] for entry in entries], whole, messages, strict=True)))
 
     def of(self, planner: Planner) -> list[dict[str, Any]]:
-        """Return the messages about the runs at the size of a planner, oldest first."""
+        """Return the messages about the runs of the step that a planner plans, oldest first."""
         return [message for other, _, message in self.entries if other is planner]
 
     def reports(self, planner: Planner) -> list[tuple[int, RunReport]]:
-        """Return (number, report) for those of the newest 20 runs that were at the size of a planner, oldest first."""
+        """Return number and report of the runs of the step that a planner plans, among the newest 20, oldest first."""
         return [
             (int(message["number"]), report)
             for other, report, message in self.entries

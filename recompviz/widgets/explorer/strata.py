@@ -20,14 +20,14 @@ ROOT = "no module"
 
 @dataclass(frozen=True)
 class Strata:
-    """The parts of a model.
+    """The parts of a model in the memory landscape: modules, and groups of modules that run one after the other.
 
     Attributes
     ----------
     names : tuple of str
-        The name of each part. Parts are in the order in which they first run.
+        The name of each part, in the order in which the parts first run.
     of : tuple of int
-        For each node, the index of its part in ``names``.
+        For each node, the index in ``names`` of the part that computes it.
     """
 
     names: tuple[str, ...]

@@ -46,11 +46,11 @@ class Shown:
         For the plan of least total peak: the step of the schedule at which the peak is reached, and the largest values
         alive there.
     little : str
-        Why recomputation saves little memory in this training step; empty if it saves some, or no search found the
-        table.
+        For a table ``"live"`` that a search found without pins: why recomputation saves little memory in this training
+        step. Empty for any other table, and if recomputation saves 1 % or more.
     family : str
-        The family of lower sets that the user asked for. ``"auto"`` for every other table, also for one solved with
-        pins.
+        The family of lower sets, if the user chose one for this table. Otherwise ``"auto"``, also for the table solved
+        with pins.
     base : int
         For a table solved with pins: the number of the table of the same objective and solver without pins. Otherwise
         −1.
@@ -197,7 +197,7 @@ class Tables:
         Parameters
         ----------
         objective : "time", "memory" or "live"
-            What the solver minimizes; :meth:`recompviz.Planner.plans` explains it.
+            The objective of the table; :meth:`recompviz.Planner.plans` explains it.
         family : str
             The family of lower sets that the solver uses.
         """

@@ -71,10 +71,10 @@ def _held_directly(peak: PeakState, live: LiveBlock) -> bool:
 def recurrent_passes(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
     """Yield a finding if each backward pass of a step runs again through the graphs of all passes before it.
 
-    This happens if a state is carried from one part to the next with its graph, as in truncated backpropagation through
-    time without ``detach``. In such a step, the number of nodes that run again rises from pass to pass. Several
-    backward passes may share one graph, for example one pass for each of several tasks. They run through the same nodes
-    each time, and are not reported. Passes that are differentiated again are left out.
+    This happens if a state is carried from one part of a sequence to the next with its graph, as in truncated
+    backpropagation through time without ``detach``. In such a step, the number of nodes that run again rises from pass
+    to pass. Several backward passes may share one graph, for example one pass for each of several tasks. They run
+    through the same nodes each time, and are not reported. Passes that are differentiated again are left out.
     """
     passes = _backward_passes(peak)
     again = [len(before.keys() & after.keys()) for before, after in pairwise(passes)]

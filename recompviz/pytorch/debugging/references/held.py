@@ -116,7 +116,7 @@ def _unseen(watcher: Watcher, found: Sequence[FoundTensor]) -> dict[Key, int]:
 
 
 def collection_of(expression: str) -> str:
-    """Return the expression of the collection in an item's expression; empty if the expression is not that of an item.
+    """Return the expression of the collection that contains an item; empty if the expression does not end with ``]``.
 
     Examples
     --------
