@@ -1,4 +1,4 @@
-"""The bounds of one training step, computed when they are first needed, and the gap of a plan above them as text."""
+"""The bounds of one training step, computed when first needed, and a text on how far a plan is above its bound."""
 
 from __future__ import annotations
 

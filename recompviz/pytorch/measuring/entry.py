@@ -46,9 +46,9 @@ def trace(
     targets : sequence, optional
         Arguments of the loss after the model's output.
     loss : callable or torch.nn.Module, optional
-        A function of the model's output and the targets that returns a scalar. If left out, the loss is the model's
-        output if the output is one number, or the ``loss`` in the output if there is one. Otherwise, and if there are
-        no targets, the model is traced without a loss. The traced step then returns the model's outputs, and the caller
+        A function of the model's output and the targets that returns a scalar. If left out, the loss is the ``loss`` in
+        the model's output, or the output itself if it has no ``loss``. If this is not one number, and there are no
+        targets, the model is traced without a loss. The traced step then returns the model's outputs, and the caller
         provides the gradients of the outputs for the backward pass. Simulated memory includes the outputs and their
         gradients.
     granularity : "operators" or "paper"

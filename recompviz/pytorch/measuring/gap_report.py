@@ -1,4 +1,4 @@
-"""``explain_gap`` divides the difference between two peaks of a plan, by the paper's formula and measured, by cause."""
+"""``explain_gap`` lists the causes of the gap between a plan's peak by the paper's formula and its measured peak."""
 
 from __future__ import annotations
 

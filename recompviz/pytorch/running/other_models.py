@@ -174,7 +174,10 @@ class OtherModels:
         return [other.memory for other in list(self._met)] if self._met else []
 
     def trained_beside(self) -> list[Owner]:
-        """Return the models with a total in whose training loop this model runs now, itself included."""
+        """Return the models whose training loops also run this model, and this model itself.
+
+        Models without a total are left out.
+        """
         owner = self._owner()
         if owner is None:
             return []

@@ -36,7 +36,7 @@ class UnplannedStep(UserWarning):
 
 
 class RecordingAttempts:
-    """Counts the steps and the failed recordings of each first region, and says when the next recording is due.
+    """Counts steps and failed recordings by the first region of the step, and says when the next recording is due.
 
     Attributes
     ----------
@@ -56,7 +56,7 @@ class RecordingAttempts:
 
     @property
     def failed(self) -> int:
-        """The number of recordings that failed, over all first regions."""
+        """The number of recordings that failed, of steps with any first region."""
         return sum(self._failed.values())
 
     def forget(self, first: Region) -> None:
@@ -92,7 +92,7 @@ class RecordingAttempts:
         return self._again[first] > 0
 
     def note_again(self, first: Region) -> None:
-        """Count a planned step that is recorded again."""
+        """Note that a planned step is being recorded again."""
         self._again[first] -= 1
 
     def put_off(self, first: Region) -> bool:
