@@ -11,7 +11,7 @@ module's path is equal, or equally many such nodes are left in both graphs. Node
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 
@@ -30,24 +30,15 @@ class Matching:
         The nodes of the first graph that were matched in the third pass, usually because their module has another path
         in the second graph.
     gone : tuple of int
-        The nodes that only the first graph has, in running order.
+        The nodes that only the first graph has, in the order of ``graph.order``.
     new : tuple of int
-        The nodes that only the second graph has, in running order.
+        The nodes that only the second graph has, in the order of ``graph.order``.
     """
 
     pairs: dict[int, int]
     moved: frozenset[int]
     gone: tuple[int, ...]
     new: tuple[int, ...]
-
-
-def running_places(graph: Graph) -> list[int]:
-    """Return the node numbers in the order in which the nodes run.
-
-    This is 0, 1, 2, … if every edge goes from a lower to a higher number, otherwise ``graph.order``.
-    """
-    numbered = bool((graph.edges[:, 0] < graph.edges[:, 1]).all())
-    return list(range(len(graph))) if numbered else list(graph.order)
 
 
 def match_graphs(before: Graph, after: Graph) -> Matching:
@@ -69,7 +60,7 @@ def match_graphs(before: Graph, after: Graph) -> Matching:
     >>> found.pairs, found.new, found.gone
     ({0: 0, 1: 2, 2: 3}, (1,), ())
     """
-    first, second = running_places(before), running_places(after)
+    first, second = before.order, after.order
     pairs: dict[int, int] = {}
     tokens = [[_token(graph, v) for v in order] for graph, order in ((before, first), (after, second))]
     for a, b, size in SequenceMatcher(None, tokens[0], tokens[1], autojunk=False).get_matching_blocks():
@@ -86,7 +77,7 @@ def match_graphs(before: Graph, after: Graph) -> Matching:
 
 
 def _match_moved(
-    before: Graph, after: Graph, first: list[int], second: list[int], pairs: dict[int, int], taken: set[int]
+    before: Graph, after: Graph, first: Sequence[int], second: Sequence[int], pairs: dict[int, int], taken: set[int]
 ) -> frozenset[int]:
     """Match what is left by operator, shape and inputs, or by the end of the module's path. Return those nodes."""
     moved: set[int] = set()

@@ -119,8 +119,7 @@ def ranks_within(graph: Graph, shape: float) -> list[int]:
     before: list[list[int]] = [[] for _ in range(len(graph))]
     for u, v in graph.edges.tolist():
         before[v].append(u)
-    numbered = bool((graph.edges[:, 0] < graph.edges[:, 1]).all())
-    return fill_ranks(range(len(graph)) if numbered else graph.order, before, rank, most, branches_of(graph))
+    return fill_ranks(graph.order, before, rank, most, branches_of(graph))
 
 
 def branches_of(graph: Graph) -> list[str]:

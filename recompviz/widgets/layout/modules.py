@@ -76,18 +76,9 @@ class _Box:
     times: int = 1
     shape: Hashable = ()
     memory: tuple[int, ...] = ()  # of its nodes
-    first: int = 0  # the places of its nodes in the running order: first ≤ place < stop
+    first: int = 0  # the places of its nodes in ``graph.order``: first ≤ place < stop
     stop: int = 0
     split: bool = False  # gets no box
-
-
-def running_order(graph: Graph) -> list[int]:
-    """Return the nodes in a topological order.
-
-    If every edge leads to a node with a higher number, as in a trace, it is the order of the numbers.
-    """
-    numbered = bool((graph.edges[:, 0] < graph.edges[:, 1]).all())
-    return list(range(len(graph))) if numbered else list(graph.order)
 
 
 def module_tree(graph: Graph) -> Modules:
@@ -102,7 +93,7 @@ def module_tree(graph: Graph) -> Modules:
     >>> [(name, n) for name, n in zip(tree.names, tree.times) if n > 1]
     [('1–2', 2)]
     """
-    order = running_order(graph)
+    order = graph.order
     place = {v: i for i, v in enumerate(order)}
     inside: list[list[int]] = [[] for _ in order]  # for each place the places of its predecessors
     after: list[list[int]] = [[] for _ in order]

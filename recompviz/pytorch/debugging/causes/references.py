@@ -1,4 +1,4 @@
-"""Leaks: an object of the user's program holds blocks that are not needed, or holds more with each training step."""
+"""A leak: an object of the user's program holds blocks that are not needed, or holds more with each training step."""
 
 from __future__ import annotations
 

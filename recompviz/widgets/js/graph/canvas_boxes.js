@@ -1,5 +1,5 @@
-// Draws boxes and lines of a large scene on a canvas, where updating thousands of elements would take longer than a
-// frame. Only the visible part is drawn; all boxes of one style form one path.
+// Paints a box for each node of a large scene, and its lines, on a canvas: updating thousands of elements would take
+// longer than a frame. Only what is visible is painted; all boxes of one style form one path.
 
 import { svg } from "../shared/elements.js";
 import { cornerSigns, FLAG } from "./overlay.js";
