@@ -33,7 +33,7 @@ _MODULES = {
     "NodeInfo": "recompviz.core.graphs.node_info",
     "PartitionerError": "recompviz.pytorch.tracing.min_cut",
     "Phase": "recompviz.core.steps.schedule",
-    "Partitioner": "recompviz.pytorch.running.inductor",
+    "Partitioner": "recompviz.pytorch.policies.inductor",
     "Plan": "recompviz.core.plans.plan",
     "PlanMismatch": "recompviz.core.base.errors",
     "PlanTable": "recompviz.core.plans.plan_table",
@@ -57,8 +57,8 @@ _MODULES = {
     "Tradeoff": "recompviz.core.plans.curve",
     "UnitPlan": "recompviz.core.ranks.unit_plan",
     "apply": "recompviz.pytorch.running.planned",
-    "checkpoint_policy": "recompviz.pytorch.running.selective",
-    "memory_policy": "recompviz.pytorch.running.graph_tags",
+    "checkpoint_policy": "recompviz.pytorch.policies.selective",
+    "memory_policy": "recompviz.pytorch.policies.graph_tags",
     "megatron_recompute": "recompviz.pytorch.ranks.megatron",
     "compile": "recompviz.pytorch.running.compiled",
     "compare_traces": "recompviz.widgets.explorer.compared_traces",
@@ -161,6 +161,9 @@ if TYPE_CHECKING:
     from recompviz.pytorch.measuring.gap_report import explain_gap as explain_gap
     from recompviz.pytorch.measuring.meter import measure as measure
     from recompviz.pytorch.measuring.racing import race as race
+    from recompviz.pytorch.policies.graph_tags import memory_policy as memory_policy
+    from recompviz.pytorch.policies.inductor import Partitioner as Partitioner
+    from recompviz.pytorch.policies.selective import checkpoint_policy as checkpoint_policy
     from recompviz.pytorch.ranks.agreement import RanksDisagree as RanksDisagree
     from recompviz.pytorch.ranks.agreement import confirm_plans as confirm_plans
     from recompviz.pytorch.ranks.agreement import shared_plans as shared_plans
@@ -176,12 +179,9 @@ if TYPE_CHECKING:
     from recompviz.pytorch.ranks.rank_step import replicate_step as replicate_step
     from recompviz.pytorch.ranks.rank_step import shard_step as shard_step
     from recompviz.pytorch.running.compiled import compile as compile
-    from recompviz.pytorch.running.graph_tags import memory_policy as memory_policy
-    from recompviz.pytorch.running.inductor import Partitioner as Partitioner
     from recompviz.pytorch.running.planned import PlannedModule as PlannedModule
     from recompviz.pytorch.running.planned import apply as apply
     from recompviz.pytorch.running.recorded_report import step_report as step_report
-    from recompviz.pytorch.running.selective import checkpoint_policy as checkpoint_policy
     from recompviz.pytorch.tracing.costs import Roofline as Roofline
     from recompviz.pytorch.tracing.min_cut import PartitionerError as PartitionerError
     from recompviz.pytorch.tracing.step import TraceError as TraceError

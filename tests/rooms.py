@@ -39,7 +39,17 @@ ROOMS = {
         "snapshots",
         "teaching",
     ),
-    "pytorch": ("internals", "tracing", "running", "measuring", "ranks", "debugging"),
+    "pytorch": (
+        "internals",
+        "tracing",
+        "policies",
+        "executing",
+        "budgeting",
+        "running",
+        "measuring",
+        "ranks",
+        "debugging",
+    ),
     "widgets": ("base", "layout", "recordings", "explorer", "ranks", "lessons", "course"),
 }
 # the layers and the packages without rooms, from the lowest to the highest

@@ -34,8 +34,8 @@ import recompviz as rv
 from recompviz import networks
 from recompviz.benchmarks.side_by_side import device_name
 from recompviz.core.base.units import parse_bytes
+from recompviz.pytorch.budgeting.recorded_models import RecordedModels
 from recompviz.pytorch.running.planned import PlannedModule
-from recompviz.pytorch.running.recorded_models import RecordedModels
 
 COLUMNS = ("compile", "apply", "fit_in", "aot_eager")
 TOTAL = "1 TiB"

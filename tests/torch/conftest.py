@@ -14,6 +14,6 @@ def no_outputs_of_earlier_tests() -> Iterator[None]:
     A failed test keeps its variables until the next failure, and parameters of tests live as long as the session.
     """
     yield
-    from recompviz.pytorch.running import live_outputs
+    from recompviz.pytorch.executing import live_outputs
 
     live_outputs.forget_outputs()

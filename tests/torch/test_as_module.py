@@ -16,7 +16,7 @@ import recompviz as rv
 from recompviz.pytorch.running.compiled import budget_of
 
 # in eval mode, and with a hook, the step is not the traced one
-pytestmark = pytest.mark.filterwarnings("ignore::recompviz.pytorch.running.planned_budget.PlanWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::recompviz.pytorch.budgeting.planned_budget.PlanWarning")
 
 X = torch.linspace(-1, 1, 64).reshape(4, 16)
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import recompviz as rv
-from recompviz.pytorch.running.autocast_backward import BackwardInAutocast
+from recompviz.pytorch.executing.autocast_backward import BackwardInAutocast
 
 
 class Net(nn.Module):

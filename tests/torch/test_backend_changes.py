@@ -16,8 +16,8 @@ from torch.overrides import TorchFunctionMode
 
 import recompviz as rv
 from recompviz.benchmarks.loops.changes import random_changes
+from recompviz.pytorch.budgeting.recorded_models import RecordedModels
 from recompviz.pytorch.running.compiled import budget_of
-from recompviz.pytorch.running.recorded_models import RecordedModels
 
 pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute")  # Dynamo asks any input for it
 

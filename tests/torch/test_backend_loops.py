@@ -20,14 +20,14 @@ from recompviz.benchmarks.loops.plain_loops import LOOPS
 from recompviz.core.planning.region_in_step import region_in_step
 from recompviz.core.steps.schedule import make_schedule
 from recompviz.core.steps.simulation import simulate_schedule
+from recompviz.pytorch.budgeting.recorded_models import RecordedModels
+from recompviz.pytorch.budgeting.recording_attempts import UnplannedStep
+from recompviz.pytorch.executing.backend import UnplannedGraph
 from recompviz.pytorch.internals.aot import DoubleBackward
 from recompviz.pytorch.internals.memory_window import memory_window
 from recompviz.pytorch.internals.profiler import allocation_events
-from recompviz.pytorch.running.backend import UnplannedGraph
 from recompviz.pytorch.running.compiled import budget_of
-from recompviz.pytorch.running.recorded_models import RecordedModels
 from recompviz.pytorch.running.recorded_report import StepNotRecorded
-from recompviz.pytorch.running.recording_attempts import UnplannedStep
 
 QUICK = ("accumulation, clipping and a scheduler", "two backward passes of one graph (retain_graph)")
 

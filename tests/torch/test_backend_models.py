@@ -9,7 +9,7 @@ import torch
 
 from recompviz.benchmarks.loops.cases import CASES
 from recompviz.benchmarks.loops.comparison import compare
-from recompviz.pytorch.running.recorded_models import RecordedModels
+from recompviz.pytorch.budgeting.recorded_models import RecordedModels
 
 QUICK = ("views returned", "dataclass input")
 

@@ -12,15 +12,15 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 import recompviz as rv
+from recompviz.pytorch.budgeting.recorded_models import RecordedModels
+from recompviz.pytorch.budgeting.recording_attempts import UnplannedStep
+from recompviz.pytorch.budgeting.step_budget import StepBudget
+from recompviz.pytorch.executing import backend
+from recompviz.pytorch.executing.backend import UnplannedGraph
 from recompviz.pytorch.internals import memory_window as windows
 from recompviz.pytorch.internals.devices.cpu import CpuRuntime
 from recompviz.pytorch.internals.memory_window import in_compiled_call, memory_window
-from recompviz.pytorch.running import backend
-from recompviz.pytorch.running.backend import UnplannedGraph
 from recompviz.pytorch.running.compiled import budget_of
-from recompviz.pytorch.running.recorded_models import RecordedModels
-from recompviz.pytorch.running.recording_attempts import UnplannedStep
-from recompviz.pytorch.running.step_budget import StepBudget
 
 
 @pytest.fixture(autouse=True)

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 import recompviz as rv
-from recompviz.pytorch.running.recorded_models import RecordedModels
-from recompviz.pytorch.running.recording_attempts import UnplannedStep
+from recompviz.pytorch.budgeting.recorded_models import RecordedModels
+from recompviz.pytorch.budgeting.recording_attempts import UnplannedStep
 
 
 def net() -> nn.Module:

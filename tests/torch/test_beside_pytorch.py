@@ -11,8 +11,8 @@ from torch import nn
 
 from recompviz.benchmarks.beside_pytorch import __main__ as beside_pytorch
 from recompviz.benchmarks.beside_pytorch.operator_times import OperatorTimes
+from recompviz.pytorch.budgeting.recorded_models import RecordedModels
 from recompviz.pytorch.internals.memory_budget import Partition, compiled_in_memory_budget
-from recompviz.pytorch.running.recorded_models import RecordedModels
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ from recompviz.pytorch.internals.state import one_at_a_time
 from recompviz.pytorch.measuring.certificate import UNSTEADY
 from recompviz.pytorch.measuring.measurement_run import SLACK, TRAINED, contamination
 from recompviz.pytorch.running.planned import PlannedModule
-from recompviz.pytorch.running.twin import twin, undisturbed
+from recompviz.pytorch.tracing.twin import twin, undisturbed
 
 
 def test_what_another_thread_allocates_meanwhile_is_not_counted():

@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import nn
 
 import recompviz as rv
+from recompviz.pytorch.budgeting.planned_budget import PlanWarning
 from recompviz.pytorch.internals.devices.cuda import CudaRuntime
-from recompviz.pytorch.running.planned_budget import PlanWarning
 from recompviz.pytorch.tracing import costs as costing
 from recompviz.pytorch.tracing import device_speeds
 from recompviz.pytorch.tracing.costs import Roofline, measure_roofline, node_times

@@ -9,7 +9,7 @@ from torch.fx import Interpreter, Node
 
 import recompviz as rv
 from recompviz import networks
-from recompviz.pytorch.running.equal_views import EqualViews
+from recompviz.pytorch.executing.equal_views import EqualViews
 
 aten = torch.ops.aten
 

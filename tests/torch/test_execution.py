@@ -53,7 +53,7 @@ def test_the_check_would_notice_a_wrong_gradient(monkeypatch: pytest.MonkeyPatch
     case = make("batch norm")
     trace = case.trace()
     plan = plans_of(trace)[1]
-    from recompviz.pytorch.running import program
+    from recompviz.pytorch.executing import program
 
     genuine = program.write_program
 
@@ -63,7 +63,7 @@ def test_the_check_would_notice_a_wrong_gradient(monkeypatch: pytest.MonkeyPatch
         object.__setattr__(made, "backward", lambda *a: [g if g is None else g * 1.001 for g in backward(*a)])
         return made
 
-    monkeypatch.setattr("recompviz.pytorch.running.region.write_program", wrong)
+    monkeypatch.setattr("recompviz.pytorch.executing.region.write_program", wrong)
     certificate = rv.certify(trace, plan)
     assert not certificate.ok
     assert certificate.gradients == "different"

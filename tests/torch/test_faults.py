@@ -19,13 +19,13 @@ from recompviz.benchmarks.faults import injection
 from recompviz.benchmarks.faults.fingerprint import differences, fingerprint
 from recompviz.benchmarks.faults.subjects import SUBJECTS, Subject, made
 from recompviz.benchmarks.faults.verbs import KINDS, VERBS, Prepared, inject, own_folders, prepared
+from recompviz.pytorch.budgeting.planned_budget import PlanWarning
 from recompviz.pytorch.internals.aot import EndOfCapture
 from recompviz.pytorch.internals.process_state import process_state
 from recompviz.pytorch.internals.profiler import profiler_runs
 from recompviz.pytorch.internals.state import own_random_numbers, state_restored
 from recompviz.pytorch.internals.undone import undone
 from recompviz.pytorch.measuring.compared_steps import TwoSteps
-from recompviz.pytorch.running.planned_budget import PlanWarning
 from recompviz.pytorch.tracing.user_errors import must_come_through
 
 

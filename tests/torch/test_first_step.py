@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from torch import nn
 
 import recompviz as rv
+from recompviz.pytorch.budgeting.planned_budget import PlanWarning
 from recompviz.pytorch.internals.state import state_restored
 from recompviz.pytorch.measuring.eager_forward import eager_forward
-from recompviz.pytorch.running.planned_budget import PlanWarning
 
 X, Y = torch.ones(2, 6, 8) / 3, torch.zeros(2, 6, 8)
 

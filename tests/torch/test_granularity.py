@@ -12,7 +12,7 @@ from torch import nn
 import recompviz as rv
 from recompviz import networks
 from recompviz.core.exact.lattice import enumerate_lattice
-from recompviz.pytorch.running.planned_budget import PlanWarning
+from recompviz.pytorch.budgeting.planned_budget import PlanWarning
 from tests.torch.steps import CASES, Case, make
 from tests.torch.test_execution import plans_of
 

@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import nn
 
 import recompviz as rv
-from recompviz.pytorch.running.backend import UnplannedGraph
-from recompviz.pytorch.running.planned_budget import PlanWarning
+from recompviz.pytorch.budgeting.planned_budget import PlanWarning
+from recompviz.pytorch.executing.backend import UnplannedGraph
 from tests.torch.steps import Case, make
 
 

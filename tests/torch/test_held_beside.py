@@ -13,13 +13,13 @@ import torch
 from torch import nn
 
 import recompviz as rv
+from recompviz.pytorch.budgeting.recorded_models import RecordedModels
+from recompviz.pytorch.budgeting.recording_attempts import UnplannedStep
 from recompviz.pytorch.internals.devices.cpu import CpuRuntime
 from recompviz.pytorch.internals.memory_window import memory_window
 from recompviz.pytorch.internals.profiler import allocation_events
 from recompviz.pytorch.internals.tensors import storage_key
 from recompviz.pytorch.running.compiled import budget_of
-from recompviz.pytorch.running.recorded_models import RecordedModels
-from recompviz.pytorch.running.recording_attempts import UnplannedStep
 
 WIDTH, BATCH = 64, 256
 

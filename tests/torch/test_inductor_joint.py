@@ -11,7 +11,7 @@ from torch._dynamo.backends.common import aot_autograd
 from torch._functorch.aot_autograd import make_boxed_func
 
 from recompviz.pytorch.internals.partitioner import copied_joint, default_split
-from recompviz.pytorch.running.inductor_joint import InductorJoint, OutsideBytes, gradient_bytes, resident_bytes
+from recompviz.pytorch.policies.inductor_joint import InductorJoint, OutsideBytes, gradient_bytes, resident_bytes
 
 
 class TwoGraphs(nn.Module):

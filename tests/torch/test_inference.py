@@ -15,11 +15,11 @@ from torch import Tensor, nn
 
 import recompviz as rv
 from recompviz.core.base.units import format_bytes
+from recompviz.pytorch.budgeting.recorded_models import RecordedModels
+from recompviz.pytorch.budgeting.recording_attempts import UnplannedStep
 from recompviz.pytorch.internals.memory_window import memory_window
 from recompviz.pytorch.internals.profiler import allocation_events
 from recompviz.pytorch.running.compiled import budget_of, forget_budgets
-from recompviz.pytorch.running.recorded_models import RecordedModels
-from recompviz.pytorch.running.recording_attempts import UnplannedStep
 
 WIDTH, BATCH = 48, 256
 pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # Dynamo reads it of an input
@@ -145,7 +145,7 @@ def _trained(make: Callable[[Compiled, list[Tensor]], Step], compiled: Compiled)
         (_teacher_of_shared_layers_every_third_step, False),
     ],
 )
-@pytest.mark.filterwarnings("ignore::recompviz.pytorch.running.recording_attempts.UnplannedStep")
+@pytest.mark.filterwarnings("ignore::recompviz.pytorch.budgeting.recording_attempts.UnplannedStep")
 def test_a_step_with_a_compiled_teacher_stays_within_the_total(make: Any, by_name: bool) -> None:
     def compiled(total: int) -> Compiled:
         if by_name:

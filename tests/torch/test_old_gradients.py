@@ -15,10 +15,10 @@ from torch import nn
 
 import recompviz as rv
 from recompviz.core.steps.allocations import read_allocations
+from recompviz.pytorch.budgeting.recorded_models import RecordedModels
+from recompviz.pytorch.budgeting.recording_attempts import UnplannedStep
 from recompviz.pytorch.internals.memory_window import memory_window
 from recompviz.pytorch.internals.profiler import allocation_events
-from recompviz.pytorch.running.recorded_models import RecordedModels
-from recompviz.pytorch.running.recording_attempts import UnplannedStep
 
 BATCH, WIDTH = 256, 128
 PARAMETERS = 4 * (3 * (WIDTH * WIDTH + WIDTH) + WIDTH * 8 + 8)

@@ -16,14 +16,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import recompviz as rv
 from recompviz.core.steps.allocations import AllocationEvent
+from recompviz.pytorch.budgeting.recorded_models import RecordedModels
+from recompviz.pytorch.budgeting.recorded_step import OtherRun, PassRecord, read_recording
+from recompviz.pytorch.budgeting.recording_attempts import UnplannedStep
+from recompviz.pytorch.executing.live_outputs import live_outputs
 from recompviz.pytorch.internals.memory_window import memory_window
 from recompviz.pytorch.internals.profiler import allocation_events
 from recompviz.pytorch.internals.tensors import StorageWeakRef
 from recompviz.pytorch.running.compiled import budget_of
-from recompviz.pytorch.running.live_outputs import live_outputs
-from recompviz.pytorch.running.recorded_models import RecordedModels
-from recompviz.pytorch.running.recorded_step import OtherRun, PassRecord, read_recording
-from recompviz.pytorch.running.recording_attempts import UnplannedStep
 
 WIDTH, BATCH = 48, 256
 pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # Dynamo reads it of an input
@@ -127,7 +127,7 @@ def _trained(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("make", [_autoencoder, _adversaries, _siamese])
-@pytest.mark.filterwarnings("ignore::recompviz.pytorch.running.recording_attempts.UnplannedStep")
+@pytest.mark.filterwarnings("ignore::recompviz.pytorch.budgeting.recording_attempts.UnplannedStep")
 def test_models_of_one_step_stay_within_a_total(make: Any) -> None:
     eager, _ = _trained(make, None)
     _, most = _trained(make, "1 GiB")

@@ -16,12 +16,12 @@ from recompviz.core.live.model import LiveModel
 from recompviz.core.planning.region_in_step import region_in_step
 from recompviz.core.steps.schedule import make_schedule
 from recompviz.core.steps.simulation import simulate_schedule
+from recompviz.pytorch.budgeting.operator_figures import equal_calls_alike
+from recompviz.pytorch.budgeting.recorded_models import RecordedModels
+from recompviz.pytorch.budgeting.resized_steps import SizedPlans
+from recompviz.pytorch.budgeting.step_budget import StepBudget
 from recompviz.pytorch.internals.devices.cpu import CpuRuntime
 from recompviz.pytorch.running.compiled import budget_of
-from recompviz.pytorch.running.operator_figures import equal_calls_alike
-from recompviz.pytorch.running.recorded_models import RecordedModels
-from recompviz.pytorch.running.resized_steps import SizedPlans
-from recompviz.pytorch.running.step_budget import StepBudget
 from recompviz.pytorch.tracing.call_list import ARRIVE
 
 

@@ -11,9 +11,9 @@ import torch
 from torch import nn
 
 import recompviz as rv
-from recompviz.pytorch.running.recorded_models import RecordedModels
-from recompviz.pytorch.running.recording_attempts import UnplannedStep
-from recompviz.pytorch.running.region import SavedTensorsChanged
+from recompviz.pytorch.budgeting.recorded_models import RecordedModels
+from recompviz.pytorch.budgeting.recording_attempts import UnplannedStep
+from recompviz.pytorch.executing.region import SavedTensorsChanged
 
 Pack = Callable[[torch.Tensor], torch.Tensor]
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from recompviz.pytorch.internals.inductor_code import InductorMemory
-from recompviz.pytorch.running import split_candidates
-from recompviz.pytorch.running.split_candidates import MOST_LOWERED, SimulatedPlans, SplitCandidates
+from recompviz.pytorch.policies import split_candidates
+from recompviz.pytorch.policies.split_candidates import MOST_LOWERED, SimulatedPlans, SplitCandidates
 
 
 class Counted(SplitCandidates):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import recompviz as rv
-from recompviz.pytorch.running.twin import twin
+from recompviz.pytorch.tracing.twin import twin
 from tests.torch.steps import make
 
 

@@ -15,7 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 import recompviz as rv
 from recompviz import networks
-from recompviz.pytorch.running.planned_budget import PlanWarning
+from recompviz.pytorch.budgeting.planned_budget import PlanWarning
 from tests.torch.steps import make
 
 
@@ -162,7 +162,7 @@ def test_two_processes_average_the_gradients_of_the_planned_module_as_of_the_pla
     assert all(torch.equal(a, b) for a, b in zip(plain, planned, strict=True))
 
 
-@pytest.mark.filterwarnings("ignore::recompviz.pytorch.running.planned_budget.PlanWarning")
+@pytest.mark.filterwarnings("ignore::recompviz.pytorch.budgeting.planned_budget.PlanWarning")
 @pytest.mark.parametrize("by_total", [True, False], ids=["fit_in", "apply"])
 def test_a_step_is_measured_also_after_calls_of_other_shapes(by_total: bool) -> None:
     model, loss = nn.Sequential(nn.Linear(8, 16), nn.Tanh(), nn.Linear(16, 1)), nn.functional.mse_loss

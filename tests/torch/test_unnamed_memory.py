@@ -14,12 +14,12 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 import recompviz as rv
+from recompviz.pytorch.budgeting.recorded_models import RecordedModels
+from recompviz.pytorch.budgeting.unnamed_memory import still_alive
 from recompviz.pytorch.internals.memory_window import memory_window
 from recompviz.pytorch.internals.profiler import allocation_events, named_range, older_reads
 from recompviz.pytorch.internals.tensors import address_of, living_storages
 from recompviz.pytorch.running.compiled import budget_of
-from recompviz.pytorch.running.recorded_models import RecordedModels
-from recompviz.pytorch.running.unnamed_memory import still_alive
 
 WIDTH, BATCH = 48, 256
 VALUES = BATCH * WIDTH * 4
@@ -173,7 +173,7 @@ def test_what_is_named_or_known_counts_once() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::recompviz.pytorch.running.recording_attempts.UnplannedStep")
+@pytest.mark.filterwarnings("ignore::recompviz.pytorch.budgeting.recording_attempts.UnplannedStep")
 def test_a_loop_with_targets_an_eager_teacher_and_a_kept_loss_stays_within_the_total() -> None:
     def trained(total: int | str | None) -> tuple[list[float], int]:
         torch.manual_seed(0)

@@ -8,8 +8,8 @@ from torch import nn
 
 import recompviz as rv
 from recompviz import networks
+from recompviz.pytorch.budgeting.planned_budget import PlanWarning
 from recompviz.pytorch.internals.fake_tensors import FakeTensorMode
-from recompviz.pytorch.running.planned_budget import PlanWarning
 from recompviz.pytorch.tracing.tracer import trace_again
 
 

@@ -21,12 +21,12 @@ import recompviz as rv
 from recompviz import networks
 from recompviz.benchmarks.beside_pytorch.operator_times import OperatorTimes
 from recompviz.core.steps.schedule import make_schedule
+from recompviz.pytorch.budgeting.step_budget import StepBudget
 from recompviz.pytorch.internals.devices.runtimes import device_of
 from recompviz.pytorch.internals.dynamo import forget_graphs
 from recompviz.pytorch.internals.memory_budget import Engine, Partition, compiled_in_memory_budget
 from recompviz.pytorch.measuring.measurement_run import TRAINED, MeasurementRun, runner_of
 from recompviz.pytorch.running.compiled import budget_of
-from recompviz.pytorch.running.step_budget import StepBudget
 
 # More than any step here takes.
 UNLIMITED = 1 << 44

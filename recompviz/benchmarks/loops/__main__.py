@@ -34,7 +34,7 @@ from recompviz.benchmarks.loops.comparison import compare
 from recompviz.benchmarks.loops.library_loops import LIBRARIES
 from recompviz.benchmarks.loops.plain_loops import LOOPS, Compile
 from recompviz.core.base.units import format_bytes
-from recompviz.pytorch.running.recorded_models import RecordedModels
+from recompviz.pytorch.budgeting.recorded_models import RecordedModels
 
 TABLES = ("loops", "libraries", "distributed", "models", "lengths", "changes")
 CHANGES_OF_ONE_MODEL = 25

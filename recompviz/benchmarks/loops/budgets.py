@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from recompviz.core.base.errors import InfeasibleBudget
+from recompviz.pytorch.budgeting.step_budget import StepBudget
 from recompviz.pytorch.internals.dynamo import forget_graphs
 from recompviz.pytorch.internals.tensors import same_bits
 from recompviz.pytorch.running.compiled import backend, budget_for, forget_budgets
-from recompviz.pytorch.running.step_budget import StepBudget
 
 # More than any loop here takes.
 UNLIMITED = 1 << 40

@@ -16,13 +16,13 @@ import recompviz as rv
 from recompviz.benchmarks.loops import models
 from recompviz.benchmarks.loops.cases import CASES, ModelCase
 from recompviz.core.steps.allocations import AllocationEvent
+from recompviz.pytorch.budgeting.step_budget import StepBudget
+from recompviz.pytorch.budgeting.step_model import StepModel
 from recompviz.pytorch.internals.dynamo import forget_graphs, graph_breaks
 from recompviz.pytorch.internals.memory_window import memory_window
 from recompviz.pytorch.internals.profiler import allocation_events
 from recompviz.pytorch.internals.tensors import same_bits
 from recompviz.pytorch.running.compiled import budget_of
-from recompviz.pytorch.running.step_budget import StepBudget
-from recompviz.pytorch.running.step_model import StepModel
 
 assert models.__all__  # importing them fills CASES
 

@@ -151,8 +151,8 @@ def worker() -> None:
 
 def _compared(kind: str) -> dict[str, Any]:
     """Train one rank eagerly, under a loose and under a tight total; return its result."""
+    from recompviz.pytorch.budgeting.step_budget import StepBudget
     from recompviz.pytorch.running.compiled import compile_within
-    from recompviz.pytorch.running.step_budget import StepBudget
 
     eager = train(kind, lambda model: model)
     loose = StepBudget(1 << 40)

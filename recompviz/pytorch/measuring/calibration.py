@@ -24,6 +24,8 @@ from recompviz.core.base.progress import Progress
 from recompviz.core.plans.plan_table import PlanObjective
 from recompviz.core.steps.allocations import AllocationEvent
 from recompviz.core.steps.schedule import Phase, Schedule
+from recompviz.pytorch.budgeting.operator_figures import OperatorFigures, as_traced, calibrated_joint, figures_of_call
+from recompviz.pytorch.executing.program import profiler_mark, write_program
 from recompviz.pytorch.internals.autograd import autocast_off, below_autograd
 from recompviz.pytorch.internals.devices.base import Stopwatch
 from recompviz.pytorch.internals.devices.runtimes import runtime
@@ -41,9 +43,7 @@ from recompviz.pytorch.measuring.measurement_run import (
     overwritten_parameters,
     warm_up_steps,
 )
-from recompviz.pytorch.running.operator_figures import OperatorFigures, as_traced, calibrated_joint, figures_of_call
 from recompviz.pytorch.running.planned import apply
-from recompviz.pytorch.running.program import profiler_mark, write_program
 from recompviz.pytorch.tracing.call_list import ARRIVE
 from recompviz.pytorch.tracing.folding import Folded
 from recompviz.pytorch.tracing.step import TraceError

@@ -22,9 +22,9 @@ import torch
 from torch.fx import Node
 
 from recompviz.core.base.files import locked, read_text, write_file
+from recompviz.pytorch.budgeting.operator_figures import OperatorFigures
 from recompviz.pytorch.internals.devices.runtimes import backend_settings
 from recompviz.pytorch.internals.user_lines import warn_user
-from recompviz.pytorch.running.operator_figures import OperatorFigures
 
 # increase this when the meaning of a figure changes, so that older files are ignored
 FORMAT = 3

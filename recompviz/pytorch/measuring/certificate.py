@@ -20,13 +20,13 @@ from recompviz.core.base.arguments import expect_flag
 from recompviz.core.base.errors import PlanMismatch, RecompvizError
 from recompviz.core.base.units import format_bytes
 from recompviz.core.plans.plan import Plan, expect_plan
+from recompviz.pytorch.budgeting.planned_budget import PlanWarning
 from recompviz.pytorch.internals.state import one_at_a_time
 from recompviz.pytorch.internals.tensors import same_bits, version_of
 from recompviz.pytorch.measuring.compared_steps import Arguments, StepResult, TwoSteps
 from recompviz.pytorch.measuring.eager_forward import difference_from_eager
 from recompviz.pytorch.measuring.measurement_run import TRAINED, overwritten_in
 from recompviz.pytorch.running.planned import PlannedModule, apply
-from recompviz.pytorch.running.planned_budget import PlanWarning
 from recompviz.pytorch.tracing.traced_step import Trace, expect_trace
 from recompviz.pytorch.tracing.tracer import trace_again
 

@@ -20,6 +20,7 @@ from torch.utils import _pytree as pytree
 from recompviz.core.base.units import format_bytes
 from recompviz.core.steps.allocations import AllocationEvent
 from recompviz.core.steps.joint import Category
+from recompviz.pytorch.executing.program import StepMark, profiler_mark
 from recompviz.pytorch.internals.autograd import backward_of_step
 from recompviz.pytorch.internals.devices.runtimes import runtime
 from recompviz.pytorch.internals.memory_window import memory_window
@@ -28,7 +29,6 @@ from recompviz.pytorch.internals.profiler import allocation_events, named_range
 from recompviz.pytorch.internals.state import WriteCounts, clear_gradients
 from recompviz.pytorch.internals.tensors import storage_key
 from recompviz.pytorch.running.planned import PlannedModule
-from recompviz.pytorch.running.program import StepMark, profiler_mark
 from recompviz.pytorch.tracing.step import Loss, Step
 from recompviz.pytorch.tracing.traced_step import Trace
 

@@ -16,6 +16,7 @@ from torch.utils import _pytree as pytree
 from recompviz.core.base.arguments import expect
 from recompviz.core.base.errors import RecompvizError
 from recompviz.core.steps.timeline import Timeline
+from recompviz.pytorch.executing.program import profiler_mark
 from recompviz.pytorch.internals.aot import make_lazy_parameters
 from recompviz.pytorch.internals.devices.runtimes import any_without_memory, device_of
 from recompviz.pytorch.internals.state import state_restored
@@ -28,7 +29,6 @@ from recompviz.pytorch.measuring.measurement_run import (
     warm_up_steps,
 )
 from recompviz.pytorch.running.planned import PlannedModule
-from recompviz.pytorch.running.program import profiler_mark
 from recompviz.pytorch.tracing.step import Loss, Step, refuse_call, refuse_foreign, step_arguments
 
 

@@ -17,11 +17,11 @@ from torch import nn
 from recompviz.core.base.arguments import expect
 from recompviz.core.base.errors import PlanMismatch
 from recompviz.core.ranks.unit_plan import UnitPlan, expect_unit_plans, unit_difference
+from recompviz.pytorch.executing.active_budget import active
+from recompviz.pytorch.executing.backend import active_backend
+from recompviz.pytorch.executing.region import Region, Run
 from recompviz.pytorch.internals.dynamo import allow_more_captures
 from recompviz.pytorch.ranks.trace_sharding import shapes_of
-from recompviz.pytorch.running.active_budget import active
-from recompviz.pytorch.running.backend import active_backend
-from recompviz.pytorch.running.region import Region, Run
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -1,6 +1,5 @@
-"""Run training steps under plans.
+"""The modules that train under plans: ``rv.compile`` and ``rv.apply``.
 
-A *region* is one graph that Dynamo captured. ``backend.py`` compiles it, and ``region.py`` runs its forward and
-backward pass with the program that ``program.py`` writes for a plan. ``step_budget.py`` chooses a plan for each region
-in each training step. ``compiled.py`` is the entry for a user's own training loop, ``planned.py`` for a traced step.
+``compiled.py`` compiles a model for the user's own training loop, and ``planned.py`` compiles a traced step.
+``recorded_report.py`` describes the step that a compiled model recorded.
 """

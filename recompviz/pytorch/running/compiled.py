@@ -22,17 +22,17 @@ from torch.utils import _pytree as pytree
 
 from recompviz.core.base.arguments import expect, expect_flag, shown
 from recompviz.core.base.units import parse_total
+from recompviz.pytorch.budgeting.resident_memory import watch_optimizers
+from recompviz.pytorch.budgeting.step_budget import StepBudget
+from recompviz.pytorch.budgeting.step_recorder import IN_DISPATCH_MODE, IN_GENERATOR, IN_TRANSFORM
+from recompviz.pytorch.executing.active_budget import active
+from recompviz.pytorch.executing.backend import active_backend, compile_region
 from recompviz.pytorch.internals.aot import make_lazy_parameters
 from recompviz.pytorch.internals.autograd import in_function_transform
 from recompviz.pytorch.internals.dynamo import DynamoError, allow_more_captures, compile_layers, in_dispatch_mode
 from recompviz.pytorch.internals.export import capture_settings, quiet_capture
 from recompviz.pytorch.internals.tensors import has_lazy_parameters
-from recompviz.pytorch.running.active_budget import active
-from recompviz.pytorch.running.backend import active_backend, compile_region
 from recompviz.pytorch.running.compiled_module import copy_with, keep_names
-from recompviz.pytorch.running.resident_memory import watch_optimizers
-from recompviz.pytorch.running.step_budget import StepBudget
-from recompviz.pytorch.running.step_recorder import IN_DISPATCH_MODE, IN_GENERATOR, IN_TRANSFORM
 from recompviz.pytorch.running.uncaptured import note_unplanned
 from recompviz.pytorch.tracing.optimizer_state import state_bytes
 from recompviz.pytorch.tracing.step import TraceError, expect_optimizer, refuse_foreign

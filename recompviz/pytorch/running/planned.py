@@ -22,14 +22,14 @@ from torch import nn
 
 from recompviz.core.base.errors import RecompvizError
 from recompviz.core.plans.plan import Plan, expect_plan
+from recompviz.pytorch.budgeting.planned_budget import PlannedBudget
+from recompviz.pytorch.budgeting.resident_memory import watch_optimizers
+from recompviz.pytorch.executing.active_budget import active
+from recompviz.pytorch.executing.backend import active_backend
+from recompviz.pytorch.executing.program import Program, StepMark, write_program
 from recompviz.pytorch.internals.aot import own_code
 from recompviz.pytorch.internals.dynamo import forget_code
 from recompviz.pytorch.internals.export import capture_settings, quiet_capture
-from recompviz.pytorch.running.active_budget import active
-from recompviz.pytorch.running.backend import active_backend
-from recompviz.pytorch.running.planned_budget import PlannedBudget
-from recompviz.pytorch.running.program import Program, StepMark, write_program
-from recompviz.pytorch.running.resident_memory import watch_optimizers
 from recompviz.pytorch.tracing.traced_step import Trace, expect_trace
 
 

@@ -16,12 +16,12 @@ from recompviz.core.base.errors import RecompvizError
 from recompviz.core.base.units import format_bytes
 from recompviz.core.graphs.graph import Graph
 from recompviz.core.reports.training_step import GraphBreak, Island, StepRegion, StepReport
+from recompviz.pytorch.budgeting.step_budget import StepBudget
+from recompviz.pytorch.budgeting.step_model import StepModel
+from recompviz.pytorch.executing.joint_at_sizes import at_sizes
+from recompviz.pytorch.executing.region import Region
 from recompviz.pytorch.internals.captures import Callers, breaks_at, skipped_functions
 from recompviz.pytorch.running.compiled import budget_of
-from recompviz.pytorch.running.region import Region
-from recompviz.pytorch.running.resized_steps import at_sizes
-from recompviz.pytorch.running.step_budget import StepBudget
-from recompviz.pytorch.running.step_model import StepModel
 
 # Parts of a region's name that are shown.
 MOST_PARTS = 3

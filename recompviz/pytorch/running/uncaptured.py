@@ -15,9 +15,9 @@ import torch
 from torch import nn
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from recompviz.pytorch.budgeting.recording_attempts import UnplannedStep
 from recompviz.pytorch.internals.dynamo import backend_of
 from recompviz.pytorch.internals.user_lines import warn_user
-from recompviz.pytorch.running.recording_attempts import UnplannedStep
 
 # The steps of an optimizer without a run of a region, after which the model is looked for.
 STEPS = 3

@@ -383,7 +383,7 @@ class TraceRunner:
         from recompviz.pytorch.measuring.meter import measure
         from recompviz.pytorch.measuring.step_timing import time_pairs
         from recompviz.pytorch.running.planned import apply
-        from recompviz.pytorch.running.twin import twin, undisturbed
+        from recompviz.pytorch.tracing.twin import twin, undisturbed
 
         began = time.perf_counter()
         progress(5, 100, "copying the model")

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from recompviz.pytorch.executing.live_outputs import LiveOutput
 from recompviz.pytorch.internals.tensors import address_of, weak_storage
-from recompviz.pytorch.running.live_outputs import LiveOutput
 
 if TYPE_CHECKING:
-    from recompviz.pytorch.running.region import Region
-    from recompviz.pytorch.running.resident_memory import ResidentMemory
+    from recompviz.pytorch.budgeting.resident_memory import ResidentMemory
+    from recompviz.pytorch.executing.region import Region
 
 # the number of gradients that are watched
 WATCHED = 3

@@ -15,6 +15,10 @@ from typing import Any
 from torch.fx import GraphModule
 
 from recompviz.core.base.errors import InfeasibleBudget
+from recompviz.pytorch.executing.active_budget import ActiveBudget, active_of
+from recompviz.pytorch.executing.autocast_backward import check_autocast
+from recompviz.pytorch.executing.inference_region import InferenceRegion
+from recompviz.pytorch.executing.region import Chooser, Region
 from recompviz.pytorch.internals.aot import compile_joint, input_sources
 from recompviz.pytorch.internals.captures import capture_of, first_user_line
 from recompviz.pytorch.internals.dynamo import (
@@ -26,10 +30,6 @@ from recompviz.pytorch.internals.dynamo import (
 )
 from recompviz.pytorch.internals.fake_tensors import example_sizes
 from recompviz.pytorch.internals.user_lines import warn_user
-from recompviz.pytorch.running.active_budget import ActiveBudget, active_of
-from recompviz.pytorch.running.autocast_backward import check_autocast
-from recompviz.pytorch.running.inference_region import InferenceRegion
-from recompviz.pytorch.running.region import Chooser, Region
 from recompviz.pytorch.tracing.folding import Folded, fold
 from recompviz.pytorch.tracing.grouping import Granularity
 from recompviz.pytorch.tracing.placeholders import roles_of_inputs
@@ -49,7 +49,7 @@ def active_backend(
     """Compile a captured graph. The active budget will choose its plans. This is a backend of ``torch.compile``.
 
     ``torch.compile`` keeps a reference to a backend and its options until the process ends. They therefore have no
-    reference to a budget. :func:`recompviz.pytorch.running.active_budget.active` sets the active budget.
+    reference to a budget. :func:`recompviz.pytorch.executing.active_budget.active` sets the active budget.
 
     Parameters
     ----------

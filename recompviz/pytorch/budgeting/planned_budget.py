@@ -15,13 +15,13 @@ from torch.utils import _pytree as pytree
 from recompviz.core.base.errors import RecompvizError
 from recompviz.core.plans.plan import Plan
 from recompviz.core.steps.joint import Call, Category
+from recompviz.pytorch.budgeting.operator_figures import OperatorFigures, as_traced, calibrated_joint
+from recompviz.pytorch.budgeting.step_budget import StepBudget
+from recompviz.pytorch.budgeting.step_model import model_of_region
+from recompviz.pytorch.executing.program import StepMark
+from recompviz.pytorch.executing.region import Region, Run, Stage
 from recompviz.pytorch.internals.undone import undone
 from recompviz.pytorch.internals.user_lines import warn_user
-from recompviz.pytorch.running.operator_figures import OperatorFigures, as_traced, calibrated_joint
-from recompviz.pytorch.running.program import StepMark
-from recompviz.pytorch.running.region import Region, Run, Stage
-from recompviz.pytorch.running.step_budget import StepBudget
-from recompviz.pytorch.running.step_model import model_of_region
 from recompviz.pytorch.tracing.call_list import ARRIVE, has_arrival
 from recompviz.pytorch.tracing.traced_step import Trace, simulate
 

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from recompviz.core.planning.step_plans import rest_peaks
-from recompviz.pytorch.running.step_model import StepModel, growth_of
+from recompviz.pytorch.budgeting.step_model import StepModel, growth_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from recompviz.pytorch.running.predicted_sizes import PredictedSizes
-    from recompviz.pytorch.running.region import Run
+    from recompviz.pytorch.budgeting.predicted_sizes import PredictedSizes
+    from recompviz.pytorch.executing.region import Run
 
 
 class PlanChooser:

@@ -23,14 +23,14 @@ import torch
 
 from recompviz.core.base.errors import RecompvizError
 from recompviz.core.steps.schedule import Schedule, make_schedule
+from recompviz.pytorch.executing.live_outputs import note_outputs
+from recompviz.pytorch.executing.program import Program, write_program
 from recompviz.pytorch.internals.autograd import autocast_off, below_autograd, function_modes_off
 from recompviz.pytorch.internals.devices.runtimes import device_of
 from recompviz.pytorch.internals.gradient_order import parameters_of_aliases, replicated
 from recompviz.pytorch.internals.operators import is_foreign
 from recompviz.pytorch.internals.tensors import StorageWeakRef
 from recompviz.pytorch.internals.undone import undone
-from recompviz.pytorch.running.live_outputs import note_outputs
-from recompviz.pytorch.running.program import Program, write_program
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from recompviz.pytorch.running.planned_region import PlannedRegion
-    from recompviz.pytorch.running.region import Region
-    from recompviz.pytorch.running.resident_memory import ResidentMemory
+    from recompviz.pytorch.budgeting.planned_region import PlannedRegion
+    from recompviz.pytorch.budgeting.resident_memory import ResidentMemory
+    from recompviz.pytorch.executing.region import Region
 
 
 class OptionalRegions:

@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from recompviz.pytorch.running.predicted_sizes import PredictedSizes
-from recompviz.pytorch.running.step_model import StepModel, growth_of, merged, resized, searched_at, with_size
+from recompviz.pytorch.budgeting.predicted_sizes import PredictedSizes
+from recompviz.pytorch.budgeting.step_model import StepModel, growth_of, merged, resized, searched_at, with_size
 
 if TYPE_CHECKING:
-    from recompviz.pytorch.running.planned_region import PlannedRegion
-    from recompviz.pytorch.running.region import Region
+    from recompviz.pytorch.budgeting.planned_region import PlannedRegion
+    from recompviz.pytorch.executing.region import Region
 
 # If the size of a step differs by more than this factor from all before, the step is recorded, and new plans are found.
 RECORDED_RANGE = 2.0

@@ -16,7 +16,7 @@ import torch
 
 from recompviz.core.steps.joint import JointGraph
 from recompviz.core.steps.schedule import Phase, Schedule
-from recompviz.pytorch.running.region import Stage
+from recompviz.pytorch.executing.region import Stage
 from recompviz.pytorch.tracing.costs import node_times
 
 if TYPE_CHECKING:

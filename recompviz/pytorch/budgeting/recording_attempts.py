@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from recompviz.pytorch.budgeting.step_recorder import Flaw
 from recompviz.pytorch.internals.user_lines import warn_user
-from recompviz.pytorch.running.step_recorder import Flaw
 
 if TYPE_CHECKING:
-    from recompviz.pytorch.running.region import Region
+    from recompviz.pytorch.executing.region import Region
 
 # Training steps before the recorded one; while Dynamo compiles, it allocates memory of its own.
 UNRECORDED_STEPS = 1

@@ -20,23 +20,23 @@ from recompviz.core.base.errors import InfeasibleBudget
 from recompviz.core.base.units import format_bytes, parse_total
 from recompviz.core.planning.region_in_step import expected_region, unmeasured_region
 from recompviz.core.steps.joint import Category
+from recompviz.pytorch.budgeting.live_graphs import LiveGraphs
+from recompviz.pytorch.budgeting.old_gradients import OldGradients
+from recompviz.pytorch.budgeting.optional_regions import OptionalRegions
+from recompviz.pytorch.budgeting.other_models import OtherModels, saved_by_all
+from recompviz.pytorch.budgeting.plan_chooser import PlanChooser
+from recompviz.pytorch.budgeting.planned_region import PlannedRegion, peak_of
+from recompviz.pytorch.budgeting.recorded_models import RecordedModels
+from recompviz.pytorch.budgeting.recording_attempts import RecordingAttempts, UnplannedStep
+from recompviz.pytorch.budgeting.resident_memory import ResidentMemory
+from recompviz.pytorch.budgeting.step_model import PlannedStep, StepModel, growth_of, model_of_step
+from recompviz.pytorch.budgeting.step_recorder import BUSY, DROPPED, IN_BACKWARD, IN_THREAD, Flaw, StepRecorder
+from recompviz.pytorch.executing.joint_at_sizes import at_sizes
+from recompviz.pytorch.executing.region import Region, Run
 from recompviz.pytorch.internals.autograd import backward_runs
 from recompviz.pytorch.internals.ddp_buckets import bucket_bytes
 from recompviz.pytorch.internals.memory_window import closes_wait, step_is_recorded
 from recompviz.pytorch.internals.user_lines import warn_user
-from recompviz.pytorch.running.live_graphs import LiveGraphs
-from recompviz.pytorch.running.old_gradients import OldGradients
-from recompviz.pytorch.running.optional_regions import OptionalRegions
-from recompviz.pytorch.running.other_models import OtherModels, saved_by_all
-from recompviz.pytorch.running.plan_chooser import PlanChooser
-from recompviz.pytorch.running.planned_region import PlannedRegion, peak_of
-from recompviz.pytorch.running.recorded_models import RecordedModels
-from recompviz.pytorch.running.recording_attempts import RecordingAttempts, UnplannedStep
-from recompviz.pytorch.running.region import Region, Run
-from recompviz.pytorch.running.resident_memory import ResidentMemory
-from recompviz.pytorch.running.resized_steps import at_sizes
-from recompviz.pytorch.running.step_model import PlannedStep, StepModel, growth_of, model_of_step
-from recompviz.pytorch.running.step_recorder import BUSY, DROPPED, IN_BACKWARD, IN_THREAD, Flaw, StepRecorder
 
 if TYPE_CHECKING:
     import numpy as np

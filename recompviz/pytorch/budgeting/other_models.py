@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from recompviz.pytorch.running.live_graphs import LiveGraphs
-    from recompviz.pytorch.running.recorded_step import OtherRun
-    from recompviz.pytorch.running.region import Region, Run
-    from recompviz.pytorch.running.resident_memory import ResidentMemory
-    from recompviz.pytorch.running.step_recorder import StepRecorder
+    from recompviz.pytorch.budgeting.live_graphs import LiveGraphs
+    from recompviz.pytorch.budgeting.recorded_step import OtherRun
+    from recompviz.pytorch.budgeting.resident_memory import ResidentMemory
+    from recompviz.pytorch.budgeting.step_recorder import StepRecorder
+    from recompviz.pytorch.executing.region import Region, Run
 
 
 class Owner(Protocol):

@@ -13,8 +13,8 @@ from recompviz.pytorch.internals.autograd import backward_runs
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from recompviz.pytorch.running.planned_region import PlannedRegion
-    from recompviz.pytorch.running.region import Region, Run
+    from recompviz.pytorch.budgeting.planned_region import PlannedRegion
+    from recompviz.pytorch.executing.region import Region, Run
 
 # Fewer runs of a model without a total are not searched for those whose graphs are gone.
 FEWEST_LEFT = 64

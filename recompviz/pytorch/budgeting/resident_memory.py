@@ -14,15 +14,15 @@ import torch
 from torch import nn
 
 from recompviz.core.steps.joint import Category
+from recompviz.pytorch.budgeting.held_objects import HeldObjects
+from recompviz.pytorch.executing.live_outputs import LiveOutput, live_outputs
 from recompviz.pytorch.internals.devices.runtimes import runtime
 from recompviz.pytorch.internals.optimizers import closure_bytes, state_tensors
 from recompviz.pytorch.internals.sharded_parameters import local_part, sharded_of
 from recompviz.pytorch.internals.tensors import address_of, has_lazy_parameters, storage_key
-from recompviz.pytorch.running.held_objects import HeldObjects
-from recompviz.pytorch.running.live_outputs import LiveOutput, live_outputs
 
 if TYPE_CHECKING:
-    from recompviz.pytorch.running.region import Region, Run
+    from recompviz.pytorch.executing.region import Region, Run
 
 # Fewer bytes that nobody named are left out, for example the loss of the step before.
 UNKNOWN_BYTES = 2 << 20
@@ -49,7 +49,7 @@ class ResidentMemory:
     optimizer_bytes : int
         Bytes that the state of ``optimizer`` will have, if known. They count as long as no optimizer has any state.
     holds : tensor, module, optimizer or function, or nested containers of these, optional
-        See :class:`recompviz.pytorch.running.held_objects.HeldObjects`.
+        See :class:`recompviz.pytorch.budgeting.held_objects.HeldObjects`.
 
     Attributes
     ----------

@@ -31,8 +31,8 @@ from recompviz.pytorch.internals.partitioner import (
 )
 from recompviz.pytorch.internals.profiler import allocation_events
 from recompviz.pytorch.internals.user_lines import warn_user
-from recompviz.pytorch.running.inductor_joint import InductorJoint, PlannedGraph, gradient_bytes, resident_bytes
-from recompviz.pytorch.running.split_candidates import SimulatedPlans, SplitCandidates
+from recompviz.pytorch.policies.inductor_joint import InductorJoint, PlannedGraph, gradient_bytes, resident_bytes
+from recompviz.pytorch.policies.split_candidates import SimulatedPlans, SplitCandidates
 from recompviz.pytorch.tracing.optimizer_state import state_bytes
 from recompviz.pytorch.tracing.step import TraceError, expect_optimizer
 

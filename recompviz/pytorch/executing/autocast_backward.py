@@ -19,7 +19,7 @@ from recompviz.pytorch.internals.user_lines import warn_user
 if TYPE_CHECKING:
     from torch.fx import Node
 
-    from recompviz.pytorch.running.region import Region
+    from recompviz.pytorch.executing.region import Region
 
 _checked: weakref.WeakSet[Region] = weakref.WeakSet()
 

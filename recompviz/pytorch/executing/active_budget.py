@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
+from recompviz.pytorch.executing.region import Chooser, Region, Run
 from recompviz.pytorch.internals.dynamo import DynamoError
-from recompviz.pytorch.running.region import Chooser, Region, Run
 from recompviz.pytorch.tracing.user_errors import raise_if_it_must_come_through
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from recompviz.core.planning.step_plans import RegionPlans
 from recompviz.core.steps.schedule import make_schedule
 from recompviz.pytorch.internals.inductor_code import InductorMemory
 from recompviz.pytorch.internals.partitioner import Split, copied_joint, split_joint
-from recompviz.pytorch.running.inductor_joint import InductorJoint, PlannedGraph
+from recompviz.pytorch.policies.inductor_joint import InductorJoint, PlannedGraph
 from recompviz.pytorch.tracing.folding import Folded
 
 if TYPE_CHECKING:

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from recompviz.core.planning.step_plans import Outside, RegionPlans, StepPlans, same_choices, step_plans
-from recompviz.pytorch.running.merged_steps import merged_outside, merged_positions
-from recompviz.pytorch.running.planned_region import Around, PlannedRegion
-from recompviz.pytorch.running.recorded_step import PassRecord, RecordedPass
-from recompviz.pytorch.running.region import Region
-from recompviz.pytorch.running.resized_steps import SizedPlans, outside_at
+from recompviz.pytorch.budgeting.merged_steps import merged_outside, merged_positions
+from recompviz.pytorch.budgeting.planned_region import Around, PlannedRegion
+from recompviz.pytorch.budgeting.recorded_step import PassRecord, RecordedPass
+from recompviz.pytorch.budgeting.resized_steps import SizedPlans, outside_at
+from recompviz.pytorch.executing.region import Region
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

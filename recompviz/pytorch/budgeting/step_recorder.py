@@ -15,6 +15,18 @@ import numpy as np
 import torch
 
 from recompviz.core.steps.allocations import AllocationEvent, Allocations, read_allocations
+from recompviz.pytorch.budgeting.recorded_step import (
+    END,
+    OTHER,
+    OtherRun,
+    PassRecord,
+    RecordedPass,
+    range_of,
+    read_recording,
+)
+from recompviz.pytorch.budgeting.unnamed_memory import left_behind, read_before, still_alive
+from recompviz.pytorch.executing.live_outputs import LiveOutput
+from recompviz.pytorch.executing.region import Region, Run, Stage, token_addresses
 from recompviz.pytorch.internals.autograd import (
     after_backward,
     backward_runs,
@@ -34,18 +46,6 @@ from recompviz.pytorch.internals.memory_window import (
 )
 from recompviz.pytorch.internals.profiler import allocation_events, named_range
 from recompviz.pytorch.internals.tensors import StorageWeakRef, living_storages
-from recompviz.pytorch.running.live_outputs import LiveOutput
-from recompviz.pytorch.running.recorded_step import (
-    END,
-    OTHER,
-    OtherRun,
-    PassRecord,
-    RecordedPass,
-    range_of,
-    read_recording,
-)
-from recompviz.pytorch.running.region import Region, Run, Stage, token_addresses
-from recompviz.pytorch.running.unnamed_memory import left_behind, read_before, still_alive
 
 
 class Flaw(NamedTuple):

@@ -12,9 +12,9 @@ from typing import Any
 
 from recompviz.core.steps.schedule import make_schedule
 from recompviz.core.steps.simulation import simulate_schedule
+from recompviz.pytorch.executing.joint_at_sizes import at_sizes
+from recompviz.pytorch.executing.region import Region, Run
 from recompviz.pytorch.internals.autograd import autocast_off, below_autograd
-from recompviz.pytorch.running.region import Region, Run
-from recompviz.pytorch.running.resized_steps import at_sizes
 
 # The most sizes of the inputs for which the peak is cached.
 MOST_SIZES = 512

@@ -16,10 +16,11 @@ from recompviz.core.planning.region_tables import region_masks
 from recompviz.core.planning.step_plans import Outside
 from recompviz.core.steps.schedule import make_schedule
 from recompviz.core.steps.simulation import simulate_schedule
-from recompviz.pytorch.running.operator_figures import calibrated_region
-from recompviz.pytorch.running.recorded_step import PassRecord, RecordedPass
-from recompviz.pytorch.running.region import Region
-from recompviz.pytorch.running.resized_steps import SizedPlans, at_sizes, resized_joint
+from recompviz.pytorch.budgeting.operator_figures import calibrated_region
+from recompviz.pytorch.budgeting.recorded_step import PassRecord, RecordedPass
+from recompviz.pytorch.budgeting.resized_steps import SizedPlans
+from recompviz.pytorch.executing.joint_at_sizes import at_sizes, resized_joint
+from recompviz.pytorch.executing.region import Region
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

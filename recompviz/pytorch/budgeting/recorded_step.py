@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from recompviz.core.planning.step_plans import Outside
 from recompviz.core.steps.allocations import AllocationEvent
+from recompviz.pytorch.executing.region import Stage
 from recompviz.pytorch.internals.captures import Callers
 from recompviz.pytorch.internals.tensors import StorageWeakRef
-from recompviz.pytorch.running.region import Stage
 
 if TYPE_CHECKING:
     import numpy as np

@@ -1,0 +1,6 @@
+"""Execute a plan: one captured graph, called a region, runs forward and backward under it.
+
+``backend.py`` makes a region of each graph that Dynamo captured. ``region.py`` runs its forward and backward pass with
+the program that ``program.py`` writes for a plan. Which plan runs is decided elsewhere: a region asks its *chooser*,
+through ``active_budget.py``.
+"""
