@@ -18,7 +18,7 @@ _MODULES = {
     "Category": "recompviz.core.steps.joint",
     "Certificate": "recompviz.pytorch.measuring.certificate",
     "Comparison": "recompviz.core.plans.comparison",
-    "ComputationSequence": "recompviz.core.sequences.search",
+    "ComputationSequence": "recompviz.core.sequences.sequence_search",
     "EagerDiffers": "recompviz.pytorch.measuring.eager_forward",
     "Explorer": "recompviz.widgets.explorer.explorer",
     "FileError": "recompviz.core.base.errors",
@@ -92,7 +92,7 @@ _MODULES = {
     "score": "recompviz.core.teaching.course",
     "shard_step": "recompviz.pytorch.ranks.rank_step",
     "shared_plans": "recompviz.pytorch.ranks.agreement",
-    "shortest_sequence": "recompviz.core.sequences.search",
+    "shortest_sequence": "recompviz.core.sequences.sequence_search",
     "simulate": "recompviz.pytorch.tracing.traced_step",
     "solve": "recompviz.core.exact.solver",
     "StageStep": "recompviz.pytorch.ranks.pipeline_stage",
@@ -138,8 +138,8 @@ if TYPE_CHECKING:
     from recompviz.core.reports.run_comparison import RunComparison as RunComparison
     from recompviz.core.reports.run_comparison import compare_runs as compare_runs
     from recompviz.core.reports.training_step import StepReport as StepReport
-    from recompviz.core.sequences.search import ComputationSequence as ComputationSequence
-    from recompviz.core.sequences.search import shortest_sequence as shortest_sequence
+    from recompviz.core.sequences.sequence_search import ComputationSequence as ComputationSequence
+    from recompviz.core.sequences.sequence_search import shortest_sequence as shortest_sequence
     from recompviz.core.snapshots.reader import SnapshotError as SnapshotError
     from recompviz.core.snapshots.snapshot_report import load_snapshot as load_snapshot
     from recompviz.core.steps.joint import Category as Category

@@ -31,10 +31,10 @@ from recompviz import networks
 from recompviz.benchmarks.liveness import every_mask
 from recompviz.benchmarks.optimality import random_dag
 from recompviz.core.base.units import format_bytes
-from recompviz.core.bounds.curve import POINTS, SECONDS, BoundCurve, bound_curve
+from recompviz.core.bounds.bound_curve import POINTS, SECONDS, BoundCurve, bound_curve
 from recompviz.core.graphs.graph import Graph
+from recompviz.core.live.live_search import live_plans
 from recompviz.core.live.model import LiveModel
-from recompviz.core.live.search import live_plans
 from recompviz.core.steps.paper_model import paper_step
 from recompviz.pytorch.tracing.costs import Costs
 

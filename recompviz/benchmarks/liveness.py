@@ -27,8 +27,8 @@ from recompviz import networks
 from recompviz.benchmarks.side_by_side import device_name
 from recompviz.core.base.units import format_bytes
 from recompviz.core.exact.solver import solve
+from recompviz.core.live.live_search import live_plans
 from recompviz.core.live.model import LiveModel
-from recompviz.core.live.search import live_plans
 from recompviz.core.plans.plan_table import PlanTable
 
 

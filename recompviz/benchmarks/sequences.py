@@ -30,7 +30,7 @@ from recompviz.core.base.errors import InfeasibleBudget
 from recompviz.core.base.units import format_bytes
 from recompviz.core.graphs.graph import Graph, Name
 from recompviz.core.sequences.ordered_graph import OrderedGraph
-from recompviz.core.sequences.search import PROVEN, shortest_sequence
+from recompviz.core.sequences.sequence_search import PROVEN, shortest_sequence
 
 BUDGETS = (0.9, 0.8, 0.7, 0.6, 0.5)
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 
 import recompviz as rv
 from recompviz.benchmarks.liveness import every_mask
-from recompviz.core.bounds.curve import bound_curve, dropped_cost
+from recompviz.core.bounds.bound_curve import bound_curve, dropped_cost
 from recompviz.core.bounds.step_bounds import gap_text
 from recompviz.core.bounds.uses import Uses
 from recompviz.core.live.model import LiveModel

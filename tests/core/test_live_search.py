@@ -14,9 +14,9 @@ import recompviz as rv
 from recompviz.benchmarks.liveness import every_mask
 from recompviz.core.live import model as liveness
 from recompviz.core.live.candidates import Candidates
+from recompviz.core.live.live_search import live_plans
 from recompviz.core.live.model import Annealing, LiveModel
 from recompviz.core.live.repeated import repeated_blocks
-from recompviz.core.live.search import live_plans
 from recompviz.core.plans.plan_table import PlanTable
 from recompviz.core.steps.examples import residual_step
 from recompviz.core.steps.joint import JointGraph

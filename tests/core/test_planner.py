@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import recompviz as rv
-from recompviz.core.live.search import LEAST_GAIN, live_plans
+from recompviz.core.live.live_search import LEAST_GAIN, live_plans
 from recompviz.core.planning.cache import Cache
 from recompviz.core.plans.baselines import METHODS
 from recompviz.core.steps.examples import residual_step

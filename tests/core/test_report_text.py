@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from recompviz.core.base.text import shortened
+from recompviz.core.base.shortened_text import shortened
 from recompviz.core.reports.findings import PeakRow
 from recompviz.core.reports.memory_report import MemoryReport
 from recompviz.core.reports.source_line import SourceLine

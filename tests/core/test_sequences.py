@@ -10,7 +10,7 @@ import pytest
 
 from recompviz import Graph, GraphError, InfeasibleBudget
 from recompviz.core.sequences.ordered_graph import OrderedGraph
-from recompviz.core.sequences.search import shortest_sequence
+from recompviz.core.sequences.sequence_search import shortest_sequence
 from recompviz.core.sequences.stage_program import StageProgram
 from tests.core.random_graphs import random_graph
 

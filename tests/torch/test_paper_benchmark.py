@@ -15,7 +15,7 @@ from recompviz.benchmarks.paper import __main__ as command
 from recompviz.benchmarks.paper import batches, methods, page, page_tables
 from recompviz.benchmarks.paper.figures import by_method, reduction
 from recompviz.benchmarks.paper.reported import REPORTED
-from recompviz.core.live import search as live_search
+from recompviz.core.live import live_search as live_search
 
 RESULTS = Path(__file__).parents[2] / "results"
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from recompviz.core.base.text import shortened
+from recompviz.core.base.shortened_text import shortened
 
 # Longer values are shown by their type.
 _LONGEST = 40

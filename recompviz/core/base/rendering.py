@@ -11,15 +11,15 @@ from typing import Any
 
 # drawing function → the module that defines it
 _DEFINED_IN = {
-    "timeline_figure": "recompviz.core.reports.figures",
-    "tradeoff_figure": "recompviz.core.reports.figures",
-    "gap_figure": "recompviz.core.reports.figures",
+    "timeline_figure": "recompviz.core.reports.plotly_figures",
+    "tradeoff_figure": "recompviz.core.reports.plotly_figures",
+    "gap_figure": "recompviz.core.reports.plotly_figures",
     "peak_figure": "recompviz.core.reports.peak_figure",
     "first_sentence": "recompviz.core.reports.first_sentence",
-    "report_text": "recompviz.core.reports.text",
+    "report_text": "recompviz.core.reports.memory_report_text",
     "report_html": "recompviz.core.reports.html",
-    "recording_figure": "recompviz.core.snapshots.figures",
-    "overlay_figure": "recompviz.core.snapshots.figures",
+    "recording_figure": "recompviz.core.snapshots.recording_figures",
+    "overlay_figure": "recompviz.core.snapshots.recording_figures",
     "race_svg": "recompviz.core.reports.race_picture",
     "race_page": "recompviz.core.reports.race_picture",
     "step_text": "recompviz.core.reports.training_step_text",

@@ -6,7 +6,7 @@ import math
 import threading
 from typing import TYPE_CHECKING
 
-from recompviz.core.bounds.curve import BoundCurve, bound_curve
+from recompviz.core.bounds.bound_curve import BoundCurve, bound_curve
 from recompviz.core.steps.schedule import make_schedule
 from recompviz.core.steps.simulation import simulate_schedule
 

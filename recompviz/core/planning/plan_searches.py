@@ -23,9 +23,9 @@ from recompviz.core.bounds.step_bounds import StepBounds
 from recompviz.core.exact.lazy_front import LazyParetoFront
 from recompviz.core.exact.solver import Family, solve
 from recompviz.core.graphs.graph import Graph, Name
+from recompviz.core.live.live_search import live_plans
 from recompviz.core.live.minimum_cut import minimum_cut_plans
 from recompviz.core.live.model import profile_function
-from recompviz.core.live.search import live_plans
 from recompviz.core.planning.cache import Cache
 from recompviz.core.planning.first_plans import first_plans
 from recompviz.core.plans.baselines import METHODS, SEED_METHODS, baseline, chen_plans, existing_baselines

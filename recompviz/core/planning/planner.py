@@ -14,7 +14,7 @@ import numpy as np
 from recompviz.core.base.arguments import expect
 from recompviz.core.base.compiled import has_compiled_code, has_numba
 from recompviz.core.base.progress import Progress
-from recompviz.core.bounds.curve import BoundCurve
+from recompviz.core.bounds.bound_curve import BoundCurve
 from recompviz.core.bounds.step_bounds import StepBounds
 from recompviz.core.exact.solver import Family
 from recompviz.core.graphs.graph import Graph, Name
@@ -227,11 +227,11 @@ class Planner:
         objective : "time", "memory" or "live"
             ``"time"`` and ``"memory"``: the plans of least and of largest recomputation under each budget on the
             formula peak. ``"live"``: the plans found by a search that simulates the whole training step; see
-            :mod:`recompviz.core.live.search`. The search starts from the plans of the two other tables, from baselines
-            and from minimum cuts. It usually finds plans that recompute less under the same budget on the simulated
-            peak. Plans that are found later, by :meth:`baseline` or under pins by :meth:`what_if`, are added to the
-            table if they recompute less than every plan of it whose peak is not larger. Without numba, the ``"live"``
-            table has only the plans from which the search starts.
+            :mod:`recompviz.core.live.live_search`. The search starts from the plans of the two other tables, from
+            baselines and from minimum cuts. It usually finds plans that recompute less under the same budget on the
+            simulated peak. Plans that are found later, by :meth:`baseline` or under pins by :meth:`what_if`, are added
+            to the table if they recompute less than every plan of it whose peak is not larger. Without numba, the
+            ``"live"`` table has only the plans from which the search starts.
         progress : callable (done, total), optional
             Called during the search. Raise :class:`recompviz.Cancelled` in it to stop the search.
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from recompviz.core.base.compiled import has_numba
 from recompviz.core.exact.solver import solve
-from recompviz.core.live.search import live_plans
+from recompviz.core.live.live_search import live_plans
 from recompviz.core.plans.baselines import SEED_METHODS, baseline, chen_plans, existing_baselines
 from recompviz.core.plans.plan import Plan
 

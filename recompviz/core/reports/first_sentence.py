@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from recompviz.core.base.text import shortened
+from recompviz.core.base.shortened_text import shortened
 from recompviz.core.base.units import format_bytes
 from recompviz.core.reports.findings import LEAST_GROWTH, Finding
 

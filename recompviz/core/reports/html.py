@@ -14,7 +14,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from recompviz.core.base import palette
-from recompviz.core.base.text import shortened
+from recompviz.core.base.shortened_text import shortened
 from recompviz.core.base.units import format_bytes
 from recompviz.core.reports.landscape import LIT, OTHER, landscape_image
 from recompviz.core.reports.landscape_axis import last_parts, step_widths, stretches

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from recompviz.core.base import palette
 from recompviz.core.base.units import format_bytes
-from recompviz.core.reports.figures import MIB, timeline_figure
+from recompviz.core.reports.plotly_figures import MIB, timeline_figure
 
 if TYPE_CHECKING:
     from recompviz.core.reports.memory_report import MemoryReport

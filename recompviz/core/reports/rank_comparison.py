@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from recompviz.core.base import palette
-from recompviz.core.base.text import shortened
+from recompviz.core.base.shortened_text import shortened
 from recompviz.core.base.units import format_bytes, parse_bytes
 from recompviz.core.reports.html import escaped, table
 from recompviz.core.reports.memory_report import MOST_SHOWN, MemoryReport

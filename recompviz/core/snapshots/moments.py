@@ -10,7 +10,7 @@ import numpy as np
 
 from recompviz.core.allocator.blocks import SegmentState
 from recompviz.core.base import palette
-from recompviz.core.base.text import shortened
+from recompviz.core.base.shortened_text import shortened
 from recompviz.core.base.units import format_bytes
 from recompviz.core.reports.findings import PeakRow
 from recompviz.core.snapshots.replay import DeviceHistory

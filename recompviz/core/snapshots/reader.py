@@ -21,7 +21,7 @@ from typing import Any, NoReturn
 from recompviz.core.base.arguments import expect
 from recompviz.core.base.errors import RecompvizError
 from recompviz.core.base.files import read_bytes
-from recompviz.core.base.text import shortened
+from recompviz.core.base.shortened_text import shortened
 from recompviz.core.snapshots.opcodes import Opcodes, check_opcodes
 
 

@@ -20,7 +20,7 @@ import numpy as np
 
 from recompviz.core.allocator.settings import AllocatorSettings
 from recompviz.core.base.rendering import render
-from recompviz.core.base.text import shortened
+from recompviz.core.base.shortened_text import shortened
 from recompviz.core.base.units import format_bytes
 from recompviz.core.reports.findings import Finding, PeakRow
 from recompviz.core.reports.memory_report import MemoryReport

@@ -13,7 +13,7 @@ import torch
 from torch.utils import _pytree as pytree
 
 from recompviz.core.base.errors import RecompvizError
-from recompviz.core.base.text import shortened
+from recompviz.core.base.shortened_text import shortened
 from recompviz.core.base.units import format_bytes, parse_bytes
 from recompviz.core.steps.joint import Category
 from recompviz.pytorch.internals.fake_tensors import FakeTensorMode

@@ -18,7 +18,7 @@ from recompviz.core.allocator.settings import AllocatorSettings
 from recompviz.core.base.arguments import expect
 from recompviz.core.base.progress import Progress
 from recompviz.core.base.units import parse_total
-from recompviz.core.bounds.curve import BoundCurve
+from recompviz.core.bounds.bound_curve import BoundCurve
 from recompviz.core.exact.solver import Family
 from recompviz.core.graphs.graph import Graph
 from recompviz.core.planning.planner import Planner

@@ -32,6 +32,7 @@ from recompviz.widgets.base.job import explain
 from recompviz.widgets.base.page_widget import PageWidget, amount, whole_number
 from recompviz.widgets.base.static_output import SavedPicture, display_with_picture, image
 from recompviz.widgets.explorer import wire
+from recompviz.widgets.explorer.background_search import Awaited, Chosen, PlanSearch, search_tables
 from recompviz.widgets.explorer.bound import NO_BOUND, TableBounds
 from recompviz.widgets.explorer.budgets import affordable_row, budget_bytes, first_choice
 from recompviz.widgets.explorer.explorer_arguments import BASELINES, OBJECTIVES, ExplorerArguments
@@ -43,7 +44,6 @@ from recompviz.widgets.explorer.pins import NO_PINS, carried_pins
 from recompviz.widgets.explorer.questions import Questions, check_solver
 from recompviz.widgets.explorer.resizing import Resizer, Resizing, Subject
 from recompviz.widgets.explorer.runs import WHOLE, RunHistory, Runner, RunRequest, Runs, Undisturbed, run_state
-from recompviz.widgets.explorer.search import Awaited, Chosen, PlanSearch, search_tables
 from recompviz.widgets.explorer.selection import Selection
 from recompviz.widgets.explorer.standalone import standalone_page
 from recompviz.widgets.explorer.tables import FAMILIES

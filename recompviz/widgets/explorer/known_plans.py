@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from recompviz.core.planning.planner import Planner
 from recompviz.core.plans.plan import Plan
 from recompviz.core.plans.plan_table import PlanTable
-from recompviz.widgets.explorer.search import tables_with, with_baselines
+from recompviz.widgets.explorer.background_search import tables_with, with_baselines
 from recompviz.widgets.explorer.tables import Tables
 
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from recompviz.core.base import palette
 from recompviz.core.base.files import write_file
-from recompviz.core.base.text import shortened
+from recompviz.core.base.shortened_text import shortened
 from recompviz.core.base.units import format_bytes
 from recompviz.core.snapshots.snapshot_report import SnapshotReport
 from recompviz.widgets.base import assets

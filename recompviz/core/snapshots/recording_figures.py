@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from recompviz.core.base import palette
-from recompviz.core.reports.figures import MIB
+from recompviz.core.reports.plotly_figures import MIB
 
 if TYPE_CHECKING:
     from recompviz.core.snapshots.snapshot_report import SnapshotReport
