@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch.profiler import ProfilerActivity
 
+from recompviz.pytorch.internals.devices import cpu_clock
 from recompviz.pytorch.internals.devices.base import DeviceRuntime
 from recompviz.pytorch.internals.devices.mps import MpsRuntime
 from recompviz.pytorch.internals.devices.runtimes import RUNTIMES, runtime
@@ -112,6 +113,26 @@ def test_the_cpu_restores_its_generator_and_measures_time() -> None:
     sum(range(1000))
     watch.stop()
     assert 0 < watch.seconds() < 1
+
+
+@pytest.mark.parametrize(
+    ("preemptions", "all_threads", "seconds"), [(0, 0.4, 5.0), (1, 0.4, 0.4), (1, 3.0, 1.5), (1, 20.0, 5.0)]
+)
+def test_the_time_of_preempted_work_is_estimated_from_processor_times(
+    monkeypatch: pytest.MonkeyPatch, preemptions: int, all_threads: float, seconds: float
+) -> None:
+    counted = iter([7, 7 + preemptions])
+    monkeypatch.setattr(cpu_clock, "_preemptions", lambda: next(counted))
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    for name, took in {"perf_counter": 5.0, "thread_time": 0.4, "process_time": all_threads}.items():
+        now = iter([100.0, 100.0 + took])
+        monkeypatch.setattr(cpu_clock.time, name, lambda now=now: next(now))
+    watch = runtime("cpu").stopwatch()
+    watch.start()
+    watch.stop()
+    monkeypatch.undo()
+    assert watch.seconds() == pytest.approx(seconds)
+    assert watch.preempted == bool(preemptions)
 
 
 def test_memory_of_all_processes_is_read_through_the_devices_module(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections import Counter
 from functools import partial
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 import torch
 
 import recompviz as rv
+from recompviz.pytorch.internals.devices.runtimes import runtime
 from recompviz.pytorch.measuring import calibration
 from recompviz.pytorch.measuring.distinct_calls import DistinctCalls
 from tests.torch.steps import MARKED_CASES, make
@@ -61,14 +63,23 @@ def test_the_model_is_as_before_and_the_graph_is_the_same() -> None:
     assert trace.joint.workspace == ()
 
 
-@pytest.mark.parametrize(("seconds", "timed"), [(0.0, 1), (float("inf"), calibration.TIMED_STEPS)])
-def test_long_steps_are_timed_less_often(monkeypatch: pytest.MonkeyPatch, seconds: float, timed: int) -> None:
+@pytest.mark.parametrize(
+    ("seconds", "preemptions", "timed"),
+    [(0.0, 0, 1), (float("inf"), 0, calibration.TIMED_STEPS), (float("inf"), 1, calibration.MOST_TIMED_STEPS)],
+    ids=["long", "quiet", "busy machine"],
+)
+def test_long_steps_are_timed_less_often_and_disturbed_ones_more_often(
+    monkeypatch: pytest.MonkeyPatch, seconds: float, preemptions: int, timed: int
+) -> None:
     monkeypatch.setattr(calibration, "LONG", float("inf"))
+    count = itertools.count(step=preemptions)
+    monkeypatch.setattr("recompviz.pytorch.internals.devices.cpu_clock._preemptions", lambda: next(count))
     monkeypatch.setattr(calibration, "TIMED_SECONDS", seconds)
     started: list[int] = []
     trace = rv.calibrate(make("batch norm").trace(), fresh=True, progress=lambda done, _total: started.append(done))
     # a step to warm up, the timed steps, and one that is recorded
-    assert started == [0, *range(1, 1 + timed), 1 + calibration.TIMED_STEPS]
+    last = calibration.TIMED_STEPS
+    assert started == [0, *(min(done, last) for done in range(1, 1 + timed)), 1 + last]
     assert trace.joint.seconds is not None
     assert sum(trace.joint.seconds) > 0
 
@@ -99,15 +110,36 @@ def test_in_a_long_step_only_the_first_of_equal_calls_runs(
 
 
 class Slowed:
-    """A function that takes given times, in seconds, by a clock of its own."""
+    """A function that takes given times, in seconds, by a clock of its own. A negative time was disturbed."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, times: list[float]) -> None:
-        self.now, self.times = 0.0, list(times)
-        monkeypatch.setattr("recompviz.pytorch.measuring.distinct_calls.time.perf_counter", lambda: self.now)
+    def __init__(self, times: list[float]) -> None:
+        self.now, self.times, self.preempted = 0.0, list(times), 0
 
     def __call__(self) -> torch.Tensor:
-        self.now += self.times.pop(0)
+        took = self.times.pop(0)
+        self.now += abs(took)
+        self.preempted += took < 0
         return torch.ones(2)
+
+    def stopwatch(self) -> Any:
+        return StoppedBy(self)
+
+
+class StoppedBy:
+    """A stopwatch that reads the clock of a slowed function."""
+
+    def __init__(self, function: Slowed) -> None:
+        self.function, self.preempted, self._seconds = function, False, 0.0
+
+    def start(self) -> None:
+        self._begin = (self.function.now, self.function.preempted)
+
+    def stop(self) -> None:
+        self._seconds = self.function.now - self._begin[0]
+        self.preempted = self.function.preempted > self._begin[1]
+
+    def seconds(self) -> float:
+        return self._seconds
 
 
 @pytest.mark.parametrize(
@@ -119,6 +151,10 @@ class Slowed:
         ([0.04, 0.07], 9, 0.07),
         ([0.5], 1, 0.5),
         ([0.5], 9, 0.5),
+        ([0.0045, 0.003, -0.001], 1, 0.003),
+        ([0.0045, -0.002, -0.001, -0.002, 0.003], 9, 0.003),
+        ([-0.04, -0.07, 0.03], 1, 0.03),
+        ([-0.5], 1, 0.5),
     ],
 )
 def test_the_first_run_of_a_call_does_not_count_unless_it_is_long(
@@ -128,8 +164,11 @@ def test_the_first_run_of_a_call_does_not_count_unless_it_is_long(
     schedule = trace.schedule(trace.baseline("keep-all"))
     made = next(i for i, c in enumerate(schedule.calls) if trace.joint.calls[c].info.op == "aten.mean")
     keys = [str(c) for c in range(len(trace.joint.calls))]
-    function, again = Slowed(monkeypatch, times), []
-    distinct = DistinctCalls(trace.folded, schedule, keys, lambda: contextlib.nullcontext(again.append(1)))
+    function, again = Slowed(times), []
+    mark = lambda: contextlib.nullcontext(again.append(1))  # noqa: E731
+    distinct = DistinctCalls(trace.folded, schedule, keys, mark, function.stopwatch)
+    monkeypatch.setattr("recompviz.pytorch.measuring.distinct_calls.time.perf_counter", lambda: function.now)
+    monkeypatch.setattr("recompviz.pytorch.measuring.distinct_calls.DISTURBED_SECONDS", 0.15)
     key = keys[schedule.calls[made]]
     distinct._left[key] = calls
     for _ in range(calls):
@@ -139,11 +178,24 @@ def test_the_first_run_of_a_call_does_not_count_unless_it_is_long(
     assert len(distinct.ran) + len(again) == len(times)
 
 
+def test_a_call_that_other_programs_always_disturb_is_not_repeated_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    trace = make("batch norm").trace()
+    schedule = trace.schedule(trace.baseline("keep-all"))
+    made = next(i for i, c in enumerate(schedule.calls) if trace.joint.calls[c].info.op == "aten.mean")
+    keys = [str(c) for c in range(len(trace.joint.calls))]
+    function = Slowed([-0.004] * 100)
+    distinct = DistinctCalls(trace.folded, schedule, keys, contextlib.nullcontext, function.stopwatch)
+    monkeypatch.setattr("recompviz.pytorch.measuring.distinct_calls.time.perf_counter", lambda: function.now)
+    distinct(made, function)
+    assert 3 < 100 - len(function.times) < 16
+    assert distinct.seconds(keys[schedule.calls[made]]) == pytest.approx(0.004)
+
+
 def test_a_call_that_writes_runs_each_time() -> None:
     trace = make("batch norm").trace()
     schedule = trace.schedule(trace.baseline("keep-all"))
     keys = [str(call.info.op) for call in trace.joint.calls]
-    calls = DistinctCalls(trace.folded, schedule, keys, contextlib.nullcontext)
+    calls = DistinctCalls(trace.folded, schedule, keys, contextlib.nullcontext, runtime("cpu").stopwatch)
     writes = [i for i, c in enumerate(schedule.calls) if not trace.joint.calls[c].makes]
     assert writes
     ran: Counter[int] = Counter()

@@ -27,11 +27,11 @@ def room_for(monkeypatch: pytest.MonkeyPatch, most: int) -> list[int]:
     """A device on which an eager step fits up to a batch; gives the batches that were tried."""
     run, tried = certificate._compared, []
 
-    def compared(trace: rv.Trace, plan: rv.Plan, change_parameters: bool) -> Any:
+    def compared(trace: rv.Trace, plan: rv.Plan, change_parameters: bool, progress: Any) -> Any:
         tried.append(batch_of(trace.arguments))
         if tried[-1] > most:
             raise torch.OutOfMemoryError("made up")
-        return run(trace, plan, change_parameters)
+        return run(trace, plan, change_parameters, progress)
 
     monkeypatch.setattr(certificate, "_compared", compared)
     return tried

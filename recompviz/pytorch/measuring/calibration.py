@@ -9,8 +9,8 @@ operators runs no training step.
 from __future__ import annotations
 
 import gc
+import itertools
 import math
-import statistics
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
@@ -27,7 +27,7 @@ from recompviz.core.steps.schedule import Phase, Schedule
 from recompviz.pytorch.budgeting.operator_figures import OperatorFigures, as_traced, calibrated_joint, figures_of_call
 from recompviz.pytorch.executing.program import profiler_mark, write_program
 from recompviz.pytorch.internals.autograd import autocast_off, below_autograd
-from recompviz.pytorch.internals.devices.base import Stopwatch
+from recompviz.pytorch.internals.devices.base import Stopwatch, typical_seconds
 from recompviz.pytorch.internals.devices.runtimes import runtime
 from recompviz.pytorch.internals.memory_window import memory_window
 from recompviz.pytorch.internals.profiler import allocation_events, named_range
@@ -61,6 +61,10 @@ LARGEST_HEAP_BLOCK = (32 << 20) - (64 << 10)
 TOLD_EVERY = 0.2
 # number of timed steps; the median counts
 TIMED_STEPS = 3
+# the largest number of timed steps on a machine where other programs take the cores
+MOST_TIMED_STEPS = 10
+# More steps run if calls that were disturbed in all steps take more than this share of the step.
+DISTURBED_SHARE = 0.1
 # No further timed step begins after this many seconds: noise matters less in long steps.
 TIMED_SECONDS = 2.0
 
@@ -74,6 +78,10 @@ def calibrate(trace: Trace, *, fresh: bool = False, progress: Progress | None = 
     5 ms runs three times in all, a call of up to 50 ms twice, and a longer call once. If the device has no memory for
     the plan, the step runs under the plan with the least simulated peak that a search finds. The step does not run if
     the figures of all its operators are in the cache.
+
+    Where the operating system counts preemptions, a run of a call that other programs disturbed does not count, and
+    the call or step runs a few more times if all its runs were disturbed. If none is undisturbed, the time is an
+    estimate from processor times.
 
     The forward pass also runs once in eager PyTorch, to compare the bytes that it saves with those that the captured
     step saves. For a long step, this forward pass runs on tensors without memory where that is possible. If the second
@@ -192,7 +200,7 @@ def _measured_once(
     table = trace.planner.first_plans()
     schedule = trace.schedule(table.plans[int(table.total_peaks.argmin())])
     device = torch.device(trace.device)
-    calls = DistinctCalls(trace.folded, schedule, keys, partial(named_range, AGAIN))
+    calls = DistinctCalls(trace.folded, schedule, keys, partial(named_range, AGAIN), runtime(device).stopwatch)
     told = -math.inf
 
     def mark(step: int) -> AbstractContextManager[None]:
@@ -261,10 +269,10 @@ def _measured_under(trace: Trace, objective: PlanObjective, progress: Progress) 
             measurement.one_step(lambda: planned(*inputs, *targets, **kwargs))
         timed = planned.marked(clock.mark, *inputs, *targets, **kwargs)
         begin = time.perf_counter()
-        for done in range(warm_up, warm_up + TIMED_STEPS):
-            progress(done, total)
+        for done in range(MOST_TIMED_STEPS):
+            progress(warm_up + min(done, TIMED_STEPS - 1), total)
             counts = measurement.one_step(timed)
-            if time.perf_counter() - begin > TIMED_SECONDS:
+            if time.perf_counter() - begin > TIMED_SECONDS or (done + 1 >= TIMED_STEPS and not clock.disturbed()):
                 break
         progress(total - 1, total)
         reading = measurement.recorded_step(planned.marked(profiler_mark, *inputs, *targets, **kwargs), counts)
@@ -316,9 +324,15 @@ class _StepClock:
         return _TimedStep(self, step)
 
     def seconds(self) -> list[float]:
-        """Return the median time of each step of the schedule, in seconds; 0 for a step in which no operator runs."""
+        """Return the time of each step of the schedule, in seconds; 0 for a step in which no operator runs."""
         runtime(self.device).synchronize()
-        return [statistics.median(w.seconds() for w in watches) if watches else 0.0 for watches in self.watches]
+        return [typical_seconds(watches) if watches else 0.0 for watches in self.watches]
+
+    def disturbed(self) -> bool:
+        """Return whether other programs disturbed every run of calls that take much of the step."""
+        disturbed = [all(watch.preempted for watch in watches) for watches in self.watches]
+        seconds = self.seconds()
+        return sum(itertools.compress(seconds, disturbed)) > DISTURBED_SHARE * sum(seconds)
 
 
 class _TimedStep(AbstractContextManager[None]):

@@ -18,6 +18,7 @@ from torch.utils import _pytree as pytree
 
 from recompviz.core.base.arguments import expect_flag
 from recompviz.core.base.errors import PlanMismatch, RecompvizError
+from recompviz.core.base.progress import Progress
 from recompviz.core.base.units import format_bytes
 from recompviz.core.plans.plan import Plan, expect_plan
 from recompviz.pytorch.budgeting.planned_budget import PlanWarning
@@ -125,7 +126,9 @@ class Certificate:
         return self
 
 
-def certify(trace: Trace, plan: Plan, *, change_parameters: bool = True) -> Certificate:
+def certify(
+    trace: Trace, plan: Plan, *, change_parameters: bool = True, progress: Progress | None = None
+) -> Certificate:
     """Check that training steps under a plan give the results of eager steps, and save the values that the plan keeps.
 
     Two training steps in a row run eagerly, and two run under the plan. Both pairs start from the same state. The
@@ -145,6 +148,8 @@ def certify(trace: Trace, plan: Plan, *, change_parameters: bool = True) -> Cert
     change_parameters : bool
         Whether the parameters are scaled while the second step runs. Pass False if other work in this process reads the
         parameters at the same time.
+    progress : callable (done, total), optional
+        Called before each training step. Raise :class:`recompviz.Cancelled` in it to stop.
 
     Returns
     -------
@@ -181,7 +186,7 @@ def certify(trace: Trace, plan: Plan, *, change_parameters: bool = True) -> Cert
     used, used_plan = trace, plan
     while True:
         try:
-            certificate = _compared(used, used_plan, change_parameters)
+            certificate = _compared(used, used_plan, change_parameters, progress)
         except torch.OutOfMemoryError:
             batch = batch_of(used.arguments) // 2
             if batch < 1:
@@ -221,7 +226,7 @@ def _carried_over(plan: Plan, other: Trace) -> Plan:
         return other.baseline("keep-all")
 
 
-def _compared(trace: Trace, plan: Plan, change_parameters: bool) -> Certificate:
+def _compared(trace: Trace, plan: Plan, change_parameters: bool, progress: Progress | None) -> Certificate:
     planned = apply(trace, plan)
     notes: tuple[str, ...] = ()
     overwritten = {id(parameter) for parameter in overwritten_in(trace)}
@@ -232,7 +237,7 @@ def _compared(trace: Trace, plan: Plan, change_parameters: bool) -> Certificate:
         inputs, kwargs, targets = arguments
         return planned(*inputs, *targets, **kwargs)
 
-    steps = TwoSteps(trace, change_parameters)
+    steps = TwoSteps(trace, change_parameters, progress)
     eager = steps.eager()
     with one_at_a_time, warnings.catch_warnings():  # filters are of the process
         warnings.simplefilter("ignore", PlanWarning)  # a model that has changed fails the checks below

@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from torch.utils import _pytree as pytree
 
+from recompviz.core.base.errors import Cancelled
+from recompviz.core.base.progress import Progress
 from recompviz.pytorch.internals.autograd import backward_of_step, leaves_of, trained_outputs, version_counters_kept
 from recompviz.pytorch.internals.state import clear_gradients, state_restored
 from recompviz.pytorch.internals.tensors import version_of
@@ -25,6 +27,8 @@ from recompviz.pytorch.tracing.traced_step import Trace
 # Real values in the second step are those of the first times a random factor between 1 − CHANGE and 1. The factor keeps
 # signs, zeros, and probabilities between 0 and 1.
 CHANGE = 0.03
+# training steps in a comparison: two eager ones and two others
+STEPS = 4
 
 # inputs, keyword arguments, targets
 Arguments = tuple[Any, Any, Any]
@@ -64,10 +68,13 @@ class TwoSteps:
         The traced training step. Its arguments are the batch of the first step.
     change_parameters : bool
         Whether the parameters are scaled while the second step runs.
+    progress : callable (done, total), optional
+        Called before each training step. Raise :class:`recompviz.Cancelled` in it to stop.
     """
 
-    def __init__(self, trace: Trace, change_parameters: bool) -> None:
+    def __init__(self, trace: Trace, change_parameters: bool, progress: Progress | None = None) -> None:
         self.trace = trace
+        self._progress, self._ran = progress, 0
         self.change_parameters = change_parameters
         self.second_arguments: Arguments = changed(trace.arguments)
         # tensors outside the model that eager steps give a gradient, by a name
@@ -86,7 +93,7 @@ class TwoSteps:
 
         try:
             return self._results(run, find_outside=True)
-        except torch.OutOfMemoryError:
+        except (torch.OutOfMemoryError, Cancelled):
             raise
         except Exception:  # the model may accept only some values, for example sorted lengths
             if self.second_arguments is self.trace.arguments:
@@ -141,6 +148,9 @@ class TwoSteps:
         find_outside: bool,
         before: dict[int, tuple[torch.Tensor, torch.Tensor | None]],
     ) -> StepResult:
+        if self._progress is not None:
+            self._progress(min(self._ran, STEPS - 1), STEPS)
+        self._ran += 1
         step = self.trace.step
         leaves = {f"argument {i}": leaf for i, leaf in enumerate(pytree.tree_leaves(arguments))}
         named = {**dict(step.named_parameters()), **{k: v for k, v in leaves.items() if _requires_gradient(v)}}

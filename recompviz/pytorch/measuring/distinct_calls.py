@@ -8,7 +8,7 @@ its arguments, or if an equal call cannot take its result.
 The first run of a kernel in a process is slower than later runs: the kernel is prepared for these shapes, and its
 memory is touched for the first time. A short call therefore runs again, in the memory that its first result has freed,
 and the time of the first run does not count. The first run of a long call is only about 5 % slower, which is less than
-the noise.
+the noise. If other programs disturbed all runs that count, a short call runs a few more times.
 """
 
 from __future__ import annotations
@@ -24,12 +24,15 @@ import torch
 from torch.utils import _pytree as pytree
 
 from recompviz.core.steps.schedule import Schedule
+from recompviz.pytorch.internals.devices.base import Stopwatch, typical_seconds
 from recompviz.pytorch.internals.operators import is_foreign, is_in_place
 from recompviz.pytorch.tracing.call_list import ARRIVE
 from recompviz.pytorch.tracing.folding import Folded
 
 # The number of times that a call runs again, by the most seconds of its first run.
 AGAIN = {0.005: 2, 0.05: 1}
+# No further run of a call that other programs disturb begins after this many seconds.
+DISTURBED_SECONDS = 0.05
 
 
 class DistinctCalls:
@@ -48,6 +51,8 @@ class DistinctCalls:
     again : callable () → context manager
         If a short call runs again to be timed, the further runs are inside ``again()``. So the caller can leave out
         their allocations.
+    stopwatch : callable () → Stopwatch
+        Returns a new stopwatch of the device.
 
     Attributes
     ----------
@@ -61,10 +66,11 @@ class DistinctCalls:
         schedule: Schedule,
         keys: Sequence[str],
         again: Callable[[], AbstractContextManager[None]],
+        stopwatch: Callable[[], Stopwatch],
     ) -> None:
         self._keys = [keys[c] for c in schedule.calls]
         self._left = Counter(self._keys)
-        self._again = again
+        self._again, self._stopwatch = again, stopwatch
         self._times: dict[str, list[float]] = {}
         self._results: dict[str, Any] = {}
         self._always = {keys[c] for c, node in enumerate(folded.call_node) if _must_run(folded, c, node)}
@@ -85,20 +91,31 @@ class DistinctCalls:
         if key in self._results:
             result = self._results[key] if self._left[key] else self._results.pop(key)
             return pytree.tree_map_only(torch.Tensor, torch.Tensor.detach, result)
-        begin = time.perf_counter()
-        result = function(*arguments, **keywords)
-        times = [time.perf_counter() - begin]
+        began = time.perf_counter()
+        watches, result = [self._stopwatch()], None
+
+        def run() -> None:
+            nonlocal result
+            result = None  # free the memory first
+            watches[-1].start()
+            result = function(*arguments, **keywords)
+            watches[-1].stop()
+
+        run()
         self.ran.setdefault(key, step)
         if key not in self._always:
-            for _ in range(next((count for most, count in AGAIN.items() if times[0] < most), 0)):
+            first = watches[0].seconds()
+            further = next((count for most, count in AGAIN.items() if first < most), 0)
+            while further and (
+                len(watches) <= further
+                or (all(w.preempted for w in watches[1:]) and time.perf_counter() - began < DISTURBED_SECONDS)
+            ):
+                watches.append(self._stopwatch())
                 with self._again():
-                    result = None  # free the memory first
-                    begin = time.perf_counter()
-                    result = function(*arguments, **keywords)
-                    times.append(time.perf_counter() - begin)
+                    run()
             if self._left[key]:
                 self._results[key] = result
-        self._times.setdefault(key, []).append(min(times[1:], default=times[0]))
+        self._times.setdefault(key, []).append(typical_seconds(watches[1:] or watches))
         return result
 
     def seconds(self, key: str) -> float:

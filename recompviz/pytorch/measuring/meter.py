@@ -6,6 +6,8 @@ on the device. A planned module marks its operators, so that its measured timeli
 
 from __future__ import annotations
 
+import contextlib
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,8 +17,9 @@ from torch.utils import _pytree as pytree
 
 from recompviz.core.base.arguments import expect
 from recompviz.core.base.errors import RecompvizError
+from recompviz.core.base.progress import Progress
 from recompviz.core.steps.timeline import Timeline
-from recompviz.pytorch.executing.program import profiler_mark
+from recompviz.pytorch.executing.program import StepMark, profiler_mark
 from recompviz.pytorch.internals.aot import make_lazy_parameters
 from recompviz.pytorch.internals.devices.runtimes import any_without_memory, device_of
 from recompviz.pytorch.internals.state import state_restored
@@ -31,6 +34,9 @@ from recompviz.pytorch.measuring.measurement_run import (
 from recompviz.pytorch.running.planned import PlannedModule
 from recompviz.pytorch.tracing.step import Loss, Step, refuse_call, refuse_foreign, step_arguments
 
+# seconds between two reports of progress in a training step
+REPORTED_EVERY = 0.2
+
 
 def measure(
     module: nn.Module,
@@ -39,6 +45,7 @@ def measure(
     targets: Sequence[Any] = (),
     loss: Loss | None = None,
     optimizer: torch.optim.Optimizer | None = None,
+    progress: Progress | None = None,
 ) -> Timeline:
     """Run one training step and record every allocation and free on its device.
 
@@ -58,6 +65,9 @@ def measure(
         outputs instead of a loss, each output gets a gradient of ones with the full size of the output.
     optimizer : torch.optim.Optimizer, optional
         If given, its step is part of the measured step. It runs without hooks and schedulers.
+    progress : callable (done, total), optional
+        Called before each training step. For a planned module, it is also called several times in each step of the
+        warm-up. Raise :class:`recompviz.Cancelled` in it to stop.
 
     Returns
     -------
@@ -114,9 +124,32 @@ def measure(
     measurement = MeasurementRun(trained, device, optimizer, arguments)
     overwritten = overwritten_parameters(module.trace if isinstance(module, PlannedModule) else None)
     with state_restored(modules_of(trained), arguments, optimizer, overwritten):
-        for _ in range(warm_up_steps(module)):
-            counts = measurement.one_step(run_with(None))
+        warm_up = warm_up_steps(module)
+        for done in range(warm_up):
+            counts = measurement.one_step(run_with(_reporting(module, progress, done, warm_up + 1)))
+        if progress is not None:
+            progress(warm_up, warm_up + 1)
         static = measurement.static()  # after the warm-up: an optimizer makes its state in its first step
         reading = measurement.recorded_step(run_with(profiler_mark), counts)
     schedule = module.trace.schedule(module.plan) if isinstance(module, PlannedModule) else None
     return measured_timeline(reading, schedule, static, str(device))
+
+
+def _reporting(module: nn.Module, progress: Progress | None, done: int, steps: int) -> StepMark | None:
+    """Report that a training step begins, and return a mark that reports its progress; None for eager steps."""
+    if progress is None:
+        return None
+    progress(done, steps)
+    if not isinstance(module, PlannedModule):
+        return None
+    calls = len(module.trace.schedule(module.plan))
+    reported = time.perf_counter()
+
+    def mark(call: int) -> contextlib.AbstractContextManager[None]:
+        nonlocal reported
+        if (now := time.perf_counter()) - reported > REPORTED_EVERY:
+            progress(done * calls + call, steps * calls)
+            reported = now
+        return contextlib.nullcontext()
+
+    return mark

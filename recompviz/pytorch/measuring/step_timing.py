@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import torch
 
+from recompviz.core.base.progress import Progress
 from recompviz.core.reports.step_times import StepTimes
 from recompviz.pytorch.internals.devices.runtimes import runtime
 from recompviz.pytorch.internals.state import state_restored
@@ -41,7 +42,7 @@ class Turns(NamedTuple):
     work: tuple[float, ...]
 
 
-def time_pairs(trace: Trace, planned: PlannedModule, progress: Callable[[int, int], None] | None = None) -> StepTimes:
+def time_pairs(trace: Trace, planned: PlannedModule, progress: Progress | None = None) -> StepTimes:
     """Run pairs of one eager and one planned training step, and return their times.
 
     The order alternates. Before the first pair, each kind of step runs once to warm up. At most 15 pairs run, and
@@ -53,7 +54,7 @@ def time_pairs(trace: Trace, planned: PlannedModule, progress: Callable[[int, in
     planned : PlannedModule
         The traced step under a plan, from :func:`recompviz.apply`.
     progress : callable (done, total), optional
-        Called before each pair. If it raises an error, the function stops with this error.
+        Called before each training step. Raise :class:`recompviz.Cancelled` in it to stop.
     """
     eager, plan = time_turns(trace, [trace.step, planned], PAIRS, SECONDS, progress)
     extra = planned.plan.overhead if trace.cost_unit.startswith("ms") else None
@@ -66,7 +67,7 @@ def time_turns(
     modules: Sequence[torch.nn.Module],
     rounds: int,
     seconds: float,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> list[Turns]:
     """Run training steps of several modules in turn, and return the times of each one.
 
@@ -83,7 +84,8 @@ def time_turns(
     seconds : float
         No further round starts after this time, in seconds. One round always runs.
     progress : callable (done, total), optional
-        Called before each round. If it raises an error, the function stops with this error.
+        Called before each training step. Raise :class:`recompviz.Cancelled` in it to stop. ``done`` counts the steps,
+        or is larger if the time ends before all rounds have run.
     """
     device = runtime(trace.device)
 
@@ -102,17 +104,25 @@ def time_turns(
         wall, work = time.perf_counter() - began, time.process_time() - worked
         return 1000 * wall, 1000 * (work if on_cpu and work else wall)
 
+    total = (rounds + 1) * len(modules)
+
+    def report(done: int, share: float) -> None:
+        if progress is not None:
+            progress(max(done, min(total - 1, int(total * share))), total)
+
     steps = [step_of(module) for module in modules]
     every = [each for module in modules for each in modules_of(module)]
     times: list[list[tuple[float, float]]] = []
     with state_restored(every, trace.arguments, trace.optimizer, overwritten_parameters(trace)):
-        for step in steps:
+        for i, step in enumerate(steps):
+            report(i, 0.0)
             step()
         began = time.perf_counter()
         while len(times) < rounds and (not times or time.perf_counter() - began < seconds):
-            if progress is not None:
-                progress(len(times), rounds)
             turn = len(times) % len(steps)
-            found = {i: timed(steps[i]) for i in (*range(turn, len(steps)), *range(turn))}
+            found: dict[int, tuple[float, float]] = {}
+            for i in (*range(turn, len(steps)), *range(turn)):
+                report((len(times) + 1) * len(steps) + len(found), (time.perf_counter() - began) / seconds)
+                found[i] = timed(steps[i])
             times.append([found[i] for i in range(len(steps))])
     return [Turns(*zip(*each, strict=True)) for each in zip(*times, strict=True)]

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, overload
 
 from recompviz.core.base.arguments import expect_flag
+from recompviz.core.base.progress import Progress
 from recompviz.core.base.tracebacks import without_library_frames
 from recompviz.core.planning.planner import Planner
 from recompviz.core.plans.plan import Plan
@@ -332,6 +333,11 @@ def forget_if_too_high(trace: Trace, times: StepTimes | None) -> None:
         forget(trace)
 
 
+def _phase(progress: JobProgress, start: int, stop: int, text: str) -> Progress:
+    """Return a callback for a phase of a run, from ``start`` to ``stop`` percent of the whole run."""
+    return lambda done, total: progress(start + (stop - start) * done / total, 100, text)
+
+
 class TraceRunner:
     """An object that runs the plans of a trace. It measures memory and time, and checks the gradients.
 
@@ -393,20 +399,22 @@ class TraceRunner:
         planned = apply(beside, plan)
         draws = any(call.random for call in beside.joint.calls)
         with undisturbed(beside), own_random_numbers(draws):
-            progress(15, 100, "measuring the planned step")
-            measured = measure(planned, *inputs, kwargs=kwargs, targets=targets, optimizer=beside.optimizer)
+            measured = measure(
+                planned,
+                *inputs,
+                kwargs=kwargs,
+                targets=targets,
+                optimizer=beside.optimizer,
+                progress=_phase(progress, 15, 45, "measuring the planned step"),
+            )
             try:
-                times = time_pairs(
-                    beside,
-                    planned,
-                    lambda done, pairs: progress(40 + 30 * done // pairs, 100, "timing eager and planned steps"),
-                )
+                times = time_pairs(beside, planned, _phase(progress, 45, 80, "timing eager and planned steps"))
             except torch.OutOfMemoryError:  # an eager step may not fit
                 times = None
             forget_if_too_high(self.trace, times)
-            progress(70, 100, "comparing gradients with the unplanned step")
+            comparing = _phase(progress, 80, 98, "comparing gradients with the unplanned step")
             # another cell may use the parameters meanwhile
-            certificate = certify(beside, plan, change_parameters=False)
+            certificate = certify(beside, plan, change_parameters=False, progress=comparing)
         progress(98, 100, "done")
         return RunReport(
             plan,

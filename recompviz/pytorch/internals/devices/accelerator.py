@@ -116,6 +116,8 @@ class AcceleratorRuntime(DeviceRuntime):
 class EventClock:
     """A stopwatch that puts two events into the device's queue. The device does not wait for events."""
 
+    preempted = False  # another program on the device is not noticed
+
     def __init__(self, first: Any, last: Any) -> None:
         self._first, self._last = first, last
 

@@ -6,8 +6,9 @@ The methods that are not abstract suit a device without statistics, such as the 
 from __future__ import annotations
 
 import contextlib
+import statistics
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol
 
@@ -20,6 +21,10 @@ from recompviz.pytorch.internals.undone import undone
 class Stopwatch(Protocol):
     """An object that measures the time of a device for the work between :meth:`start` and :meth:`stop`."""
 
+    @property
+    def preempted(self) -> bool:
+        """Whether another program is known to have taken a core from the work. Its time is then an estimate."""
+
     def start(self) -> None:
         """Note the start of the work. The device need not have finished earlier work at this time."""
 
@@ -28,6 +33,20 @@ class Stopwatch(Protocol):
 
     def seconds(self) -> float:
         """Return the time of the work in seconds. Call this after the device was synchronised."""
+
+
+def typical_seconds(watches: Sequence[Stopwatch]) -> float:
+    """Return the time of one of several equal pieces of work, in seconds: the median of those without preemption.
+
+    If all were preempted, it is the least. Other programs make times longer, and never shorter.
+
+    Parameters
+    ----------
+    watches : sequence of Stopwatch
+        One stopwatch for each piece of work.
+    """
+    undisturbed = [watch.seconds() for watch in watches if not watch.preempted]
+    return statistics.median_low(undisturbed) if undisturbed else min(watch.seconds() for watch in watches)
 
 
 class DeviceRuntime(ABC):

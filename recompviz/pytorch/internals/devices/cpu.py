@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import platform
-import time
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 import torch
 
 from recompviz.pytorch.internals.devices.base import DeviceRuntime
+from recompviz.pytorch.internals.devices.cpu_clock import CpuClock
 from recompviz.pytorch.internals.devices.large_allocations import large_allocations, resident_set_size
 
 
@@ -66,24 +66,8 @@ class CpuRuntime(DeviceRuntime):
     def synchronize(self) -> None:
         pass
 
-    def stopwatch(self) -> WallClock:
-        return WallClock()
-
-
-class WallClock:
-    """A stopwatch for work that is finished when a call returns."""
-
-    def __init__(self) -> None:
-        self._start = self._seconds = 0.0
-
-    def start(self) -> None:
-        self._start = time.perf_counter()
-
-    def stop(self) -> None:
-        self._seconds = time.perf_counter() - self._start
-
-    def seconds(self) -> float:
-        return self._seconds
+    def stopwatch(self) -> CpuClock:
+        return CpuClock()
 
 
 @cache
