@@ -68,14 +68,25 @@ def test_the_name_of_the_bound_covers_neither_line_nor_curve_nor_another_name():
 
 
 def test_the_name_of_the_budget_is_not_written_over_the_name_of_the_peak():
-    reply = {"reserved": 0}
-    place = "m.limitPlace({ left: 50, right: 500 }, 100, m.peakSpan(v.reply, v.px, 275))"
-    for px in range(50, 501, 10):
-        found = run("explorer/timeline_marks.js", f"[{place}, m.peakSpan(v.reply, v.px, 275)]", reply=reply, px=px)
-        name, span = found
-        left = name["x"] - 100 if name["anchor"] == "end" else name["x"]
-        assert name["below"] or left + 100 < span[0] or left > span[1]
-        assert not name["below"]
+    write = "(bytes) => (bytes / 1048576).toFixed(3) + ' MiB'"
+    text = f"m.peakText({{ peak: 12543000, reserved: 0 }}, 275, {write})"
+    wide = 6.8 * len("budget 11.962 MiB")
+    span_of_peak = f"m.peakSpan({text}, v.px, 300)"
+    place = f"m.limitPlace({{ left: 50, right: 550 }}, v.wide, {span_of_peak})"
+    for px in range(50, 551, 10):
+        name, span = run("explorer/timeline_marks.js", f"[{place}, {span_of_peak}]", px=px, wide=wide)
+        left = name["x"] - wide if name["anchor"] == "end" else name["x"]
+        assert span[1] - span[0] > 6.8 * len("peak 11.962 MiB · what is alive?")
+        assert name["below"] or left + wide < span[0] or left > span[1]
+
+
+def test_the_peak_is_written_with_as_many_figures_as_the_budget():
+    table = {"rows": 2, "totalPeaks": [12543000, 12542000], "overheads": [0, 50], "names": ["a", "b"]}
+    text = "m.peakText({ peak: 12543000, reserved: 0 }, 275, d.totalWriter(v.table, 12543000, 100))"
+    written = run("explorer/timeline_marks.js", text, {"d": "data/plan_table.js"}, table=table)
+    budget = run("data/plan_table.js", "m.totalText(v.table, 12543000, 100)", table=table)
+    assert written == f"peak {budget} · what is alive?"
+    assert budget == "11.962 MiB"
 
 
 def test_a_budget_above_the_chart_has_a_name_with_an_arrow_and_no_line_over_other_texts():

@@ -29,10 +29,16 @@ export function reachableRows(table) {
  * figures than the peak: "127 MiB" would look exceeded by "127.2 MiB". `write(bytes, more)` writes it with `more` figures than usual.
  */
 export function totalText(table, bytes, whole, write = bytesWith) {
+  return totalWriter(table, bytes, whole, write)(bytes);
+}
+
+/** A function that writes bytes with the figures that `totalText` gives to a budget or total peak, so that both can be compared. */
+export function totalWriter(table, bytes, whole, write = bytesWith) {
   const row = reachable(table).find((each) => table.totalPeaks[each] <= bytes);
   const peak = row === undefined ? bytes : table.totalPeaks[row];
   const own = figuresMore(table, bytes, whole, write);
-  return write(bytes, write(bytes, own) === write(peak, own) ? Math.max(own, figuresMore(table, peak, whole, write)) : own);
+  const figures = write(bytes, own) === write(peak, own) ? Math.max(own, figuresMore(table, peak, whole, write)) : own;
+  return (each) => write(each, figures);
 }
 
 /** The reachable rows of a table, which are found once. */

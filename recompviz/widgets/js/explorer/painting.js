@@ -2,7 +2,7 @@
 
 import { setText } from "../shared/elements.js";
 import { shareText } from "../data/base_time.js";
-import { keepMask, segmentsOf, totalText } from "../data/plan_table.js";
+import { keepMask, segmentsOf, totalText, totalWriter } from "../data/plan_table.js";
 import { lowerSetOf, boundaryOf } from "../data/lower_sets.js";
 import { pinArray, pinnedText, pinOf, pinsText } from "./pins.js";
 import { planGapText } from "./fit.js";
@@ -97,7 +97,8 @@ export function makePainting(explorer) {
     const choice = [state.table, state.row, state.pins.request].join();
     if (told !== ended.status) ended = { status: told, choice };
     const old = replacedRun(state.runs, run, state);
-    views.run.update(statusNow(status, ended.choice, choice), run, old, old !== null && rowOfRun(old, explorer.tables) !== null);
+    const write = totalWriter(explorer.tables[state.table], state.budget, explorer.base.time);
+    views.run.update(statusNow(status, ended.choice, choice), run, old, old !== null && rowOfRun(old, explorer.tables) !== null, write);
   }
 
   /** Update the open tab. A difference of two plans stays on the graph whichever tab is open. */

@@ -11,9 +11,9 @@ export function badgeText(run) {
 }
 
 /** "peak: predicted X, measured Y, Z% off". */
-export function verdict(run) {
+export function verdict(run, write = formatBytes) {
   const off = run.measuredPeak ? Math.abs(run.measuredPeak - run.predictedPeak) / run.measuredPeak : 0;
-  return `peak: predicted ${formatBytes(run.predictedPeak)}, measured ${formatBytes(run.measuredPeak)}, ${(off * 100).toFixed(off < 0.1 ? 2 : 1)}% off`;
+  return `peak: predicted ${write(run.predictedPeak)}, measured ${write(run.measuredPeak)}, ${(off * 100).toFixed(off < 0.1 ? 2 : 1)}% off`;
 }
 
 /**
@@ -94,8 +94,9 @@ export function makeRunView(parent, line, device, base, actions) {
     /**
      * @param status the `_run` trait; @param run the last run of the row shown, or null
      * @param old of replacedRun, or null; @param known whether its plan can be shown
+     * @param write writes bytes with the figures of the budget
      */
-    update(status, run, old, known) {
+    update(status, run, old, known, write) {
       const running = status.state === "running";
       text.dataset.state = status.state;
       button.hidden = !status.can || running;
@@ -134,7 +135,7 @@ export function makeRunView(parent, line, device, base, actions) {
         setText(show, `Show run ${old.number}`);
       }
       if (run) {
-        setText(result, verdict(run));
+        setText(result, verdict(run, write));
         setText(badge, badgeText(run));
         badge.className = `rv-badge ${run.certified ? "rv-badge-ok" : "rv-badge-bad"}`;
         badge.title = `${run.certificate}\nrun on ${run.device} in ${run.seconds.toFixed(1)} s${run.notes.map((n) => `\n${n}`).join("")}`;

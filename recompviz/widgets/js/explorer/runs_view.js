@@ -52,12 +52,13 @@ export function makeRunsView(parent, base, actions) {
       { name: "device", fill: (cell, run) => cell.append(run.device) },
       {
         name: "certificate",
+        className: "rv-why",
         fill: (cell, run) => {
           const badge = html("span", `rv-badge ${run.certified ? "rv-badge-ok" : "rv-badge-bad"}`, cell, badgeText(run));
           badge.title = `${run.certificate}\nthe whole run, with all its measurements, took ${run.seconds.toFixed(1)} s`;
+          if (run.notes.length) html("span", "", cell, ` ${run.notes.join("; ")}`);
         },
       },
-      { name: "notes", className: "rv-why", fill: (cell, run) => cell.append(run.notes.join("; ")) },
     ],
     { caption: "Runs so far, the newest first", noun: "runs", pick: (run) => actions.run(run) },
   );

@@ -4,12 +4,20 @@ import { svg, listeners } from "../shared/elements.js";
 import { formatBytes } from "../shared/units.js";
 import { livesOf } from "../data/blocks.js";
 
+export const MARK_LETTER = 6.8; // pixels, of a letter of the names of the budget and the peak
+
 /** Whether the longer text, with the reserved bytes, is written at the peak: in a narrow chart it would be cut off. */
 const isRoomy = (reply, middle) => Boolean(reply.reserved) && middle > 340;
 
-/** Where the text of the peak stands, as [left, right]; it stands to the left of points after `middle`. */
-export function peakSpan(reply, px, middle) {
-  const wide = isRoomy(reply, middle) ? 308 : 178;
+/** The text of the peak. @param write writes bytes with the figures of the budget, so that the peak does not look larger */
+export function peakText(reply, middle, write) {
+  const reserved = isRoomy(reply, middle) ? `, about ${formatBytes(reply.reserved)} reserved` : ""; // by PyTorch's caching allocator
+  return `peak ${write(reply.peak)}${reserved} · what is alive?`;
+}
+
+/** Where a text of the peak stands, as [left, right]; it stands to the left of points after `middle`. */
+export function peakSpan(text, px, middle) {
+  const wide = 8 + text.length * MARK_LETTER;
   return px > middle ? [px - wide, px + 6] : [px - 6, px + wide];
 }
 
@@ -49,9 +57,9 @@ export function makePeakMark(chart, choose) {
   /**
    * Draw the mark at a point of the chart.
    * @param least the least y of the text; @param middle the x from which the text stands to the left
-   * @param line the y of the line of the budget
+   * @param line the y of the line of the budget; @param words of peakText
    */
-  function draw(reply, px, py, least, middle, line) {
+  function draw(reply, px, py, least, middle, line, words) {
     peak.replaceChildren();
     if (reply.peakStep < 0) return;
     peak.setAttribute("aria-label", `Peak ${formatBytes(reply.peak)} at step ${reply.peakStep + 1}: what is alive here and why`);
@@ -60,9 +68,8 @@ export function makePeakMark(chart, choose) {
     const rightHalf = px > middle;
     const height = peakHeight(py, least, line);
     const text = svg("text", { x: px + (rightHalf ? -8 : 8), y: height, class: "rv-peak-text rv-halo", "text-anchor": rightHalf ? "end" : "start" }, peak);
-    const reserved = isRoomy(reply, middle) ? `, about ${formatBytes(reply.reserved)} reserved` : ""; // by PyTorch's caching allocator
-    text.textContent = `peak ${formatBytes(reply.peak)}${reserved} · what is alive?`;
-    const [from, to] = peakSpan(reply, px, middle); // the text can be clicked, too
+    text.textContent = words;
+    const [from, to] = peakSpan(words, px, middle); // the text can be clicked, too
     const target = svg("rect", { x: from, y: height - 14, width: to - from, height: 18, class: "rv-peak-target" });
     peak.prepend(target);
   }

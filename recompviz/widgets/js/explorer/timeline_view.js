@@ -3,10 +3,10 @@
 
 import { html, svg, listeners, setText } from "../shared/elements.js";
 import { formatBytes, byteTicks } from "../shared/units.js";
-import { outlineOf, totalText } from "../data/plan_table.js";
+import { outlineOf, totalWriter } from "../data/plan_table.js";
 import { keepAllTotal } from "./header.js";
 import { makePlayer } from "./player.js";
-import { limitMark, limitPlace, makeNodeMarks, makePeakMark, peakSpan } from "./timeline_marks.js";
+import { MARK_LETTER, limitMark, limitPlace, makeNodeMarks, makePeakMark, peakSpan, peakText } from "./timeline_marks.js";
 import { makeTimelineLegend, PHASES, SHORT } from "./timeline_legend.js";
 import { columnSteps, columnValues, totalsOf, stepPath, phaseRuns } from "./timeline_shapes.js";
 import { makeLandscape } from "./landscape.js";
@@ -24,7 +24,6 @@ const EDGE = { left: 58, right: 14, top: 16, bottom: 36 };
 const BASE = HEIGHT - EDGE.bottom;
 const STRIP_TOP = BASE + 5;
 const STRIP_NAMES = { 0: "forward", 2: "backward" };
-const LIMIT_LETTER = 6.8; // pixels, of a letter of the name of the budget
 const LETTER_WIDTH = 6.5;
 const READING_LETTER = 6.2; // pixels, the mean width
 const READING_LINES = 1.8; // of two: a long word goes to the next one
@@ -168,10 +167,10 @@ export function makeTimelineView(parent, graph, strata, tables, all, base, actio
     outline.setAttribute("d", pathOf(reply && !root.classList.contains("rv-waiting") ? placeTotals : outlineOf(all()[state.table], state.row)));
     const other = against && all()[against.table];
     rival.setAttribute("d", other && against.row < other.rows ? pathOf(outlineOf(other, against.row)) : "");
-    const budget = `budget ${totalText(all()[state.table], state.budget, base.time)}`;
+    const budget = `budget ${writer()(state.budget)}`;
     const centre = (width + EDGE.left) / 2;
-    const span = reply && reply.peakStep >= 0 ? peakSpan(reply, middle(reply.peakStep), centre) : null;
-    const place = limitPlace({ left: EDGE.left, right: width - EDGE.right }, budget.length * LIMIT_LETTER, span);
+    const span = reply && reply.peakStep >= 0 ? peakSpan(peakText(reply, centre, writer()), middle(reply.peakStep), centre) : null;
+    const place = limitPlace({ left: EDGE.left, right: width - EDGE.right }, budget.length * MARK_LETTER, span);
     const mark = limitMark(y(state.budget), EDGE.top, budget, place.below);
     for (const [name, value] of Object.entries({ x1: EDGE.left, x2: width - EDGE.right, y1: mark.y, y2: mark.y })) limit.setAttribute(name, value);
     limit.setAttribute("visibility", mark.beyond ? "hidden" : "visible");
@@ -182,8 +181,13 @@ export function makeTimelineView(parent, graph, strata, tables, all, base, actio
     drawPeak();
   }
 
+  /** The function that writes bytes with the figures of the budget. */
+  const writer = () => totalWriter(all()[state.table], state.budget, base.time);
+
   function drawPeak() {
-    if (reply) peakMark.draw(reply, middle(Math.max(0, reply.peakStep)), y(reply.peak), EDGE.top - 3, (width + EDGE.left) / 2, y(state.budget));
+    if (!reply) return;
+    const centre = (width + EDGE.left) / 2;
+    peakMark.draw(reply, middle(Math.max(0, reply.peakStep)), y(reply.peak), EDGE.top - 3, centre, y(state.budget), peakText(reply, centre, writer()));
   }
 
   /** The step of each column of pixels, in the visible stretch. */
