@@ -99,7 +99,7 @@ _MODULES = {
     "stage_step": "recompviz.pytorch.ranks.pipeline_stage",
     "step_budgets": "recompviz.widgets.lessons.budget_stepper",
     "step_programme": "recompviz.widgets.lessons.programme_stepper",
-    "step_report": "recompviz.pytorch.running.recorded_report",
+    "step_report": "recompviz.pytorch.running.compiled_report",
     "step_strategy": "recompviz.widgets.lessons.strategy_stepper",
     "trace": "recompviz.pytorch.measuring.entry",
     "write_assignment": "recompviz.core.teaching.assignment",
@@ -179,9 +179,9 @@ if TYPE_CHECKING:
     from recompviz.pytorch.ranks.rank_step import replicate_step as replicate_step
     from recompviz.pytorch.ranks.rank_step import shard_step as shard_step
     from recompviz.pytorch.running.compiled import compile as compile
+    from recompviz.pytorch.running.compiled_report import step_report as step_report
     from recompviz.pytorch.running.planned import PlannedModule as PlannedModule
     from recompviz.pytorch.running.planned import apply as apply
-    from recompviz.pytorch.running.recorded_report import step_report as step_report
     from recompviz.pytorch.tracing.costs import Roofline as Roofline
     from recompviz.pytorch.tracing.min_cut import PartitionerError as PartitionerError
     from recompviz.pytorch.tracing.step import TraceError as TraceError

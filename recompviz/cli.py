@@ -102,7 +102,7 @@ def write_snapshot_page(files: Sequence[Path], out: Path, device: str | None = N
         The exit status: 1 if a file cannot be read or written, otherwise 0.
     """
     from recompviz.core.snapshots.snapshot_report import load_snapshot
-    from recompviz.widgets.recordings.page import comparison, recordings_page
+    from recompviz.widgets.recordings.recordings_page import comparison, recordings_page
 
     number = int(device) if device is not None and device.isdecimal() else device
     try:

@@ -36,7 +36,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from recompviz.core.base.compiled import has_numba
+from recompviz.core.base.compiled_code import has_numba
 from recompviz.core.exact.lattice import enumerate_lattice
 from recompviz.core.exact.open_segments import open_segment_front
 from recompviz.core.exact.oracle import pairwise_front

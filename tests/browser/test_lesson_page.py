@@ -11,7 +11,7 @@ import pytest
 import recompviz as rv
 from recompviz.core.teaching.small_graphs import small_graph
 from recompviz.widgets.lessons.lesson import lesson_css
-from recompviz.widgets.lessons.offline_page import lesson_html, lesson_page
+from recompviz.widgets.lessons.lesson_page import lesson_html, lesson_page
 
 pytestmark = pytest.mark.browser
 

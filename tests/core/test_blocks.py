@@ -3,10 +3,10 @@
 import numpy as np
 from hypothesis import given
 
-from recompviz.core.steps.blocks import binding, blocks_of
 from recompviz.core.steps.examples import residual_step
 from recompviz.core.steps.schedule import make_schedule
 from recompviz.core.steps.simulation import simulate_schedule
+from recompviz.core.steps.transient_blocks import binding, blocks_of
 from tests.core.strategies import steps_with_masks
 
 TIMELINES = steps_with_masks().map(lambda case: simulate_schedule(make_schedule(case[1], case[2].tolist())))

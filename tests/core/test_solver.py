@@ -13,7 +13,7 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 import recompviz as rv
-from recompviz.core.base import compiled
+from recompviz.core.base import compiled_code
 from recompviz.core.base.errors import ImpossiblePin
 from recompviz.core.exact import compiled_pairs, open_segments, solver
 from recompviz.core.exact.compiled_pairs import compiled_pairwise_front
@@ -334,9 +334,9 @@ def test_without_numba_the_oracle_answers_and_says_that_it_is_slow(monkeypatch: 
 
 
 def test_numba_is_looked_for_and_not_imported(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert compiled.has_numba()
+    assert compiled_code.has_numba()
     monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
-    assert not compiled.has_numba()
+    assert not compiled_code.has_numba()
 
 
 def test_masks_of_a_front_are_lower_sets() -> None:

@@ -27,7 +27,7 @@ from recompviz.pytorch.internals.aot import DoubleBackward
 from recompviz.pytorch.internals.memory_window import memory_window
 from recompviz.pytorch.internals.profiler import allocation_events
 from recompviz.pytorch.running.compiled import budget_of
-from recompviz.pytorch.running.recorded_report import StepNotRecorded
+from recompviz.pytorch.running.compiled_report import StepNotRecorded
 
 QUICK = ("accumulation, clipping and a scheduler", "two backward passes of one graph (retain_graph)")
 

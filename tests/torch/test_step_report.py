@@ -15,7 +15,7 @@ from torch.nn.functional import cross_entropy
 import recompviz as rv
 from recompviz.core.reports.training_step import StepReport
 from recompviz.pytorch.budgeting.recorded_models import RecordedModels
-from recompviz.pytorch.running.recorded_report import StepNotRecorded
+from recompviz.pytorch.running.compiled_report import StepNotRecorded
 
 WIDTH = 8
 

@@ -16,7 +16,7 @@ import recompviz as rv
 from recompviz import cli
 from recompviz.core.allocator.settings import AllocatorSettings
 from recompviz.core.snapshots.snapshot_report import SnapshotReport
-from recompviz.widgets.recordings.page import recording_message, recordings_page
+from recompviz.widgets.recordings.recordings_page import recording_message, recordings_page
 from tests.core.snapshot_writer import Allocator
 from tests.core.test_recordings import recorded
 from tests.widgets.test_javascript import run

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from recompviz.core.steps.blocks import blocks_of
 from recompviz.core.steps.schedule import make_schedule
 from recompviz.core.steps.simulation import simulate_schedule
+from recompviz.core.steps.transient_blocks import blocks_of
 from recompviz.widgets.explorer.joint_wire import joint_message
 from tests.core.random_joints import random_joint, random_mask
 from tests.widgets.test_javascript import node, run

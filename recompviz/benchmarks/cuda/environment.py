@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from recompviz.benchmarks.cuda.cases import Row, Setting
-from recompviz.core.base.compiled import has_numba
+from recompviz.core.base.compiled_code import has_numba
 
 PACKAGES = ("torch", "triton", "numpy", "networkx", "numba", "recompviz")
 

@@ -5,8 +5,8 @@ numba's own cache raises an error if no folder can be written, if the disk is fu
 checksum, so that damaged machine code is never executed.
 
 Without numba, ``@kernel`` leaves the function as it is. Python then runs it, slowly and with the same result. This is
-fast enough for a single simulation. A search first checks :func:`recompviz.core.base.compiled.has_numba`. Only modules
-that define kernels import this one.
+fast enough for a single simulation. A search first checks :func:`recompviz.core.base.compiled_code.has_numba`. Only
+modules that define kernels import this one.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from recompviz.core.base.compiled import has_numba
+from recompviz.core.base.compiled_code import has_numba
 
 if TYPE_CHECKING or has_numba():
     import numba

@@ -15,7 +15,7 @@ from numbers import Integral
 from typing import TYPE_CHECKING, Literal, NamedTuple, cast
 
 from recompviz.core.base.arguments import expect, shown
-from recompviz.core.base.compiled import has_compiled_code, has_numba
+from recompviz.core.base.compiled_code import has_compiled_code, has_numba
 from recompviz.core.base.errors import ImpossiblePin, TooManyLowerSets
 from recompviz.core.base.progress import Progress
 from recompviz.core.exact.lazy_front import LazyParetoFront

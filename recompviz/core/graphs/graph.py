@@ -23,7 +23,7 @@ import numpy as np
 from recompviz.core.base.arguments import expect, named, shown
 from recompviz.core.base.errors import GraphError, TooManyLowerSets
 from recompviz.core.graphs.bitsets import bit_matrix, bits
-from recompviz.core.graphs.costs import by_name, checked_costs, some
+from recompviz.core.graphs.cost_arrays import by_name, checked_costs, some
 from recompviz.core.graphs.edges import checked_edges
 from recompviz.core.graphs.node_info import NodeInfo
 from recompviz.core.graphs.topology import ancestor_masks, lower_set_masks, topological_order

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from recompviz.core.base.compiled import has_compiled_code, has_numba
+from recompviz.core.base.compiled_code import has_compiled_code, has_numba
 from recompviz.core.live.archive import Archive, no_archive
 from recompviz.core.live.repeated import NO_BLOCKS, Repeated
 from recompviz.core.live.step_arrays import scratch_of, step_arrays

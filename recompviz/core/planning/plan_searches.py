@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from recompviz.core.base.compiled import has_numba
+from recompviz.core.base.compiled_code import has_numba
 from recompviz.core.base.progress import Progress, part
 from recompviz.core.bounds.step_bounds import StepBounds
 from recompviz.core.exact.lazy_front import LazyParetoFront

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from recompviz.core.base.arguments import expect
-from recompviz.core.base.compiled import has_compiled_code, has_numba
+from recompviz.core.base.compiled_code import has_compiled_code, has_numba
 from recompviz.core.base.progress import Progress
 from recompviz.core.bounds.bound_curve import BoundCurve
 from recompviz.core.bounds.step_bounds import StepBounds

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from recompviz.core.base.compiled import has_numba
+from recompviz.core.base.compiled_code import has_numba
 from recompviz.core.exact.solver import solve
 from recompviz.core.live.live_search import live_plans
 from recompviz.core.plans.baselines import SEED_METHODS, baseline, chen_plans, existing_baselines

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from recompviz.core.base.arguments import shown
-from recompviz.core.base.compiled import has_numba
+from recompviz.core.base.compiled_code import has_numba
 from recompviz.core.base.errors import InfeasibleBudget
 from recompviz.core.base.units import format_bytes, parse_bytes
 from recompviz.core.bounds.bound_curve import has_scipy

@@ -9,7 +9,7 @@ from recompviz.core.reports.memory_report import MemoryReport
 from recompviz.core.reports.ranking import ranked
 from recompviz.core.steps.joint import Category
 from recompviz.pytorch.debugging.causes.all_causes import ordinary_findings, surprising_findings
-from recompviz.pytorch.debugging.causes.process_memory import (
+from recompviz.pytorch.debugging.causes.outside_step import (
     frozen_state,
     growing_graphs,
     left_gradients,

@@ -25,7 +25,7 @@ from recompviz.pytorch.executing.equal_views import VIEWS, EqualViews
 from recompviz.pytorch.internals.devices.runtimes import runtime
 from recompviz.pytorch.internals.fake_tensors import size_as_text
 from recompviz.pytorch.internals.fast_calls import fast_call
-from recompviz.pytorch.internals.node_info import first_tensor
+from recompviz.pytorch.internals.node_origin import first_tensor
 from recompviz.pytorch.internals.operators import lstm_for_training
 from recompviz.pytorch.internals.profiler import named_range
 from recompviz.pytorch.tracing.call_list import ARRIVE

@@ -14,7 +14,7 @@ from types import CodeType, FrameType
 from typing import Any, TypeVar
 
 from recompviz.core.reports.source_line import SourceLine
-from recompviz.pytorch.internals.node_info import is_pytorch_file
+from recompviz.pytorch.internals.node_origin import is_pytorch_file
 from recompviz.pytorch.internals.undone import undone
 
 # the most lines of a stack that are kept, innermost first

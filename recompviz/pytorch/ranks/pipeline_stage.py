@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from recompviz.core.base.arguments import expect_flag
-from recompviz.core.base.compiled import has_numba
+from recompviz.core.base.compiled_code import has_numba
 from recompviz.core.base.progress import Progress
 from recompviz.core.base.units import parse_total
 from recompviz.core.graphs.graph import Graph
@@ -22,7 +22,7 @@ from recompviz.core.ranks.pipeline import PipelineKind, StagePlace, StageSteps, 
 from recompviz.core.ranks.sharding import pin_outside
 from recompviz.core.ranks.unit_plan import UnitPlan, unit_plans
 from recompviz.core.steps.timeline import Timeline
-from recompviz.pytorch.internals.node_info import autograd_node, values_for_loss
+from recompviz.pytorch.internals.node_origin import autograd_node, values_for_loss
 from recompviz.pytorch.ranks.batch_plans import MOST_PLANS, BatchPlans, Row
 from recompviz.pytorch.ranks.rank_arguments import expect_count, expect_place, expect_stage_trace
 from recompviz.pytorch.ranks.trace_sharding import shapes_of, units_of

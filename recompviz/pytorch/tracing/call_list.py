@@ -14,7 +14,7 @@ from torch.utils import _pytree as pytree
 
 from recompviz.core.graphs.node_info import NodeInfo
 from recompviz.core.steps.joint import Call, Category, JointGraph
-from recompviz.pytorch.internals.node_info import InfoMaker
+from recompviz.pytorch.internals.node_origin import InfoMaker
 from recompviz.pytorch.internals.operators import may_be_random
 from recompviz.pytorch.tracing.prepared import is_mutation, reads_overwritten
 from recompviz.pytorch.tracing.step import TraceError

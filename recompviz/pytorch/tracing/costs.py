@@ -24,7 +24,7 @@ from torch.utils import _pytree as pytree
 from torch.utils.flop_counter import flop_registry
 
 from recompviz.core.base.arguments import shown
-from recompviz.core.graphs.costs import rounded_times
+from recompviz.core.graphs.cost_arrays import rounded_times
 from recompviz.pytorch.internals.devices.runtimes import runtime
 from recompviz.pytorch.internals.operators import is_random
 from recompviz.pytorch.tracing.device_speeds import speed_of

@@ -11,7 +11,7 @@ import traceback
 from dataclasses import dataclass
 
 from recompviz.core.graphs.operator_names import public_name
-from recompviz.pytorch.internals.node_info import is_pytorch_file
+from recompviz.pytorch.internals.node_origin import is_pytorch_file
 from recompviz.pytorch.internals.user_lines import in_packages, is_own, source_line
 
 _FRAME = re.compile(r'^\s*File "(?P<file>[^"]+)", line (?P<line>\d+), in (?P<name>\S+)', re.MULTILINE)

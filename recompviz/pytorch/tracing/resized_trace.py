@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch.utils import _pytree as pytree
 
-from recompviz.core.graphs.costs import rounded_times
+from recompviz.core.graphs.cost_arrays import rounded_times
 from recompviz.core.graphs.graph import Graph
 from recompviz.core.steps.joint import JointGraph
 from recompviz.pytorch.tracing.costs import LEAST_PARTS, PARTS_PER_NODE, estimated_times, node_times, operand_bytes

@@ -14,7 +14,7 @@ import torch
 from recompviz.core.base.errors import RecompvizError
 from recompviz.pytorch.internals.aot import EndOfCapture
 from recompviz.pytorch.internals.export import result_on_shapes
-from recompviz.pytorch.internals.node_info import is_pytorch_file
+from recompviz.pytorch.internals.node_origin import is_pytorch_file
 
 # in Dynamo's report of an exception that the captured code raises, and of a call with wrong arguments
 _OBSERVED, _UNBOUND = "Observed exception", "failed to bind arguments"

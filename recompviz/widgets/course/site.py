@@ -23,7 +23,7 @@ from recompviz.widgets.course.highlight import highlighted
 from recompviz.widgets.course.live_cells import run_cells
 from recompviz.widgets.course.markdown import title_of, to_html
 from recompviz.widgets.lessons.lesson import lesson_css
-from recompviz.widgets.lessons.offline_page import page_css, page_script
+from recompviz.widgets.lessons.lesson_page import page_css, page_script
 
 PATTERN = "[0-9]-*.ipynb"
 MOST_BYTES = 50 << 20  # of a notebook

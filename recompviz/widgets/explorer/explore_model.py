@@ -149,7 +149,7 @@ def explore(
     expect_flag(calibrated, "calibrated")
     _expect_no_ranks(model)
     if not inputs and not kwargs and _is_compiled(model):
-        from recompviz.pytorch.running.recorded_report import step_report
+        from recompviz.pytorch.running.compiled_report import step_report
         from recompviz.widgets.explorer.step_explorer import StepExplorer
 
         return StepExplorer(step_report(model))

@@ -35,12 +35,12 @@ from recompviz.widgets.explorer import wire
 from recompviz.widgets.explorer.background_search import Awaited, Chosen, PlanSearch, search_tables
 from recompviz.widgets.explorer.bound import NO_BOUND, TableBounds
 from recompviz.widgets.explorer.budgets import affordable_row, budget_bytes, first_choice
+from recompviz.widgets.explorer.carried_pins import NO_PINS, carried_pins
 from recompviz.widgets.explorer.explorer_arguments import BASELINES, OBJECTIVES, ExplorerArguments
 from recompviz.widgets.explorer.joint_wire import packed_joint
 from recompviz.widgets.explorer.known_plans import KnownPlans
 from recompviz.widgets.explorer.page_choices import choice_of_page, numbers_asked
 from recompviz.widgets.explorer.picture import picture
-from recompviz.widgets.explorer.pins import NO_PINS, carried_pins
 from recompviz.widgets.explorer.questions import Questions, check_solver
 from recompviz.widgets.explorer.resizing import Resizer, Resizing, Subject
 from recompviz.widgets.explorer.runs import WHOLE, RunHistory, Runner, RunRequest, Runs, Undisturbed, run_state

@@ -17,10 +17,10 @@ import numpy as np
 from recompviz.core.base.palette import LIGHT, mixed
 from recompviz.core.base.units import format_bytes
 from recompviz.core.graphs.graph import Graph
-from recompviz.core.steps.blocks import blocks_of
 from recompviz.core.steps.joint import Category
 from recompviz.core.steps.places import places_of
 from recompviz.core.steps.timeline import Timeline
+from recompviz.core.steps.transient_blocks import blocks_of
 from recompviz.widgets.explorer.strata import Strata, strata_of
 from recompviz.widgets.layout.step_nodes import node_numbers, step_nodes
 

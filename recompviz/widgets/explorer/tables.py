@@ -18,8 +18,8 @@ import numpy as np
 
 from recompviz.core.plans.plan import Plan
 from recompviz.core.plans.plan_table import PlanTable, TableObjective
-from recompviz.core.steps.blocks import binding
 from recompviz.core.steps.little_to_save import little_to_save
+from recompviz.core.steps.transient_blocks import binding
 
 if TYPE_CHECKING:
     from recompviz.core.planning.planner import Planner

@@ -11,9 +11,9 @@ import numpy as np
 
 from recompviz import __version__
 from recompviz.core.reports.run_report import RunReport
-from recompviz.core.steps.blocks import blocks_of
 from recompviz.core.steps.joint import Category
 from recompviz.core.steps.timeline import Timeline
+from recompviz.core.steps.transient_blocks import blocks_of
 from recompviz.widgets.explorer.labels import node_labels
 from recompviz.widgets.layout.layout import NODE, Layout
 from recompviz.widgets.layout.module_layout import lay_out_modules

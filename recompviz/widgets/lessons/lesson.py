@@ -8,7 +8,7 @@ from typing import Any
 from recompviz.core.base.files import write_file
 from recompviz.widgets.base import assets, styles
 from recompviz.widgets.base.page_widget import PageWidget
-from recompviz.widgets.lessons.offline_page import lesson_html, lesson_page
+from recompviz.widgets.lessons.lesson_page import lesson_html, lesson_page
 
 
 def lesson_css() -> str:
@@ -61,7 +61,7 @@ class Lesson(PageWidget):
         return text
 
     def lesson_html(self) -> str:
-        """Return the widget as a part of a page; see :mod:`recompviz.widgets.lessons.offline_page`."""
+        """Return the widget as a part of a page; see :mod:`recompviz.widgets.lessons.lesson_page`."""
         return lesson_html(self.page_data(), self.to_svg())
 
     @property

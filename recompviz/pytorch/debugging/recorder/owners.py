@@ -15,7 +15,7 @@ from torch.optim import optimizer as optimizers
 from torch.utils import _pytree as pytree
 
 from recompviz.pytorch.debugging.recorder.block_table import BlockTable
-from recompviz.pytorch.internals.node_info import is_pytorch_file
+from recompviz.pytorch.internals.node_origin import is_pytorch_file
 from recompviz.pytorch.internals.undone import undone
 
 

@@ -1,4 +1,5 @@
-// The blocks that are alive at a step, and why, from the blocks of a reply. Mirrors recompviz/core/steps/blocks.py.
+// The blocks that are alive at a step, and why, from the blocks of a reply. Mirrors
+// recompviz/core/steps/transient_blocks.py.
 
 import { CATEGORY } from "./categories.js";
 

@@ -1,5 +1,6 @@
 // The simulator: the allocations and frees of a schedule, and the blocks between them. Mirrors
-// recompviz/core/steps/simulation.py and recompviz/core/steps/blocks.py. It runs at each tick of the slider, so it uses typed arrays.
+// recompviz/core/steps/simulation.py and recompviz/core/steps/transient_blocks.py. It runs at each tick of the slider,
+// so it uses typed arrays.
 
 import { CATEGORY } from "./categories.js";
 
