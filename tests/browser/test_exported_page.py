@@ -97,7 +97,7 @@ def test_on_a_laptop_slider_curve_landscape_and_fit_are_seen_without_scrolling(p
         }"""
     )
     assert cut == [False, False, False]  # of the title and of the chosen colouring
-    longest = ["60% of keep-all · scaled from the traced size", "paper's model, no liveness", "measured +13% to +123%"]
+    longest = ["60% of keep-all", "paper's model, no liveness", "measured +13% to +123%"]
     page.evaluate(
         """texts => document.querySelectorAll(".rv-header .rv-tile-remark").forEach((one, i) => {
             if (texts[i]) one.textContent = texts[i];

@@ -115,7 +115,8 @@ export function makeCompareView(parent, graph, base, actions, id) {
       table.hide(!against);
       const other = against && tables[against.table];
       if (!other || against.row >= other.rows) {
-        setText(summary, "");
+        summary.replaceChildren();
+        html("span", "rv-muted", summary, "Choose a plan: the table lists the values that only one of the two plans keeps, and the graph marks them.");
         table.setRows(() => [], [null]);
         return null;
       }

@@ -3,15 +3,13 @@
 import { html, setText } from "../shared/elements.js";
 import { formatBytes, formatCost, formatPercent } from "../shared/units.js";
 import { totalText } from "../data/plan_table.js";
-import { ENOUGH_PAIRS, baseOf, forwardTime, measuredShare, pairsText, shareText } from "../data/base_time.js";
-
-const SCALED = "predicted, scaled times";
+import { ENOUGH_PAIRS, baseOf, forwardTime, measuredShare, shareText } from "../data/base_time.js";
 
 /** The unit of the costs: whether it is time, its short name, and where the times come from. */
 export function costUnit(text = "ms") {
   const found = /^(ns|µs|ms|s)(?: \((\w+)\))?$/.exec(text);
   if (!found) return { time: false, unit: text, from: "not time" };
-  const from = { estimated: "predicted by a roofline", measured: "predicted, operators measured", scaled: SCALED };
+  const from = { estimated: "predicted by a roofline", measured: "predicted, operators measured", scaled: "predicted, scaled times" };
   return { time: true, unit: found[1], from: from[found[2]] ?? found[2] ?? "" };
 }
 
@@ -31,11 +29,11 @@ export function figures(graph, table, row, kept, keepAll, searching = false, bas
   const measured = run?.eagerStep ? measuredShare(run) : null;
   const predicted = [`${searching ? "≤ " : ""}${shareText(overhead, base)}`, searching ? "searching …" : `of ${base.name} · ${formatCost(overhead)} ${cost.unit}`, cost.from];
   return {
-    total: [totalText(table, table.totalPeaks[row], base.time), "total bytes", `${formatPercent(table.totalPeaks[row] / keepAll)} of keep-all${cost.from === SCALED ? " · scaled from the traced size" : ""}`],
+    total: [totalText(table, table.totalPeaks[row], base.time), "total bytes", `${formatPercent(table.totalPeaks[row] / keepAll)} of keep-all`],
     formula: [formatBytes(table.formulaPeaks[row]), "formula bytes", "paper's model, no liveness"],
     overhead: !measured ? predicted : run.resolved
       ? [measured.text, "of the step · measured", `predicted ${shareText(overhead, base)}`]
-      : [predicted[0], `of ${base.name} · predicted`, `measured ${run.pairs < ENOUGH_PAIRS ? pairsText(run.pairs) : measured.range}`],
+      : [predicted[0], `of ${base.name} · predicted`, run.pairs < ENOUGH_PAIRS ? `only ${run.pairs} pair${run.pairs === 1 ? "" : "s"} measured` : `measured ${measured.range}`],
     values: [`${graph.count - count}`, "recomputed", `${count} of ${graph.count} values kept`],
   };
 }
