@@ -12,10 +12,8 @@ function outerParts(text) {
   return parts.map((part) => part.trim());
 }
 
-/** A place such as "20%", "9px" or "calc(100% - 9px)", in pixels. */
+/** A place such as "20%" or "9px", in pixels. */
 function pixelsOf(place, length) {
-  const [, share, sign, pixels] = /^calc\((-?[\d.]+)% ([-+]) (-?[\d.]+)px\)$/.exec(place) ?? [];
-  if (share !== undefined) return (share / 100) * length + (sign === "-" ? -1 : 1) * pixels;
   return place.endsWith("%") ? (parseFloat(place) / 100) * length : parseFloat(place);
 }
 
@@ -41,11 +39,10 @@ export function gradientOf(text, width, height) {
   if (!found) return null;
   const parts = outerParts(found[2]);
   const turn = /^(-?[\d.]+)deg$/.exec(parts[0]);
-  const side = /^to (right|left|top|bottom)$/.exec(parts[0]);
-  const degrees = turn ? Number(turn[1]) : side ? { top: 0, right: 90, bottom: 180, left: 270 }[side[1]] : 180;
-  const stops = (turn || side ? parts.slice(1) : parts).flatMap((part) => {
-    const [, colour, places] = /^(.*?)((?:\s+(?:-?[\d.]+(?:px|%)|calc\([^()]*\))){0,2})$/.exec(part);
-    const each = places.match(/-?[\d.]+(?:px|%)(?![^(]*\))|calc\([^()]*\)/g) ?? [null];
+  const degrees = turn ? Number(turn[1]) : 180;
+  const stops = (turn ? parts.slice(1) : parts).flatMap((part) => {
+    const [, colour, places] = /^(.*?)((?:\s+-?[\d.]+(?:px|%)){0,2})$/.exec(part);
+    const each = places.match(/-?[\d.]+(?:px|%)/g) ?? [null];
     return each.map((place) => ({ colour, place }));
   });
   const angle = (degrees * Math.PI) / 180;

@@ -49,7 +49,7 @@ function drawElement(into, element, clip, origin) {
   }
   if (inside) drawGround(group, element, style, place, `rv-picture-${++gradients}`);
   if (["input", "select"].includes(element.localName)) {
-    if (inside) drawControl(group, element, style, box, origin, `rv-picture-${++gradients}`);
+    if (inside) drawControl(group, element, style, box, origin);
     return;
   }
   const cuts = style.overflow !== "visible" && style.display !== "contents";
@@ -61,7 +61,7 @@ function drawElement(into, element, clip, origin) {
 
 /**
  * One SVG with the Explorer as on the page, without what is of no use in a picture: the tabs, the inspector, which would cut
- * off the graph, and the buttons. The style sheet hides them by the class rv-picture.
+ * off the graph, the buttons and the sliders. The style sheet hides them by the class rv-picture.
  */
 export async function snapshot(root, title) {
   root.classList.add("rv-picture");

@@ -1,11 +1,8 @@
-// HTML elements as SVG shapes: grounds, borders, lines of text, values of inputs, sliders, canvases.
+// HTML elements as SVG shapes: grounds, borders, lines of text, values of inputs.
 
-import { html, svg } from "../shared/elements.js";
+import { svg } from "../shared/elements.js";
 import { gradientOf } from "./picture_gradient.js";
 
-const DRAWN_THUMB = 6.5; // pixels; its radius
-const TRACK_HEIGHT = 5; // pixels
-const TRACK_INSET = 9; // pixels; a track begins and ends half a thumb inside its slider
 const BORDER_SIDES = ["Top", "Right", "Bottom", "Left"];
 const plainColours = new Map();
 let colourPen = null;
@@ -41,15 +38,6 @@ function drawGradient(into, text, { x, y, width, height }, name) {
   const made = svg("linearGradient", { id: name, gradientUnits: "userSpaceOnUse", x1: x + x1, y1: y + y1, x2: x + x2, y2: y + y2, ...(repeats ? { spreadMethod: "repeat" } : {}) }, into);
   for (const [offset, colour] of stops) svg("stop", { offset, ...painted("stop-color", colour) }, made);
   return true;
-}
-
-/** The computed gradient of the track of a slider. */
-function trackOf(element) {
-  const probe = html("span", "", element.parentNode);
-  probe.style.backgroundImage = getComputedStyle(element).getPropertyValue("--rv-track");
-  const text = getComputedStyle(probe).backgroundImage;
-  probe.remove();
-  return text;
 }
 
 /** The ground and the borders of an element with a box at x, y. */
@@ -121,20 +109,8 @@ export function drawText(into, node, style, clip, origin) {
   }
 }
 
-/** The value of an input or select: its text, or track and thumb of a slider. */
-export function drawControl(into, element, style, box, origin, name) {
-  const [left, middle] = [box.left - origin.left, (box.top + box.bottom) / 2 - origin.top];
-  if (element.type === "range") {
-    const part = (element.value - element.min) / (element.max - element.min || 1);
-    const length = box.right - box.left - 2 * TRACK_INSET;
-    const track = { x: left, y: middle - TRACK_HEIGHT / 2, width: box.right - box.left, height: TRACK_HEIGHT };
-    const fill = drawGradient(into, trackOf(element), track, name) ? { fill: `url(#${name})` } : painted("fill", style.getPropertyValue("--rv-muted").trim());
-    svg("rect", { ...track, rx: TRACK_HEIGHT / 2, ...fill }, into);
-    const idle = element.classList.contains("rv-idle");
-    const thumb = style.getPropertyValue(idle ? "--rv-muted" : "--rv-thumb").trim();
-    svg("circle", { cx: left + TRACK_INSET + part * length, cy: middle, r: DRAWN_THUMB, "stroke-width": 2, ...painted("fill", thumb), ...painted("stroke", style.getPropertyValue("--rv-raised").trim()) }, into);
-    return;
-  }
+/** The text of an input or select. A slider has none, and is not drawn: it is of no use in a picture. */
+export function drawControl(into, element, style, box, origin) {
   if (!["text", "search", "number", "select-one"].includes(element.type)) return;
   const chosen = element.type === "select-one" ? `${element.selectedOptions[0]?.textContent ?? ""} ▾` : element.value || element.placeholder;
   const font = document.createElement("canvas").getContext("2d");
@@ -144,5 +120,5 @@ export function drawControl(into, element, style, box, origin, name) {
   let text = chosen;
   while (text.length > 1 && from + font.measureText(text).width > box.right) text = text.slice(0, -1);
   const shown = element.value ? style : new Proxy(style, { get: (of, name) => (name === "color" ? of.getPropertyValue("--rv-muted").trim() : of[name]) });
-  writeLine(into, text, shown, from, middle + origin.top - (ascent + descent) / 2, origin);
+  writeLine(into, text, shown, from, (box.top + box.bottom - ascent - descent) / 2, origin);
 }
