@@ -7,8 +7,8 @@ two bounds *any* and *once* (see part 2) below the optimum, from linear and from
 are shares of the forward pass. The budgets are the peaks of the Pareto front of all keep masks.
 
 Part 2, networks: the gap (plan − bound) / forward at nine budgets from the least peak of the plans to keep-all. *any*
-is the bound for all strategies that keep the traced order, and *once* the bound for strategies that run each call at
-most once more, just in time. Rows named *linear* use linear programs alone. Rows named *integer* also use an integer
+is the bound for all strategies that keep the traced order, and *once* the bound for plans, which run each call at most
+once more, just in time. Rows named *linear* use linear programs alone. Rows named *integer* also use an integer
 program for each budget. The last columns are the least peak of the plans, the least peak that the bound allows, and the
 processor time of the bounds.
 
@@ -93,7 +93,9 @@ def on_small_steps(count: int) -> None:
             for budget, least in every_mask(live):
                 best = min((overhead for peak, overhead in found if peak <= budget), default=float("inf"))
                 values = [bound.overhead(budget + static) for bound in bounds]
-                values += [bound.tighten(budget + static) for bound in bounds]
+                values += [
+                    bound.tighten(budget + static, known=best if best < float("inf") else None) for bound in bounds
+                ]
                 budgets += 1
                 hits += best <= least + 1e-9 * forward
                 excess = max(excess, (best - least) / forward)
@@ -126,7 +128,7 @@ def on_networks(names: Sequence[str], small: bool, costs: Costs, points: int, li
                 if kind == "integer":
                     for budget in budgets:
                         if table.plan(budget).overhead:
-                            curve.tighten(budget, limit)
+                            curve.tighten(budget, limit, table.plan(budget).overhead)
                 seconds = time.process_time() - start
                 found = [curve.gap(table.plan(budget).overhead, budget) for budget in budgets]
                 label = f"{'once' if once else 'any'}, {kind}"

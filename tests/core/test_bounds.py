@@ -12,6 +12,7 @@ from hypothesis import given, settings
 import recompviz as rv
 from recompviz.benchmarks.liveness import every_mask
 from recompviz.core.bounds.bound_curve import bound_curve, dropped_cost
+from recompviz.core.bounds.plan_program import PlanProgram
 from recompviz.core.bounds.step_bounds import gap_text
 from recompviz.core.bounds.uses import Uses
 from recompviz.core.live.model import LiveModel
@@ -118,7 +119,7 @@ def test_the_text_of_a_gap_is_never_below_the_gap(gap: float | None, text: str) 
 def test_an_integer_program_raises_the_bound_of_its_budget_and_of_smaller_ones() -> None:
     graph, joint = residual_step((1, 1))
     planner = rv.Planner(graph, joint)
-    table, curve = planner.plans("live"), planner.bounds(once=True)
+    table, curve = planner.plans("live"), planner.bounds()
     peaks = [int(peak) for peak in table.total_peaks]
     middle = len(peaks) // 2
     before = [curve.overhead(peak) for peak in peaks]
@@ -128,3 +129,53 @@ def test_an_integer_program_raises_the_bound_of_its_budget_and_of_smaller_ones()
     assert after[:middle] == before[:middle]  # larger budgets
     assert all(value >= after[middle] for value in after[middle:])
     assert after[middle] <= table.plans[middle].overhead
+
+
+def test_the_program_for_plans_nearly_always_gives_the_optimum_of_all_keep_masks() -> None:
+    exact = []
+    for seed in range(40):
+        graph, joint = random_joint(seed, 7)
+        uses, forward = Uses(graph, joint), float(graph.time.sum())
+        coarse, fine = PlanProgram(uses, 1), PlanProgram(uses, 40)
+        for peak, least in every_mask(LiveModel(graph, joint)) if len(fine.upper) else ():
+            line, bound = fine.line(peak), fine.integer_bound(peak, 60)
+            assert line is not None
+            assert line.value + line.slope * peak <= bound + 1e-4 * forward
+            assert max(bound, coarse.integer_bound(peak, 60)) <= least
+            exact.append(bound >= least - 1e-3 * forward)
+    assert len(exact) > 50
+    assert np.mean(exact) > 0.9  # states of the generator are not counted
+
+
+def test_a_solution_is_a_plan_and_a_known_plan_is_an_upper_limit() -> None:
+    graph, joint = residual_step((1, 1))
+    model, program = LiveModel(graph, joint), PlanProgram(Uses(graph, joint), 40)
+    forward = float(graph.time.sum())
+    budget = int(0.7 * model.peak(np.ones(len(graph), np.bool_)))
+    bound, solution = program.integer_solution(budget, 60)
+    assert solution is not None
+    run = model.simulate(program.keep_mask(solution))
+    assert run.overhead == pytest.approx(bound, abs=0.01 * forward)
+    assert run.peak <= budget
+    # less is not possible, so the solver finds no solution, and proves that none exists
+    same, none = program.integer_solution(budget, 60, run.overhead)
+    assert none is None
+    assert run.overhead >= same >= bound - 0.01 * forward
+    # more is allowed: the solver finds the same overhead
+    again, found = program.integer_solution(budget, 60, 2 * run.overhead)
+    assert found is not None
+    assert again == pytest.approx(bound, abs=0.01 * forward)
+    # nothing fits: the bound is what is known, and infinite without it
+    assert program.integer_bound(1, 60, 5.0) == pytest.approx(5.0, abs=0.01)
+    assert program.integer_bound(1, 60) == math.inf
+
+
+def test_a_known_plan_gives_a_bound_in_too_short_a_time() -> None:
+    graph, joint = residual_step((2, 2, 2), batch=2)
+    planner = rv.Planner(graph, joint)
+    plan, program = planner.plans("live").plans[-1], PlanProgram(Uses(graph, joint), 20)
+    budget = int(planner.plans("live").total_peaks[-1]) - sum(joint.static.values())
+    line = program.line(budget)
+    assert line is not None
+    assert 0 < line.value + line.slope * budget <= plan.overhead
+    assert 0 <= program.integer_bound(budget, 0.5, plan.overhead) <= plan.overhead

@@ -1,10 +1,11 @@
 """The bound for all budgets: a curve of lower bounds on recomputation, and the least peak.
 
-With scipy, the curve is the maximum of a few lines, each from one linear program
-(:mod:`recompviz.core.bounds.relaxation`). An integer program raises the bound of one budget, and of all smaller ones;
-:meth:`BoundCurve.tighten` solves one. Without scipy, a simple bound is computed at each backward call, and the largest
-of these bounds counts. Of the values that are needed later, those that do not fit in the budget must be recomputed. The
-bound assumes that they are the values with the least cost per byte.
+With scipy, the curve is the maximum of a few lines, each from one linear program: for all strategies
+(:mod:`recompviz.core.bounds.relaxation`), or for plans (:mod:`recompviz.core.bounds.plan_program`). An integer program
+raises the bound of one budget, and of all smaller ones; :meth:`BoundCurve.tighten` solves one. Without scipy, a simple
+bound is computed at each backward call, and the largest of these bounds counts. Of the values that are needed later,
+those that do not fit in the budget must be recomputed. The bound assumes that they are the values with the least cost
+per byte.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from recompviz.core.base.units import format_bytes, parse_bytes
-from recompviz.core.bounds.relaxation import LinearBound, Relaxation
+from recompviz.core.bounds.memory_program import LinearBound, MemoryProgram
+from recompviz.core.bounds.plan_program import PlanProgram
+from recompviz.core.bounds.relaxation import Relaxation
 from recompviz.core.bounds.uses import Uses
 
 if TYPE_CHECKING:
@@ -43,8 +46,9 @@ class BoundCurve:
     once : bool
         Which family of strategies the bounds are for. In both families, the forward calls run once in traced order,
         then the backward calls once in traced order. If False, forward calls may run again at any time in the backward
-        pass, any number of times. If True, each forward call runs at most once more, just before the backward call that
-        needs it, as in the schedule of a plan.
+        pass, any number of times. If True, the family is that of plans: a value is kept until its last use, or it is
+        freed in the forward pass, computed again once just before the backward call that needs it first, and then held
+        until its last use.
     method : "linear program" or "one call at a time"
         How the bounds were computed: with scipy, or without.
     least_total : int
@@ -63,7 +67,7 @@ class BoundCurve:
     _static: int
     _uses: Uses
     # the integer program
-    _program: Relaxation | None = field(default=None, repr=False)
+    _program: MemoryProgram | None = field(default=None, repr=False)
     # bounds from integer programs, by budget in transient bytes
     _steps: dict[int, float] = field(default_factory=dict, repr=False)
 
@@ -86,7 +90,7 @@ class BoundCurve:
             return max([0.0, *steps, *(line.value + line.slope * budget for line in self.lines)])
         return dropped_cost(self._uses, budget)
 
-    def tighten(self, total: int | float | str, seconds: float = SECONDS) -> float:
+    def tighten(self, total: int | float | str, seconds: float = SECONDS, known: float | None = None) -> float:
         """Raise the bounds for a budget and all smaller ones by an integer program, and return the bound of the budget.
 
         The bounds of budgets that were tightened before are not computed again. Without scipy, nothing changes.
@@ -98,10 +102,14 @@ class BoundCurve:
         seconds : float
             The time limit. A program usually takes less than a second for a hundred values, and a few seconds for
             several hundred values. When the time is up, the bound proven so far is used.
+        known : float, optional
+            The overhead of a plan that fits in the budget, in the unit of ``graph.time``. With ``once``, the solver
+            then searches only for plans with less overhead, and more often proves a bound within the time limit.
         """
         budget = parse_bytes(total) - self._static
         if self._program is not None and budget not in self._steps and self.overhead(total) < math.inf:
-            self._steps[budget] = self._program.integer_bound(budget, seconds)
+            least = known if self.once else None
+            self._steps[budget] = self._program.integer_bound(budget, seconds, least)
         return self.overhead(total)
 
     def gap(self, overhead: float, total: int | float | str) -> float:
@@ -119,7 +127,7 @@ class BoundCurve:
         return max(0.0, overhead - self.overhead(total)) / self.forward if self.forward else 0.0
 
     def __repr__(self) -> str:
-        family = "each call at most once more" if self.once else "any recomputation in the backward pass"
+        family = "plans: each call at most once more" if self.once else "any recomputation in the backward pass"
         return f"BoundCurve({family}; {self.method}; least peak at least {format_bytes(self.least_total)})"
 
 
@@ -140,8 +148,8 @@ def bound_curve(
     joint : JointGraph
         The joint graph of the same training step.
     once : bool
-        Whether the bounds are only for strategies that run each forward call at most once more, just in time. Such
-        bounds are never lower. :class:`BoundCurve` has the details.
+        Whether the bounds are only for plans. They are usually larger than the bounds for all strategies.
+        :class:`BoundCurve` has the details.
     points, solves : int
         ``points`` is the largest number of calls of each pass at which a linear program counts memory, and ``solves``
         the largest number of linear programs. An integer program of a step of more than 400 calls counts memory at up
@@ -165,13 +173,14 @@ def bound_curve(
     report = progress or (lambda _done, _total: None)
     report(0, solves + 1)
     most = int(max(uses.fixed.max(initial=0) + joint.allocated[uses.optional].sum(), uses.after))
-    relaxation = Relaxation(uses, points, once)
+    make: type[Relaxation] | type[PlanProgram] = PlanProgram if once else Relaxation
+    relaxation = make(uses, points)
     if not len(relaxation.upper):
         return BoundCurve(once, "linear program", static + uses.floor, forward, (), static, uses)
     least = max(uses.floor, relaxation.least_peak(most))
     lines = _lines(relaxation, least, most, solves, report)
     coarse = len(joint.calls) > MANY and points > INTEGER_POINTS
-    program = Relaxation(uses, INTEGER_POINTS, once) if coarse else relaxation
+    program = make(uses, INTEGER_POINTS) if coarse else relaxation
     return BoundCurve(once, "linear program", static + least, forward, lines, static, uses, program)
 
 
@@ -184,7 +193,7 @@ def has_scipy() -> bool:
     return True
 
 
-def _lines(relaxation: Relaxation, least: int, most: int, solves: int, report: Progress) -> tuple[LinearBound, ...]:
+def _lines(relaxation: MemoryProgram, least: int, most: int, solves: int, report: Progress) -> tuple[LinearBound, ...]:
     """Return lines at budgets from least to most, more of them where the bound is large and curved."""
     lines: dict[int, LinearBound] = {}
     for i in range(solves):

@@ -58,7 +58,7 @@ class StepBounds:
         peak = simulate_schedule(make_schedule(self._joint, plan.keep_mask.tolist())).peak
         if not plan.overhead:
             return 0.0
-        return min(plan.overhead, self.curve(once).tighten(peak))
+        return min(plan.overhead, self.curve(once).tighten(peak, known=plan.overhead))
 
 
 def gap_text(gap: float | None) -> str:

@@ -291,8 +291,8 @@ class Planner:
         ----------
         once : bool
             If False, the bounds are for all strategies that keep the traced order of the calls, and may run forward
-            calls again in the backward pass. If True, they are for strategies that run each forward call at most once
-            more, just in time, as the schedule of a plan does. The bounds are then never lower.
+            calls again in the backward pass. If True, they are for plans, which run each forward call at most once
+            more, just in time. The bounds are then usually larger.
         progress : callable (done, total), optional
             Called before each linear program. Raise :class:`recompviz.Cancelled` in it to stop.
 
@@ -316,7 +316,7 @@ class Planner:
         ----------
         plan : Plan
         once : bool
-            Whether the plan is compared only with strategies that run each forward call at most once more, just in
+            Whether the plan is compared only with other plans, which run each forward call at most once more, just in
             time. If False, it is compared with all strategies that may run forward calls again.
 
         Raises

@@ -20,7 +20,7 @@ from recompviz.core.base.compiled_code import has_numba
 from recompviz.core.base.errors import InfeasibleBudget
 from recompviz.core.base.units import format_bytes, parse_bytes
 from recompviz.core.bounds.bound_curve import has_scipy
-from recompviz.core.bounds.relaxation import TOLERANCE
+from recompviz.core.bounds.memory_program import TOLERANCE
 from recompviz.core.sequences.ordered_graph import OrderedGraph
 from recompviz.core.sequences.stage_program import Bound, StageProgram
 

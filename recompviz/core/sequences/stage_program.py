@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from recompviz.core.bounds.relaxation import (
+from recompviz.core.bounds.memory_program import (
     INFEASIBLE,
     SAFETY,
     TOLERANCE,
