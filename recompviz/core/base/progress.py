@@ -8,7 +8,7 @@ from collections.abc import Callable
 Progress = Callable[[int, int], None]
 
 
-def part(progress: Progress | None, start: float, stop: float) -> Progress | None:
+def partial_progress(progress: Progress | None, start: float, stop: float) -> Progress | None:
     """Return a callback that reports the progress of a part of the work as progress of the whole work.
 
     Parameters
@@ -20,7 +20,7 @@ def part(progress: Progress | None, start: float, stop: float) -> Progress | Non
 
     Examples
     --------
-    >>> part(lambda done, total: print(done, "of", total), 0.5, 1)(1, 4)
+    >>> partial_progress(lambda done, total: print(done, "of", total), 0.5, 1)(1, 4)
     625 of 1000
     """
     if progress is None:

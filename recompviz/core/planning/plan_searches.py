@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from recompviz.core.base.compiled_code import has_numba
-from recompviz.core.base.progress import Progress, part
+from recompviz.core.base.progress import Progress, partial_progress
 from recompviz.core.bounds.step_bounds import StepBounds
 from recompviz.core.exact.lazy_front import LazyParetoFront
 from recompviz.core.exact.solver import Family, solve
@@ -123,26 +123,28 @@ class PlanSearches:
         that table.
         """
         if objective == "live" and has_numba():
-            seeds = [*self.plans("live", part(progress, 0, 0.5)).plans, *self._seeds()]
-            searching = part(progress, 0.5, 0.95)
+            seeds = [*self.plans("live", partial_progress(progress, 0, 0.5)).plans, *self._seeds()]
+            searching = partial_progress(progress, 0.5, 0.95)
             plans = live_plans(self.graph, self.joint, seeds, searching, keep=keep, recompute=recompute)
         else:
-            solving = part(progress, 0, 0.5)
+            solving = partial_progress(progress, 0, 0.5)
             curve = (
                 solve(self.graph, family, keep=keep, recompute=recompute, progress=solving)
                 if keep or recompute
                 else self.tradeoff(family, solving)
             )
-            plans = self._optima(curve, "time" if objective == "live" else objective, part(progress, 0.5, 0.9))
-        table = self.table(plans, objective, part(progress, 0.95, 1), with_keep_all=not recompute)
+            plans = self._optima(
+                curve, "time" if objective == "live" else objective, partial_progress(progress, 0.5, 0.9)
+            )
+        table = self.table(plans, objective, partial_progress(progress, 0.95, 1), with_keep_all=not recompute)
         if objective == "live":
             self._remember_better(table)
         return table
 
     def _formula_table(self, objective: Objective, progress: Progress | None) -> PlanTable:
-        curve = self.tradeoff("auto", part(progress, 0, 0.5))
-        optima = self._optima(curve, objective, part(progress, 0.5, 0.9))
-        return self.table(optima, objective, part(progress, 0.9, 1))
+        curve = self.tradeoff("auto", partial_progress(progress, 0, 0.5))
+        optima = self._optima(curve, objective, partial_progress(progress, 0.5, 0.9))
+        return self.table(optima, objective, partial_progress(progress, 0.9, 1))
 
     def _live_table(self, progress: Progress | None) -> PlanTable:
         existing_baselines(SEED_METHODS, self.baseline)
@@ -151,16 +153,16 @@ class PlanSearches:
         if has_numba():
             plans.append(Plan.from_keep_mask(self.graph, [], "keep-nothing"))
             plans += minimum_cut_plans(self.graph, self.joint)
-            plans = live_plans(self.graph, self.joint, plans, part(progress, SEEDING, 0.95))
-        return self.table(plans, "live", part(progress, 0.95, 1))
+            plans = live_plans(self.graph, self.joint, plans, partial_progress(progress, SEEDING, 0.95))
+        return self.table(plans, "live", partial_progress(progress, 0.95, 1))
 
     def _seeds(self, progress: Progress | None = None) -> list[Plan]:
         """Return the formula's optimal plans for both objectives. On large graphs, return those that are cached."""
         if len(self.graph) > LARGE:
             found = [table.plans for table in map(self._cache.peek, ("plans time", "plans memory")) if table]
             return [plan for plans in found for plan in plans]
-        time = self.plans("time", part(progress, 0, SEEDING / 2))
-        return [*time.plans, *self.plans("memory", part(progress, SEEDING / 2, SEEDING)).plans]
+        time = self.plans("time", partial_progress(progress, 0, SEEDING / 2))
+        return [*time.plans, *self.plans("memory", partial_progress(progress, SEEDING / 2, SEEDING)).plans]
 
     def _optima(self, curve: Tradeoff, objective: Objective, progress: Progress | None) -> list[Plan]:
         front = curve.front(objective)

@@ -136,8 +136,8 @@ def interleaved_passes(
     (Timeline, tuple of int)
         The timeline. Then, for each pass of ``place.order()``, the number of timeline steps up to the end of the pass.
     """
-    parts = [_Part(step, mask, device) for step, mask in zip(steps, keep_masks, strict=True)]
-    offsets = np.cumsum([0, *(len(part.later.timeline.storage_labels) for part in parts)]).tolist()
+    stages = [_RankStage(step, mask, device) for step, mask in zip(steps, keep_masks, strict=True)]
+    offsets = np.cumsum([0, *(len(stage.later.timeline.storage_labels) for stage in stages)]).tolist()
     last = place.ranks * place.local_stages - 1
     batch = BatchTimeline()
     held: list[NDArray[np.int64]] = []
@@ -145,15 +145,15 @@ def interleaved_passes(
     stale: NDArray[np.int64] | None = None  # frees of this output, if its backward pass has run
     for one in place.order():
         at = place.stages.index(one.stage)
-        part, backward, offset = parts[at], one.kind == "backward", offsets[at]
-        passes = part.later if one.micro_batch else part.first
-        rows = passes.rows(backward, part.steps.outputs | (part.steps.inputs if backward else frozenset()))
+        stage, backward, offset = stages[at], one.kind == "backward", offsets[at]
+        passes = stage.later if one.micro_batch else stage.first
+        rows = passes.rows(backward, stage.steps.outputs | (stage.steps.inputs if backward else frozenset()))
         name = f"stage {one.stage + 1}, " if place.local_stages > 1 else ""
         labels = (f"{label} ({name}micro-batch {one.micro_batch})" for label in passes.labels[backward])
         batch.run(_numbered(rows, offset), labels, passes.phases[backward])
-        outputs = _numbered(passes.frees(part.steps.outputs), offset)
+        outputs = _numbered(passes.frees(stage.steps.outputs), offset)
         if backward:
-            held.append(_numbered(passes.frees(part.steps.inputs), offset))
+            held.append(_numbered(passes.frees(stage.steps.inputs), offset))
             if one.stage == last and not place.return_outputs:
                 if newest == Pass("forward", one.stage, one.micro_batch):
                     stale = outputs
@@ -168,10 +168,10 @@ def interleaved_passes(
     if stale is not None:
         held.append(stale)
     static: dict[Category, int] = {}
-    for part in parts:
-        for kind, size in part.first.timeline.static_bytes.items():
+    for stage in stages:
+        for kind, size in stage.first.timeline.static_bytes.items():
             static[kind] = static.get(kind, 0) + size
-    storage_labels = [label for part in parts for label in part.later.timeline.storage_labels]
+    storage_labels = [label for stage in stages for label in stage.later.timeline.storage_labels]
     scratch = [step.optimizer_scratch for step in steps]
     return batch.finish(held, sum(step.merged for step in steps), scratch, storage_labels, static, device)
 
@@ -183,7 +183,7 @@ def _numbered(rows: NDArray[np.int64], offset: int) -> NDArray[np.int64]:
     return rows
 
 
-class _Part:
+class _RankStage:
     """The passes of one stage of the rank, for the first and for later micro-batches."""
 
     def __init__(self, steps: StageSteps, keep_mask: Sequence[bool], device: str) -> None:

@@ -18,7 +18,7 @@ from typing import TypeAlias
 import numpy as np
 
 from recompviz.core.base.errors import InfeasibleBudget
-from recompviz.core.base.progress import Progress, part
+from recompviz.core.base.progress import Progress, partial_progress
 from recompviz.core.graphs.graph import Graph
 from recompviz.core.plans.plan import Plan
 
@@ -97,7 +97,9 @@ class BatchPlans:
             Called during the search and the simulations.
         """
         if "rows" not in kept:
-            kept["rows"] = self.curve(choices(part(progress, 0, share)), part(progress, share, 1))
+            kept["rows"] = self.curve(
+                choices(partial_progress(progress, 0, share)), partial_progress(progress, share, 1)
+            )
         return kept["rows"]
 
     def within(self, curve: Sequence[Row], size: int) -> Choice:

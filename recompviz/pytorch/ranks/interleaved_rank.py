@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from recompviz.core.base.progress import Progress, part
+from recompviz.core.base.progress import Progress, partial_progress
 from recompviz.core.base.units import parse_total
 from recompviz.core.plans.plan import Plan
 from recompviz.core.ranks.interleaved import RankPlace, interleaved_passes
@@ -86,7 +86,7 @@ class PipelineRank:
     def _choices(self, progress: Progress | None) -> list[Choice]:
         """Return the choices to simulate: from one to the next, one stage recomputes more."""
         count = len(self.stages)
-        fronts = [self._front_of(i, part(progress, i / count, (i + 1) / count)) for i in range(count)]
+        fronts = [self._front_of(i, partial_progress(progress, i / count, (i + 1) / count)) for i in range(count)]
         at = [0] * count
         tried = [tuple(at)]
         while True:

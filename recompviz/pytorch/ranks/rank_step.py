@@ -29,7 +29,7 @@ from recompviz.core.steps.schedule import make_schedule
 from recompviz.core.steps.simulation import simulate_schedule
 from recompviz.core.steps.timeline import Timeline
 from recompviz.pytorch.ranks.rank_arguments import expect_amount, expect_count, expect_paths, expect_place
-from recompviz.pytorch.ranks.trace_sharding import part_of, shapes_of, units_of
+from recompviz.pytorch.ranks.trace_sharding import shapes_of, shard_maker, units_of
 from recompviz.pytorch.tracing.optimizer_state import OptimizerBytes, optimizer_bytes
 from recompviz.pytorch.tracing.traced_step import Trace, expect_trace
 
@@ -363,7 +363,7 @@ def _with_optimizer(joint: JointGraph, taken: OptimizerBytes | None) -> JointGra
 
 
 def _own_optimizer(trace: Trace, shards: int, rank: int, stored: torch.dtype | None) -> OptimizerBytes | None:
-    """Return the bytes of the optimizer of a rank's part of the parameters; None if the trace has no optimizer."""
+    """Return the bytes of the optimizer for the shards of a rank; None if the trace has no optimizer."""
     if trace.optimizer is None:
         return None
     named = dict(trace.step.named_parameters(remove_duplicate=False))
@@ -373,6 +373,6 @@ def _own_optimizer(trace: Trace, shards: int, rank: int, stored: torch.dtype | N
         for (role, which), gradient in zip(given, trace.folded.gradients, strict=False)
         if role == "parameter" and gradient is not None
     }
-    part = part_of(shards, rank, stored)
+    shard = shard_maker(shards, rank, stored)
     device = torch.device(trace.device)
-    return optimizer_bytes(trace.optimizer, lambda p: id(p) in trained, device, trace.joint.rounded, part)
+    return optimizer_bytes(trace.optimizer, lambda p: id(p) in trained, device, trace.joint.rounded, shard)

@@ -109,8 +109,8 @@ def _sizes(
     )
 
 
-def part_of(shards: int, rank: int, stored: torch.dtype | None = None) -> Callable[[torch.Tensor], torch.Tensor]:
-    """Return a function that takes a parameter and makes an empty tensor with the shape of a rank's part of it.
+def shard_maker(shards: int, rank: int, stored: torch.dtype | None = None) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Return a function that takes a parameter and makes an empty tensor with the shape of its shard on a rank.
 
     Parameters
     ----------
@@ -119,17 +119,17 @@ def part_of(shards: int, rank: int, stored: torch.dtype | None = None) -> Callab
     rank : int
         The number of the rank, from 0.
     stored : torch.dtype, optional
-        The dtype of the part; by default the dtype of the parameter.
+        The dtype of the shard; by default the dtype of the parameter.
     """
 
-    def part(tensor: torch.Tensor) -> torch.Tensor:
+    def shard(tensor: torch.Tensor) -> torch.Tensor:
         shape = list(tensor.shape)
         if shape:
             rows = -(-shape[0] // shards)
             shape[0] = max(0, min(rows, shape[0] - rank * rows))
         return tensor.new_empty(shape, dtype=stored or tensor.dtype)
 
-    return part
+    return shard
 
 
 def shapes_of(model: torch.nn.Module, units: Iterable[str]) -> dict[str, dict[str, tuple[int, ...]]]:

@@ -36,7 +36,7 @@ _PLAIN = (operator.getitem, aten.detach.default, aten.alias.default)
 
 
 @dataclass(frozen=True)
-class Part:
+class NodeContents:
     """The operator calls, or the views, that are one node of the graph G of intermediate values; frozen.
 
     Attributes
@@ -61,13 +61,13 @@ def check_granularity(granularity: str) -> None:
         raise ValueError(f"granularity {granularity!r} is unknown; choose {choices}")
 
 
-def parts_of(
+def contents_of(
     granularity: Granularity,
     members: Sequence[int],
     call_node: Sequence[Node],
     forward: set[Node],
     makers: Callable[[Node], list[int]],
-) -> list[Part]:
+) -> list[NodeContents]:
     """Return the operator calls, or the views, of each node of the graph G of intermediate values.
 
     Parameters
@@ -85,15 +85,15 @@ def parts_of(
 
     Returns
     -------
-    list of Part
-        One part for each node, in traced order.
+    list of NodeContents
+        One item for each node, in traced order.
     """
     if granularity == "operators":
-        return [Part((c,)) for c in members]
-    parts = _functions(members, call_node)
-    parts += _view_nodes(parts, call_node, forward, makers)
+        return [NodeContents((c,)) for c in members]
+    contents = _functions(members, call_node)
+    contents += _view_nodes(contents, call_node, forward, makers)
     position = {node: i for i, node in enumerate(call_node[0].graph.nodes)} if call_node else {}
-    return sorted(parts, key=lambda part: position[part.views[-1] if part.views else call_node[part.calls[-1]]])
+    return sorted(contents, key=lambda one: position[one.views[-1] if one.views else call_node[one.calls[-1]]])
 
 
 def parent_of(alias: Node, storages: Callable[[Node], list[int]]) -> Node | None:
@@ -105,7 +105,7 @@ def parent_of(alias: Node, storages: Callable[[Node], list[int]]) -> Node | None
 # -------------------------------------------------------------------- several calls, one function
 
 
-def _functions(members: Sequence[int], call_node: Sequence[Node]) -> list[Part]:
+def _functions(members: Sequence[int], call_node: Sequence[Node]) -> list[NodeContents]:
     """Group consecutive calls that belong to one function.
 
     Only consecutive calls are merged, because merging neighbours in a topological order never makes a cycle.
@@ -116,7 +116,7 @@ def _functions(members: Sequence[int], call_node: Sequence[Node]) -> list[Part]:
             runs[-1].append(c)
         else:
             runs.append([c])
-    return [Part(tuple(run), name=_name_of([call_node[c] for c in run])) for run in runs]
+    return [NodeContents(tuple(run), name=_name_of([call_node[c] for c in run])) for run in runs]
 
 
 def _belong_together(previous: Node, node: Node) -> bool:
@@ -159,13 +159,16 @@ def layer_call(node: Node) -> tuple[str, str] | None:
 
 
 def _view_nodes(
-    functions: Sequence[Part], call_node: Sequence[Node], forward: set[Node], makers: Callable[[Node], list[int]]
-) -> list[Part]:
+    functions: Sequence[NodeContents],
+    call_node: Sequence[Node],
+    forward: set[Node],
+    makers: Callable[[Node], list[int]],
+) -> list[NodeContents]:
     """Return the longest unbranched chains of views that a call of G reads.
 
     Views that only the backward pass reads, views inside a layer, and views of inputs and parameters are not nodes.
     """
-    function_of = {call_node[c]: i for i, part in enumerate(functions) for c in part.calls}
+    function_of = {call_node[c]: i for i, function in enumerate(functions) for c in function.calls}
     calls = set(call_node)
     uses: dict[Node, set[Node]] = {}  # alias → the calls of G, and the first views of chains, that read it
     chains: dict[Node, tuple[Node, ...]] = {}
@@ -185,7 +188,7 @@ def _view_nodes(
             continue
         only = next(iter(used)) if len(used) == 1 else None
         chains[node] = (node, *chains.pop(only)) if only in chains else (node,)
-    return [Part((), chain) for chain in chains.values()]
+    return [NodeContents((), chain) for chain in chains.values()]
 
 
 def _is_plain(node: Node) -> bool:

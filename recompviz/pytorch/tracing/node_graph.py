@@ -18,7 +18,7 @@ from recompviz.core.graphs.graph import Graph
 from recompviz.core.graphs.node_info import NodeInfo
 from recompviz.core.steps.joint import Call
 from recompviz.pytorch.tracing.call_list import CallList
-from recompviz.pytorch.tracing.grouping import Granularity, Part, parent_of, parts_of
+from recompviz.pytorch.tracing.grouping import Granularity, NodeContents, contents_of, parent_of
 from recompviz.pytorch.tracing.storage_table import StorageTable
 
 
@@ -75,26 +75,32 @@ class _Builder:
         self.needed = self._needed_storages()
         self.constant = self._constant_calls()
         members = self._members()
-        self.parts = parts_of(granularity, sorted(members), self.nodes, forward, table.makers)
-        self.part_of = {c: i for i, part in enumerate(self.parts) for c in part.calls}
-        self.view_part = {view: i for i, part in enumerate(self.parts) for view in part.views}
-        # storages that leave the part which makes them
+        self.contents = contents_of(granularity, sorted(members), self.nodes, forward, table.makers)
+        self.node_of_call = {c: i for i, contents in enumerate(self.contents) for c in contents.calls}
+        self.node_of_view = {view: i for i, contents in enumerate(self.contents) for view in contents.views}
+        # storages that leave the node which makes them
         self.leaving = self.needed | {
-            s for c in members for s in self.calls[c].reads if self.part_of.get(self._maker(s), -1) != self.part_of[c]
+            s
+            for c in members
+            for s in self.calls[c].reads
+            if self.node_of_call.get(self._maker(s), -1) != self.node_of_call[c]
         }
 
     def build(self) -> NodeGraph:
-        described = [self._view(i, part) if part.views else self._calls(i, part) for i, part in enumerate(self.parts)]
-        edges = sorted({(u, v) for v, part in enumerate(self.parts) for u in self._sources(part) if u != v})
+        described = [
+            self._view(i, contents) if contents.views else self._calls(i, contents)
+            for i, contents in enumerate(self.contents)
+        ]
+        edges = sorted({(u, v) for v, contents in enumerate(self.contents) for u in self._sources(contents) if u != v})
         self._let_constants_follow()
         graph = Graph(
             tuple(info.key for info, _ in described),
             np.array([size for _, size in described], np.int64),
-            np.ones(len(self.parts)),
+            np.ones(len(self.contents)),
             np.array(edges, np.int32).reshape(-1, 2),
             tuple(info for info, _ in described),
         )
-        return NodeGraph(graph, tuple(part.calls for part in self.parts), tuple(self.calls))
+        return NodeGraph(graph, tuple(contents.calls for contents in self.contents), tuple(self.calls))
 
     # ---------------------------------------------------------------- which calls are nodes
 
@@ -151,50 +157,50 @@ class _Builder:
 
     # ---------------------------------------------------------------- nodes and edges
 
-    def _view(self, i: int, part: Part) -> tuple[NodeInfo, int]:
+    def _view(self, i: int, contents: NodeContents) -> tuple[NodeInfo, int]:
         """Return name and bytes of node i, a chain of views, and add i to ``views`` of the calls that own the storage.
 
         The bytes are those of the view's elements.
         """
-        last = part.views[-1]
+        last = contents.views[-1]
         for c in self.table.makers(last):
             self.calls[c] = replace(self.calls[c], views=(*self.calls[c].views, i))
         return self.info(last, last.meta["val"], False, needed=False), _bytes_of(last)
 
-    def _calls(self, i: int, part: Part) -> tuple[NodeInfo, int]:
+    def _calls(self, i: int, contents: NodeContents) -> tuple[NodeInfo, int]:
         """Return name and bytes of node i, which is one call or several, and set ``node`` of these calls."""
-        for c in part.calls:
+        for c in contents.calls:
             needed, output = self._flags(self.calls[c].makes)
             info = replace(self.calls[c].info, needed=needed, output=output)
             self.calls[c] = replace(self.calls[c], node=i, info=info)
-        makes = {s for c in part.calls for s in self.calls[c].makes}
+        makes = {s for c in contents.calls for s in self.calls[c].makes}
         size = sum(self.table.storages[s].size for s in makes & self.leaving)
-        if not part.name:
-            return self.calls[part.calls[0]].info, size
-        last = self.nodes[part.calls[-1]]
+        if not contents.name:
+            return self.calls[contents.calls[0]].info, size
+        last = self.nodes[contents.calls[-1]]
         needed, output = self._flags(makes)
-        return self.info(last, last.meta["val"], False, part.name, needed=needed, output=output), size
+        return self.info(last, last.meta["val"], False, contents.name, needed=needed, output=output), size
 
     def _flags(self, makes: Iterable[int]) -> tuple[bool, bool]:
         """Return whether the backward pass needs any of these storages, and whether any is a result."""
         made = set(makes)
         return bool(made & (self.needed - self.results)), bool(made & self.results)
 
-    def _sources(self, part: Part) -> set[int]:
-        """Return the nodes of G that a part reads directly."""
-        inputs = [source for c in part.calls for source in self.nodes[c].all_input_nodes]
-        if part.views and (parent := parent_of(part.views[0], self.table.behind)) is not None:
+    def _sources(self, contents: NodeContents) -> set[int]:
+        """Return the nodes of G that a node with these contents reads directly."""
+        inputs = [source for c in contents.calls for source in self.nodes[c].all_input_nodes]
+        if contents.views and (parent := parent_of(contents.views[0], self.table.behind)) is not None:
             inputs.append(parent)
-        return {u for source in inputs for u in self._parts_behind(source)}
+        return {u for source in inputs for u in self._nodes_behind(source)}
 
-    def _parts_behind(self, source: Node) -> set[int]:
+    def _nodes_behind(self, source: Node) -> set[int]:
         """Return the nodes of G that an fx node's value comes from: a node of views, or the nodes of its calls."""
         node: Node | None = source
-        while self.view_part and node is not None and node.op == "call_function":
-            if node in self.view_part:
-                return {self.view_part[node]}
+        while self.node_of_view and node is not None and node.op == "call_function":
+            if node in self.node_of_view:
+                return {self.node_of_view[node]}
             node = parent_of(node, self.table.behind)
-        return {self.part_of[maker] for maker in self.table.makers(source) if maker in self.part_of}
+        return {self.node_of_call[maker] for maker in self.table.makers(source) if maker in self.node_of_call}
 
 
 def _bytes_of(node: Node) -> int:

@@ -51,7 +51,7 @@ def optimizer_bytes(
     has_gradient: Callable[[torch.Tensor], bool],
     device: torch.device,
     rounded: Callable[[int], int] = int,
-    part: Callable[[torch.Tensor], torch.Tensor] | None = None,
+    shard: Callable[[torch.Tensor], torch.Tensor] | None = None,
 ) -> OptimizerBytes:
     """Count the bytes of an optimizer, by two steps of a copy on tensors that have shapes and no memory.
 
@@ -66,10 +66,10 @@ def optimizer_bytes(
         scratch memory. On the CPU, 12 bytes are added to ``scratch`` if an operator makes a tensor of a Python number.
     rounded : callable (bytes) → bytes
         Rounds a size as the allocator of the device does. By default sizes are not rounded.
-    part : callable (tensor) → tensor, optional
-        Makes an empty tensor of the shape and dtype of the part that the optimizer updates on this rank, if parameters
+    shard : callable (tensor) → tensor, optional
+        Makes an empty tensor of the shape and dtype of the shard that the optimizer updates on this rank, if parameters
         are sharded. State that the optimizer has already is then not counted, because the state is made again for the
-        parts. By default, the optimizer updates whole parameters.
+        shards. By default, the optimizer updates whole parameters.
 
     Returns
     -------
@@ -87,7 +87,7 @@ def optimizer_bytes(
     OptimizerBytes(state=400, scratch=12)
     """
     mode = FakeTensorMode(allow_non_fake_inputs=True)
-    shadow = _shadow(optimizer, has_gradient, device, mode, part)
+    shadow = _shadow(optimizer, has_gradient, device, mode, shard)
     watch = _Watch(rounded)
     try:
         with mode, watch, torch.no_grad():
@@ -148,7 +148,7 @@ def _shadow(
     has_gradient: Callable[[torch.Tensor], bool],
     device: torch.device,
     mode: FakeTensorMode,
-    part: Callable[[torch.Tensor], torch.Tensor] | None = None,
+    shard: Callable[[torch.Tensor], torch.Tensor] | None = None,
 ) -> Any:
     """Copy an optimizer with parameters, gradients and state that have shapes and no memory."""
     shadow: Any = plain_optimizer(optimizer)
@@ -163,11 +163,11 @@ def _shadow(
         for parameter in group["params"]:
             with mode:
                 whole = _shape_of(parameter)
-                own = whole if part is None else part(whole)
+                own = whole if shard is None else shard(whole)
                 fake = torch.nn.Parameter(own, parameter.requires_grad)
                 if parameter.requires_grad and has_gradient(parameter):
                     fake.grad = torch.empty_like(fake)
-                if part is None and (
+                if shard is None and (
                     state := optimizer.state.get(parameter)
                 ):  # from the constructor, or from earlier steps
                     shadow.state[fake] = pytree.tree_map_only(torch.Tensor, _shape_of, state)

@@ -81,7 +81,7 @@ class Line:
 
     Attributes
     ----------
-    part : LineRanks
+    ranks : LineRanks
     top : float
         The y coordinate of the upper side of the line, in pixels.
     arrangement : Arrangement
@@ -95,7 +95,7 @@ class Line:
         The y coordinates of the upper and the lower side of the row of the line.
     """
 
-    part: LineRanks
+    ranks: LineRanks
     top: float
     arrangement: Arrangement
     members: tuple[int, ...]
@@ -134,8 +134,8 @@ def wrap(
     tried: set[tuple[LineRanks, ...]] = set()
     best: tuple[float, list[Line]] = (-1.0, [])
 
-    def laid(parts: list[LineRanks]) -> tuple[float, list[Line]]:
-        lines = _set_lines(rank, edges, parts, node)
+    def laid(line_ranks: list[LineRanks]) -> tuple[float, list[Line]]:
+        lines = _set_lines(rank, edges, line_ranks, node)
         width, height = _extent(lines, node)
         return min(view[0] / width, view[1] / height, MOST_SCALE), lines
 
@@ -152,15 +152,15 @@ def wrap(
     widths += sorted(_between_blocks(blocks_cut, guess), key=lambda columns: abs(columns - guess))[: 4 if small else 1]
     preferred = -1.0
     for columns in widths:
-        parts = broken(columns)
-        if parts not in tried:
-            tried.add(parts)
-            one = laid(list(parts))
-            worth = one[0] * (CUT_SHARE if any(blocks_cut[part.first] for part in parts) else 1.0)
+        line_ranks = broken(columns)
+        if line_ranks not in tried:
+            tried.add(line_ranks)
+            one = laid(list(line_ranks))
+            worth = one[0] * (CUT_SHARE if any(blocks_cut[ranks.first] for ranks in line_ranks) else 1.0)
             if worth > preferred:
                 preferred, best = worth, one
     chain = nested_skips(rank, edges)
-    us = [laid(_u_parts(rank, edges, spread(chain, rows), count)) for rows in range(2, min(len(chain), MOST_ROWS) + 1)]
+    us = [laid(_u_lines(rank, edges, spread(chain, rows), count)) for rows in range(2, min(len(chain), MOST_ROWS) + 1)]
     largest = max((scale for scale, _ in us), default=0.0)
     # the U with the most rows that is about as large as the largest
     most = next((u for u in reversed(us) if u[0] >= ROWS_SHARE * largest), None)
@@ -175,7 +175,7 @@ def wrap(
     return _place(rank, edges, best[1], node)
 
 
-def _u_parts(
+def _u_lines(
     rank: Sequence[int], edges: Sequence[tuple[int, int]], chain: Sequence[int], count: int
 ) -> list[LineRanks]:
     """Return the lines of a U: for each skip connection a row with a line on each side, and below them the middle."""
@@ -189,11 +189,11 @@ def _u_parts(
         for i, ((a, b), (c, d)) in enumerate(zip(left, right, strict=True))
     ]
     width = max([*need, middle[1] - middle[0] + 1 + 2 * U_INDENT * len(chain)])
-    parts = [LineRanks(a, b, i, U_INDENT * i) for i, (a, b) in enumerate(left)]
+    lines = [LineRanks(a, b, i, U_INDENT * i) for i, (a, b) in enumerate(left)]
     if middle[0] <= middle[1]:
-        parts.append(LineRanks(*middle, len(chain), (width - (middle[1] - middle[0] + 1)) / 2))
-    parts += [LineRanks(a, b, i, width - U_INDENT * i - (b - a + 1)) for i, (a, b) in reversed(list(enumerate(right)))]
-    return parts
+        lines.append(LineRanks(*middle, len(chain), (width - (middle[1] - middle[0] + 1)) / 2))
+    lines += [LineRanks(a, b, i, width - U_INDENT * i - (b - a + 1)) for i, (a, b) in reversed(list(enumerate(right)))]
+    return lines
 
 
 def _cuts(graph: Graph, rank: Sequence[int], count: int) -> tuple[list[int], list[int]]:
@@ -201,9 +201,9 @@ def _cuts(graph: Graph, rank: Sequence[int], count: int) -> tuple[list[int], lis
     spans: dict[str, tuple[int, int]] = {}
     blocks: dict[str, tuple[int, int]] = {}
     for r, info in zip(rank, graph.info, strict=True):
-        parts = info.module.split(".") if info.module else []
-        for depth in range(1, len(parts) + 1):
-            _widen(spans, ".".join(parts[:depth]), r)
+        names = info.module.split(".") if info.module else []
+        for depth in range(1, len(names) + 1):
+            _widen(spans, ".".join(names[:depth]), r)
         if info.member:
             _widen(blocks, info.member, r)
     return _covered(spans.values(), count), _covered(blocks.values(), count)
@@ -256,14 +256,14 @@ def _breaks(
 
 
 def _set_lines(
-    rank: Sequence[int], edges: Sequence[tuple[int, int]], parts: Sequence[LineRanks], node: tuple[float, float]
+    rank: Sequence[int], edges: Sequence[tuple[int, int]], line_ranks: Sequence[LineRanks], node: tuple[float, float]
 ) -> list[Line]:
     line_of_rank: list[int] = []
-    for i, part in enumerate(parts):
-        line_of_rank += [i] * (part.last - part.first + 1)
-    members: list[list[int]] = [[] for _ in parts]
-    inner: list[list[int]] = [[] for _ in parts]
-    rows = max((part.row for part in parts), default=-1) + 1
+    for i, ranks in enumerate(line_ranks):
+        line_of_rank += [i] * (ranks.last - ranks.first + 1)
+    members: list[list[int]] = [[] for _ in line_ranks]
+    inner: list[list[int]] = [[] for _ in line_ranks]
+    rows = max((ranks.row for ranks in line_ranks), default=-1) + 1
     lanes = [0] * rows  # skip connections above a row
     joins: dict[tuple[int, int], tuple[int, int]] = {}  # two lines of one row → an edge between them
     for v, r in enumerate(rank):
@@ -272,35 +272,35 @@ def _set_lines(
         a, b = line_of_rank[rank[u]], line_of_rank[rank[v]]
         if a == b:
             inner[a].append(e)
-        elif parts[a].row == parts[b].row:
-            if _straight(rank, u, v, parts[a], parts[b]):
+        elif line_ranks[a].row == line_ranks[b].row:
+            if _straight(rank, u, v, line_ranks[a], line_ranks[b]):
                 joins.setdefault((a, b), (u, v))
             else:
-                lanes[parts[a].row] += 1
+                lanes[line_ranks[a].row] += 1
     local = [{v: j for j, v in enumerate(each)} for each in members]
     arrangements = [
         arrange([rank[v] for v in members[i]], [(local[i][edges[e][0]], local[i][edges[e][1]]) for e in inner[i]])
-        for i in range(len(parts))
+        for i in range(len(line_ranks))
     ]
-    lowered = [0.0] * len(parts)  # so that the edge which joins two lines of a row is straight
+    lowered = [0.0] * len(line_ranks)  # so that the edge which joins two lines of a row is straight
     for (a, b), (u, v) in joins.items():
         rise = arrangements[a].across[local[a][u]] - arrangements[b].across[local[b][v]]
         lowered[b], lowered[a] = max(0.0, rise), max(0.0, -rise)
     tops = [0.0] * (rows + 1)
     for r in range(rows):
-        extent = max(lowered[i] + arrangements[i].extent for i, part in enumerate(parts) if part.row == r)
+        extent = max(lowered[i] + arrangements[i].extent for i, ranks in enumerate(line_ranks) if ranks.row == r)
         tops[r + 1] = tops[r] + lanes[r] * LANE + extent + node[1] + GAP
     return [
         Line(
-            part,
-            tops[part.row] + lanes[part.row] * LANE + lowered[i],
+            ranks,
+            tops[ranks.row] + lanes[ranks.row] * LANE + lowered[i],
             arrangements[i],
             tuple(members[i]),
             tuple(inner[i]),
-            tops[part.row],
-            tops[part.row + 1] - GAP,
+            tops[ranks.row],
+            tops[ranks.row + 1] - GAP,
         )
-        for i, part in enumerate(parts)
+        for i, ranks in enumerate(line_ranks)
     ]
 
 
@@ -317,16 +317,16 @@ def _place(
     line_of = [0] * len(rank)
     routes: list[list[Point]] = [[] for _ in edges]
 
-    def x_of(r: int, part: LineRanks) -> float:
-        return MARGIN + half + (part.shift + r - part.first) * PITCH
+    def x_of(r: int, ranks: LineRanks) -> float:
+        return MARGIN + half + (ranks.shift + r - ranks.first) * PITCH
 
     for i, line in enumerate(lines):
         for j, v in enumerate(line.members):
-            centre[v] = (x_of(rank[v], line.part), line.top + node[1] / 2 + line.arrangement.across[j])
+            centre[v] = (x_of(rank[v], line.ranks), line.top + node[1] / 2 + line.arrangement.across[j])
             line_of[v] = i
         for j, e in enumerate(line.edges):
             u, v = edges[e]
-            passed = [(x_of(r, line.part), line.top + node[1] / 2 + y) for r, y in line.arrangement.lines.get(j, ())]
+            passed = [(x_of(r, line.ranks), line.top + node[1] / 2 + y) for r, y in line.arrangement.lines.get(j, ())]
             routes[e] = [(centre[u][0] + half, centre[u][1]), *passed, (centre[v][0] - half, centre[v][1])]
 
     above = [0] * len(lines)  # how many lanes above each row are taken
@@ -338,18 +338,18 @@ def _place(
         a, b = lines[line_of[u]], lines[line_of[v]]
         start, end = (centre[u][0] + half, centre[u][1]), (centre[v][0] - half, centre[v][1])
         out, into = start[0] + 4, end[0] - 4
-        if a.part.row == b.part.row:
-            if _straight(rank, u, v, a.part, b.part):
+        if a.ranks.row == b.ranks.row:
+            if _straight(rank, u, v, a.ranks, b.ranks):
                 middle = [(out, start[1]), (out, end[1])] if start[1] != end[1] else []
             else:
-                above[a.part.row] += 1
-                lane = min(a.top, b.top) - LANE * above[a.part.row] + LANE / 2
+                above[a.ranks.row] += 1
+                lane = min(a.top, b.top) - LANE * above[a.ranks.row] + LANE / 2
                 middle = [(out, lane), (into, lane)]
         else:
-            leave = a.row_bottom + GAP / 2 if a.part.row < b.part.row else a.row_top - GAP / 2
-            arrive = b.row_top - GAP / 2 if a.part.row < b.part.row else b.row_bottom + GAP / 2
+            leave = a.row_bottom + GAP / 2 if a.ranks.row < b.ranks.row else a.row_top - GAP / 2
+            arrive = b.row_top - GAP / 2 if a.ranks.row < b.ranks.row else b.row_bottom + GAP / 2
             middle = [(out, leave), (into, leave)]
-            if abs(a.part.row - b.part.row) > 1:
+            if abs(a.ranks.row - b.ranks.row) > 1:
                 side = MARGIN / 2 - 2 - 3 * (e % 3)  # three lanes in the margin for edges that skip rows
                 middle = [(out, leave), (side, leave), (side, arrive), (into, arrive)]
         turns = [(out, start[1]), *middle, (into, end[1])] if middle else []
@@ -358,6 +358,6 @@ def _place(
 
 
 def _extent(lines: Sequence[Line], node: tuple[float, float]) -> tuple[float, float]:
-    widest = max((line.part.shift + line.part.last - line.part.first for line in lines), default=0.0)
+    widest = max((line.ranks.shift + line.ranks.last - line.ranks.first for line in lines), default=0.0)
     height = max((line.row_bottom for line in lines), default=node[1])
     return 2 * MARGIN + node[0] + widest * PITCH, height
