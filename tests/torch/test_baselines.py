@@ -2,34 +2,25 @@
 
 from __future__ import annotations
 
-from functools import cache
-
 import pytest
 import torch
 from torch.utils.checkpoint import checkpoint
 
 import recompviz as rv
-from recompviz import networks
 from recompviz.pytorch.internals import partitioner
 from recompviz.pytorch.internals.partitioner import min_cut_saved
 from recompviz.pytorch.internals.tensors import storage_key
+from tests.torch.small_networks import small_case, small_trace
 
 KINDS = ("keep-all", "per-module", "chen", "min-cut 1", "min-cut 0.5", "min-cut 0.1", "min-cut 0")
 NETWORKS = ("resnet50", "unet", "gpt2")
-
-
-@cache
-def traced(name: str) -> rv.Trace:
-    torch.manual_seed(0)
-    step = networks.example(name, small=True)
-    return rv.trace(step.model, *step.inputs, targets=step.targets, loss=step.loss)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", NETWORKS)
 def test_each_baseline_computes_bitwise_what_eager_computes(name: str, kind: str) -> None:
-    trace = traced(name)
+    trace = small_trace(name)
     plan = trace.baseline(kind)
     certificate = rv.certify(trace, plan)
     assert plan.kind == kind
@@ -41,8 +32,7 @@ def test_each_baseline_computes_bitwise_what_eager_computes(name: str, kind: str
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_reading_the_partitioners_choice_leaves_the_trace_unharmed(name: str) -> None:
-    step = networks.example(name, small=True)
-    trace = rv.trace(step.model, *step.inputs, targets=step.targets, loss=step.loss)
+    trace = small_case(name).trace()  # of its own: the shared one may have been read before
     fx = trace.folded.fx
 
     def state() -> tuple[object, ...]:
@@ -59,7 +49,7 @@ def test_reading_the_partitioners_choice_leaves_the_trace_unharmed(name: str) ->
 @pytest.mark.parametrize("ratio", [1, 0.5, 0.1, 0])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_min_cut_plan_saves_and_recomputes_what_the_partitioner_does(name: str, ratio: float) -> None:
-    trace = traced(name)
+    trace = small_trace(name)
     plan = trace.baseline(f"min-cut {ratio}")
     saved = min_cut_saved(trace.folded.fx, ratio)
     made = {storage_key(storage_node.meta["val"]): s for storage_node, s in trace.folded.storage_of.items()}
@@ -79,7 +69,7 @@ def test_the_min_cut_plan_saves_and_recomputes_what_the_partitioner_does(name: s
 
 
 def test_a_smaller_ratio_saves_no_more() -> None:
-    trace = traced("unet")
+    trace = small_trace("unet")
     held = []
     for ratio in (1, 0.7, 0.4, 0.1, 0):
         schedule = trace.schedule(trace.baseline(f"min-cut {ratio}"))
@@ -90,7 +80,7 @@ def test_a_smaller_ratio_saves_no_more() -> None:
 
 
 def test_a_ratio_that_is_none_is_refused() -> None:
-    trace = traced("unet")
+    trace = small_trace("unet")
     with pytest.raises(ValueError, match=r"1\.5"):
         trace.baseline("min-cut 1.5")
     for name in ("min-cut", "min-cut much", "min-cut nan"):
@@ -106,7 +96,7 @@ def test_where_the_partitioner_fails_the_error_says_so(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(partitioner, "min_cut_rematerialization_partition", broken)
     with pytest.raises(rv.PartitionerError, match=r"ratio 0\.25: AssertionError: invalid cut"):
-        traced("unet").baseline("min-cut 0.25")
+        small_trace("unet").baseline("min-cut 0.25")
 
 
 class Checkpointed(torch.nn.Module):

@@ -15,6 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 import recompviz as rv
 from recompviz import networks
+from tests.torch.small_networks import small_case, small_trace
 from tests.torch.steps import Case
 from tests.torch.test_execution import plans_of
 
@@ -195,9 +196,8 @@ if torch.__version__ < "2.11":  # whose Dynamo refuses torch.autograd.grad, with
     del CASES["inner gradient"]
 
 
-def held(case: Case) -> rv.Trace:
-    """Trace; certify and measure keep-all, plans along the curve, and the leanest."""
-    trace = case.trace()
+def held(case: Case, trace: rv.Trace) -> None:
+    """Certify and measure keep-all, plans along the curve, and the leanest."""
     for plan in plans_of(trace, 2):
         certificate = rv.certify(trace, plan)
         assert certificate.ok, certificate.text
@@ -206,13 +206,13 @@ def held(case: Case) -> rv.Trace:
         measured = rv.measure(rv.apply(trace, plan), *case.inputs, kwargs=case.kwargs, targets=case.targets)
         assert measured.static == simulated.static
         assert measured.step_ends.tolist() == simulated.step_ends.tolist()
-    return trace
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_a_model_is_certified_bitwise_and_measured_as_simulated(name: str) -> None:
     torch.manual_seed(0)
-    held(CASES[name]())
+    case = CASES[name]()
+    held(case, case.trace())
 
 
 def test_after_a_trace_a_model_has_the_very_tensors_it_had() -> None:
@@ -227,9 +227,7 @@ def test_after_a_trace_a_model_has_the_very_tensors_it_had() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [*networks.PAPER, "vit", "gpt2", "llama_70b", "lstm_lm", "unet_diffusion"])
 def test_a_network_of_ours_is_certified_bitwise_and_measured_as_simulated(name: str) -> None:
-    torch.manual_seed(0)
-    example = networks.example(name, small=True)
-    held(Case(example.model, example.inputs, example.targets, loss=example.loss))
+    held(small_case(name), small_trace(name))
 
 
 @pytest.mark.parametrize("model", [
@@ -238,7 +236,8 @@ def test_a_network_of_ours_is_certified_bitwise_and_measured_as_simulated(name: 
 ])  # fmt: skip
 def test_a_step_under_autocast_is_certified_under_autocast(model: nn.Module) -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        held(Case(model, (torch.randn(2, 3, 8, 8),), (torch.tensor([0, 1]),), loss=F.cross_entropy))
+        case = Case(model, (torch.randn(2, 3, 8, 8),), (torch.tensor([0, 1]),), loss=F.cross_entropy)
+        held(case, case.trace())
 
 
 def test_constants_are_no_nodes_and_do_not_multiply_lower_sets() -> None:

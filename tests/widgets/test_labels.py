@@ -13,6 +13,7 @@ torch = pytest.importorskip("torch")
 
 import recompviz as rv  # noqa: E402
 from recompviz import networks  # noqa: E402
+from tests.torch.small_networks import small_trace  # noqa: E402
 
 # what a box may say that is not a function of torch: signs, abbreviations that people write, and what recompviz adds
 WORDS = {"attn", "bn", "cast", "copy", "deconv", "embed", "full", "gn", "hsigm", "hswish", "htanh", "loss", "lrelu",
@@ -47,23 +48,24 @@ class Experts(torch.nn.Module):
         return sum(expert(x) * gates[..., i : i + 1] for i, expert in enumerate(self.experts))
 
 
-def graphs():
-    for name in networks.NAMES:
-        step = networks.example(name, small=True)
-        yield name, rv.trace(step.model, *step.inputs, targets=step.targets, loss=step.loss).graph
-    yield "experts", rv.trace(Experts(), torch.randn(2, 5, 16), loss=torch.sum).graph
-    recurrent = torch.nn.LSTM(8, 8, num_layers=2)
-    yield "lstm", rv.trace(recurrent, torch.randn(4, 2, 8), loss=lambda out: out[0].sum()).graph
+def check_names(graph):
+    modules = {part for info in graph.info for part in info.module.split(".")}
+    for info, label in zip(graph.info, node_labels(graph), strict=True):
+        assert label in modules or is_known(label), (info.op, label)
+        assert not PRIVATE.search(info.key.rpartition("/")[2]), info.key
+    assert len({info.key for info in graph.info}) == len(graph)
 
 
 @pytest.mark.slow
-def test_no_box_and_no_key_of_any_network_has_a_private_name():
-    for network, graph in graphs():
-        modules = {part for info in graph.info for part in info.module.split(".")}
-        for info, label in zip(graph.info, node_labels(graph), strict=True):
-            assert label in modules or is_known(label), (network, info.op, label)
-            assert not PRIVATE.search(info.key.rpartition("/")[2]), (network, info.key)
-        assert len({info.key for info in graph.info}) == len(graph)
+@pytest.mark.parametrize("name", networks.NAMES)
+def test_no_box_and_no_key_of_any_network_has_a_private_name(name):
+    check_names(small_trace(name).graph)
+
+
+def test_no_box_and_no_key_of_experts_and_recurrent_layers_has_a_private_name():
+    check_names(rv.trace(Experts(), torch.randn(2, 5, 16), loss=torch.sum).graph)
+    recurrent = torch.nn.LSTM(8, 8, num_layers=2)
+    check_names(rv.trace(recurrent, torch.randn(4, 2, 8), loss=lambda out: out[0].sum()).graph)
 
 
 def test_every_operator_of_aten_gets_a_public_name():
