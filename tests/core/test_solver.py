@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import recompviz as rv
 from recompviz.core.base import compiled_code
 from recompviz.core.base.errors import ImpossiblePin
-from recompviz.core.exact import compiled_pairs, open_segments, solver
+from recompviz.core.exact import compiled_pairs, open_segments, pair_kernels, solver
 from recompviz.core.exact.compiled_pairs import compiled_pairwise_front
 from recompviz.core.exact.lattice import enumerate_lattice
 from recompviz.core.exact.lazy_front import LazyParetoFront
@@ -23,11 +23,13 @@ from recompviz.core.exact.open_segments import open_segment_front
 from recompviz.core.exact.oracle import pairwise_front
 from recompviz.core.exact.solver import Family
 from recompviz.core.exact.tolerances import TooManyLabels, has_fine_costs
+from recompviz.core.exact.whole_times import whole_times
 from recompviz.core.graphs.bitsets import bits
 from recompviz.core.graphs.families import all_lower_sets, paper_family, prefix_family
 from recompviz.core.graphs.pins import Pins, pins_of
 from recompviz.core.plans.curve import Objective, ParetoFront
 from recompviz.core.plans.formula import formula_peak, overhead
+from recompviz.core.steps.examples import residual_step
 from tests.core.random_graphs import random_graph
 from tests.core.strategies import REAL_TIMES, graphs
 
@@ -307,6 +309,7 @@ def test_the_memory_centric_front_is_solved_on_first_look_and_once() -> None:
 def test_wide_graphs_use_the_known_curve_for_the_memory_centric_front(monkeypatch: pytest.MonkeyPatch) -> None:
     graph = wide_graph(3, 4)
     plain = points(rv.solve(graph, "all").memory_centric)
+    monkeypatch.setattr(solver, "MOST_PAIRED", 0)
     monkeypatch.setattr(solver, "WIDE", 1)
     curve = rv.solve(graph, "all")
     assert points(curve.memory_centric) == plain
@@ -355,16 +358,17 @@ def real_costs(seed: int) -> rv.Graph:
 @given(graphs(max_nodes=9, times=REAL_TIMES), st.sampled_from(OBJECTIVES), st.sampled_from([0.01, 0.2]))
 def test_a_search_with_a_tolerance_counts_its_error(graph: rv.Graph, objective: Objective, tolerance: float) -> None:
     sign = 1 if objective == "time" else -1
-    family = [0, *prefix_family(graph), graph.everything]
+    every, family = all_lower_sets(graph, MANY), [0, *prefix_family(graph), graph.everything]
     with pytest.MonkeyPatch.context() as patch:
         for module in (open_segments, compiled_pairs):
             patch.setattr(module, "EXACT_LABELS", 0)
             patch.setattr(module, "CHUNK", 1)
         lattice = enumerate_lattice(graph, MANY)
         found = [
-            (all_lower_sets(graph, MANY), open_segment_front(graph, lattice, objective, tolerance=tolerance)),
+            (every, open_segment_front(graph, lattice, objective, tolerance=tolerance)),
             (family, open_segment_front(graph, lattice, objective, ends=family, tolerance=tolerance)),
             (family, compiled_pairwise_front(graph, family, objective, tolerance=tolerance)),
+            (every, compiled_pairwise_front(graph, every, objective, tolerance=tolerance)),
         ]
     total = float(graph.time.sum())
     for masks, front in found:
@@ -378,9 +382,102 @@ def test_a_search_with_a_tolerance_counts_its_error(graph: rv.Graph, objective: 
             assert -1e-9 * total <= worse <= front.error + 1e-9 * total
 
 
+def test_pairs_count_each_label_that_they_drop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At each budget, the least low is at most the least overhead. No t − low is larger than allowed."""
+    monkeypatch.setattr(compiled_pairs, "EXACT_LABELS", 0)
+    monkeypatch.setattr(compiled_pairs, "CHUNK", 1)
+    sweep = pair_kernels.pair_sweep
+    found: list[Any] = []
+
+    def spied(first: int, last: int, *arguments: Any) -> Any:
+        labels, start = sweep(first, last, *arguments), arguments[-1]
+        found[:] = [labels[start[last - 1] : start[last]].copy()]
+        return labels
+
+    monkeypatch.setattr(pair_kernels, "pair_sweep", spied)
+    for seed in (*range(60), 96):
+        rng = np.random.default_rng(seed)
+        graph = wide_graph(2, 5 + seed % 5) if seed % 3 else random_graph(seed, 12)
+        n = len(graph)
+        graph = replace(graph, memory=rng.integers(1, 99, n), time=1 + rng.random(n) / (1 + seed % 40))
+        masks, quanta = all_lower_sets(graph, MANY), int(whole_times(graph.time)[0].sum())
+        for objective in OBJECTIVES:
+            exact = compiled_pairwise_front(graph, masks, objective)
+            best = found[0][:, [pair_kernels.T, pair_kernels.R]]
+            assert len(best) == len(exact)
+            for tolerance in (0.003, 0.03, 0.3):
+                compiled_pairwise_front(graph, masks, objective, tolerance=tolerance)
+                t, peaks, low = found[0][:, [pair_kernels.T, pair_kernels.R, pair_kernels.LOW]].T
+                assert (t - low).max() <= tolerance * quanta
+                assert np.all(np.diff(low) > 0)
+                for least, budget in best.tolist():
+                    assert low[peaks <= budget].min() <= least
+
+
+def u_shaped_edges(depth: int) -> list[tuple[int, int]]:
+    """The edges of a U-Net: a chain of 4 × depth nodes, with an edge between the two nodes of each depth."""
+    last = 4 * depth - 1
+    return [*((i, i + 1) for i in range(last)), *((2 * i + 1, last - 2 * i) for i in range(depth - 1))]
+
+
+def dense_edges(layers: int) -> list[tuple[int, int]]:
+    """The edges of a DenseNet block: each layer has two nodes, and reads the outputs of all layers before it."""
+    inner = [(2 * i, 2 * i + 1) for i in range(layers)]
+    return inner + [(2 * i + 1, 2 * j) for j in range(layers) for i in range(j)]
+
+
+@pytest.mark.parametrize("tolerance", [0.001, 0.02])
+@pytest.mark.parametrize("shape", ["residual", "U", "dense"])
+def test_the_error_of_a_small_network_with_real_costs_is_proven(
+    shape: str, tolerance: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(17)
+    if shape == "residual":
+        graph = residual_step((1, 1), batch=1, pixels=32)[0]
+    else:
+        edges = u_shaped_edges(4) if shape == "U" else dense_edges(9)
+        graph = rv.Graph.from_edges(edges, memory=rng.integers(50, 999, max(v for _, v in edges) + 1))
+    graph = replace(graph, time=rng.lognormal(0, 0.3, len(graph)))
+    total = float(graph.time.sum())
+    masks, lattice = all_lower_sets(graph, MANY), enumerate_lattice(graph, MANY)
+    for module in (open_segments, compiled_pairs):
+        monkeypatch.setattr(module, "EXACT_LABELS", 0)
+        monkeypatch.setattr(module, "CHUNK", 1)
+    for objective, sign in (("time", 1), ("memory", -1)):
+        exact = compiled_pairwise_front(graph, masks, objective)
+        assert points(exact) == points(open_segment_front(graph, lattice, objective))
+        for front in (
+            compiled_pairwise_front(graph, masks, objective, tolerance=tolerance),
+            open_segment_front(graph, lattice, objective, tolerance=tolerance),
+        ):
+            assert front.error <= tolerance * total
+            assert_walks_back(graph, front)
+            worse = [sign * (front.overheads[front.position(budget)] - best) for best, budget in points(exact)]
+            assert min(worse) >= -1e-9 * total
+            assert max(worse) <= front.error + 1e-9 * total
+            if objective == "time" and tolerance == 0.02:
+                assert len(front) < len(exact)
+                assert max(worse) > 0
+
+
+def test_pairs_are_searched_unless_the_graph_is_a_chain_or_has_many_lower_sets(monkeypatch: pytest.MonkeyPatch) -> None:
+    graphs = {"wide": wide_graph(3, 3), "chain": chain_with_close_costs()}
+    curves = {name: points(rv.solve(graph, "all").time_centric) for name, graph in graphs.items()}
+    monkeypatch.setattr(compiled_pairs, "compiled_pairwise_front", lambda *_, **__: pytest.fail("pairs"))
+    assert points(rv.solve(graphs["chain"], "all").time_centric) == curves["chain"]
+    with pytest.raises(pytest.fail.Exception, match="pairs"):
+        rv.solve(graphs["wide"], "all")
+    monkeypatch.setattr(solver, "MOST_PAIRED", 50)
+    assert points(rv.solve(graphs["wide"], "all").time_centric) == curves["wide"]
+
+
 @pytest.mark.parametrize("family", ["all", "prefixes"])
-def test_solve_states_the_error_of_a_search_with_a_tolerance(family: Family, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("pairs", [False, True])
+def test_solve_states_the_error_of_a_search_with_a_tolerance(
+    family: Family, pairs: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     graph = chain_with_close_costs()
+    monkeypatch.setattr(solver, "_suits_pairs", lambda *_: pairs)
     exact = solver.solve(graph, family)
     assert (exact.tolerance, exact.note) == (0.0, "")
     for module in (open_segments, compiled_pairs):
@@ -421,3 +518,21 @@ def test_a_small_graph_with_real_costs_does_not_wait_for_the_compiler(monkeypatc
     monkeypatch.setattr(solver, "_choose_compiled", lambda *_arguments: pytest.fail("this would compile"))
     curve = solver.solve(graph)
     assert (curve.family, curve.tolerance) == ("all", 0.0)
+
+
+@pytest.mark.parametrize(("present", "kind"), [("open_segments", "wide"), ("pair", "chain")])
+def test_a_small_graph_does_not_wait_for_the_compiled_solver_that_is_missing(
+    present: str, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graphs = {"wide": wide_graph(3, 3), "chain": chain_with_close_costs()}
+    searched: list[int] = []
+
+    def in_numpy(graph: rv.Graph, *arguments: Any) -> ParetoFront:
+        searched.append(len(graph))
+        return pairwise_front(graph, *arguments)
+
+    monkeypatch.setattr(solver, "has_compiled_code", lambda name: name == f"exact/{present}_kernels")
+    monkeypatch.setattr(solver, "pairwise_front", in_numpy)
+    for graph in graphs.values():
+        solver.solve(graph, "all")
+    assert searched == [len(graphs[kind])]

@@ -1,7 +1,8 @@
 """The recursion over pairs of lower sets in compiled code, for families of lower sets.
 
 Without a tolerance, the results equal the results of :func:`recompviz.core.exact.oracle.pairwise_front`. The recursion
-of :mod:`recompviz.core.exact.open_segments` is faster per set, but visits lower sets that are not in the family.
+of :mod:`recompviz.core.exact.open_segments` is faster if there are thousands of lower sets, or if the graph is nearly a
+chain, but visits lower sets that are not in the family.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 # lower sets per call of the compiled loop; between calls progress is reported and the user can cancel
 CHUNK = 64
 # bytes of memory for each label, with the copy that is made when the table grows
-LABEL_BYTES = 100
+LABEL_BYTES = 125
 # a search with a tolerance is exact up to this many labels
 EXACT_LABELS = 4096
 
@@ -75,15 +76,15 @@ def compiled_pairwise_front(
     pinned = np.array([pins.keep >> v & 1 for v in range(len(graph))], dtype=np.int64)
     sums = kernels.NodeSums(kernels.byte_sums(times), kernels.byte_sums(pinned), graph.memory.copy(), int(times.sum()))
     sign = 1 if objective == "time" else -1
-    labels = np.zeros((4096, 4), np.int64)
-    labels[0] = 0, 0, -1, -1  # R(V, 0) = 0
+    labels = np.zeros((4096, kernels.COLUMNS), np.int64)
+    labels[0] = 0, 0, -1, -1, 0  # R(V, 0) = 0
     start = np.zeros(count + 1, np.int64)
     start[1] = 1
-    allowed, errors = np.zeros(count, np.int64), np.zeros(count, np.int64)
+    allowed = np.zeros(count, np.int64)
     by_size = allowed_errors(len(graph), tolerance * float(times.sum()))
     for first in range(1, count, CHUNK):
         last = min(first + CHUNK, count)
-        labels = kernels.pair_sweep(first, last, lower_sets, sums, sign, allowed, errors, labels, start)
+        labels = kernels.pair_sweep(first, last, lower_sets, sums, sign, allowed, labels, start)
         if most_bytes is not None and start[last] * LABEL_BYTES > most_bytes:
             raise TooManyLabels
         if start[last] > EXACT_LABELS:
@@ -91,7 +92,7 @@ def compiled_pairwise_front(
         if progress is not None:
             progress(last, count)
     front = labels[start[count - 1] : start[count]]
-    parents = labels[: start[count], 2:].astype(np.int32)
+    parents = labels[: start[count], kernels.FROM_SET : kernels.LOW].astype(np.int32)
     first_of_last = int(start[count - 1])
 
     def walk_back(position: int) -> list[int]:
@@ -102,4 +103,9 @@ def compiled_pairwise_front(
             here, label = parents[label].tolist()
         return sequence
 
-    return ParetoFront(sign * front[:, 0] / scale, front[:, 1].copy(), walk_back, int(errors[count - 1]) / scale)
+    return ParetoFront(
+        sign * front[:, 0] / scale,
+        front[:, 1].copy(),
+        walk_back,
+        int((front[:, kernels.T] - front[:, kernels.LOW]).max(initial=0)) / scale,
+    )

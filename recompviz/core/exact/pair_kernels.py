@@ -1,8 +1,15 @@
 """The compiled recursion over pairs of lower sets of a family. This module needs numba and is imported only when used.
 
-The recursion is explained in :mod:`recompviz.core.exact.oracle`. A label is a row (t, R, set, label) of int64. The last
-two numbers identify the label of L′ from which the label was computed. The labels of a set have rising t and falling R.
-Sums over nodes are looked up for each byte of a bitset (:func:`byte_sums`).
+The recursion is explained in :mod:`recompviz.core.exact.oracle`. A label is a row (t, R, set, label, low) of int64. The
+third and fourth numbers identify the label of L′ from which the label was computed. The labels of a set have rising t
+and falling R. Sums over nodes are looked up for each byte of a bitset (:func:`byte_sums`).
+
+``low`` counts the error of a search that allows one. It is t, unless the label stands for labels that were dropped.
+When a label is dropped, a label of no larger R stands for it, and the low of this label becomes the smaller low of the
+two. From there on, t and low grow by the same numbers. Hence, for each sequence of sets that follows a set L, L has a
+label with no larger R, and with a low that is at most the overhead of the sequence. The error of a label is at most
+t − low. In the labels of a finished set, low rises from label to label. The low of the first of several labels is
+therefore a bound for all of them.
 """
 
 from __future__ import annotations
@@ -17,7 +24,8 @@ from recompviz.core.exact.lattice_kernels import grown, trailing_zeros
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-T, R, FROM_SET, FROM_LABEL = 0, 1, 2, 3
+T, R, FROM_SET, FROM_LABEL, LOW = 0, 1, 2, 3, 4
+COLUMNS = 5
 
 
 class LowerSetFamily(NamedTuple):
@@ -105,19 +113,23 @@ def pair_costs(low, high, edge, inner_sums, memory):
 
 
 @kernel
-def is_beaten(front, size, t, peak):
+def is_beaten(front, size, t, peak, low):
     """Return whether a front has a point whose overhead is at most ``t`` and whose peak is at most ``peak``.
 
-    The points are the first ``size`` rows of ``front``, by rising overhead and falling peak.
+    The points are the first ``size`` rows of ``front``, by rising overhead and falling peak. If there is such a point,
+    it stands for the labels compared with it, of which ``low`` is the least low: its low becomes at most ``low``.
     """
-    low, high = 0, size
-    while low < high:
-        middle = (low + high) >> 1
+    first, end = 0, size
+    while first < end:
+        middle = (first + end) >> 1
         if front[middle, T] <= t:
-            low = middle + 1
+            first = middle + 1
         else:
-            high = middle
-    return low > 0 and front[low - 1, R] <= peak
+            end = middle
+    if first == 0 or front[first - 1, R] > peak:
+        return False
+    front[first - 1, LOW] = min(front[first - 1, LOW], low)
+    return True
 
 
 @kernel
@@ -125,8 +137,9 @@ def first_unbeaten(front, size, labels, move):
     """Return the row of the first label of a move that none of the first ``size`` labels of ``front`` beats.
 
     If ``front`` beats every label, the result is ``move.end``. The labels of the move are compared after the step to L
-    (:class:`Move`). A label beats another label if neither its overhead t nor its peak R is larger. Both lists are
-    sorted by t, so the search advances in steps that double.
+    (:class:`Move`). A label beats another label if neither its overhead t nor its peak R is larger. The labels of
+    ``front`` stand for the labels that they beat, so their low may fall. Both lists are sorted by t, so the search
+    advances in steps that double.
     """
     end, extra_t, delta_m, p = move.end, move.extra_t, move.delta_m, move.p
     a, b = 0, move.first
@@ -142,6 +155,7 @@ def first_unbeaten(front, size, labels, move):
             step >>= 1
         if size == 0 or front[a, T] > t or front[a, R] > max(p, labels[b, R] + delta_m):
             return b
+        front[a, LOW] = min(front[a, LOW], labels[b, LOW] + extra_t)
         if p >= front[a, R]:
             return end
         least = front[a, R] - delta_m
@@ -188,7 +202,7 @@ def absorb(front, size, labels, move, merged):
         return 0
     a, b, best = 0, fresh, np.int64(np.iinfo(np.int64).max)
     while a < size and front[a, T] < labels[fresh, T] + extra_t:
-        for c in range(4):
+        for c in range(COLUMNS):
             merged[a, c] = front[a, c]
         best = front[a, R]
         a += 1
@@ -202,63 +216,59 @@ def absorb(front, size, labels, move, merged):
                 best = front[a, R]
                 merged[out, T], merged[out, R] = front[a, T], best
                 merged[out, FROM_SET], merged[out, FROM_LABEL] = front[a, FROM_SET], front[a, FROM_LABEL]
+                merged[out, LOW] = front[a, LOW]
                 out += 1
+            else:
+                merged[out - 1, LOW] = min(merged[out - 1, LOW], front[a, LOW])
             a += 1
         else:
             if peak < best:
                 best = peak
                 merged[out, T], merged[out, R] = t, peak
                 merged[out, FROM_SET], merged[out, FROM_LABEL] = move.end_set, b
+                merged[out, LOW] = labels[b, LOW] + extra_t
                 out += 1
+            else:
+                merged[out - 1, LOW] = min(merged[out - 1, LOW], labels[b, LOW] + extra_t)
             b += 1
     return out
 
 
 @kernel
-def thinned(front, size, most):
-    """Replace each run of points of a Pareto front whose t differ by at most ``most`` by its last point, in place.
+def thinned(front, size, allowed):
+    """Let points of a Pareto front stand for points of smaller t and larger R before them, and drop these, in place.
 
-    The points (t, R) are the first ``size`` rows of ``front``. The last point of a run has its largest t and smallest
-    R. Return the number of points left, and the largest difference of t within a run.
+    The points are the first ``size`` rows of ``front``. No t − low becomes larger than ``allowed``. Afterwards,
+    low rises from point to point, because a point is dropped if a point after it has no larger low. Return the number
+    of points left.
     """
-    at, first, worst = 0, np.int64(0), np.int64(0)
+    at = 0
     for i in range(size):
-        t = front[i, T]
-        if i > 0 and t - first <= most:
+        t, low = front[i, T], front[i, LOW]
+        while at > 0 and t - front[at - 1, LOW] <= allowed:
             at -= 1
-            worst = max(worst, t - first)
-        else:
-            first = t
-        for c in range(4):
+            low = min(low, front[at, LOW])
+        for c in range(COLUMNS):
             front[at, c] = front[i, c]
+        front[at, LOW] = low
         at += 1
-    return at, worst
+    return at
 
 
 @kernel
-def is_subset(low, high):
-    """Return whether bitset ``low`` is a subset of bitset ``high``."""
-    missing = np.uint64(0)
-    for w in range(len(low)):
-        missing |= low[w] & ~high[w]
-    return missing == np.uint64(0)
-
-
-@kernel
-def pair_sweep(first, last, family, sums, sign, allowed, errors, labels, start):
+def pair_sweep(first, last, family, sums, sign, allowed, labels, start):
     """Compute the labels (points of overhead and peak) of the sets ``first`` to ``last − 1`` of a family.
 
     The labels of set i are the rows ``start[i]`` to ``start[i + 1] − 1`` of ``labels``. Their first column is ``sign``
     times the overhead, where ``sign`` is 1 to minimize the overhead and −1 to maximize it. The labels of all sets
     before ``first`` must be in ``labels``. This function adds the labels of the sets ``first`` to ``last − 1``. It also
-    writes the entries ``first + 1`` to ``last`` of ``start``, and the entries ``first`` to ``last − 1`` of ``errors``.
-    Return ``labels``, or a larger copy if ``labels`` is too small; use only the returned array.
+    writes the entries ``first + 1`` to ``last`` of ``start``. Return ``labels``, or a larger copy if ``labels`` is too
+    small; use only the returned array.
 
-    ``errors[i]`` is the error of set i in quanta: for each sequence of sets from i on, a label of set i has no larger
-    peak, and a t that is larger by at most ``errors[i]``. It is the largest error of the sets that contain set i, plus
-    the largest difference by which the front of set i is thinned. It is at most ``allowed[i]``.
+    ``allowed[i]`` is the largest error that the labels of set i may have, in quanta. It must not fall from a set to the
+    next; it is 0 where the search is exact.
     """
-    front, merged = np.empty((1024, 4), np.int64), np.empty((1024, 4), np.int64)
+    front, merged = np.empty((1024, COLUMNS), np.int64), np.empty((1024, COLUMNS), np.int64)
     # local variables: reading an array from a named tuple in the innermost loop costs 10 % of the time
     sets, boundaries, closable = family.sets, family.boundaries, family.closable
     memory_of, inflow = family.memory_of, family.inflow
@@ -266,14 +276,14 @@ def pair_sweep(first, last, family, sums, sign, allowed, errors, labels, start):
     check_pins = pinned.any()
     least_extra = 0 if sign > 0 else -sums.total_time
     for i in range(first, last):
-        size, error = 0, np.int64(0)
+        size = 0
         for j in range(i - 1, -1, -1):
             if not closable[j] or start[j] == start[j + 1]:
                 continue
-            if errors[j] > error and is_subset(sets[i], sets[j]):
-                error = errors[j]
             p = 2 * (memory_of[j] - memory_of[i]) + inflow[j]
-            if is_beaten(front, size, labels[start[j], T] + least_extra, p):
+            begin = start[j]
+            low = labels[begin, LOW]
+            if is_beaten(front, size, labels[begin, T] + least_extra, p, low + least_extra):
                 continue
             extra_t, delta_m = pair_costs(sets[i], sets[j], boundaries[j], time, memory)
             if extra_t < 0:
@@ -282,7 +292,7 @@ def pair_sweep(first, last, family, sums, sign, allowed, errors, labels, start):
                 continue
             extra_t *= sign
             least = max(p, labels[start[j + 1] - 1, R] + delta_m)
-            if is_beaten(front, size, labels[start[j], T] + extra_t, least):
+            if is_beaten(front, size, labels[begin, T] + extra_t, least, low + extra_t):
                 continue
             space = size + start[j + 1] - start[j]
             if space > len(merged):
@@ -292,10 +302,8 @@ def pair_sweep(first, last, family, sums, sign, allowed, errors, labels, start):
             if new_size > 0:
                 front, merged = merged, front
                 size = new_size
-        if allowed[i] > error:
-            size, worst = thinned(front, size, allowed[i] - error)
-            error += worst
-        errors[i] = error
+        if allowed[i] > 0:
+            size = thinned(front, size, allowed[i])
         begin = start[i]
         if begin + size > len(labels):
             labels = grown(labels, 2 * (begin + size))

@@ -1,7 +1,8 @@
 """``solve`` computes the trade-off curve of a graph, over all lower sets or over a smaller family.
 
-The solver over all lower sets uses open segments. The solver over a family uses pairs of its sets, or open segments if
-the graph has few other lower sets. Both are compiled by numba. Without numba, a slower solver in NumPy is used, and the
+The solver uses pairs of lower sets if there are few of them, and open segments if there are many or if the graph is
+nearly a chain. A search over a family uses open segments only if the graph has few other lower sets. Both are compiled
+by numba. Without numba, a slower solver in NumPy is used, and the
 curve's ``note`` says so. The slower solver is also used for small families as long as nothing is compiled. Over the
 same lower sets, all exact searches find the same curve. A search with a tolerance may have a small, proven error.
 """
@@ -40,6 +41,10 @@ AFFORDABLE_EFFORT = 10_000_000
 FEW = 400
 # bytes of memory that a search with a tolerance may take before it is repeated with a larger tolerance
 MOST_BYTES = 800_000_000
+# with at most this many lower sets, pairs take less time than open segments
+MOST_PAIRED = 2_000
+# a graph with fewer lower sets per node is nearly a chain: each of its sets has few open segments with many labels
+LEAST_WIDTH = 1.25
 # from this many lower sets on, a known curve saves more time in the memory-centric search than it costs
 WIDE = 2_000
 # with more sets a family has too many pairs for "auto"
@@ -210,18 +215,19 @@ def _choose_compiled(
 
 
 def _choose_first_time(graph: Graph, family: Family, limit: int, pins: Pins) -> Search | None:
-    """Return a search in NumPy if the family is small and there is no compiled code on this machine, otherwise None.
+    """Return a search in NumPy if the family is small and its compiled solver is not on this machine, otherwise None.
 
     Compiling takes up to a minute. The NumPy solver takes about a second for a small family.
     """
-    if has_compiled_code("exact/open_segments_kernels"):
+    pairs, segments = (has_compiled_code(f"exact/{name}_kernels") for name in ("pair", "open_segments"))
+    if pairs and segments:
         return None
     try:
         every = all_lower_sets(graph, min(limit, FEW)) if family in ("all", "auto") else []
     except TooManyLowerSets:
         return None
     masks = _with_ends(graph, every or (paper_family(graph) if family == "paper" else prefix_family(graph)))
-    if len(masks) > FEW:
+    if len(masks) > FEW or (pairs if _suits_pairs(graph, len(masks)) else segments):
         return None
     note = f"all {len(masks):,} lower sets: exact" if family == "auto" else ""
     taken = "all" if family == "auto" else family
@@ -229,7 +235,7 @@ def _choose_first_time(graph: Graph, family: Family, limit: int, pins: Pins) -> 
 
 
 def _over_lattice(graph: Graph, lattice: Lattice, pins: Pins, most_bytes: int | None, tolerance: float) -> FrontSolver:
-    """Return a solver over all lower sets by open segments.
+    """Return a solver over all lower sets, by pairs of them or by open segments.
 
     If there are many lower sets, the memory-centric search starts from known fronts: the time-centric front, and the
     front over a smaller family.
@@ -237,6 +243,9 @@ def _over_lattice(graph: Graph, lattice: Lattice, pins: Pins, most_bytes: int | 
     from recompviz.core.exact.compiled_pairs import compiled_pairwise_front
     from recompviz.core.exact.open_segments import open_segment_front
 
+    if _suits_pairs(graph, len(lattice)):
+        masks = [lattice.mask(i) for i in range(len(lattice))]
+        return partial(compiled_pairwise_front, graph, masks, pins=pins, most_bytes=most_bytes, tolerance=tolerance)
     open_segments = partial(open_segment_front, graph, lattice, pins=pins, most_bytes=most_bytes, tolerance=tolerance)
     solved: list[ParetoFront] = []
 
@@ -254,6 +263,11 @@ def _over_lattice(graph: Graph, lattice: Lattice, pins: Pins, most_bytes: int | 
     return front
 
 
+def _suits_pairs(graph: Graph, count: int) -> bool:
+    """Return whether a search over ``count`` lower sets takes less time by pairs of them than by open segments."""
+    return LEAST_WIDTH * len(graph) <= count <= MOST_PAIRED
+
+
 def _over_family(
     graph: Graph, masks: Sequence[int], pins: Pins, most_bytes: int | None, tolerance: float
 ) -> FrontSolver:
@@ -265,15 +279,16 @@ def _over_family(
     from recompviz.core.exact.lattice import enumerate_lattice
     from recompviz.core.exact.open_segments import open_segment_front
 
+    pairs = partial(compiled_pairwise_front, graph, masks, pins=pins, most_bytes=most_bytes, tolerance=tolerance)
+    if _suits_pairs(graph, len(masks)):
+        return pairs
     try:
         lattice = enumerate_lattice(graph, 4 * len(masks))
     except TooManyLowerSets:
-        pairs = partial(compiled_pairwise_front, graph, masks, pins=pins, most_bytes=most_bytes, tolerance=tolerance)
-        return lambda objective, progress: pairs(objective, progress)
-    segments = partial(
+        return pairs
+    return partial(
         open_segment_front, graph, lattice, pins=pins, ends=masks, most_bytes=most_bytes, tolerance=tolerance
     )
-    return lambda objective, progress: segments(objective, progress)
 
 
 def _choose_plain(graph: Graph, family: Family, limit: int, pins: Pins) -> Search:
