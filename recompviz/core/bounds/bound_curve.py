@@ -80,6 +80,13 @@ class BoundCurve:
         ----------
         total : int, float or str
             The budget for the whole training step in bytes, or a string such as ``"10 GiB"``.
+
+        Raises
+        ------
+        TypeError
+            If ``total`` is neither a number nor a string.
+        ValueError
+            If ``total`` is not a size.
         """
         budget = parse_bytes(total)
         if budget < self.least_total:
@@ -105,6 +112,13 @@ class BoundCurve:
         known : float, optional
             The overhead of a plan that fits in the budget, in the unit of ``graph.time``. With ``once``, the solver
             then searches only for plans with less overhead, and more often proves a bound within the time limit.
+
+        Raises
+        ------
+        TypeError
+            If ``total`` is neither a number nor a string.
+        ValueError
+            If ``total`` is not a size.
         """
         budget = parse_bytes(total) - self._static
         if self._program is not None and budget not in self._steps and self.overhead(total) < math.inf:
@@ -123,6 +137,13 @@ class BoundCurve:
             The overhead of a strategy that fits in the budget, in the unit of ``graph.time``.
         total : int, float or str
             The budget for the whole training step in bytes, or a string such as ``"10 GiB"``.
+
+        Raises
+        ------
+        TypeError
+            If ``total`` is neither a number nor a string.
+        ValueError
+            If ``total`` is not a size.
         """
         return max(0.0, overhead - self.overhead(total)) / self.forward if self.forward else 0.0
 

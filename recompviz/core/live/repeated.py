@@ -45,7 +45,7 @@ NO_BLOCKS = Repeated(*(np.zeros(0, np.int64) for _ in range(4)))
 def repeated_blocks(graph: Graph, free: NDArray[np.int64]) -> Repeated:
     """Return the series of repeated blocks of a graph.
 
-    Series with one member are left out. So are positions that only one member has.
+    Series with one member are left out. A node is left out if no other member has a corresponding node.
 
     Parameters
     ----------

@@ -67,7 +67,8 @@ class StepArrays(NamedTuple):
 class Scratch(NamedTuple):
     """Arrays that each simulation overwrites. They describe the schedule that was simulated last.
 
-    - For each step of the schedule: ``order`` is the call that runs, and ``step_peaks`` the most transient bytes alive.
+    - For each step of the schedule: ``order`` is the call that runs, and ``step_peaks`` the largest number of transient
+      bytes alive.
     - For each call: ``kept`` says whether its outputs are kept for the backward pass, and ``recomputed`` whether it
       runs a second time.
     - For each storage: ``saved`` says whether it stays allocated from the forward to the backward pass. For

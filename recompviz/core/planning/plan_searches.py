@@ -119,8 +119,8 @@ class PlanSearches:
     ) -> PlanTable:
         """Return the table of an objective under pins. It is not cached.
 
-        Plans of the objective ``"live"`` that are better than the plans of the table ``plans("live")`` are added to
-        that table.
+        If the objective is ``"live"``, found plans that are better than the plans of the table ``plans("live")`` are
+        added to that table, too.
         """
         if objective == "live" and has_numba():
             seeds = [*self.plans("live", partial_progress(progress, 0, 0.5)).plans, *self._seeds()]

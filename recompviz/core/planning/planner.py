@@ -260,6 +260,8 @@ class Planner:
         ------
         InfeasibleBudget
             If no plan fits. Its attribute ``least`` is the least budget for which there is a plan.
+        TypeError
+            If ``total`` is neither a number nor a string.
         ValueError
             If the objective is unknown, or ``total`` is not a size.
         """
@@ -386,8 +388,8 @@ class Planner:
     ) -> PlanTable:
         """Return the plan table of an objective under pins, or for another family of lower sets. It is not cached.
 
-        If the objective is ``"live"``, plans that are better than those of the table ``plans("live")`` are added to
-        that table, too.
+        If the objective is ``"live"``, found plans that are better than the plans of the table ``plans("live")`` are
+        added to that table, too.
 
         Parameters
         ----------

@@ -157,6 +157,8 @@ class Tradeoff:
         ------
         InfeasibleBudget
             If no plan fits. Its attribute ``least`` is the least budget for which there is a plan.
+        TypeError
+            If ``budget`` is neither a number nor a string.
         ValueError
             If the objective is unknown, or ``budget`` is not a size.
         """

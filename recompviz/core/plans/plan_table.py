@@ -126,6 +126,8 @@ class PlanTable:
         ------
         InfeasibleBudget
             If no plan fits. Its attribute ``least`` is the least budget for which there is a plan.
+        TypeError
+            If ``total`` is neither a number nor a string.
         ValueError
             If ``total`` is not a size.
         """
@@ -150,6 +152,8 @@ class PlanTable:
         ------
         InfeasibleBudget
             If no plan fits. Its attribute ``least`` is the least budget for which there is a plan.
+        TypeError
+            If ``total`` is neither a number nor a string.
         ValueError
             If ``total`` is not a size.
         """

@@ -97,8 +97,8 @@ def peak_of(profile: NDArray[np.int64], first: JointGraph, joint: JointGraph) ->
     Parameters
     ----------
     profile : numpy.ndarray of int64
-        The profile of the plan on ``first``: the most total bytes within each step of the timeline; see
-        :attr:`Timeline.profile`.
+        The profile of the plan on ``first``: the largest number of total bytes within each step of the
+        timeline; see :attr:`Timeline.profile`.
     first : JointGraph
         The joint graph for which ``profile`` was simulated.
     joint : JointGraph

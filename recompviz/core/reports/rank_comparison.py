@@ -204,7 +204,7 @@ def compare_ranks(
     Raises
     ------
     TypeError
-        If an element of ``reports`` is not a :class:`MemoryReport`.
+        If an element of ``reports`` is not a :class:`MemoryReport`, or ``budget`` is neither a number nor a string.
     ValueError
         If ``reports`` is empty, the number of names is not that of the reports, or ``budget`` is not a size.
 
@@ -259,7 +259,7 @@ def _differences(reports: Sequence[MemoryReport]) -> list[RankDifference]:
 
 
 def reduced_profile(timeline: Timeline, points: int) -> NDArray[np.int64]:
-    """Return the most total bytes in each of ``points`` equal parts of a timeline's steps."""
+    """Return the largest number of total bytes in each of ``points`` equal parts of a timeline's steps."""
     profile = timeline.profile if len(timeline.phases) else np.array([timeline.peak], np.int64)
     edges = np.linspace(0, len(profile), points + 1)
     parts = [profile[int(a) : max(int(np.ceil(b)), int(a) + 1)].max() for a, b in itertools.pairwise(edges)]

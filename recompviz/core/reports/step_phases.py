@@ -26,7 +26,7 @@ class StepPhase:
     first, last : int
         The numbers of the first and the last operator of the phase or of all repetitions of the cycle.
     peak : int
-        The most total bytes alive between these operators.
+        The largest number of total bytes alive between these operators.
     has_peak : bool
         Whether memory reaches the peak of the report between these operators.
     times : int

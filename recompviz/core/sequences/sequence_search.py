@@ -127,6 +127,8 @@ def shortest_sequence(
         error's ``estimated`` says which of the two it is.
     GraphError
         If ``order`` is not a topological order of the nodes.
+    TypeError
+        If ``budget`` is neither a number nor a string.
     ValueError
         If ``budget`` is not a size, or ``seconds`` is not a number above 0.
     ImportError

@@ -1,7 +1,7 @@
 """Pinned host memory in a memory snapshot: ``host_segments`` and ``host_traces`` of PyTorch 2.14.
 
-The allocator of pinned memory never splits a block, so each of its segments is one block. This module gives them the
-fields of the segments and events of a GPU.
+The allocator of pinned memory never splits a block, so each of its segments is one block. This module gives each
+segment the fields of a segment of a GPU. The events have the fields of events of a GPU already.
 """
 
 from __future__ import annotations

@@ -37,8 +37,8 @@ class Opcodes(NamedTuple):
     Attributes
     ----------
     end : int
-        The position up to which the unpickler may read the file. If the file ends in the middle of an opcode, this is
-        the length of the file.
+        The position up to which the unpickler may read the file. It is the length of the file if the file ends in the
+        middle of an opcode, or if an opcode refers to a class or function.
     fault : str
         What is wrong with the opcode at position ``end``; empty if there is no fault.
     name : str
@@ -53,8 +53,9 @@ class Opcodes(NamedTuple):
 def check_opcodes(data: bytes) -> Opcodes:
     """Find the part of a pickle that may be unpickled.
 
-    The part ends before the first opcode that is not accepted, or after the first opcode that refers to a class or
-    function. The unpickler must refuse this reference. Without such opcodes, the part is the whole pickle.
+    The part ends before the first opcode that is not accepted. Without such an opcode, the part is the whole pickle. At
+    an opcode that refers to a class or function, the check stops, and the part is the whole file: the unpickler must
+    raise an error at this opcode.
 
     Examples
     --------

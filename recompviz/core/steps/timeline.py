@@ -161,12 +161,12 @@ class Timeline:
 
     @property
     def transient_peak(self) -> int:
-        """The most transient bytes alive at one time; static memory is not counted."""
+        """The largest number of transient bytes alive at one time; static memory is not counted."""
         return int(self.live.max(initial=0))
 
     @property
     def peak(self) -> int:
-        """The most total bytes alive at one time: ``static + transient_peak``."""
+        """The largest number of total bytes alive at one time: ``static + transient_peak``."""
         return self.static + self.transient_peak
 
     @property
@@ -187,7 +187,7 @@ class Timeline:
 
     @cached_property
     def step_peaks(self) -> NDArray[np.int64]:
-        """The most transient bytes alive during each step of the timeline, shape (#steps,).
+        """The largest number of transient bytes alive during each step of the timeline, shape (#steps,).
 
         The bytes alive at the start of a step count too.
         """
@@ -197,7 +197,7 @@ class Timeline:
 
     @property
     def profile(self) -> NDArray[np.int64]:
-        """The most total bytes alive during each step of the timeline, shape (#steps,).
+        """The largest number of total bytes alive during each step of the timeline, shape (#steps,).
 
         The bytes alive at the start of a step count too. Total bytes are static and transient bytes.
         """

@@ -390,7 +390,7 @@ def ask_beyond_the_family(graph: Graph, title: str, chance: random.Random | None
 
 
 def ask_even_chain(graph: Graph, _: str, chance: random.Random | None) -> Posed:
-    """Ask for the least peak of a chain that is too long for any solver."""
+    """Ask for the least peak of a chain of thousands of values. It follows from the least peaks of short chains."""
     root = 100 if chance is None else chance.randrange(60, 400)
     return Posed(
         f"A chain of {root * root:,} values, each of size 1. What is the least peak of a lower-set sequence? Answer "

@@ -178,7 +178,7 @@ class PlannedBudget(StepBudget):
 
     @contextlib.contextmanager
     def marked(self, mark: StepMark) -> Iterator[None]:
-        """Run each step of the schedule inside ``mark(step)``, for the runs that start inside this block."""
+        """Run each step of the schedule inside ``mark(step)``, for the runs that start in the ``with`` block."""
         with undone(partial(setattr, self, "_mark", self._mark)):
             self._mark = mark
             yield

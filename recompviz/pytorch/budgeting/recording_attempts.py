@@ -31,7 +31,7 @@ class UnplannedStep(UserWarning):
     """Training steps do not run under the plans that would fit the total best. The message gives the reason.
 
     Steps that cannot be recorded run under plans of least peak, and steps that cannot be captured run eagerly. The
-    warning is also given if a step or a validation pass took more than the total.
+    warning is also given if a step or a validation pass took more memory than the total.
     """
 
 
@@ -80,7 +80,10 @@ class RecordingAttempts:
         return started >= UNRECORDED_STEPS and not waits
 
     def note_step(self, first: Region) -> None:
-        """Count an unplanned step, after :meth:`is_due`."""
+        """Count an unplanned step that starts now.
+
+        :meth:`is_due` must be called before, because it reads the count of the earlier steps.
+        """
         self._steps[first] += 1
 
     def record_again(self, first: Region) -> None:

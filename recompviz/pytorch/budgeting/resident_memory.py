@@ -404,7 +404,7 @@ def _note_optimizer(optimizer: torch.optim.Optimizer, *_arguments: Any) -> None:
 
 
 def watch_optimizers() -> None:
-    """Remember every optimizer that steps from now on, so that :class:`ResidentMemory` can count its state."""
+    """Remember each optimizer that steps while there is a :class:`ResidentMemory`, which can then count its state."""
     global _watching
     if not _watching:
         from torch.optim.optimizer import register_optimizer_step_post_hook

@@ -90,6 +90,8 @@ class StepBudget:
 
     Raises
     ------
+    TypeError
+        If ``total`` is neither a number nor a string.
     ValueError
         If ``total`` is not a size.
     """

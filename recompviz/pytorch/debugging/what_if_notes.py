@@ -116,6 +116,13 @@ def largest_batch(traced: Trace, total: int | float | str) -> int:
     int
         The batch size; 0 if not even a batch of 1 fits.
 
+    Raises
+    ------
+    TypeError
+        If ``total`` is neither a number nor a string.
+    ValueError
+        If ``total`` is not a size.
+
     Examples
     --------
     >>> import torch, recompviz as rv

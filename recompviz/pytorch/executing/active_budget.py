@@ -26,7 +26,7 @@ _used: weakref.WeakSet[Chooser] = weakref.WeakSet()
 
 @contextlib.contextmanager
 def active(budget: Chooser) -> Iterator[None]:
-    """Let a budget choose the plans of the regions (captured graphs) that run inside this block."""
+    """Let a budget choose the plans of the regions (captured graphs) that run in a ``with`` block."""
     _used.add(budget)
     before = _active.get()
     try:

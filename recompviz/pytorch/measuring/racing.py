@@ -65,7 +65,7 @@ def race(trace: Trace, total: int | float | str, *, rounds: int = 7, seconds: fl
     ValueError
         If ``rounds`` is less than 1, or ``total`` is not a size.
     TypeError
-        If ``trace`` is not a trace.
+        If ``trace`` is not a trace, or ``total`` is neither a number nor a string.
 
     Examples
     --------

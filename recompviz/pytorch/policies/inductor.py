@@ -38,7 +38,7 @@ from recompviz.pytorch.tracing.step import TraceError, expect_optimizer
 
 
 class UnplannedPartition(UserWarning):
-    """A graph cannot be planned, or none of its plans fits. The training step may take more than the total."""
+    """A graph cannot be planned, or none of its plans fits. The training step may take more memory than ``total``."""
 
 
 class Partitioner(CustomPartitionerFn):
@@ -131,7 +131,7 @@ class Partitioner(CustomPartitionerFn):
         self._rows: dict[str, int] = {}  # plans that were chosen for all graphs of a step together
 
     def uuid(self) -> Any:
-        """Return the key under which Inductor caches graphs. It changes with every graph, so no graph is reused.
+        """Return the key under which Inductor caches graphs. It changes with each planned graph, so none is reused.
 
         The bytes that a graph may take depend on the graphs before it. If Inductor took a graph from its cache, the
         bytes of this graph would not be counted.

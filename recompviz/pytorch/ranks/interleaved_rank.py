@@ -120,12 +120,16 @@ class PipelineRank:
         Parameters
         ----------
         total : int, float or str
-            The most total bytes of the rank, such as ``"10 GiB"``.
+            The largest peak that the rank may have, in total bytes, or a string such as ``"10 GiB"``.
 
         Raises
         ------
         InfeasibleBudget
             If no row of :attr:`curve` fits.
+        TypeError
+            If ``total`` is neither a number nor a string.
+        ValueError
+            If ``total`` is not a size, or is 0.
         """
         return self.batch_plans.within(self.found(), parse_total(total))
 

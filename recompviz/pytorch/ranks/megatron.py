@@ -75,6 +75,10 @@ def megatron_recompute(
     InfeasibleBudget
         If no setting fits. Plans that Megatron-Core has no settings for usually fit far smaller totals; see
         :meth:`Planner.plan`.
+    TypeError
+        If ``trace`` is not a trace, ``layers`` is not a string, or ``total`` is neither a number nor a string.
+    ValueError
+        If ``total`` is not a size, or is 0. Also if a pattern fits no module.
 
     Notes
     -----

@@ -127,12 +127,16 @@ class StageStep:
         Parameters
         ----------
         total : int, float or str
-            The most total bytes of the stage, such as ``"10 GiB"``.
+            The largest peak that the stage may have, in total bytes, or a string such as ``"10 GiB"``.
 
         Raises
         ------
         InfeasibleBudget
             If no plan of :attr:`curve` fits.
+        TypeError
+            If ``total`` is neither a number nor a string.
+        ValueError
+            If ``total`` is not a size, or is 0.
         """
         return self.batch_plans.within(self.found(), parse_total(total))[0]
 

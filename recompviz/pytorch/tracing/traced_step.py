@@ -263,8 +263,10 @@ class Trace:
         ------
         InfeasibleBudget
             If no plan of the table fits. Its ``least`` is the least total for which the table has a plan, in bytes.
+        TypeError
+            If ``total`` is neither a number nor a string.
         ValueError
-            If ``total`` is not a size.
+            If the objective is unknown, or ``total`` is not a size.
         """
         return self.planner.plan(total, objective)
 

@@ -150,7 +150,7 @@ class Job(Generic[T]):
         Returns
         -------
         bool
-            Whether the job has ended. A call that is part of the work returns False at once.
+            Whether the job has ended. If the work itself calls this method, it returns False at once.
         """
         return not self.is_here and self._ended.wait(seconds)
 

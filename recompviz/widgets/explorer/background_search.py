@@ -97,7 +97,7 @@ class PlanSearch:
     found : callable (tables)
         Called with one plan table for each objective when the search is done.
     stopped : callable (why)
-        Called instead of ``found`` if the search failed or was stopped. ``why`` is the reason as text.
+        Called if the search failed or was stopped, and if ``found`` raised an error. ``why`` is the reason as text.
     """
 
     def __init__(
@@ -135,8 +135,8 @@ class PlanSearch:
     def wait(self, seconds: float | None = None) -> None:
         """Wait until the search has ended or was stopped.
 
-        The thread of the search returns at once. A thread that holds the lock of the selection also returns at once,
-        because the search may need this lock to end.
+        In the thread of the search, the method returns at once. It also returns at once in a thread that holds the lock
+        of the selection, because the search may need this lock to end.
 
         Parameters
         ----------

@@ -15,7 +15,7 @@ def budget_bytes(value: Any, keep_all: int) -> int:
 
     Parameters
     ----------
-    value : int or str
+    value : int, float or str
         A size that :func:`~recompviz.core.base.units.parse_bytes` reads, or a percentage of ``keep_all`` such as
         ``"60%"``.
     keep_all : int
@@ -23,8 +23,10 @@ def budget_bytes(value: Any, keep_all: int) -> int:
 
     Raises
     ------
+    TypeError
+        If ``value`` is neither a number nor a string.
     ValueError
-        If ``value`` is not a size.
+        If ``value`` is neither a size nor a percentage.
     """
     if isinstance(value, str) and value.strip().endswith("%"):
         try:
@@ -47,8 +49,10 @@ def first_choice(table: PlanTable, budget: int | float | str | None) -> tuple[in
     ------
     InfeasibleBudget
         If ``budget`` is less than the least total peak of the table.
+    TypeError
+        If ``budget`` is neither a number nor a string.
     ValueError
-        If ``budget`` is not a size.
+        If ``budget`` is neither a size nor a percentage.
     """
     if budget is not None:
         total = budget_bytes(budget, int(table.total_peaks[0]))

@@ -67,7 +67,7 @@ def compare_traces(
     Raises
     ------
     TypeError
-        If ``before`` or ``after`` is neither a trace nor a planner.
+        If ``before`` or ``after`` is neither a trace nor a planner, or ``total`` is neither a number nor a string.
     ValueError
         If ``total`` is not a size.
 

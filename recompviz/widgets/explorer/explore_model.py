@@ -127,7 +127,7 @@ def explore(
     TypeError
         If a compiled model without inputs was not compiled by recompviz. Also if it was compiled by ``torch.compile``
         and has not run yet. Also if ``model`` is a step of one or several ranks, for which there is
-        :func:`recompviz.explore_ranks`.
+        :func:`recompviz.explore_ranks`. Also if ``capacity`` is neither a number nor a string.
     ValueError
         If ``capacity`` is not a size, or the name of a baseline is unknown.
 

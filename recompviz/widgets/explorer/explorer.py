@@ -122,7 +122,7 @@ class Explorer(PageWidget):
     ValueError
         If a budget or ``capacity`` is not a size, or an objective or the name of a baseline is unknown.
     TypeError
-        If ``planner`` is a Graph.
+        If ``planner`` is a Graph, or a budget or ``capacity`` is neither a number nor a string.
 
     Notes
     -----

@@ -26,7 +26,8 @@ class ExplorerArguments:
     Raises
     ------
     TypeError
-        If ``planner`` is not a Planner, or ``baselines`` is not a sequence of names.
+        If ``planner`` is not a Planner, ``baselines`` is not a sequence of names, or ``capacity`` is neither a number
+        nor a string.
     ValueError
         If ``capacity`` is not a size, or an objective is unknown.
     """

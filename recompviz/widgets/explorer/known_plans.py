@@ -49,8 +49,8 @@ class KnownPlans:
     def carry(self, table: PlanTable, planner: Planner) -> None:
         """Take over the plans of a table that was made at another batch size or sequence length.
 
-        They are shown until a search by this planner ends. Plans that are better than those of the search for the
-        objective ``"live"`` are then added to the table of this search.
+        They are shown until a search by this planner ends. The search gives a table for each objective. The plans taken
+        over that are better than the plans of the table ``"live"`` are then added to that table.
 
         Parameters
         ----------
@@ -63,7 +63,8 @@ class KnownPlans:
     def add(self, planner: Planner, tables: Sequence[PlanTable]) -> Sequence[PlanTable]:
         """Remember the tables of a search, and return them.
 
-        Carried plans (see :meth:`carry`) that are better than those of a table for ``"live"`` are added to the table.
+        If the objective of a table is ``"live"``, the plans taken over by :meth:`carry` that are better than the plans
+        of the table are added to it.
         """
         self._found[planner] = [self._with_carried(planner, table) for table in tables]
         return self._found[planner]

@@ -133,8 +133,8 @@ def landscape_parts(
     budget : float or None
         Total bytes; drawn as a line. None for no line.
     keep_all : numpy.ndarray of float32 or None
-        The most total bytes in each of equal parts of the step, if every value is kept; drawn as a dotted line. None
-        for no such line.
+        The largest number of total bytes in each of equal parts of the step, if every value is kept; drawn as a dotted
+        line. None for no such line.
     hatch : str
         A prefix for the names of patterns, unique in the page.
     measured : Timeline, optional

@@ -72,7 +72,8 @@ class Questions:
     def wait(self, seconds: float | None = None) -> None:
         """Wait until the newest question has been answered, has failed or was cancelled. Without one, return at once.
 
-        A thread that holds the lock of the selection returns at once, because the background thread may need the lock.
+        In a thread that holds the lock of the selection, the method returns at once, because the background thread may
+        need the lock.
 
         Parameters
         ----------

@@ -113,6 +113,10 @@ class StepExplorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no 
         ------
         InfeasibleBudget
             If the new total is less than the least total of the step.
+        TypeError
+            If the new total is neither a number nor a string.
+        ValueError
+            If the new total is neither a size nor a percentage.
         """
         return int(self._view._chosen["budget"])
 

@@ -39,7 +39,7 @@ def step_programme(graph: Graph | str, budget: int | str | None = None) -> Stepp
     TooManyLowerSets
         If the graph has more than 80 lower sets.
     TypeError
-        If ``graph`` is neither a Graph nor a name.
+        If ``graph`` is neither a Graph nor a name, or ``budget`` is neither a number nor a string.
     ValueError
         If there is no small graph of this name, if the budget is not a size, or if a table has more than 700 cells.
     InfeasibleBudget

@@ -56,7 +56,7 @@ def step_strategy(
         If ``sequence`` is not a lower-set sequence, ``budget`` is not a size, or both are given. Also if the graph is
         empty or has more than 16 nodes, or if there is no small graph of this name.
     TypeError
-        If ``graph`` is neither a Graph nor a name.
+        If ``graph`` is neither a Graph nor a name, or ``budget`` is neither a number nor a string.
     PlanMismatch
         If ``sequence`` is a plan of another graph.
     InfeasibleBudget

@@ -1,7 +1,7 @@
 """``explore_ranks``: the predicted memory of several ranks under one budget, and the plans with which they fit.
 
-The page has the plans of every rank, so the budget slider needs no kernel. After each choice, the kernel simulates the
-chosen plans again, and the page compares the peaks.
+The page has the plans of every rank, so the budget slider also works without a kernel. If there is a kernel, it
+simulates the chosen plans again after each choice, and the page compares the peaks with its own.
 
 In a notebook, the search for plans runs in the background. The page first shows plans that need no search, and gets
 better ones while the search goes on. Python code that reads the plans waits for the search, so that a script gets the
@@ -67,8 +67,10 @@ class RankExplorer(PageWidget):
 
     Raises
     ------
+    TypeError
+        If ``budget`` is neither a number nor a string.
     ValueError
-        If ``budget`` is not a size.
+        If ``budget`` is neither a size nor a percentage.
     Exception
         Reading ``board``, ``plans`` and other attributes raises the error of a search that made no board. If the user
         has stopped it, RecompvizError.
@@ -344,9 +346,9 @@ def explore_ranks(
     Raises
     ------
     TypeError
-        If ``ranks`` has an object of another type.
+        If ``ranks`` has an object of another type, or ``budget`` is neither a number nor a string.
     ValueError
-        If ``ranks`` is empty, its steps do not belong together, or ``budget`` is not a size.
+        If ``ranks`` is empty, its steps do not belong together, or ``budget`` is neither a size nor a percentage.
 
     Examples
     --------

@@ -1,7 +1,7 @@
 """Causes outside one training step: memory that the step does not touch, gradients of an earlier phase, and growth.
 
 These findings are about static memory, about tensors outside the steps, about autograd nodes in host memory, and about
-reference cycles. Their functions take only the state at the peak.
+reference cycles. Each function here gets the state at the peak, and some also get rows or bytes of the report.
 """
 
 from __future__ import annotations
@@ -133,9 +133,10 @@ def untouched_memory(peak: PeakState, step_bytes: int) -> Iterator[Finding]:
 
     Untouched models, and tensors that the traceback of the last error holds, are reported if together they take at
     least a tenth of the bytes of the steps and of all untouched tensors. Other tensors are reported if they take at
-    least half of these bytes; models that are reported count towards this half. A tensor is left out if the steps read
-    other tensors of the same variable, because it is then the rest of a data set. A variable whose tensors take less
-    than 1 % is left out, too.
+    least half of these bytes; models that are reported count towards this half. If other tensors are reported, all
+    untouched models are reported, too. A tensor is left out if the steps read other tensors of the same variable,
+    because it is then the rest of a data set. A variable whose tensors take less than 1 % of these bytes is left out,
+    too.
 
     Parameters
     ----------

@@ -60,7 +60,7 @@ def _kind(op: Operator) -> str:
 
 
 def _most_alive(peak: PeakState, first: int, end: int) -> int:
-    """Return the most transient bytes alive while the operators from ``first`` to ``end − 1`` run."""
+    """Return the largest number of transient bytes alive while the operators ``first`` to ``end − 1`` run."""
     allocations = peak.recording.allocations
     a, b = allocations.at.searchsorted([first, end], side="left").tolist()
     before = int(allocations.live[a - 1]) if a else 0
