@@ -12,9 +12,18 @@ once more, just in time. Rows named *linear* use linear programs alone. Rows nam
 program for each budget. The last columns are the least peak of the plans, the least peak that the bound allows, and the
 processor time of the bounds.
 
+With ``--effort``, a row follows for each budget at which the gap *any, integer* is above 3 %, after a larger effort for
+both sides (:mod:`recompviz.benchmarks.larger_effort`). *gap before* and *after* are the gaps of the plan to the bound
+*any*, *plan* and *bound* say by how much plan and bound moved, *to plans* is the gap of the best plan to the bound for
+plans, and *strategy* says how much less a strategy recomputes that fits, but is no plan. The last column has the loose
+sides: ``search`` (a better plan was found), ``plans`` (a strategy is better than the best plan), ``bound`` (the bound
+rose), or ``unknown``.
+
     python -m recompviz.benchmarks.bounds                                # 70 small steps per cost model, all networks
     python -m recompviz.benchmarks.bounds --steps 0 --networks resnet50  # one network
     python -m recompviz.benchmarks.bounds --points 80 --seconds 60       # a larger effort for the bounds
+    python -m recompviz.benchmarks.bounds --steps 0 --effort 60          # which side of the larger gaps is loose
+    python -m recompviz.benchmarks.bounds --steps 0 --effort 60 --small  # the same on networks of fewer blocks
 """
 
 from __future__ import annotations
@@ -28,6 +37,7 @@ import numpy as np
 
 import recompviz as rv
 from recompviz import networks
+from recompviz.benchmarks.larger_effort import LargerEffort
 from recompviz.benchmarks.liveness import every_mask
 from recompviz.benchmarks.optimality import random_dag
 from recompviz.core.base.units import format_bytes
@@ -35,10 +45,13 @@ from recompviz.core.bounds.bound_curve import POINTS, SECONDS, BoundCurve, bound
 from recompviz.core.graphs.graph import Graph
 from recompviz.core.live.live_search import live_plans
 from recompviz.core.live.model import LiveModel
+from recompviz.core.plans.plan_table import PlanTable
 from recompviz.core.steps.paper_model import paper_step
 from recompviz.pytorch.tracing.costs import Costs
 
 SHARES = (0, 0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 1)
+# a gap above this share of the forward pass is examined by a larger effort
+LARGE = 0.03
 MODELS = ("paper", "unit", "real")
 
 
@@ -51,11 +64,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--costs", default="time", help="cost model of the networks; see recompviz.trace")
     parser.add_argument("--points", type=int, default=POINTS, help="calls at which a bound counts memory, in each pass")
     parser.add_argument("--seconds", type=float, default=SECONDS, help="time limit of an integer program; 0: none")
+    parser.add_argument("--effort", type=float, default=0.0, help="time limit of each part of the larger effort, in s")
     options = parser.parse_args(arguments)
     if options.steps:
         on_small_steps(options.steps)
     if options.networks:
-        on_networks(options.networks, options.small, options.costs, options.points, options.seconds)
+        on_networks(options.networks, options.small, options.costs, options.points, options.seconds, options.effort)
 
 
 def with_costs(graph: Graph, model: str, seed: int) -> Graph:
@@ -107,10 +121,13 @@ def on_small_steps(count: int) -> None:
               flush=True)  # fmt: skip
 
 
-def on_networks(names: Sequence[str], small: bool, costs: Costs, points: int, limit: float) -> None:
+def on_networks(
+    names: Sequence[str], small: bool, costs: Costs, points: int, limit: float, effort: float = 0.0
+) -> None:
     """Print the table of networks, and the median and the largest gap of all budgets.
 
-    ``points`` and ``limit`` are the options ``--points`` and ``--seconds`` of the command line.
+    ``points``, ``limit`` and ``effort`` are the options ``--points``, ``--seconds`` and ``--effort`` of the command
+    line.
     """
     print(f"\n{'network':>14} {'#V':>5} {'bound':>13} " + " ".join(f"{share:>6.0%}" for share in SHARES)
           + f" {'least peak':>11} {'bound':>11} {'seconds':>8}")  # fmt: skip
@@ -121,9 +138,10 @@ def on_networks(names: Sequence[str], small: bool, costs: Costs, points: int, li
         table = trace.plans("live")
         most = int(table.total_peaks.max())
         budgets = [int(table.least_total + share * (most - table.least_total)) for share in SHARES]
+        curves: dict[bool, BoundCurve] = {}
         for once in (False, True):
             start = time.process_time()
-            curve: BoundCurve = bound_curve(trace.graph, trace.joint, once=once, points=points)
+            curve = curves[once] = bound_curve(trace.graph, trace.joint, once=once, points=points)
             for kind in ("linear", "integer") if limit else ("linear",):
                 if kind == "integer":
                     for budget in budgets:
@@ -136,8 +154,32 @@ def on_networks(names: Sequence[str], small: bool, costs: Costs, points: int, li
                 print(f"{name:>14} {len(trace.graph):>5} {label:>13} " + " ".join(f"{gap:>6.1%}" for gap in found)
                       + f" {format_bytes(table.least_total):>11} {format_bytes(curve.least_total):>11}"
                       + f" {seconds:>8.1f}", flush=True)  # fmt: skip
+        if effort:
+            print_larger_effort(name, trace, table, budgets, curves[False], effort)
     for label, found in gaps.items():
         print(f"{label}: median gap {np.median(found):.1%}, largest {max(found):.1%}")
+
+
+def print_larger_effort(
+    name: str, trace: rv.Trace, table: PlanTable, budgets: Sequence[int], curve: BoundCurve, seconds: float
+) -> None:
+    """Print a row for each budget at which the gap to the bound *any* is above 3 %, after a larger effort.
+
+    ``curve`` has the bound *any*, and ``seconds`` is the time limit of each part of the effort.
+    """
+    effort = LargerEffort(trace.graph, trace.joint, [plan.keep_mask for plan in table.plans], seconds)
+    static = sum(trace.joint.static.values())
+    print(f"{'':>14} {'budget':>7} {'gap before':>10} {'plan':>6} {'bound':>6} {'after':>6} {'to plans':>8} "
+          f"{'strategy':>8}  loose")  # fmt: skip
+    for share, budget in zip(SHARES, budgets, strict=True):
+        gap = curve.gap(table.plan(budget).overhead, budget)
+        if gap <= LARGE:
+            continue
+        found = effort.at(budget - static, curve.overhead(budget))
+        less = f"-{found.plan - found.strategy:.1%}" if found.strategy < found.plan else "-"
+        print(f"{name:>14} {share:>7.0%} {gap:>10.1%} {found.plan - found.before:>6.1%} "
+              f"{found.any_after - found.any_before:>6.1%} {max(0.0, found.plan - found.any_after):>6.1%} "
+              f"{max(0.0, found.plan - found.plans_after):>8.1%} {less:>8}  {found.sides}", flush=True)  # fmt: skip
 
 
 if __name__ == "__main__":

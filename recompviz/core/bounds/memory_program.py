@@ -153,6 +153,8 @@ class MemoryProgram:
             The overhead of a strategy that fits in the budget. The bound is then at most ``known``, and the solver
             searches only for less. It needs no solution of its own for a bound.
         """
+        if not len(self.upper):  # nothing can run again
+            return 0.0, None
         fractions = np.zeros(len(self.upper), np.bool_)
         fractions[list(self._fractions)] = True
         matrix, rhs, cost = self.matrix, self._rhs_for(budget), self.cost / self.unit

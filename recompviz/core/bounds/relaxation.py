@@ -31,6 +31,8 @@ import numpy as np
 from recompviz.core.bounds.memory_program import MemoryProgram, largest_of_parts
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from recompviz.core.bounds.uses import Uses
 
 
@@ -78,6 +80,15 @@ class Relaxation(MemoryProgram):
         The call of point k is the last call of interval k.
         """
         return int(self.interval[call]) if call < len(self.interval) else len(self.points)
+
+    def runs(self, solution: NDArray[np.float64]) -> dict[int, list[int]]:
+        """Return a solution as the forward calls that run again just before the last backward call of each interval."""
+        runs: dict[int, list[int]] = {}
+        last = [*self.points, len(self.interval) - 1]
+        for (kind, c, k), column in sorted(self._columns_of.items()):
+            if kind == "again" and solution[column] > 0.5:
+                runs.setdefault(last[k], []).append(c)
+        return runs
 
     # ------------------------------------------------------------ constraints
 
