@@ -39,7 +39,7 @@ import numpy as np
 from recompviz.core.base.compiled_code import has_numba
 from recompviz.core.exact.lattice import enumerate_lattice
 from recompviz.core.exact.open_segments import open_segment_front
-from recompviz.core.exact.oracle import pairwise_front
+from recompviz.core.exact.recursion import pairwise_front
 from recompviz.core.exact.solver import Family, solve
 from recompviz.core.graphs.families import all_lower_sets
 from recompviz.core.graphs.graph import Graph
@@ -78,7 +78,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         growth(options.growth or SIZES)
         return
     clock: Clock = time.process_time if options.cpu else time.perf_counter
-    print(f"Python {platform.python_version()}, {'numba' if has_numba() else 'without numba: the NumPy oracle solves'}")
+    print(
+        f"Python {platform.python_version()}, {'numba' if has_numba() else 'without numba: the recursion in NumPy solves'}"
+    )
     graph = Graph.from_edges([(0, 1)], memory=[1, 1])
     if has_numba():  # compiles the kernels, or loads them: without compiled code, small graphs are solved in NumPy
         open_segment_front(graph, enumerate_lattice(graph, 9), "time")

@@ -20,7 +20,7 @@ from recompviz.core.exact.compiled_pairs import compiled_pairwise_front
 from recompviz.core.exact.lattice import enumerate_lattice
 from recompviz.core.exact.lazy_front import LazyParetoFront
 from recompviz.core.exact.open_segments import open_segment_front
-from recompviz.core.exact.oracle import pairwise_front
+from recompviz.core.exact.recursion import pairwise_front
 from recompviz.core.exact.solver import Family
 from recompviz.core.exact.tolerances import TooManyLabels, has_fine_costs
 from recompviz.core.exact.whole_times import whole_times

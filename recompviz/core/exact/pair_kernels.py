@@ -1,6 +1,6 @@
 """The compiled recursion over pairs of lower sets of a family. This module needs numba and is imported only when used.
 
-The recursion is explained in :mod:`recompviz.core.exact.oracle`. A label is a row (t, R, set, label, low) of int64. The
+The recursion is explained in :mod:`recompviz.core.exact.recursion`. A label is a row (t, R, set, label, low) of int64. The
 third and fourth numbers identify the label of L′ from which the label was computed. The labels of a set have rising t
 and falling R. Sums over nodes are looked up for each byte of a bitset (:func:`byte_sums`).
 

@@ -2,7 +2,7 @@
 
 The solver uses pairs of lower sets if there are few of them, and open segments if there are many or if the graph is
 nearly a chain. A search over a family uses open segments only if the graph has few other lower sets. Both are compiled
-by numba. Without numba, the slower solver of ``oracle.py`` is used, which has the recursion in NumPy, and the curve's
+by numba. Without numba, the slower solver of ``recursion.py`` is used, which has the recursion in NumPy, and the curve's
 ``note`` says so. The slower solver is also used for small families as long as nothing is compiled. Over the same lower
 sets, all exact searches find the same curve. A search with a tolerance may have a small, proven error.
 """
@@ -20,7 +20,7 @@ from recompviz.core.base.compiled_code import has_compiled_code, has_numba
 from recompviz.core.base.errors import ImpossiblePin, TooManyLowerSets
 from recompviz.core.base.progress import Progress
 from recompviz.core.exact.lazy_front import LazyParetoFront
-from recompviz.core.exact.oracle import pairwise_front
+from recompviz.core.exact.recursion import pairwise_front
 from recompviz.core.exact.tolerances import TOLERANCES, TooManyLabels, has_fine_costs
 from recompviz.core.graphs.families import all_lower_sets, paper_family, prefix_family
 from recompviz.core.graphs.graph import Graph, Name
@@ -112,7 +112,7 @@ def solve(
     Notes
     -----
     The budget is not part of the recursion, so one search gives the plans for all budgets.
-    :mod:`recompviz.core.exact.oracle` and :mod:`recompviz.core.exact.open_segments` explain the recursion.
+    :mod:`recompviz.core.exact.recursion` and :mod:`recompviz.core.exact.open_segments` explain the recursion.
     Source: Kusumoto et al. 2019, sections 4.1 to 4.4.
 
     Examples

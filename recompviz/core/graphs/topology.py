@@ -1,4 +1,7 @@
-"""Orders, ancestors and lower sets of a directed acyclic graph whose neighbours are given as bit masks."""
+"""Orders, ancestors and lower sets of a directed acyclic graph whose neighbours are given as bit masks.
+
+The boundary of a lower set is a method of the graph, in ``graph.py``.
+"""
 
 from __future__ import annotations
 

@@ -26,8 +26,8 @@ from recompviz.pytorch.debugging.causes.large_results import (
     dense_embedding_gradients,
     optimizer_first_step,
 )
+from recompviz.pytorch.debugging.causes.leaks import held_references, unexplained_growth
 from recompviz.pytorch.debugging.causes.outside_step import cycles, optimizer_history
-from recompviz.pytorch.debugging.causes.references import held_references, unexplained_growth
 from recompviz.pytorch.debugging.causes.shared import LiveRows, bytes_of, finding, largest_of
 from recompviz.pytorch.debugging.causes.unneeded_gradients import unstepped_gradients
 from recompviz.pytorch.debugging.causes.unused_computation import double_precision
