@@ -78,9 +78,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         growth(options.growth or SIZES)
         return
     clock: Clock = time.process_time if options.cpu else time.perf_counter
-    print(
-        f"Python {platform.python_version()}, {'numba' if has_numba() else 'without numba: the recursion in NumPy solves'}"
-    )
+    how = "numba" if has_numba() else "without numba: the recursion in NumPy solves"
+    print(f"Python {platform.python_version()}, {how}")
     graph = Graph.from_edges([(0, 1)], memory=[1, 1])
     if has_numba():  # compiles the kernels, or loads them: without compiled code, small graphs are solved in NumPy
         open_segment_front(graph, enumerate_lattice(graph, 9), "time")

@@ -1,8 +1,8 @@
 """The recursion over pairs of lower sets in compiled code, for families of lower sets.
 
-Without a tolerance, the results equal the results of :func:`recompviz.core.exact.recursion.pairwise_front`. The recursion
-of :mod:`recompviz.core.exact.open_segments` is faster if there are thousands of lower sets, or if the graph is nearly a
-chain, but visits lower sets that are not in the family.
+Without a tolerance, the results equal the results of :func:`recompviz.core.exact.recursion.pairwise_front`. The
+recursion of :mod:`recompviz.core.exact.open_segments` is faster if there are thousands of lower sets, or if the graph
+is nearly a chain, but visits lower sets that are not in the family.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ def compiled_pairwise_front(
 ) -> ParetoFront:
     """Compute the Pareto front of overhead (cost of recomputation) and peak over all sequences of sets of a family.
 
-    Most parameters and the result are as for :func:`recompviz.core.exact.recursion.pairwise_front`. ``progress`` is called
-    once for every 64 lower sets. The labels (partial solutions) may take about ``most_bytes``; None is no limit.
+    Most parameters and the result are as for :func:`recompviz.core.exact.recursion.pairwise_front`. ``progress`` is
+    called once for every 64 lower sets. The labels (partial solutions) may take about ``most_bytes``; None is no limit.
     ``tolerance`` is the allowed error of the overheads, as a part of T(V), the sum of all costs. The search is exact
     until there are more than ``EXACT_LABELS`` labels. The attribute ``error`` of the result is a proven bound of the
     error, in the unit of ``graph.time``.

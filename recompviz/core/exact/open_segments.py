@@ -1,8 +1,8 @@
 """The exact trade-off curve over all lower sets by *open segments*, in compiled code.
 
-A segment L′∖C has an end L′ and a start C ⊊ L′. The recursion of :mod:`recompviz.core.exact.recursion` compares all pairs
-of an end and a start. Here a segment opens at its end L′, with C = L′, and grows while nodes without a successor in C
-are removed from C one by one.
+A segment L′∖C has an end L′ and a start C ⊊ L′. The recursion of :mod:`recompviz.core.exact.recursion` compares all
+pairs of an end and a start. Here a segment opens at its end L′, with C = L′, and grows while nodes without a successor
+in C are removed from C one by one.
 
 A state is (C, P), where P = ∂(L′) ∩ C is the part of the end's boundary that is still in C. Segments with different
 ends share the states in which C and P are equal. A label of a state is (t, x, y). With R as in that recursion:

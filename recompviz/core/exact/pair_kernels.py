@@ -1,8 +1,8 @@
 """The compiled recursion over pairs of lower sets of a family. This module needs numba and is imported only when used.
 
-The recursion is explained in :mod:`recompviz.core.exact.recursion`. A label is a row (t, R, set, label, low) of int64. The
-third and fourth numbers identify the label of L′ from which the label was computed. The labels of a set have rising t
-and falling R. Sums over nodes are looked up for each byte of a bitset (:func:`byte_sums`).
+The recursion is explained in :mod:`recompviz.core.exact.recursion`. A label is a row (t, R, set, label, low) of int64.
+The third and fourth numbers identify the label of L′ from which the label was computed. The labels of a set have rising
+t and falling R. Sums over nodes are looked up for each byte of a bitset (:func:`byte_sums`).
 
 ``low`` counts the error of a search that allows one. It is t, unless the label stands for labels that were dropped.
 When a label is dropped, a label of no larger R stands for it, and the low of this label becomes the smaller low of the

@@ -2,9 +2,9 @@
 
 The solver uses pairs of lower sets if there are few of them, and open segments if there are many or if the graph is
 nearly a chain. A search over a family uses open segments only if the graph has few other lower sets. Both are compiled
-by numba. Without numba, the slower solver of ``recursion.py`` is used, which has the recursion in NumPy, and the curve's
-``note`` says so. The slower solver is also used for small families as long as nothing is compiled. Over the same lower
-sets, all exact searches find the same curve. A search with a tolerance may have a small, proven error.
+by numba. Without numba, the slower solver of ``recursion.py`` is used, which has the recursion in NumPy, and the
+curve's ``note`` says so. The slower solver is also used for small families as long as nothing is compiled. Over the
+same lower sets, all exact searches find the same curve. A search with a tolerance may have a small, proven error.
 """
 
 from __future__ import annotations
