@@ -16,6 +16,7 @@ import pytest
 from recompviz.core.base.palette import LIGHT
 from recompviz.widgets.base.any_ground import GREY
 from recompviz.widgets.base.static_output import NO_MESSAGE, SavedPicture, display_with_picture, image
+from recompviz.widgets.explorer.labels import squeezed
 from tests.widgets.conftest import Lab
 
 CELLS = (
@@ -65,6 +66,21 @@ def test_a_saved_picture_has_no_ground_and_text_for_light_and_dark_pages():
         assert f'[fill="{colour}"]{{fill:{GREY}}}' in sheet
     assert "<style" not in explorer.to_svg()
     assert "<style" not in image("<svg/>", "")
+
+
+def test_the_memory_is_above_a_large_graph():
+    charts, graph = ET.fromstring(Lab().explorer().to_svg()).findall("{*}g")
+    texts = [text.text or "" for text in charts.findall("{*}text")]
+    assert any(text.startswith("Memory over the step") for text in texts)
+    upper, lower = (
+        float(re.search(r"translate\(\S+ ([\d.]+)", group.get("transform"))[1]) for group in (charts, graph)
+    )
+    assert upper + 200 < lower
+
+
+@pytest.mark.parametrize(("label", "fits"), [("relu", True), ("filter", True), ("matmul", False), ("softmax", False)])
+def test_a_label_that_may_be_wider_than_its_box_is_squeezed(label, fits):
+    assert (squeezed(label, 10.5) == "") == fits
 
 
 def test_a_picture_is_replaced_once_after_many_changes_and_not_while_the_widget_is_busy():

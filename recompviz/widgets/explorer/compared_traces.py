@@ -17,7 +17,7 @@ from recompviz.core.graphs.graph import Graph
 from recompviz.core.planning.planner import Planner
 from recompviz.core.reports.graph_comparison import GraphComparison, compare_planners
 from recompviz.widgets.base.static_output import image
-from recompviz.widgets.explorer.labels import fitted, node_labels, text_size
+from recompviz.widgets.explorer.labels import fitted, node_labels, squeezed
 from recompviz.widgets.layout.layout import NODE, Layout, lay_out
 
 if TYPE_CHECKING:
@@ -214,8 +214,8 @@ def _box(item: _Item, x: float, y: float) -> list[str]:
         f"<g><title>{escape(item.title)}</title>",
         f'<rect x="{x - width / 2:.1f}" y="{y - height / 2:.1f}" width="{width:g}" height="{height:g}" rx="5" '
         f'fill="{fill}" stroke="{LIGHT[colour]}" stroke-width="{2 if item.state else 1}"{dash}/>',
-        f'<text x="{x:.1f}" y="{y + 4:.1f}" font-size="{text_size(item.label, 11):.3g}" font-weight="560" '
-        'text-anchor="middle" '
+        f'<text x="{x:.1f}" y="{y + 4:.1f}" font-size="11" font-weight="560" '
+        f'text-anchor="middle"{squeezed(item.label, 11)} '
         f'fill="{LIGHT["text"] if item.state in ("new", "moved") else text}"{strike}>{escape(item.label)}</text>',
     ]
     if sign:

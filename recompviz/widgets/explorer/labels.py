@@ -10,9 +10,12 @@ from collections import Counter
 
 from recompviz.core.graphs.graph import Graph
 from recompviz.core.graphs.operator_names import public_name
+from recompviz.widgets.layout.layout import NODE
 
 # A label of so many characters fits into a node box; the page and the pictures shorten longer ones at their end.
 WIDEST = 7
+# widths of letters in a wide bold font, as shares of the font size
+NARROW, USUAL, WIDE = 0.43, 0.7, 1.04
 
 _SHORT = {
     "add": "+",
@@ -132,6 +135,22 @@ def fitted(label: str, most: int = WIDEST) -> str:
     return label if len(label) <= most else f"{label[: most - 1]}…"
 
 
-def text_size(label: str, size: float) -> float:
-    """Return the font size in pixels at which a label fits into a node box: ``size``, or less for a long label."""
-    return size if len(label) < WIDEST else size * (WIDEST - 1) / WIDEST
+def squeezed(label: str, size: float) -> str:
+    """Return SVG attributes that squeeze a label into a node box if it may be too wide; "" for a short label.
+
+    Which font the reader has is not known, so the width is estimated for a wide one.
+
+    Parameters
+    ----------
+    label : str
+    size : float
+        The font size in pixels.
+
+    Examples
+    --------
+    >>> squeezed("relu", 10.5), squeezed("matmul", 10.5)
+    ('', ' textLength="34" lengthAdjust="spacingAndGlyphs"')
+    """
+    room = NODE[0] - 4
+    width = size * sum(NARROW if letter in "fijlrt.1" else WIDE if letter in "mwMW" else USUAL for letter in label)
+    return f' textLength="{room:g}" lengthAdjust="spacingAndGlyphs"' if width > room else ""

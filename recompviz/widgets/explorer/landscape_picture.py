@@ -81,12 +81,20 @@ FRAME = PlotArea(470.0, 985.0, 34.0, 180.0)
 
 
 def svg_text(
-    x: float, y: float, words: str, fill: str, *, size: float = 12, weight: int = 400, anchor: str = "start"
+    x: float,
+    y: float,
+    words: str,
+    fill: str,
+    *,
+    size: float = 12,
+    weight: int = 400,
+    anchor: str = "start",
+    more: str = "",
 ) -> str:
-    """Return an SVG element ``text`` with the text ``words`` at the point (x, y)."""
+    """Return an SVG element ``text`` with the text ``words`` at the point (x, y), and ``more`` attributes."""
     return (
         f'<text x="{x:.1f}" y="{y:.1f}" fill="{fill}" font-size="{size:g}" font-weight="{weight}" '
-        f'text-anchor="{anchor}">{escape(words)}</text>'
+        f'text-anchor="{anchor}"{more}>{escape(words)}</text>'
     )
 
 

@@ -1,8 +1,8 @@
 """The Explorer as one static SVG picture, for pages that cannot show widgets.
 
-The picture shows one plan: the graph with kept and recomputed values, the trade-off curve with the plan's point, and
-the memory landscape, in the colours of the page. Segments and formula bytes are shown only in the paper's view. The
-picture has dark text on a white background, so that it is legible on any page.
+The picture shows one plan: the trade-off curve with the plan's point, the memory landscape, and below them the graph
+with kept and recomputed values, in the colours of the page. Segments and formula bytes are shown only in the paper's
+view. The picture has dark text on a white background, so that it is legible on any page.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from recompviz.core.graphs.graph import Graph
 from recompviz.core.plans.plan import Plan
 from recompviz.core.plans.plan_table import PlanTable
 from recompviz.core.steps.timeline import Timeline
-from recompviz.widgets.explorer.labels import fitted, node_labels, text_size
+from recompviz.widgets.explorer.labels import fitted, node_labels, squeezed
 from recompviz.widgets.explorer.landscape_picture import PlotArea, landscape_parts, svg_text
 from recompviz.widgets.explorer.time_base import TimeBase, milliseconds_of
 from recompviz.widgets.layout.layout import NODE, Layout
@@ -38,6 +38,8 @@ _numbers = count(1)
 
 
 LEAST_RANGE = 0.01
+# the font size of a label in the graph, and the height of the charts above the graph, in pixels
+LABEL, CHARTS = 10.5, 250.0
 CURVE = PlotArea(50.0, 390.0, 34.0, 190.0)
 
 
@@ -99,7 +101,7 @@ def picture(
     graph_height = layout.height * scale + 40
     measured = [] if report is None else measured_lines(report, timeline)
     above = 58 + 18 * len(measured)
-    height = above + graph_height + 250 + (18 if caption else 0)
+    height = above + CHARTS + graph_height + (18 if caption else 0)
     base = base or TimeBase(float(graph.time.sum()), "the forward")
     share = f" = {part}" if (part := base.share(plan.overhead)) else ""
     formula = f"{format_bytes(plan.peak)} formula bytes, grey bands are segments · " if theory else ""
@@ -120,12 +122,12 @@ def picture(
         svg_text(14, 24, f"{title} on {device}", TEXT, size=16, weight=650),
         svg_text(14, 44, facts, MUTED),
         *(svg_text(14, 62 + 18 * i, words, TEXT) for i, words in enumerate(measured)),
-        f'<g transform="translate({(WIDTH - layout.width * scale) / 2:.1f} {above + 8}) scale({scale:.4f})">',
-        *_graph_parts(graph, layout, plan, hatch, theory),
-        "</g>",
-        f'<g transform="translate(0 {above + graph_height:.1f})">',
+        f'<g transform="translate(0 {above})">',
         *_curve_parts(table, plan, timeline, base, budget),
         *landscape_parts(graph, timeline, budget, keep_all, hatch, None if report is None else report.measured),
+        "</g>",
+        f'<g transform="translate({(WIDTH - layout.width * scale) / 2:.1f} {above + CHARTS:.1f}) scale({scale:.4f})">',
+        *_graph_parts(graph, layout, plan, hatch, theory),
         "</g>",
         svg_text(14, height - 10, caption, MUTED) if caption else "",
         "</svg>",
@@ -191,7 +193,8 @@ def _box(graph: Graph, layout: Layout, plan: Plan, v: int, label: str, hatch: st
         return [box]
     label = fitted(label)
     colour = LIGHT["on-keep" if kept else "on-recompute"]
-    return [box, svg_text(x, y + 3.6, label, colour, size=text_size(label, 10.5), weight=560, anchor="middle")]
+    more = squeezed(label, LABEL)
+    return [box, svg_text(x, y + 3.6, label, colour, size=LABEL, weight=560, anchor="middle", more=more)]
 
 
 def _curve_parts(table: PlanTable, plan: Plan, timeline: Timeline, base: TimeBase, budget: float | None) -> list[str]:
