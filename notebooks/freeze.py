@@ -34,10 +34,12 @@ OF_A_RUN = ("execution", "ExecuteTime")
 # a solver in NumPy may find another of equal plans
 PRELUDE = """
 import recompviz
+from recompviz.core.exact.compiled_pairs import compiled_pairwise_front
 from recompviz.core.exact.lattice import enumerate_lattice
 from recompviz.core.exact.open_segments import open_segment_front
 _graph = recompviz.Graph.from_edges([(0, 1)], memory=[1, 1])
 open_segment_front(_graph, enumerate_lattice(_graph, 9), "time")
+compiled_pairwise_front(_graph, [0, 1, 3], "time")
 from recompviz.widgets.explorer.explorer import Explorer
 def _displayed(self, _display=Explorer._ipython_display_):
     self.wait_for_plans()

@@ -15,6 +15,7 @@ import nbformat
 import pytest
 
 from recompviz.core.base.palette import LIGHT
+from recompviz.core.exact.compiled_pairs import compiled_pairwise_front
 from recompviz.core.exact.lattice import enumerate_lattice
 from recompviz.core.exact.open_segments import open_segment_front
 from recompviz.core.graphs.graph import Graph
@@ -56,6 +57,7 @@ def compiled() -> None:
     """Compile the exact solver. Before, a solver in NumPy solves small graphs, and may find another of equal plans."""
     graph = Graph.from_edges([(0, 1)], memory=[1, 1])
     open_segment_front(graph, enumerate_lattice(graph, 9), "time")
+    compiled_pairwise_front(graph, [0, 1, 3], "time")
 
 
 @pytest.mark.slow

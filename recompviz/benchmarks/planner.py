@@ -37,6 +37,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from recompviz.core.base.compiled_code import has_numba
+from recompviz.core.exact.compiled_pairs import compiled_pairwise_front
 from recompviz.core.exact.lattice import enumerate_lattice
 from recompviz.core.exact.open_segments import open_segment_front
 from recompviz.core.exact.recursion import pairwise_front
@@ -83,6 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     graph = Graph.from_edges([(0, 1)], memory=[1, 1])
     if has_numba():  # compiles the kernels, or loads them: without compiled code, small graphs are solved in NumPy
         open_segment_front(graph, enumerate_lattice(graph, 9), "time")
+        compiled_pairwise_front(graph, [0, 1, 3], "time")
     if options.costs:
         cost_models(options.graphs, clock, options.repeats)
         return

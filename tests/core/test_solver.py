@@ -309,7 +309,6 @@ def test_the_memory_centric_front_is_solved_on_first_look_and_once() -> None:
 def test_wide_graphs_use_the_known_curve_for_the_memory_centric_front(monkeypatch: pytest.MonkeyPatch) -> None:
     graph = wide_graph(3, 4)
     plain = points(rv.solve(graph, "all").memory_centric)
-    monkeypatch.setattr(solver, "MOST_PAIRED", 0)
     monkeypatch.setattr(solver, "WIDE", 1)
     curve = rv.solve(graph, "all")
     assert points(curve.memory_centric) == plain
@@ -460,11 +459,20 @@ def test_the_error_of_a_small_network_with_real_costs_is_proven(
                 assert max(worse) > 0
 
 
-def test_pairs_are_searched_unless_the_graph_is_a_chain_or_has_many_lower_sets(monkeypatch: pytest.MonkeyPatch) -> None:
-    graphs = {"wide": wide_graph(3, 3), "chain": chain_with_close_costs()}
+def with_real_costs(graph: rv.Graph) -> rv.Graph:
+    return replace(graph, time=np.random.default_rng(0).lognormal(0, 1, len(graph)))
+
+
+def test_pairs_are_searched_where_few_lower_sets_have_real_costs(monkeypatch: pytest.MonkeyPatch) -> None:
+    graphs = {
+        "wide": with_real_costs(wide_graph(3, 3)),
+        "whole costs": wide_graph(3, 3),
+        "chain": chain_with_close_costs(),
+    }
     curves = {name: points(rv.solve(graph, "all").time_centric) for name, graph in graphs.items()}
     monkeypatch.setattr(compiled_pairs, "compiled_pairwise_front", lambda *_, **__: pytest.fail("pairs"))
-    assert points(rv.solve(graphs["chain"], "all").time_centric) == curves["chain"]
+    for name in ("chain", "whole costs"):
+        assert points(rv.solve(graphs[name], "all").time_centric) == curves[name]
     with pytest.raises(pytest.fail.Exception, match="pairs"):
         rv.solve(graphs["wide"], "all")
     monkeypatch.setattr(solver, "MOST_PAIRED", 50)
@@ -524,7 +532,7 @@ def test_a_small_graph_with_real_costs_does_not_wait_for_the_compiler(monkeypatc
 def test_a_small_graph_does_not_wait_for_the_compiled_solver_that_is_missing(
     present: str, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    graphs = {"wide": wide_graph(3, 3), "chain": chain_with_close_costs()}
+    graphs = {"wide": with_real_costs(wide_graph(3, 3)), "chain": chain_with_close_costs()}
     searched: list[int] = []
 
     def in_numpy(graph: rv.Graph, *arguments: Any) -> ParetoFront:

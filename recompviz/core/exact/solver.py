@@ -1,10 +1,11 @@
 """``solve`` computes the trade-off curve of a graph, over all lower sets or over a smaller family.
 
-The solver uses pairs of lower sets if there are few of them, and open segments if there are many or if the graph is
-nearly a chain. A search over a family uses open segments only if the graph has few other lower sets. Both are compiled
-by numba. Without numba, the slower solver of ``recursion.py`` is used, which has the recursion in NumPy, and the
-curve's ``note`` says so. The slower solver is also used for small families as long as nothing is compiled. Over the
-same lower sets, all exact searches find the same curve. A search with a tolerance may have a small, proven error.
+Real costs are searched by pairs of lower sets if there are few of these. Whole costs, many lower sets, and graphs that
+are nearly chains are searched by open segments. A search over a family uses open segments only if the graph has few
+other lower sets. Both are compiled by numba. Without numba, the slower solver of ``recursion.py`` is used, which has
+the recursion in NumPy, and the curve's ``note`` says so. The slower solver is also used for small families as long as
+nothing is compiled. Over the same lower sets, all exact searches find the same curve. A search with a tolerance may
+have a small, proven error.
 """
 
 from __future__ import annotations
@@ -264,8 +265,12 @@ def _over_lattice(graph: Graph, lattice: Lattice, pins: Pins, most_bytes: int | 
 
 
 def _suits_pairs(graph: Graph, count: int) -> bool:
-    """Return whether a search over ``count`` lower sets takes less time by pairs of them than by open segments."""
-    return LEAST_WIDTH * len(graph) <= count <= MOST_PAIRED
+    """Return whether ``count`` lower sets are searched by pairs of them, because this takes less time.
+
+    Costs that are not fine have many plans of equal overhead and peak. Open segments search all such graphs, so that
+    one solver chooses among these plans.
+    """
+    return LEAST_WIDTH * len(graph) <= count <= MOST_PAIRED and has_fine_costs(graph)
 
 
 def _over_family(
