@@ -59,7 +59,7 @@ def test_a_larger_effort_reaches_the_optimum_of_small_steps(seed: int) -> None:
     forward = float(graph.time.sum())
     for budget in [peak for peak, _ in truth if peak >= most]:
         least = min(overhead for peak, overhead in truth if peak <= budget)
-        found = effort.at(budget, 0.0)
+        found = effort.at(budget, forward, 0.0)
         assert found.plan * forward == pytest.approx(least)
         assert found.any_after <= found.plans_after <= found.plan + 1e-9
         assert found.strategy < found.plan or found.strategy == inf

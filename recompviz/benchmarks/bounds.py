@@ -172,10 +172,11 @@ def print_larger_effort(
     print(f"{'':>14} {'budget':>7} {'gap before':>10} {'plan':>6} {'bound':>6} {'after':>6} {'to plans':>8} "
           f"{'strategy':>8}  loose")  # fmt: skip
     for share, budget in zip(SHARES, budgets, strict=True):
-        gap = curve.gap(table.plan(budget).overhead, budget)
+        overhead = table.plan(budget).overhead
+        gap = curve.gap(overhead, budget)
         if gap <= LARGE:
             continue
-        found = effort.at(budget - static, curve.overhead(budget))
+        found = effort.at(budget - static, overhead, curve.overhead(budget))
         less = f"-{found.plan - found.strategy:.1%}" if found.strategy < found.plan else "-"
         print(f"{name:>14} {share:>7.0%} {gap:>10.1%} {found.plan - found.before:>6.1%} "
               f"{found.any_after - found.any_before:>6.1%} {max(0.0, found.plan - found.any_after):>6.1%} "

@@ -117,24 +117,26 @@ class LargerEffort:
         # peak in transient bytes and overhead of the strategies found
         self._strategies_found: list[tuple[int, float]] = []
 
-    def at(self, budget: int, any_before: float) -> Found:
+    def at(self, budget: int, before: float, any_before: float) -> Found:
         """Make the effort for a budget in transient bytes.
 
-        ``any_before`` is the bound for all strategies before, in the unit of ``graph.time``.
+        ``before`` is the overhead of the plan before, and ``any_before`` the bound for all strategies before, both in
+        the unit of ``graph.time``.
         """
         forward = float(self._graph.time.sum())
-        before = self._candidates.best_within(budget).overhead
-        proven, solution = self._plans.integer_solution(budget, self._seconds, before)
+        known_plan = self._candidates.best_within(budget).overhead
+        proven, solution = self._plans.integer_solution(budget, self._seconds, known_plan)
         plan = self._search(budget, None if solution is None else self._plans.keep_mask(solution))
-        bound, solution = self._strategies.integer_solution(budget, self._seconds)
-        if len(self._joint.calls) <= FEW:  # on larger steps, the solver proves less with a known solution
-            proven_too, better = self._strategies.integer_solution(budget, self._seconds, before)
-            bound, solution = max(bound, proven_too), solution if better is None else better
-        if solution is not None:
-            self._strategies_found.append(self._simulated(solution))
+        bound = any_before
+        # on larger steps, the solver proves less with a known solution
+        for known in (None, known_plan) if len(self._joint.calls) <= FEW else (None,):
+            proven_now, solution = self._strategies.integer_solution(budget, self._seconds, known)
+            bound = max(bound, proven_now)
+            if solution is not None:
+                self._strategies_found.append(self._simulated(solution))
         fitting = [overhead for peak, overhead in self._strategies_found if peak <= budget and overhead < plan]
         strategy = min(fitting, default=float("inf"))
-        values = (before, any_before, max(bound, any_before), plan, max(proven, bound, any_before), strategy)
+        values = (before, any_before, bound, plan, max(proven, bound), strategy)
         return Found(*(value / forward for value in values))
 
     def _search(self, budget: int, keep_mask: NDArray[np.bool_] | None) -> float:
