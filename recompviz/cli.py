@@ -57,6 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ------
     SystemExit
         If the arguments are wrong (status 2), or after ``--help`` and ``--version`` (status 0).
+    FileError
+        As for :func:`open_lab`.
     """
     parser = argparse.ArgumentParser(
         prog="recompviz", description="See and control how much memory training a neural network takes."
@@ -90,16 +92,16 @@ def write_snapshot_page(files: Sequence[Path], out: Path, device: str | None = N
     Parameters
     ----------
     files : sequence of Path
-        The snapshots, for example one of each rank.
+        The files of the snapshots, for example one of each rank.
     out : Path
         The HTML file to write.
     device : str, optional
-        The number of a GPU, or ``"host"``.
+        The number of the GPU to show, or ``"host"`` for pinned host memory. If None, the GPU with the highest peak.
 
     Returns
     -------
     int
-        The exit status: 1 if a file cannot be read or written, otherwise 0.
+        The exit status: 1 if a file cannot be read or written, or a snapshot has no data for ``device``; otherwise 0.
     """
     from recompviz.core.snapshots.snapshot_report import load_snapshot
     from recompviz.widgets.recordings.recordings_page import comparison, recordings_page
@@ -166,6 +168,11 @@ def open_lab(notebook: Path | None, no_browser: bool, port: int | None, passed_o
     -------
     int
         The exit status: 1 if JupyterLab or the notebook is missing, otherwise 0.
+
+    Raises
+    ------
+    FileError
+        If ``notebook`` is None, no notebook is found and the starter notebook cannot be written.
     """
     if find_spec("jupyterlab") is None:
         print('recompviz lab needs JupyterLab; install it with: pip install "recompviz[lab]"', file=sys.stderr)
@@ -186,7 +193,8 @@ def saved_widget_state() -> Iterator[Path]:
     """Let JupyterLab save the state of widgets in notebooks, so that a notebook shows them without a kernel.
 
     This is a default, which the user's own settings override. The default is written to a file in a temporary folder.
-    The ``with`` block gets the path of this folder. In the block, the folder is on Jupyter's path of configurations.
+    The ``with`` block gets the path of this file. In the block, the temporary folder is on Jupyter's path of
+    configurations.
     """
     before = os.environ.get("JUPYTER_CONFIG_PATH")
     with tempfile.TemporaryDirectory(prefix="recompviz-lab-") as folder:
@@ -237,6 +245,11 @@ def find_notebook(here: Path | None = None) -> Path:
     Path
         The first that exists of ``notebooks/explore.ipynb`` in the checkout, ``here/notebooks/explore.ipynb`` and
         ``here/explore.ipynb``. If none exists, the starter notebook, written to ``here/explore.ipynb``.
+
+    Raises
+    ------
+    FileError
+        If the starter notebook cannot be written.
     """
     checkout = Path(recompviz.__file__).resolve().parent.parent / "notebooks" / NOTEBOOK
     here = Path.cwd() if here is None else here

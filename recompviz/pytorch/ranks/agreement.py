@@ -76,6 +76,9 @@ def shared_plans(
         ``make``.
     RuntimeError
         If there is no default process group.
+    TypeError, ValueError
+        On a rank whose arguments are not valid, for example if ``step`` is given without ``total``. The other ranks
+        then raise RanksDisagree, at the latest when the time is up.
 
     Examples
     --------
@@ -170,6 +173,8 @@ def confirm_plans(plans: Sequence[UnitPlan], *, seconds: float = 60.0) -> None:
         If plans differ, if a rank does not answer in time, or if rank 0 has ended.
     RuntimeError
         If there is no default process group.
+    TypeError, ValueError
+        If ``plans`` are not unit plans, or ``seconds`` is not a finite number above 0.
 
     Examples
     --------

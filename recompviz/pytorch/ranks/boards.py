@@ -1,8 +1,9 @@
 """Bring the predicted steps of several ranks under one budget: kinds of ranks, or the ranks of a pipeline.
 
 A *board* (:class:`RankBoard`) has plans for all ranks. The search for plans may take minutes, so :class:`RankBoards`
-makes several boards. The first board has plans that need no search. In each later board, one more rank has the plans
-that a search found. In the last board, all ranks have them.
+makes several boards. The first board has plans that need no search. For a pipeline, each rank has a search of its own,
+and in each later board one more rank has the plans that its search found. Kinds of ranks run one plan, so one search
+serves them all, and the second board is the last.
 """
 
 from __future__ import annotations
@@ -68,9 +69,10 @@ class RankBoards:
     Raises
     ------
     TypeError
-        If ``ranks`` has an object of another type.
+        If ``ranks`` has an object of another type, or StageStep or PipelineRank together with other types.
     ValueError
-        If ``ranks`` is empty, or its stages belong to different pipelines.
+        If ``ranks`` is empty, if a rank or stage is given twice, or if the ranks belong to different traces, runs or
+        pipelines.
     """
 
     def __init__(

@@ -34,7 +34,7 @@ class PipelineRank:
         """Return the predicted timeline of the rank over one batch, and the ends of the passes in this timeline.
 
         For each pass of ``place.order()``, its end is the number of timeline steps up to the end of the pass. The
-        parameter is that of :meth:`simulate`.
+        parameter and the errors are those of :meth:`simulate`.
         """
         given = [None] * len(self.stages) if plans is None else list(plans)
         if len(given) != len(self.stages):
@@ -51,7 +51,15 @@ class PipelineRank:
         Parameters
         ----------
         plans : sequence of Plan or None, optional
-            A plan for each stage. A stage whose plan is None runs as it is written. Without ``plans``, all stages do.
+            A plan for each stage. A stage whose plan is None runs as it is written. Without ``plans``, all stages run
+            as they are written.
+
+        Raises
+        ------
+        ValueError
+            If the number of plans is not the number of stages.
+        PlanMismatch
+            If a plan is for another graph.
         """
         return self.passes(plans)[0]
 

@@ -54,10 +54,10 @@ def measure_rank(
     Returns
     -------
     Timeline
-        A measured timeline. Its ``peak`` is the peak of this rank in total bytes. It is that of
-        :meth:`RankStep.simulate`, except for the buckets of DistributedDataParallel: PyTorch does not show them. They
-        have as many bytes as all trained parameters; give a tensor of this size in ``buffers``. On the CPU, a buffer
-        that a thread of gloo frees is not seen to be freed, so repeat the measurement and take the least peak.
+        A measured timeline. Its ``peak`` is the peak of this rank in total bytes, to compare with the peak of
+        :meth:`RankStep.simulate`. The buckets of DistributedDataParallel are missing, because PyTorch does not show
+        them. They have as many bytes as all trained parameters; give a tensor of this size in ``buffers``. On the CPU,
+        a buffer that a thread of gloo frees is not seen to be freed, so repeat the measurement and take the least peak.
 
     Raises
     ------

@@ -67,6 +67,13 @@ class StageStep:
 
         Without a plan, the stage runs as it is written, without units. ``Plan.keep_all`` also keeps every value, but
         its units free values and pass on gradients in another order, so the two peaks may differ a little.
+
+        Raises
+        ------
+        PlanMismatch
+            If the plan is for another graph.
+        ValueError
+            If the schedule of the stage is ``"interleaved"``; see :func:`recompviz.pipeline_rank`.
         """
         self._expect_alone()
         mask = self.planner.check(plan).keep_mask.tolist()
@@ -136,7 +143,7 @@ class StageStep:
         TypeError
             If ``total`` is neither a number nor a string.
         ValueError
-            If ``total`` is not a size, or is 0.
+            If ``total`` is not a size, or is 0. Also if the schedule of the stage is ``"interleaved"``.
         """
         return self.batch_plans.within(self.found(), parse_total(total))[0]
 
@@ -200,7 +207,8 @@ def stage_step(
         another text, or if a path fits no module. If the last stage is traced without a loss, or another one with a
         loss, or if no input of a later stage than the first requires a gradient.
     TypeError
-        If ``return_outputs`` is neither True nor False, or a number is not a whole number.
+        If ``trace`` is not a Trace, ``return_outputs`` is neither True nor False, a number is not a whole number, or
+        ``units`` has an object that is not a str.
 
     Examples
     --------

@@ -122,8 +122,12 @@ def plan_units(model: nn.Module, plans: Sequence[UnitPlan]) -> PlannedUnits:
     Raises
     ------
     PlanMismatch
-        If a plan names a module that the model does not have. Also when the model is called, if a unit has other
-        operators than its plan.
+        If a plan names a module that the model does not have, or a module whose parameters have other names or shapes
+        than in the plan. Also when the model is called, if a unit has other operators or data types than its plan.
+    ValueError
+        If there are two plans for one module, or a module runs under a plan already.
+    TypeError
+        If ``model`` is not a module, or ``plans`` are not unit plans.
 
     Examples
     --------

@@ -88,6 +88,11 @@ class RankStep:
         plan : Plan, optional
             If None, the step of eager PyTorch: no unit runs under a plan, and every value is kept. On the CPU, dropout
             then keeps a mask in the dtype of its input. A unit under a plan keeps a mask of one byte for each element.
+
+        Raises
+        ------
+        PlanMismatch
+            If the plan is for another graph.
         """
         if plan is None and self.unplanned is not None:
             return simulate_schedule(make_schedule(self.unplanned, [True] * len(self.graph)), self.trace.device)
@@ -122,6 +127,8 @@ class RankStep:
             If parameters are not sharded.
         ValueError
             If ``latency`` is negative, ``bandwidth`` is not positive, or one of them is not finite.
+        TypeError
+            If ``latency`` or ``bandwidth`` is not a number.
         """
         if self.sharding is None or self.alone is None:
             raise GraphError("parameters are replicated, so nothing is gathered; use rv.shard_step")
@@ -266,6 +273,13 @@ def replicate_step(trace: Trace, *, units: Iterable[str] = (), bucket_view: bool
     -------
     RankStep
 
+    Raises
+    ------
+    ValueError
+        If a path or pattern of ``units`` fits no module, or ``rank`` is negative.
+    TypeError
+        If an argument is of another type.
+
     Examples
     --------
     >>> import torch, recompviz as rv
@@ -319,6 +333,11 @@ def rank_kinds(trace: Trace, shards: int, units: Iterable[str], **options: Any) 
         As for :func:`shard_step`.
     **options
         The other arguments of :func:`shard_step`, without ``rank``.
+
+    Raises
+    ------
+    ValueError, TypeError, GraphError
+        As for :func:`shard_step`. Also TypeError if ``rank`` is given.
 
     Examples
     --------

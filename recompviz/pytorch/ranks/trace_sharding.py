@@ -25,6 +25,8 @@ def units_of(
 ) -> tuple[ShardedUnit, ...]:
     """Return the units of a trace: first the root, then the other units in the order of their forward passes.
 
+    Units that do not run come last.
+
     Parameters
     ----------
     trace : Trace
@@ -40,7 +42,10 @@ def units_of(
     Raises
     ------
     ValueError
-        If a path or pattern fits no module.
+        If a path or pattern of ``units`` fits no module, one of ``reshard`` fits no unit, or ``reshard`` says that the
+        root reshards.
+    TypeError
+        If ``units`` has an object that is not a str, or ``reshard`` is neither a bool nor a mapping to bools.
     """
     modules = [name for name, _ in trace.model.named_modules() if name]
     names: dict[str, None] = {}

@@ -127,6 +127,11 @@ def budget_for(total: int | float | str | None) -> StepBudget:
     """Return the budget for a total. All models compiled by ``backend="recompviz"`` with this total share it.
 
     They share one budget because they share the memory of one device.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If ``total`` is neither None nor a size.
     """
     size = None if total is None else parse_total(total)
     if size not in _by_total:
@@ -135,7 +140,10 @@ def budget_for(total: int | float | str | None) -> StepBudget:
 
 
 def runs_by_name() -> int:
-    """Return how often regions (captured graphs) have run that were compiled by ``backend="recompviz"``."""
+    """Return how often regions (captured graphs) have run that were compiled by ``backend="recompviz"``.
+
+    The regions of budgets that :func:`forget_budgets` has forgotten do not count.
+    """
     return sum(budget.runs for budget in _by_total.values())
 
 
@@ -155,13 +163,14 @@ def compile(
 ) -> M:
     """Compile a model so that each training step takes at most ``total`` bytes.
 
-    The first two training steps run in little memory, and the second is recorded. Each later step recomputes as little
-    as the total allows.
+    The first two training steps run in little memory, which may still be more than the total, and the second is
+    recorded. Each later step recomputes as little as the total allows.
 
     Parameters
     ----------
     model : torch.nn.Module or callable
-        A model, or a function that runs a training step.
+        A model, or a function that runs a training step. If it is the result of :func:`compile`, the original model or
+        function is compiled again.
     total : int, float or str, optional
         The most bytes that a training step may take, or a string such as ``"10 GiB"``. If left out, every value is
         kept. The total includes parameters, gradients, optimizer state, inputs, and everything that is allocated from
@@ -357,7 +366,8 @@ def budget_of(compiled: Any) -> StepBudget:
     ----------
     compiled : torch.nn.Module or callable
         The result of :func:`recompviz.compile`, or a model that was compiled by
-        ``torch.compile(model, backend="recompviz")`` and has run.
+        ``torch.compile(model, backend="recompviz")`` and has run under a plan. The model that was given to
+        ``torch.compile`` is accepted, too.
 
     Returns
     -------
@@ -366,7 +376,8 @@ def budget_of(compiled: Any) -> StepBudget:
     Raises
     ------
     TypeError
-        If ``compiled`` is any other object, or was compiled by ``backend="recompviz"`` and has not run yet.
+        If ``compiled`` is any other object, or was compiled by ``backend="recompviz"`` and has not run under a plan
+        yet.
     """
     found = getattr(compiled, "_recompviz_budget", None)
     if isinstance(found, StepBudget):
@@ -382,7 +393,10 @@ def budget_of(compiled: Any) -> StepBudget:
 
 
 def is_compiled(model: Any) -> bool:
-    """Return whether a model was compiled by recompviz or by ``torch.compile``."""
+    """Return whether :func:`budget_of` finds a budget for a model, or the model is a module made by ``torch.compile``.
+
+    The result is False for a function that ``torch.compile`` has compiled.
+    """
     try:
         budget_of(model)
     except TypeError:

@@ -113,7 +113,7 @@ class PlannedModule(nn.Module):
     # ---------------------------------------------------------------- running
 
     def forward(self, *values: Any, **kwargs: Any) -> Any:
-        """Run the forward pass of one training step. If gradients are disabled, the model runs eagerly.
+        """Run the forward pass of one training step. If gradients are disabled, the model and its loss run eagerly.
 
         Parameters
         ----------
@@ -273,6 +273,8 @@ def apply(trace: Trace, plan: Plan) -> PlannedModule:
     ------
     PlanMismatch
         If the plan is for another graph.
+    TypeError
+        If ``trace`` is not a Trace, or ``plan`` is not a Plan.
 
     Warns
     -----

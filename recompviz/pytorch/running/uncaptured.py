@@ -40,7 +40,7 @@ def watch_steps(backend: Callable[..., Any], runs: Callable[[], int]) -> None:
     backend : callable
         The backend that ``torch.compile`` was given by name.
     runs : callable () → int
-        Returns the number of runs of the backend's regions since the process started.
+        Returns the number of runs of the backend's regions so far.
 
     Warns
     -----

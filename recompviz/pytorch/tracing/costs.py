@@ -63,7 +63,7 @@ class Roofline:
     ValueError
         If a number is outside its range or not finite.
     TypeError
-        If ``flops_per_second`` or ``bytes_per_second`` is not a number.
+        If an attribute is not a number.
 
     References
     ----------
@@ -152,7 +152,7 @@ def priced(folded: Folded, costs: Costs, device: torch.device) -> Folded:
     ------
     ValueError
         If there is no such cost model, if it is ``"measured"`` and the step has no measured times, or if it is
-        ``"roofline"`` and the device is not in this machine.
+        ``"roofline"`` and the device is not in this machine or is the meta device.
     """
     unit_of(costs)  # raises ValueError if unknown
     times = _paper_times(folded) if costs == "paper" else node_times(folded, _call_costs(folded, costs, device))

@@ -45,9 +45,10 @@ def output_on_shapes(step: Step, arguments: tuple[Any, ...]) -> Any:
 def error_of_loss(step: Step, arguments: tuple[Any, ...], output: Any) -> Exception | None:
     """Call the loss of a step on zeros in place of the model's output, and return the error that it raises.
 
-    If the loss returns a Python number, the result is a TypeError. None if the loss raises no error or runs out of
-    memory. None also if the loss is not called: if the step has no loss, if ``output`` is None or contains other
-    objects than tensors, numbers and texts, or if the output takes more than 1 GiB.
+    If the loss returns a Python number, the result is a TypeError. The result is None if the loss raises no error, or
+    raises ``torch.OutOfMemoryError``. It is also None if the loss is not called. The loss is not called if the step has
+    no loss, if ``output`` contains no tensor, if ``output`` contains anything but tensors, numbers, texts and None, or
+    if its tensors take more than 1 GiB.
 
     Parameters
     ----------
@@ -82,7 +83,7 @@ def error_of_loss(step: Step, arguments: tuple[Any, ...], output: Any) -> Except
 def shapes_text(values: Any) -> str:
     """Return the dtypes and shapes of the tensors in a value, for example ``"float32 [2, 5], int64 [2]"``.
 
-    Of anything but a tensor, the text has the type. Only the first four entries are listed.
+    For anything but a tensor, the text has the name of the type. Only the first four entries are listed.
     """
     leaves = pytree.tree_leaves(values)
     shown = [

@@ -38,7 +38,9 @@ def min_cut(folded: Folded, ratio: float) -> Plan:
     Raises
     ------
     ValueError
-        If the ratio is not a number from 0 to 1.
+        If the ratio is not from 0 to 1.
+    TypeError
+        If the ratio is not a number.
     PartitionerError
         If PyTorch's partitioner fails on this step.
 

@@ -39,7 +39,8 @@ class OptimizerBytes:
     state : int
         Bytes of the state that the optimizer holds on the device between its steps.
     scratch : int
-        The most bytes that the optimizer's step has alive in addition to state, parameters and gradients.
+        The largest number of bytes that are alive at one time during the optimizer's step, in addition to state,
+        parameters and gradients.
     """
 
     state: int

@@ -22,7 +22,8 @@ def roles_of_inputs(sources: Sequence[str], inputs: Sequence[Any]) -> Callable[[
     """Return a function from a placeholder of the joint graph to its role: what its value is in the training step.
 
     The role is ``("parameter", name)``, ``("buffer", name)``, ``("target", position)`` or ``("input", position)``. It
-    is ``("tangent", 0)`` for the gradient of any output.
+    is ``("tangent", 0)`` for the gradient of any output. A tensor that is a plain attribute of the model counts as a
+    buffer.
 
     Parameters
     ----------

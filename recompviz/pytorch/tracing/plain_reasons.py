@@ -87,12 +87,23 @@ def user_line(report: str) -> str:
 
 
 def line_of(error: BaseException) -> str:
-    """Return the user's innermost line in the traceback of an error, with its text; empty if there is none."""
+    """Return the user's innermost line in the traceback of an error, with its text; empty if there is none.
+
+    If no line is the user's, the result is a line of another package, as for :func:`user_line`.
+    """
     return frame_text([(f.filename, f.lineno or 0, f.name) for f in traceback.extract_tb(error.__traceback__)])
 
 
 def frame_text(frames: list[tuple[str, int, str]]) -> str:
-    """Return the text of the user's innermost frame, ``File "model.py", line 7, in forward: if h.sum() > 0:``."""
+    """Return the text of the user's innermost frame, ``File "model.py", line 7, in forward: if h.sum() > 0:``.
+
+    If no frame is the user's, the result is a frame of another package, as for :func:`user_line`.
+
+    Parameters
+    ----------
+    frames : list of (str, int, str)
+        The file, the line number and the function of each frame, the innermost last.
+    """
     others = [frame for frame in frames if not is_pytorch_file(frame[0]) and is_own(frame[0])]
     own = [frame for frame in others if not in_packages(frame[0])]
     if not own and not others:

@@ -63,9 +63,10 @@ def axes_of(arguments: Any) -> tuple[Axis, ...]:
     """Return the sizes of a step's arguments that can be changed: the batch size, and the length of token sequences.
 
     The batch size is the first dimension of the tensors among the inputs and targets; tensors without dimensions do not
-    count. The length is the second dimension of the first input, if all inputs with two or more dimensions are tensors
-    of integers. It is left out if it is less than 8 or equal to the batch size. The result is empty if a first
-    dimension is neither the batch size nor batch size × length.
+    count. The length is the second dimension of the first input that has two or more dimensions, if all such inputs are
+    tensors of integers or booleans. The length is left out if it is less than 8 or equal to the batch size. The result
+    is empty if the batch size is 0, if a first dimension is neither the batch size nor batch size × length, or if there
+    are no tensors with dimensions.
 
     Parameters
     ----------
@@ -103,7 +104,7 @@ def resized_arguments(arguments: Any, axes: tuple[Axis, ...], sizes: AxisSizes) 
     arguments : tuple
         The inputs, keyword arguments and targets.
     axes : tuple of Axis
-        The axes of these arguments.
+        The axes of these arguments, from :func:`axes_of`; not empty.
     sizes : mapping of str to int
         The new size of some axes.
     """
@@ -174,7 +175,7 @@ class ResizedTraces:
         self._figures: dict[tuple[str, int], _Figures] = {}
 
     def trace_at(self, sizes: AxisSizes) -> Trace:
-        """Trace the step at other sizes. The new trace is not calibrated."""
+        """Trace the step at other sizes. The new trace is not calibrated. The errors are those of a trace."""
         return trace_again(self.trace, resized_arguments(self.trace.arguments, self.axes, sizes))
 
     def learn(self, sizes: AxisSizes, progress: Callable[[int, int, str, int], None] | None = None) -> None:
@@ -242,8 +243,9 @@ class ResizedTraces:
     def at(self, sizes: AxisSizes) -> tuple[Graph, JointGraph]:
         """Return the graph and the joint graph of the step at other sizes. It may trace first; see :meth:`learn`.
 
-        The bytes equal the bytes that a trace at these sizes finds. The times of the forward calls change in proportion
-        to the times that a roofline estimates. Measured workspace changes as in
+        Bytes that were traced become the bytes that a trace at these sizes finds. Bytes that were measured by a
+        calibration change in proportion to the traced bytes. The times of the forward calls change in proportion to the
+        times that a roofline estimates. Measured workspace changes as in
         :mod:`recompviz.pytorch.tracing.resized_workspace`.
 
         Parameters

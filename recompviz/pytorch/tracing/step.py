@@ -49,7 +49,7 @@ def step_arguments(
         The positional arguments of the model.
     kwargs : mapping, optional
         The keyword arguments of the model.
-    targets : sequence or torch.Tensor
+    targets : tuple, list or torch.Tensor
         The arguments of the loss after the model's output. A single tensor is one target.
     optimizer : torch.optim.Optimizer, optional
     closures : bool
@@ -62,7 +62,7 @@ def step_arguments(
     Raises
     ------
     TypeError
-        If an argument has the wrong type.
+        If an argument has the wrong type, or if the optimizer needs a closure and ``closures`` is False.
     """
     named = {} if kwargs is None else kwargs
     expect(named, Mapping, "kwargs", "a dict of the model's keyword arguments", 'write kwargs={"mask": mask}')
@@ -142,7 +142,10 @@ def _names(signature: inspect.Signature) -> str:
 
 
 def refuse_loss_call(loss: Loss | None, targets: tuple[Any, ...]) -> None:
-    """Raise TypeError if a loss cannot be called with the model's output and these targets."""
+    """Raise TypeError if a loss cannot be called with the model's output and these targets.
+
+    A loss module with hooks is not checked, because hooks may change the arguments.
+    """
     if loss is None or (isinstance(loss, nn.Module) and changes_arguments(loss)):
         return
     function = loss.forward if isinstance(loss, nn.Module) else loss
@@ -173,7 +176,8 @@ class Step(nn.Module):
     Raises
     ------
     TraceError
-        If the loss is not callable, or is a function that uses a tensor from a closure, a global or a default.
+        If the loss is not callable, is a class of modules instead of a module, or is a function that uses a tensor from
+        a closure, a global or a default.
     """
 
     def __init__(self, model: nn.Module, loss: Loss | None) -> None:
@@ -259,7 +263,7 @@ def refuse_captured_tensors(loss: Loss | None) -> None:
 
 
 def expect_loss(loss: Loss | None) -> None:
-    """Raise TraceError unless an argument is a function, a module or None."""
+    """Raise TraceError unless an argument is callable or None. A class of modules, instead of a module, is refused."""
     if loss is not None and not callable(loss):
         raise TraceError(
             f"loss is {shown(loss)}, expected a function of the model's output and the targets, for example "

@@ -68,7 +68,8 @@ class Trace:
         The tensors that the step reads and that belong to no module of the step, for example tensors in a global cache.
     graph_inputs : tuple of weakref.ref
         The inputs of the captured graph: the placeholders of ``folded`` without the gradients of outputs, in order.
-        Empty for a trace that is estimated, or whose inputs existed only while it was made.
+        Empty for an estimated trace, and for a graph with an input that is not a tensor. A reference is dead if its
+        tensor no longer exists.
     planner : Planner
         Makes and caches the curves, plan tables, what-ifs and baselines of this step.
     """
@@ -176,8 +177,8 @@ class Trace:
         Raises
         ------
         ValueError
-            If there is no such cost model, if ``costs`` is ``"measured"`` and the trace is not calibrated, or if it is
-            ``"roofline"`` and the device is not in this machine.
+            If there is no such cost model, if ``costs`` is ``"measured"`` and the trace is not calibrated, or if
+            ``costs`` is ``"roofline"`` and the device is not in this machine.
 
         Examples
         --------
@@ -220,6 +221,13 @@ class Trace:
         Returns
         -------
         Tradeoff
+
+        Raises
+        ------
+        ValueError
+            If the family is unknown.
+        TooManyLowerSets
+            If ``family`` is ``"all"`` and the graph has too many lower sets.
         """
         return self.planner.tradeoff(family)
 
@@ -311,7 +319,7 @@ class Trace:
         return self.planner.bounds(once)
 
     def optimality_gap(self, plan: Plan, once: bool = False) -> float:
-        """Return by how much a plan's overhead exceeds the optimum at most, as a share of the cost of a forward pass.
+        """Return an upper bound on a plan's overhead beyond the optimum, as a share of the cost of a forward pass.
 
         See :meth:`recompviz.Planner.optimality_gap`.
         """
@@ -410,7 +418,7 @@ def simulate(
     PlanMismatch
         If the plan is for another graph.
     TypeError, ValueError
-        If ``allocator`` or ``device_memory`` is not valid.
+        If ``allocator`` or ``device_memory`` is not valid. Also TypeError if ``trace`` is not a Trace.
 
     Examples
     --------

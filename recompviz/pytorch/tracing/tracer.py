@@ -262,6 +262,7 @@ def trace_again(old: Trace, arguments: tuple[Any, ...]) -> Trace:
     """Trace the step of an existing trace again with other arguments, for example a smaller batch.
 
     The new trace is not calibrated. It has the cost model of the old trace, or ``"time"`` if that is ``"measured"``.
+    The errors are those of :func:`trace_step`.
 
     Parameters
     ----------
@@ -280,6 +281,11 @@ def with_optimizer(trace: Trace, optimizer: torch.optim.Optimizer) -> Trace:
     """Return a trace that also counts the memory of an optimizer: its state, and the scratch memory of its step.
 
     The attribute ``optimizer`` of the trace does not change.
+
+    Raises
+    ------
+    TraceError
+        If the optimizer cannot step on tensors without memory.
     """
     joint, folded = trace.joint, trace.folded
     given = [

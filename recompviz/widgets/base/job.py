@@ -108,7 +108,7 @@ class Job(Generic[T]):
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Start the work in another thread. A job can be started once."""
+        """Start the work in another thread. A job can be started once; a second call raises RuntimeError."""
         if self._context is None or self._thread is not None:
             raise RuntimeError("the job was started before; make a new one")
         worker = _Worker.take()

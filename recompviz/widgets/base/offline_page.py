@@ -45,7 +45,8 @@ def offline_page(entry: str, data: Any, title: str, fallback: str) -> str:
     Parameters
     ----------
     entry : str
-        The JavaScript file below ``widgets/js`` that draws the data, with ``js/shared/page_data.js``.
+        The path below ``widgets/js`` of the JavaScript file that draws the data. The file reads the data by
+        ``js/shared/page_data.js``.
     data : object
         Data for the page: what JSON can express, and also bytes objects.
     title : str
@@ -69,7 +70,13 @@ def script_text(script: str) -> str:
 
 
 def packed_data(data: Any) -> str:
-    """Return data for a page as compressed JSON in base64. The data may contain bytes objects."""
+    """Return data for a page as compressed JSON in base64. The data may contain bytes objects.
+
+    Raises
+    ------
+    TypeError
+        If the data contain an object that is neither bytes nor what JSON can express.
+    """
     text = json.dumps(data, default=_buffer, separators=(",", ":"), ensure_ascii=False)
     return base64.b64encode(gzip.compress(_encoded(text), mtime=0)).decode()
 

@@ -232,7 +232,7 @@ def amount(value: Any) -> float:
     Raises
     ------
     TypeError, ValueError
-        If the value is not a number from 0 to 2⁶³.
+        If the value is not a number that is at least 0 and less than 2⁶³.
     """
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError("expected a number")

@@ -140,7 +140,10 @@ def display_with_picture(
     wait: Callable[[], None] | None = None,
     busy: Callable[[], bool] = lambda: False,
 ) -> SavedPicture | None:
-    """Display a widget and a picture in the current cell. Return the picture; None if it cannot be replaced.
+    """Display a widget and a picture in the current cell.
+
+    The result is the displayed picture, which replaces itself after changes. It is None if the picture cannot be
+    replaced.
 
     Parameters
     ----------

@@ -17,7 +17,10 @@ from recompviz.widgets.lessons.lesson import Lesson
 
 
 def names_in_cell(source: str) -> tuple[set[str], set[str]]:
-    """Return the names that a cell reads, and the names that it assigns or whose object it changes.
+    """Return the names that a cell reads, and the names that it assigns.
+
+    If the cell assigns an attribute or an item of an object, the name of the object counts as assigned. Both sets are
+    empty if the cell is not plain Python, for example because of a line ``%time``.
 
     Examples
     --------

@@ -53,7 +53,7 @@ _CHARACTERS = {"-": "−", "*": "∗", "'": "′"}
 
 
 class FormulaError(ValueError):
-    """A formula has a command that this converter does not know, or its braces do not match."""
+    """A formula has a command or environment that this converter does not know, or a brace or argument is missing."""
 
 
 def mathml(latex: str, *, block: bool = False) -> str:
@@ -69,7 +69,7 @@ def mathml(latex: str, *, block: bool = False) -> str:
     Raises
     ------
     FormulaError
-        If the formula has an unknown command, or its braces do not match.
+        If the formula has an unknown command or environment, its braces do not match, or an argument is missing.
 
     Examples
     --------

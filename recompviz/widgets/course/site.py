@@ -66,7 +66,8 @@ class Site:
     size : int
         Bytes of all files.
     problems : list of str
-        What a page shows in another form than it should: a formula as LaTeX, or a lesson as a picture.
+        What a page lacks or shows in another form than it should: a formula as LaTeX, a lesson as a picture, or a
+        picture that does not exist.
     """
 
     pages: list[Path] = field(default_factory=list)
@@ -81,8 +82,8 @@ def find_course(folder: Path | None = None) -> list[Path]:
     Parameters
     ----------
     folder : Path, optional
-        The folder of the notebooks. Default: the first that exists of ``notebooks`` in the checkout and ``notebooks``
-        in the current folder.
+        The folder of the notebooks. Default: the first that has notebooks of the course, of ``notebooks`` in the
+        checkout and ``notebooks`` in the current folder.
 
     Raises
     ------
@@ -112,8 +113,7 @@ def write_site(out: str | Path, folder: Path | None = None) -> Site:
     out : str or Path
         The folder of the pages; it is made if it does not exist.
     folder : Path, optional
-        The folder of the notebooks. Default: the first that exists of ``notebooks`` in the checkout and ``notebooks``
-        in the current folder.
+        The folder of the notebooks. If None, as for :func:`find_course`.
 
     Returns
     -------
@@ -122,7 +122,7 @@ def write_site(out: str | Path, folder: Path | None = None) -> Site:
     Raises
     ------
     FileError
-        If a notebook cannot be read or a page cannot be written. The error is also an OSError.
+        If there is no notebook, a notebook cannot be read, or a page cannot be written. The error is also an OSError.
     """
     site = Site()
     sources = find_course(folder)

@@ -38,7 +38,13 @@ class Chosen(traitlets.Any):
     """
 
     def set(self, obj: Any, value: Any) -> None:
-        """Wait for the search for better plans, and set the trait while the lock is held."""
+        """Wait for the search for better plans, and set the trait while the lock is held.
+
+        Raises
+        ------
+        TypeError
+            If ``value`` is None.
+        """
         if value is None:  # traitlets would set it without validation
             raise TypeError(f"{self.name} cannot be None; set a budget such as '60%', or load a plan")
         obj.wait_for_plans()
@@ -66,8 +72,8 @@ def search_tables(
 def with_baselines(planner: Planner, table: PlanTable, names: Sequence[str]) -> PlanTable:
     """Return a table of plans to show before a search, with the baselines that are better than its plans.
 
-    A baseline is better if it recomputes less than every plan of the table whose peak is at most the baseline's. So the
-    least total peak of the result is at most the total peak of every baseline.
+    A baseline is better if it recomputes less than every plan of the table whose total peak is not larger than its own.
+    So the least total peak of the result is at most the total peak of every baseline.
 
     Parameters
     ----------
@@ -116,7 +122,7 @@ class PlanSearch:
         self._job = Job(lambda progress: search_tables(planner, objectives, progress), self._on_job)
 
     def start(self) -> None:
-        """Start the search in a new thread."""
+        """Start the search in another thread."""
         self._job.start()
 
     @property

@@ -62,7 +62,10 @@ def first_choice(table: PlanTable, budget: int | float | str | None) -> tuple[in
 
 
 def fits(table: PlanTable, budget: int | float | str) -> bool:
-    """Return whether a plan of a table fits a budget."""
+    """Return whether a plan of a table fits a budget.
+
+    The budget is a size or a percentage, as for :func:`budget_bytes`, which also says what errors are raised.
+    """
     return budget_bytes(budget, int(table.total_peaks[0])) >= table.least_total
 
 

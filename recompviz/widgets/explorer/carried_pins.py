@@ -28,7 +28,8 @@ def carried_pins(pins: Mapping[str, Any], before: Graph, after: Graph) -> dict[s
     -------
     dict
         The pins with the next request number. If a pin is left, ``base`` is 0, so that the first plan table is solved
-        with the pins. ``lost`` names the pins that were removed, because ``after`` has no value of their name.
+        with the pins; otherwise ``base`` is −1. ``lost`` names the pins that were removed, because ``after`` has no
+        value of their name.
 
     Examples
     --------

@@ -44,7 +44,7 @@ def options_of(line: str) -> tuple[int, str]:
     Raises
     ------
     BadMagic
-        If a word of the line is not an option.
+        If the line has a second name, a word that is neither an option nor a name, or ``-n`` without a number above 0.
 
     Examples
     --------
@@ -73,6 +73,13 @@ def report_of_cell(shell: Any, line: str, cell: str) -> MemoryReport:
         The options: the text after ``%%mempeak`` in its line.
     cell : str
         The lines below this line.
+
+    Raises
+    ------
+    BadMagic
+        As for :func:`options_of`.
+    Exception
+        The error that the cell raises. If the report is finished by then, its text is printed first.
     """
     from recompviz.pytorch.debugging.loop_session import LoopSession
 

@@ -127,7 +127,8 @@ def explore(
     TypeError
         If a compiled model without inputs was not compiled by recompviz. Also if it was compiled by ``torch.compile``
         and has not run yet. Also if ``model`` is a step of one or several ranks, for which there is
-        :func:`recompviz.explore_ranks`. Also if ``capacity`` is neither a number nor a string.
+        :func:`recompviz.explore_ranks`. Also if ``capacity`` is neither a number nor a string, ``baselines`` is neither
+        a tuple nor a list, or ``calibrated`` or ``theory`` is neither True nor False.
     ValueError
         If ``capacity`` is not a size, or the name of a baseline is unknown.
 
@@ -247,6 +248,11 @@ class TraceResizer:
     traced : Trace
     before : Trace, optional
         The same trace before it was calibrated. None if ``traced`` is not calibrated.
+
+    Attributes
+    ----------
+    axes : tuple of Axis
+        The sizes that can be changed.
     """
 
     def __init__(self, traced: Trace, before: Trace | None = None) -> None:
@@ -286,8 +292,8 @@ class TraceResizer:
 class ResizedRunner:
     """An object that runs plans of a training step at other sizes than those at which the step was traced.
 
-    The batch is made from the traced one: examples are repeated or left out, and sequences are cut. If the traced step
-    was calibrated, the step at this size is calibrated too, so that the report explains its workspace.
+    The batch is made from the traced one: examples are repeated or left out, and sequences are repeated or cut. If the
+    traced step was calibrated, the step at this size is calibrated too, so that the report explains its workspace.
 
     Parameters
     ----------
@@ -353,8 +359,8 @@ class TraceRunner:
         """Run training steps under a plan and report the measurements.
 
         The steps run on a copy of the model, which shares the parameters and has its own gradients and buffers. If the
-        trace has an optimizer, or the model cannot be copied, the steps run on the model itself. The model's state is
-        then restored.
+        trace has an optimizer, or the model cannot be copied (see :func:`recompviz.pytorch.tracing.twin.twin`), the
+        steps run on the model itself. The model's state is then restored.
 
         Parameters
         ----------

@@ -78,7 +78,7 @@ class Explorer(PageWidget):
         Whether the search for plans runs in the background. Until it ends, plans that need no search are shown. If
         False, the constructor searches. If None, the constructor searches if the graph is small (about a second of
         search). The constructor always searches if ``budget`` is too small for every plan that needs no search.
-    budget : int or str, optional
+    budget : int, float or str, optional
         The first budget in total bytes: a number, a string such as ``"10 GiB"``, or a percentage such as ``"60%"``. The
         percentage is of the total peak of keep-all, the plan that recomputes nothing. If None, the plan is selected
         that is best for a budget halfway between the least total peak and the total peak of keep-all. The budget is
@@ -122,7 +122,8 @@ class Explorer(PageWidget):
     ValueError
         If a budget or ``capacity`` is not a size, or an objective or the name of a baseline is unknown.
     TypeError
-        If ``planner`` is a Graph, or a budget or ``capacity`` is neither a number nor a string.
+        If ``planner`` is not a Planner, a budget or ``capacity`` is neither a number nor a string, ``baselines`` is
+        neither a tuple nor a list, or ``theory`` is neither True nor False.
 
     Notes
     -----
@@ -304,10 +305,10 @@ class Explorer(PageWidget):
         """Show the same training step with another batch size or sequence length.
 
         The step is not run. If necessary, it is traced again in the background, at most once for each changed size. One
-        trace is enough for all batch sizes, and two, at a half and at a quarter of the traced length, for all shorter
-        lengths. The bytes follow exactly from the traces, and times are scaled. The plans found so far are shown first;
-        a search for better ones follows. :meth:`wait` waits until the step is shown, and reading ``plan`` waits for the
-        search.
+        trace is enough for all batch sizes. Two traces, at a half and at a quarter of the traced length, are enough for
+        all shorter lengths. Each longer length needs a trace of its own. The bytes follow from the traces, and times
+        are scaled. The plans found so far are shown first; a search for better ones follows. :meth:`wait` waits until
+        the step is shown, and reading ``plan`` waits for the search.
 
         The budget stays. If no plan fits it at the new size, the plan of least total peak is shown. The budget is
         remembered, and used again when a plan fits it: when the search has found one, or at another size.
@@ -317,7 +318,8 @@ class Explorer(PageWidget):
         batch : int, optional
             Number of examples. If left out, it stays.
         length : int, optional
-            Length of the token sequences, at most that of the traced step. If left out, it stays.
+            Length of the token sequences. Some models cannot run at a longer length than the traced one; the page then
+            says so. If left out, it stays.
 
         Raises
         ------
@@ -373,8 +375,9 @@ class Explorer(PageWidget):
     def tables(self) -> tuple[PlanTable, ...]:
         """The plan tables, one for each objective, in the order given to the constructor.
 
-        Reading this attribute waits for the search for better plans. If there was no search, or the search was stopped,
-        there is one table of plans that need no search. Tables of baselines, pins and other solvers are not included.
+        Reading this attribute waits for the search for better plans. If there was no search, or the search failed or
+        was stopped, there is one table. It has plans that need no search, or the plans found at another size before.
+        Tables of baselines, pins and other solvers are not included.
         """
         self.wait_for_plans()
         return tuple(shown.table for shown in self._selection.tables.first)
@@ -614,6 +617,8 @@ class Explorer(PageWidget):
             If the plan was made for another graph, or the text is not a plan.
         FileError
             If the file cannot be read. It is also an OSError.
+        TypeError
+            If ``plan`` is neither a Plan, a str nor a path.
         """
         planner, questions = self.planner, self._questions
         self._known.keep(planner, questions.load(plan))

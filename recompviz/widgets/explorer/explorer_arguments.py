@@ -26,10 +26,10 @@ class ExplorerArguments:
     Raises
     ------
     TypeError
-        If ``planner`` is not a Planner, ``baselines`` is not a sequence of names, or ``capacity`` is neither a number
-        nor a string.
+        If ``planner`` is not a Planner, ``theory`` is neither True nor False, ``baselines`` is neither a tuple nor a
+        list, or ``capacity`` is neither a number nor a string.
     ValueError
-        If ``capacity`` is not a size, or an objective is unknown.
+        If ``capacity`` is not a size, or is 0, or if an objective is unknown.
     """
 
     planner: Planner

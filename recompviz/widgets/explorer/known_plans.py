@@ -32,7 +32,7 @@ class KnownPlans:
         self._carried: PlanTable | None = None  # plans found at the size before
 
     def searched(self, planner: Planner) -> bool:
-        """Return whether a search by this planner has ended."""
+        """Return whether a search by this planner has ended and found plans. A stopped search does not count."""
         return planner in self._found
 
     def shown(self, planner: Planner) -> Tables:
@@ -74,7 +74,10 @@ class KnownPlans:
         self._loaded.setdefault(planner, []).append(named)
 
     def loaded(self, planner: Planner) -> list[tuple[str, Plan]]:
-        """Return the plans that the user loaded for this planner, as (name, plan), each once, the oldest first."""
+        """Return the plans that the user loaded for this planner, as (name, plan), each once, in the order of loading.
+
+        A plan that was loaded several times has the name of its first load and the place of its last load.
+        """
         plans = {plan.keep_mask.tobytes(): (name, plan) for name, plan in reversed(self._loaded.get(planner, []))}
         return list(reversed(plans.values()))
 

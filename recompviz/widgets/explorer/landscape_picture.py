@@ -72,7 +72,7 @@ class PlotArea:
 
     @property
     def axes(self) -> str:
-        """The left and the lower side of the rectangle, as an SVG path."""
+        """The left and the lower side of the rectangle, as an SVG element ``path``."""
         path = f"M{self.left} {self.top}V{self.bottom}H{self.right}"
         return f'<path d="{path}" fill="none" stroke="{MUTED}"/>'
 

@@ -71,7 +71,7 @@ class OpeningExplorer(Explorer):
         return bool(self._opening["state"] == "done")
 
     def wait_until_open(self, seconds: float | None = None) -> None:
-        """Wait until the training step is shown.
+        """Wait until the training step is shown. The method also returns when the widget is closed.
 
         Parameters
         ----------
@@ -207,9 +207,9 @@ def short_text(error: BaseException) -> str:
 
 
 def later_cells_wait(done: threading.Event, cancel: Callable[[], None]) -> None:
-    """Make the next cell wait for the event ``done``, because the work uses the model.
+    """Make the next cell wait for the event ``done``, because a background thread uses the model until then.
 
-    An interrupt of that cell calls ``cancel``.
+    An interrupt of that cell calls ``cancel``. Outside of a notebook, nothing happens.
     """
     shell = running_shell()
     if shell is None or not hasattr(shell, "events"):

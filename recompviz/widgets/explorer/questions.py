@@ -109,9 +109,9 @@ class Questions:
             The number of the table to solve again.
         keep, recompute : sequence of node names
             Values that every plan must keep, and values that every plan must recompute. If both are empty, the table
-            solved with earlier pins is removed. If the removed table was shown, the table of the same objective and
-            solver without pins is shown instead. If a baseline or a loaded plan was shown before the first pin, and the
-            budget is still the same, this plan is shown instead.
+            solved with earlier pins is removed. If the removed table was shown, another plan is shown. It is the
+            baseline or loaded plan that was shown before the first pin, if there was one and the budget is still the
+            same. Otherwise it is the plan for the budget in the table of the same objective and solver without pins.
         """
         tables = self._selection.tables
         shown = tables.shown(base)
@@ -236,6 +236,8 @@ class Questions:
             If the plan was made for another graph, or the text is not a plan.
         FileError
             If the file cannot be read. It is also an OSError.
+        TypeError
+            If ``plan`` is neither a Plan, a str nor a path.
         """
         graph = self._planner.graph
         if not isinstance(plan, Plan):

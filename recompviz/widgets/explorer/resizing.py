@@ -171,7 +171,13 @@ class Resizing:
     def wait(self, seconds: float | None = None) -> None:
         """Wait until the step at the new sizes is shown, or the request has failed or been cancelled.
 
-        A thread that holds the lock of the selection returns immediately, because the background thread may need it.
+        In a thread that holds the lock of the selection, the method returns at once, because the background thread may
+        need the lock.
+
+        Parameters
+        ----------
+        seconds : float, optional
+            Time limit. The method also returns when the limit is reached. If None, there is no limit.
         """
         if self._job is not None and not (self._selection.held or self._job.is_here or self._job.cancelled):
             self._job.wait(seconds)

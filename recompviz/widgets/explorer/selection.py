@@ -92,8 +92,9 @@ class Selection:
     def changing_for(self, report: bool) -> Iterator[bool]:
         """Hold the lock in a ``with`` block, as :meth:`changing`.
 
-        If ``report`` is true and another thread holds the lock, the block runs without it, and gets False instead of
-        True. A job reports its progress in this way, because the thread that holds the lock may wait for the job.
+        The block gets True if it holds the lock. If ``report`` is true and another thread holds the lock, the block
+        runs without the lock and gets False. A job reports its progress in this way, because the thread that holds the
+        lock may wait for the job.
         """
         if not self._lock.acquire(blocking=not report):
             yield False

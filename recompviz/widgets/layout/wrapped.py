@@ -107,7 +107,9 @@ class Line:
 def wrap(
     graph: Graph, node: tuple[float, float], view: tuple[float, float]
 ) -> tuple[list[Point], list[list[Point]], float, float]:
-    """Lay out a graph in lines from left to right, as a page breaks a text into lines.
+    """Lay out a graph in lines from left to right, as a page breaks a text into lines, or as a U.
+
+    The docstring of the module says when a graph is drawn as a U.
 
     Parameters
     ----------

@@ -35,7 +35,7 @@ def edited(graph: Graph, change: dict[str, Any]) -> Graph | str:
     GraphError
         If the verb is unknown, or the result is not a valid graph: for example if it has a cycle, a negative size, an
         unknown node, or a node without a name.
-    ValueError
+    TypeError, ValueError
         If ``memory`` or ``time`` is not a number.
     KeyError
         If a key of the edit is missing.

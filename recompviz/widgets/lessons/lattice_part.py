@@ -52,7 +52,7 @@ def sequence_patch(diagram: Hasse, at: Sequence[Sequence[float]], sequence: Sequ
     at : sequence of (float, float)
         As for :func:`draw_lattice`.
     sequence : sequence of int
-        The lower sets of the sequence, as bit masks, without ∅. Without a set, no path is shown.
+        The lower sets of the sequence, as bit masks, without ∅. If it is empty, no path is shown.
     chosen : int
         A lower set that is marked, as a bit mask; −1 for none.
     """

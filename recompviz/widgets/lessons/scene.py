@@ -43,6 +43,11 @@ class Element:
     tip : str
         A text that appears when the pointer rests on the element; empty if there is none. Only for elements without
         ``text``.
+
+    Raises
+    ------
+    ValueError
+        If ``style`` is not a key of ``STYLES``.
     """
 
     tag: str
@@ -156,6 +161,11 @@ class Scene:
         Where the next bar is drawn. Required for predictions. The scene then has an element with the key ``"guess"``.
     places : tuple of str
         For each frame, its name beside the slider, for example ``"budget 28"``; empty for the number of the frame.
+
+    Raises
+    ------
+    ValueError
+        If two elements have the same key, or a frame changes a key or sets a style that does not exist.
     """
 
     width: float
@@ -295,7 +305,8 @@ def fitting_scale(width: float, height: float) -> float:
 def beside(scenes: Sequence[Scene], title: str, gap: float = 24) -> Scene:
     """Return a scene that shows several scenes side by side and steps through them together.
 
-    A scene with fewer frames stays at its last frame. The chapters are those of the first scene.
+    A scene with fewer frames stays at its last frame. The chapters are those of the first scene. The new scene asks no
+    predictions.
 
     Parameters
     ----------

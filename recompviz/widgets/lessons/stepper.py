@@ -22,7 +22,7 @@ from recompviz.widgets.lessons.scene import Scene
 class Stepper(Lesson):
     """A widget that steps through scenes.
 
-    :func:`recompviz.step_strategy` and :func:`recompviz.step_programme` make steppers. A scene is a picture with steps.
+    A scene is a picture with steps. :func:`recompviz.step_strategy`, for example, makes a stepper.
 
     Parameters
     ----------
@@ -108,6 +108,11 @@ class Stepper(Lesson):
         frame : int, optional
             The number of the step, counted from 0. Default: the shown step. If that is step 0, the picture shows the
             step number ``Scene.still`` instead, which each scene sets for this purpose.
+
+        Raises
+        ------
+        ValueError
+            If there is no such step.
         """
         if frame is None:
             return self.scenes[self._shown].to_svg(self._still, self.caption())

@@ -53,6 +53,8 @@ def memory_strips(graph: Graph | str, plans: Mapping[str, Plan | Iterable[Iterab
         lower-set sequence. Also if a plan neither keeps every value, nor exactly the boundaries of its lower sets.
     PlanMismatch
         If a plan was made for another graph.
+    TypeError
+        If ``graph`` is neither a Graph nor a name.
 
     Examples
     --------

@@ -325,7 +325,7 @@ def explore_ranks(
 
     Parameters
     ----------
-    ranks : RankStep, RankKind, StageStep, PipelineRank, or several of one kind
+    ranks : RankStep, RankKind, StageStep, PipelineRank, or an iterable of these
         What :func:`recompviz.rank_kinds`, :func:`recompviz.shard_step` or :func:`recompviz.replicate_step` returns, or
         the stages of one pipeline from :func:`recompviz.stage_step`, or its ranks from :func:`recompviz.pipeline_rank`.
     budget : int, float or str, optional
@@ -346,7 +346,8 @@ def explore_ranks(
     Raises
     ------
     TypeError
-        If ``ranks`` has an object of another type, or ``budget`` is neither a number nor a string.
+        If ``ranks`` has an object of another type, or parts of a pipeline together with other ranks. Also if ``budget``
+        is neither a number nor a string.
     ValueError
         If ``ranks`` is empty, its steps do not belong together, or ``budget`` is neither a size nor a percentage.
 

@@ -25,7 +25,10 @@ _PASS = {"forward": "hue-0", "backward": "hue-1", "optimizer": "hue-3"}
 
 
 def rank_svg(board: RankBoard, budget: float) -> str:
-    """Return the schedule and the memory of ranks under a budget (total bytes) as an SVG picture."""
+    """Return the schedule and the memory of ranks under a budget (total bytes) as an SVG picture.
+
+    The memory of at most 12 lanes is drawn, those with the highest peaks.
+    """
     rows = board.rows(budget)
     times = board.times(rows)
     length = max((stop for lane in times for _, stop in lane), default=0.0) or 1.0
