@@ -2,7 +2,7 @@
 
 A *choice* has one plan for each stage of the rank. Its peak is simulated over all micro-batches. A search for a single
 micro-batch finds some choices. Further choices lie between two of these: starting from the choice of lower peak, values
-are kept one after another as long as the peak does not exceed that of the other choice.
+are kept one after another as long as the peak does not exceed the peak of the other choice.
 
 A *row* is a tuple (overhead, peak, choice). The overhead is the time of recomputation for one micro-batch, in the unit
 of ``graph.time``. The peak is in total bytes.

@@ -115,7 +115,7 @@ class RankBoards:
 def board_of(ranks: Any, title: str | None = None) -> RankBoard:
     """Search for plans, and return the board with the best plans found.
 
-    The arguments of this function are those of :class:`RankBoards`.
+    The arguments and the errors are as in :class:`RankBoards`.
     """
     *_, last = RankBoards(ranks, title).made()
     return last

@@ -34,7 +34,7 @@ class PipelineRank:
         """Return the predicted timeline of the rank over one batch, and the ends of the passes in this timeline.
 
         For each pass of ``place.order()``, its end is the number of timeline steps up to the end of the pass. The
-        parameter and the errors are those of :meth:`simulate`.
+        argument and the errors are as in :meth:`simulate`.
         """
         given = [None] * len(self.stages) if plans is None else list(plans)
         if len(given) != len(self.stages):
@@ -60,6 +60,8 @@ class PipelineRank:
             If the number of plans is not the number of stages.
         PlanMismatch
             If a plan is for another graph.
+        TypeError
+            If a plan is neither a Plan nor None.
         """
         return self.passes(plans)[0]
 

@@ -46,7 +46,8 @@ class StageStep:
     unplanned : StageSteps
         The same without a plan: no module is a unit, and eager PyTorch runs all of them.
     planner : Planner
-        Makes and caches plans for a training step with one micro-batch. Its budgets are not those of the whole batch.
+        Makes and caches plans for a training step with one micro-batch. Its budgets are for such a step, not for the
+        whole batch.
     """
 
     trace: Trace
@@ -74,6 +75,8 @@ class StageStep:
             If the plan is for another graph.
         ValueError
             If the schedule of the stage is ``"interleaved"``; see :func:`recompviz.pipeline_rank`.
+        TypeError
+            If ``plan`` is not a Plan.
         """
         self._expect_alone()
         mask = self.planner.check(plan).keep_mask.tolist()

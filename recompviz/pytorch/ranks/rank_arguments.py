@@ -17,7 +17,9 @@ from recompviz.pytorch.tracing.traced_step import Trace
 
 
 def fits(name: str, pattern: str) -> bool:
-    """Return whether a dotted path fits a pattern, in which ``*`` stands for any name between two dots.
+    """Return whether a dotted path fits a pattern, in which ``*`` stands for any text without a dot.
+
+    The parts between the dots are compared by :func:`fnmatch.fnmatchcase`.
 
     Examples
     --------
@@ -137,9 +139,10 @@ def expect_reshard(reshard: Any, units: Sequence[str]) -> None:
 
 
 def expect_stage_trace(trace: Trace, stage: int, stages: int) -> None:
-    """Raise ValueError unless a trace is that of a stage at its place: with a loss only at the end.
+    """Raise ValueError unless the trace of a stage fits the number of the stage.
 
-    The stages after the first one must have an input that requires a gradient.
+    The last stage must have a loss, and the other stages must have none. The stages after the first one must have an
+    input that requires a gradient.
     """
     last = stage == stages - 1
     if last and trace.returns_outputs:

@@ -53,7 +53,7 @@ class RankStep:
     alone : JointGraph or None
         The operator calls under a plan without collectives; None if parameters are not sharded.
     unplanned : JointGraph or None
-        The operator calls of the rank if nothing runs under a plan; None if they are those of ``joint``.
+        The operator calls of the rank if nothing runs under a plan; None if they equal the calls of ``joint``.
     planner : Planner
         Makes and caches the plans of the rank. Budgets are total bytes of the rank.
     """
@@ -93,6 +93,8 @@ class RankStep:
         ------
         PlanMismatch
             If the plan is for another graph.
+        TypeError
+            If ``plan`` is not a Plan.
         """
         if plan is None and self.unplanned is not None:
             return simulate_schedule(make_schedule(self.unplanned, [True] * len(self.graph)), self.trace.device)

@@ -175,7 +175,7 @@ class ResizedTraces:
         self._figures: dict[tuple[str, int], _Figures] = {}
 
     def trace_at(self, sizes: AxisSizes) -> Trace:
-        """Trace the step at other sizes. The new trace is not calibrated. The errors are those of a trace."""
+        """Trace the step at other sizes. The new trace is not calibrated. Errors are as in :func:`recompviz.trace`."""
         return trace_again(self.trace, resized_arguments(self.trace.arguments, self.axes, sizes))
 
     def learn(self, sizes: AxisSizes, progress: Callable[[int, int, str, int], None] | None = None) -> None:

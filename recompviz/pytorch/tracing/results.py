@@ -98,7 +98,7 @@ def copied_gradients(table: StorageTable, gradients: Values, leaves: bool) -> tu
     """Return the gradients that autograd's AccumulateGrad copies, as pairs (storage, bytes of the copy).
 
     AccumulateGrad copies a gradient whose strides differ from the strides of its parameter. It also copies a gradient
-    that several parameters share, for all of them but one. The parameters are those of :func:`name_results`.
+    that several parameters share, for all of them but one. The arguments are as in :func:`name_results`.
     """
     arriving = [
         (placeholder, gradient)

@@ -247,13 +247,18 @@ class Trace:
         -------
         PlanTable
             See :meth:`recompviz.Planner.plans`.
+
+        Raises
+        ------
+        ValueError
+            If the objective is unknown.
         """
         return self.planner.plans(objective, progress)
 
     def plan(self, total: int | float | str, objective: PlanObjective = "live") -> Plan:
         """Return the plan that recomputes least and whose simulated peak is at most ``total``.
 
-        With ``objective="memory"``, the plan that recomputes most is returned instead.
+        With ``objective="memory"``, the plan that recomputes most and fits ``total`` is returned.
 
         Parameters
         ----------
@@ -341,6 +346,8 @@ class Trace:
         ------
         PlanMismatch
             If the plan is for another graph.
+        TypeError
+            If ``plan`` is not a Plan.
         """
         return self.planner.schedule(plan)
 
@@ -351,6 +358,8 @@ class Trace:
         ------
         PlanMismatch
             If the plan is for another graph.
+        TypeError
+            If ``plan`` is neither a Plan nor None.
         """
         return self.planner.check(plan)
 
@@ -418,7 +427,8 @@ def simulate(
     PlanMismatch
         If the plan is for another graph.
     TypeError, ValueError
-        If ``allocator`` or ``device_memory`` is not valid. Also TypeError if ``trace`` is not a Trace.
+        If ``allocator`` or ``device_memory`` is not valid. Also TypeError if ``trace`` is not a Trace, or ``plan`` is
+        not a Plan.
 
     Examples
     --------

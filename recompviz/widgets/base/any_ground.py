@@ -15,7 +15,7 @@ ON_BOXES = ("name", "name-gone", "cell-text", "cell-text-muted")
 
 
 def any_ground_sheet() -> str:
-    """Return a style sheet for a static picture of this package or of plotly that has no background.
+    """Return a style sheet that removes the background of a static picture of this package or of plotly.
 
     Examples
     --------

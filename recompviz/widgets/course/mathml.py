@@ -1,7 +1,7 @@
 """LaTeX formulas as MathML, which browsers draw without a script or a font from a network.
 
 The converter knows the commands of the course's formulas: symbols, scripts, roots, fractions, texts, large operators
-with limits, and the environments ``aligned`` and ``cases``.
+with limits, and some environments, for example ``aligned`` and ``cases``.
 """
 
 from __future__ import annotations

@@ -72,7 +72,7 @@ def search_tables(
 def with_baselines(planner: Planner, table: PlanTable, names: Sequence[str]) -> PlanTable:
     """Return a table of plans to show before a search, with the baselines that are better than its plans.
 
-    A baseline is better if it recomputes less than every plan of the table whose total peak is not larger than its own.
+    A baseline is better if it recomputes less than every plan of the table that has the same or a smaller total peak.
     So the least total peak of the result is at most the total peak of every baseline.
 
     Parameters
@@ -141,8 +141,8 @@ class PlanSearch:
     def wait(self, seconds: float | None = None) -> None:
         """Wait until the search has ended or was stopped.
 
-        In the thread of the search, the method returns at once. It also returns at once in a thread that holds the lock
-        of the selection, because the search may need this lock to end.
+        In the thread of the search, the method returns without waiting. It also returns without waiting in a thread
+        that holds the lock of the selection, because the search may need this lock to end.
 
         Parameters
         ----------

@@ -305,10 +305,10 @@ class Explorer(PageWidget):
         """Show the same training step with another batch size or sequence length.
 
         The step is not run. If necessary, it is traced again in the background, at most once for each changed size. One
-        trace is enough for all batch sizes. Two traces, at a half and at a quarter of the traced length, are enough for
-        all shorter lengths. Each longer length needs a trace of its own. The bytes follow from the traces, and times
-        are scaled. The plans found so far are shown first; a search for better ones follows. :meth:`wait` waits until
-        the step is shown, and reading ``plan`` waits for the search.
+        trace is enough for all batch sizes. Each length needs a trace of its own, with one exception: once the step was
+        traced at a half and at a quarter of the traced length, no shorter length needs a trace. The bytes follow from
+        the traces, and times are scaled. The plans found so far are shown first; a search for better ones follows.
+        :meth:`wait` waits until the step is shown, and reading ``plan`` waits for the search.
 
         The budget stays. If no plan fits it at the new size, the plan of least total peak is shown. The budget is
         remembered, and used again when a plan fits it: when the search has found one, or at another size.
@@ -543,7 +543,7 @@ class Explorer(PageWidget):
         The pins replace earlier ones.
 
         The plan table that is shown is solved again in the background, and the result is shown at the current budget.
-        If given plans (baselines, loaded plans) are shown, the first table is solved again instead. If no plan fits the
+        While given plans (baselines, loaded plans) are shown, the first table is solved again. If no plan fits the
         budget, the budget is raised. If no plan obeys the pins, the page says so and shows the same plans as before.
 
         This method first waits for the search for better plans. It does not wait for the result; :meth:`wait` does.

@@ -71,7 +71,11 @@ class ExplorerArguments:
 
     @property
     def searches_now(self) -> bool:
-        """Whether the constructor searches. It must if no plan that needs no search fits the first budget."""
+        """Whether the constructor of the Explorer searches, and not a background thread.
+
+        It searches if ``background`` is False, or if it is None and the graph is small. It also searches if every plan
+        that needs no search is too large for the first budget. Without objectives, it does not search.
+        """
         background = not self.planner.is_quick if self.background is None else self.background
         if background and self.budget is not None:
             background = fits(self.planner.first_plans(), self.budget)

@@ -1,8 +1,8 @@
 """The plan tables that an Explorer has found, and the plans that the user loaded, for each size of its training step.
 
 When the user returns to a size, its plans are shown without another search. At a new size, the plans of the size before
-are shown until the search has ended. Those of these plans that recompute less than the plans of the search are then
-added to the new table of the objective ``"live"``.
+are shown until the search has ended. If some of them recompute less than the plans of the search, they are then added
+to the new table of the objective ``"live"``.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ class KnownPlans:
     def shown(self, planner: Planner) -> Tables:
         """Return the tables to show first, together with the baselines.
 
-        They are the tables found before, or one table of plans that need no search.
+        They are the tables that a search by this planner found. If there are none, it is one table of the plans taken
+        over by :meth:`carry`, or else of plans that need no search.
         """
         tables = self._found.get(planner)
         if tables is None:

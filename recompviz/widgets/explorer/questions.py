@@ -70,10 +70,10 @@ class Questions:
                 self._told("cancelled", 0.0, "cancelled")
 
     def wait(self, seconds: float | None = None) -> None:
-        """Wait until the newest question has been answered, has failed or was cancelled. Without one, return at once.
+        """Wait until the newest question has been answered, has failed or was cancelled.
 
-        In a thread that holds the lock of the selection, the method returns at once, because the background thread may
-        need the lock.
+        If there was no question, the method returns without waiting. It also returns without waiting in a thread that
+        holds the lock of the selection, because the background thread may need the lock.
 
         Parameters
         ----------

@@ -171,8 +171,8 @@ class Resizing:
     def wait(self, seconds: float | None = None) -> None:
         """Wait until the step at the new sizes is shown, or the request has failed or been cancelled.
 
-        In a thread that holds the lock of the selection, the method returns at once, because the background thread may
-        need the lock.
+        In a thread that holds the lock of the selection, the method returns without waiting, because the background
+        thread may need the lock.
 
         Parameters
         ----------

@@ -131,8 +131,8 @@ class Runs:
     def wait(self, seconds: float | None = None) -> None:
         """Wait until the run has ended.
 
-        In a thread that holds the lock of the selection, the method returns at once, because the run may need this lock
-        to end.
+        In a thread that holds the lock of the selection, the method returns without waiting, because the run may need
+        this lock to end.
 
         Parameters
         ----------

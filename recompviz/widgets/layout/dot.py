@@ -1,8 +1,8 @@
 """Layouts by Graphviz's ``dot``, with a time limit.
 
 ``dot`` draws small and medium graphs best, but it may take minutes for long skip edges. Therefore ``dot`` runs with a
-time limit. If the run reaches the limit, ``dot`` runs once more with coarser settings. If both runs fail, or if ``dot``
-is not installed, the caller uses :mod:`recompviz.widgets.layout.layered`.
+time limit. If the run fails or reaches the limit, ``dot`` runs once more with coarser settings. If this run fails, too,
+if the graph is too large, or if ``dot`` is not installed, the caller uses :mod:`recompviz.widgets.layout.layered`.
 """
 
 from __future__ import annotations

@@ -287,7 +287,7 @@ class Canvas:
         return self.add("text", style, text, key, x=x, y=y, **more)
 
     def box(self, x: float, y: float, w: float, h: float, style: str, key: str = "", rx: float = 0, **more: Any) -> str:
-        """Add a rectangle and return its key. (x, y) is the left top corner; ``more`` as in :meth:`add`."""
+        """Add a rectangle and return its key. (x, y) is the top left corner; ``more`` as in :meth:`add`."""
         return self.add("rect", style, "", key, x=x, y=y, width=w, height=h, rx=rx, **more)
 
 

@@ -125,7 +125,7 @@ class Playground(Lesson):
 
     @property
     def graph(self) -> Graph:
-        """The graph that is shown. It can be set to another graph of 1 to 16 nodes; ValueError for any other size.
+        """The graph that is shown. It can be set to another graph of 1 to 16 nodes; otherwise ValueError is raised.
 
         A new graph empties the sequence. Chosen nodes stay chosen if the new graph has a node of the same name.
         """

@@ -223,7 +223,8 @@ class RankExplorer(PageWidget):
     def rows(self) -> tuple[int, ...]:
         """For each element of ``board.lanes``, the row of its plans at the budget.
 
-        Row 0 recomputes least. If no row fits the budget, it is the last row, which has the lowest peak.
+        Row 0 recomputes least. If no row of an element fits the budget, the result has its last row, which has the
+        lowest peak.
         """
         return self.board.rows(self.budget)
 

@@ -27,7 +27,7 @@ _PASS = {"forward": "hue-0", "backward": "hue-1", "optimizer": "hue-3"}
 def rank_svg(board: RankBoard, budget: float) -> str:
     """Return the schedule and the memory of ranks under a budget (total bytes) as an SVG picture.
 
-    The memory of at most 12 lanes is drawn, those with the highest peaks.
+    The memory of at most 12 elements of ``board.lanes`` is drawn, those with the highest peaks.
     """
     rows = board.rows(budget)
     times = board.times(rows)
