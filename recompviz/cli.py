@@ -96,7 +96,8 @@ def write_snapshot_page(files: Sequence[Path], out: Path, device: str | None = N
     out : Path
         The HTML file to write.
     device : str, optional
-        The number of the GPU to show, or ``"host"`` for pinned host memory. If None, the GPU with the highest peak.
+        The number of the GPU to show, or ``"host"`` for pinned host memory. If None, the GPU with the highest peak,
+        or the host if the snapshot has nothing else.
 
     Returns
     -------

@@ -29,7 +29,8 @@ class RanksDisagree(RecompvizError, RuntimeError):
     Attributes
     ----------
     ranks : tuple of int
-        The ranks that failed, did not answer in time, or have another plan than rank 0.
+        The ranks that failed, did not answer in time, have another plan than rank 0, or cannot run the plans of rank 0
+        within their total.
     """
 
     def __init__(self, text: str, ranks: Sequence[int]) -> None:

@@ -147,6 +147,7 @@ def best_rows(rows: Iterable[Row]) -> tuple[Row, ...]:
     """Return the rows on the Pareto front of overhead and peak, by rising overhead and falling peak.
 
     A row is a tuple (overhead, peak, choice). It is dropped if another row is at least as good in overhead and peak.
+    Of rows with equal overhead and equal peak, one is kept.
     """
     best: list[Row] = []
     for row in sorted(rows, key=lambda row: row[:2]):

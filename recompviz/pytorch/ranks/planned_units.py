@@ -50,7 +50,7 @@ class UnitChooser:
         self._masks: dict[int, NDArray[np.bool_]] = {}
 
     def add(self, region: Region) -> None:
-        """Do nothing: units of one class share their regions."""
+        """Do nothing. A region gets its plan when it runs, because units of one class share their regions."""
 
     def remove(self, region: Region) -> None:
         """Forget a region that will not run again."""

@@ -196,8 +196,8 @@ def shard_step(
     shards : int
         The number of ranks among which each parameter is divided.
     units : iterable of str
-        Dotted paths of the modules that are given to ``fully_shard`` besides the model itself. A ``*`` stands for any
-        name between two dots. An example is ``["layers.*"]``.
+        Dotted paths of the modules that are given to ``fully_shard`` besides the model itself. A ``*`` stands for one
+        name of a path, for example in ``["layers.*"]``.
     replicas : int
         The number of groups of ``shards`` ranks. If it is more than 1, gradients are also reduced over the groups, as
         in HSDP.

@@ -31,7 +31,7 @@ def units_of(
     ----------
     trace : Trace
     units : iterable of str
-        Dotted paths of modules, with ``*`` for any name between two dots.
+        Dotted paths of modules, in which ``*`` stands for one name of a path.
     reshard : bool or mapping of str to bool
         Whether units free their gathered parameters after their forward passes: one value for all, or a mapping from
         paths or patterns to values. The root never does, as is PyTorch's default.

@@ -145,9 +145,9 @@ def _name_of(nodes: Sequence[Node]) -> str:
 def layer_call(node: Node) -> tuple[str, str] | None:
     """Return the call of a ``torch.nn`` layer in which an fx node was traced, as (identity of the call, layer class).
 
-    The result is None if the innermost module of the node is not a layer that counts as one function. Such modules are
-    containers, recurrent networks, attention, ``Flatten`` and the user's own modules. The result is also None if the
-    node was traced outside every module.
+    The result is None if the innermost module of the node does not count as one function: a container, a recurrent
+    network, attention, ``Flatten``, or the user's own module. It is also None if the node was traced outside every
+    module.
     """
     stack: dict[str, tuple[str, Any]] = node.meta.get("nn_module_stack") or {}
     if not stack:

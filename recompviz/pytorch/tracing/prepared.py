@@ -32,7 +32,7 @@ class Prepared:
     forward : set of torch.fx.Node
         The nodes of the forward pass.
     passed : dict of int to int
-        The storage of each removed copy → the storage of the tensor that it copied. Both are keys of
+        The storage of each removed copy → the storage of the tensor that it copied. Both are results of
         :func:`storage_key`.
     """
 

@@ -191,6 +191,11 @@ class Step(nn.Module):
 
         There is no loss if the step has no loss function, ``targets`` is empty, and neither the model's output nor a
         ``loss`` in the output is one number.
+
+        Raises
+        ------
+        TraceError
+            As for :func:`scalar`.
         """
         output = self.model(*inputs, **kwargs)
         if self.loss is None and not targets and not _is_one_number(_loss_in(output)):

@@ -99,7 +99,7 @@ class StorageTable:
         targets : frozenset of int
             The flat positions of the inputs that are targets.
         allocated : bool
-            Whether a call of the graph allocates the value. It then gets no storage here.
+            Whether a call of the graph allocates the value. This method then adds no storage.
 
         Raises
         ------

@@ -69,7 +69,8 @@ class Resizer(Protocol):
         sizes : mapping of str to int
             The size of each axis.
         progress : callable (done, total, text)
-            The method should call it often. It raises :class:`recompviz.Cancelled` after the user has cancelled.
+            A function that the method should call often. The function raises :class:`recompviz.Cancelled` after the
+            user has cancelled.
         """
         ...
 

@@ -219,7 +219,7 @@ def _of_one_list(items: Sequence[int | _Box]) -> bool:
 def has_parallel_fold(graph: Graph, modules: Modules) -> bool:
     """Whether a box folds six or more blocks of which none uses a value of another one.
 
-    An example are the experts of a mixture.
+    The experts of a mixture are an example.
     """
     count = len(graph)
     wide = {m for m in range(len(modules)) if modules.times[m] >= PARALLEL}

@@ -99,7 +99,7 @@ class TablePart:
         return f"opt[{lower_set}, {t}]" if self.table.budget is not None else f"R({lower_set}, {t})"
 
     def filled(self, until: int) -> Change:
-        """Return the patch that shows the values of cells 0 to ``until``. ✗ marks a cell that no candidate fits."""
+        """Return the patch that shows the values of cells 0 to ``until``. ✗ marks a cell without a value."""
         patch: Change = {}
         for i, cell in enumerate(self.cells[: until + 1]):
             patch[f"c{i}"] = {"style": "cell-done" if cell.value >= 0 else "cell-none"}
