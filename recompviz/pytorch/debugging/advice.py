@@ -59,11 +59,11 @@ def checkpoint_advice(traced: Trace) -> list[Advice]:
 
 
 def planner_advice(traced: Trace) -> list[Advice]:
-    """Advise up to two plans: one for the least feasible memory budget, and one for a larger budget.
+    """Advise up to two plans: one for the least memory budget for which a plan is found, and one for a larger budget.
 
     The larger budget is half-way between the least budget and the simulated peak without recomputation. Plans that save
     less than 1 % of this peak are left out. The plan with the least recomputation time comes first. If the trace is not
-    calibrated, the plan with the largest saving comes first.
+    calibrated, the advice has no times, and the plan with the largest saving comes first.
     """
     table = traced.plans("live")
     whole = simulate(traced).peak

@@ -1,8 +1,9 @@
 """Observe a few steps of a training loop that other code runs: a script, a notebook cell or a trainer.
 
 The loop says where each step ends. The first steps are recorded. If the loop goes on, the next step is used to search
-for the objects that hold memory at the peak, and one more to find the lines that store into them. After that, the loop
-runs at its usual speed.
+for the objects that hold memory at the peak, and one more to find the lines that store into them. If the search finds
+nothing, for example because the step ends before the operator of the peak, it is tried again in the following steps.
+Then the loop runs at its usual speed.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ NOT_SEARCHED = (
 
 
 class NoReport(RecompvizError, RuntimeError):
-    """The steps of a loop were not observed to the end, so that there is no report."""
+    """The observation of a loop has no report yet, has not started, or has started already."""
 
 
 def debug_steps(
@@ -56,8 +57,9 @@ def debug_steps(
     optimizer : torch.optim.Optimizer, optional
         The optimizer; it tells which memory is optimizer state. Wrapped optimizers of trainers are accepted.
     steps : int
-        Number of recorded steps. Three or more show memory that grows from step to step. Up to two more steps are
-        searched for references, if the loop runs so long.
+        Number of recorded steps. Three or more show memory that grows from step to step. If the loop runs so long,
+        further steps are searched for references and for the lines that store them: usually up to two steps, and at
+        most ``steps + 2`` steps if the search finds nothing at first.
     title : str
         The title of the report.
 
@@ -129,7 +131,7 @@ class LoopSession:
 
     @property
     def done(self) -> bool:
-        """Whether the observation is complete, so that further steps run at their usual speed."""
+        """Whether the observation is complete, so that there is a report and further steps run at their usual speed."""
         return self._report is not None
 
     @property
@@ -139,7 +141,7 @@ class LoopSession:
         Raises
         ------
         NoReport
-            If the loop has not ended and fewer steps were observed than asked for.
+            If :attr:`done` is False: the observation needs further steps, and :meth:`stop` was not called.
         """
         if self._report is None:
             raise NoReport("the observation is not complete, expected the end of the loop; read .report after it")
@@ -155,7 +157,15 @@ class LoopSession:
         self.stop()
 
     def start(self) -> None:
-        """Start to observe. The next operator belongs to the first step."""
+        """Start to observe. The next operator belongs to the first step.
+
+        Raises
+        ------
+        NoReport
+            If this observation has started already.
+        ProfilerBusy
+            If another profiler runs in this process.
+        """
         self._start(sys._getframe(1))
 
     def _start(self, frame: Any) -> None:
@@ -188,7 +198,10 @@ class LoopSession:
             self._advance()
 
     def stop(self) -> None:
-        """End the observation, and make the report from the steps so far. After a complete observation, do nothing."""
+        """End the observation, and make the report from the steps so far.
+
+        If the observation has not started or is complete already, do nothing.
+        """
         if self._observer is None or self._report is not None:
             return
         if self._advance == self._recorded_step:

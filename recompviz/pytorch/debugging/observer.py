@@ -1,10 +1,10 @@
-"""Observe training steps in three passes, whoever runs them.
+"""Observe training steps in three passes.
 
 The first pass watches and profiles some training steps, and finds the peak. The second pass watches one more training
 step and pauses at the operator of the peak, to search for the objects that hold blocks. If an object of the user's
 program keeps a block alive, a third pass follows one more training step line by line. It finds the line that stores
-the block in the object. Subclasses run the steps: :mod:`.session` calls a model or a function, and
-:mod:`.loop_session` stays in the user's own loop.
+the block in the object. This module does not run the steps: :mod:`.session` calls a model or a function, and
+:mod:`.loop_session` observes the steps of the user's own loop.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Observer:
     module : torch.nn.Module, optional
         The module whose parameters are named first.
     optimizer : torch.optim.Optimizer, optional
-        Names the blocks of optimizer state that exist already.
+        The optimizer whose existing state gets names. Without it, optimizer state gets names at a watched ``step``.
     functions : sequence of callable
         Functions whose variables the search for references reads.
     in_loop : bool
@@ -58,7 +58,7 @@ class Observer:
     between : list of HeldAfterStep
         The objects that hold blocks before the first recorded training step, and after each one.
     held_by_caller : set of int
-        The numbers of the blocks that the caller of the loss holds.
+        The numbers of the blocks that the caller of the loss holds while the loss is computed.
     """
 
     def __init__(
@@ -85,7 +85,12 @@ class Observer:
     def recording(self) -> Iterator[list[Recording]]:
         """Watch and profile the training steps in a ``with`` block.
 
-        The block gets an empty list. When the block has ended, the list has one recording.
+        The ``with`` block gets an empty list. When the block has ended without an error, the list has one recording.
+
+        Raises
+        ------
+        ProfilerBusy
+            If another profiler runs in this process.
         """
         self._name_all()
         found: list[Recording] = []
@@ -139,7 +144,7 @@ class Observer:
         return Walk(self.watcher.owners.roots, [*self._functions], in_loop=self.in_loop, spaces=self._spaces)
 
     def peak_of(self, recording: Recording) -> PeakState:
-        """Return the state at the peak of a recording, without the objects that hold blocks at the peak."""
+        """Return the state at the peak of a recording. Its ``paths`` and ``stored_at`` are still empty."""
         outside, touched = self._process.outside(self.watcher, self._walk())
         return PeakState(
             recording,
@@ -164,7 +169,7 @@ class Observer:
 
         The ``with`` block gets an empty dictionary. It is filled when the step reaches that operator: number of a block
         → its paths. A block made in this step stands for the recorded block that the same operator made in the step of
-        the peak.
+        the peak. The recording must have an operator at the peak.
         """
         at_peak, watcher = recording.peak_operator, self.watcher
         paths: dict[int, list[ReferencePath]] = {}

@@ -50,8 +50,8 @@ def examined(
     """Run some eager training steps and report the measured memory at their peak.
 
     ``steps`` training steps are recorded. If ``model`` is a module, one step runs before them, to warm up. Up to two
-    steps run after them, to search for references. If ``model`` is a module, its parameters, buffers and gradients and
-    the optimizer's state are restored at the end.
+    steps run after them, to search for references and for the lines that store them. If ``model`` is a module, its
+    parameters, buffers and gradients and the optimizer's state are restored at the end.
 
     Parameters
     ----------
@@ -71,9 +71,11 @@ def examined(
         If ``model`` is neither a module nor a function; if ``kwargs``, ``targets`` or ``optimizer`` has the wrong type;
         or if ``forward`` of a module cannot be called with ``inputs`` and ``kwargs``.
     ValueError
-        If ``steps`` is less than 1, or if ``optimizer`` trains neither a parameter nor an input of the module.
+        If ``steps`` is less than 1, or if ``optimizer`` trains neither a parameter of the module nor an input or
+        target.
     TraceError
-        If ``loss`` is neither a function nor a module, or if the loss of a module is not a scalar or needs no gradient.
+        If ``loss`` is neither a function nor a module, or if the loss of a module is not one number or needs no
+        gradient.
     ProfilerBusy
         If another ``torch.profiler`` runs in this process.
     """

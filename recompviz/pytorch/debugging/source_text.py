@@ -1,7 +1,7 @@
-"""Questions about the user's source text: where a name is assigned, and whether a name is used after a line.
+"""Questions about the user's source text: where a name is assigned, where a function is called, which use is the last.
 
 The answers come from the syntax tree of the file. If the text is not known, or the answer is not certain, a function
-says so by returning None or False.
+returns None.
 """
 
 from __future__ import annotations
@@ -32,7 +32,10 @@ def _parsed(file: str) -> ast.Module | None:
 
 
 def assignment_line(file: str, name: str) -> SourceLine | None:
-    """Return the first line outside functions and classes that assigns a global variable; None if there is none."""
+    """Return the line of a file, outside functions and classes, that first assigns the global variable ``name``.
+
+    Return None if there is no such line, or if the file cannot be read or parsed.
+    """
     tree = _parsed(file)
     if tree is None:
         return None
@@ -44,7 +47,10 @@ def assignment_line(file: str, name: str) -> SourceLine | None:
 
 
 def attribute_line(file: str, attribute: str, first: int, last: int) -> SourceLine | None:
-    """Return the first line from ``first`` to ``last`` that assigns an attribute, as in ``ctx.y = y``."""
+    """Return a line from ``first`` to ``last`` that assigns an attribute, as in ``ctx.y = y``; None if there is none.
+
+    Of several such lines, the least nested is returned, and of equally nested lines the first.
+    """
     tree = _parsed(file)
     for node in ast.walk(tree) if tree is not None else ():
         if not isinstance(node, ast.Attribute) or not isinstance(node.ctx, ast.Store):
@@ -67,9 +73,10 @@ def call_line(file: str, function: str) -> SourceLine | None:
 
 
 def last_use(line: SourceLine, name: str) -> SourceLine | None:
-    """Return the last line of a function that reads a local variable, if ``del`` of the name after it is safe.
+    """Return the last line of a function that reads a local variable, if ``del`` of the variable after it is safe.
 
-    It is safe if no other function inside reads the name, and if no loop can come back to a line that reads it.
+    It is safe if no inner function uses the name, the name is not declared global or nonlocal, no loop contains the
+    last line, and the last line neither returns nor begins a compound statement such as ``if``.
 
     Parameters
     ----------
@@ -81,7 +88,8 @@ def last_use(line: SourceLine, name: str) -> SourceLine | None:
     Returns
     -------
     SourceLine or None
-        None if the function is not found or ``del`` may not be safe.
+        The end of the last statement that reads the variable. None if the function is not found or is a lambda, if no
+        line reads the variable, or if ``del`` may not be safe.
     """
     function = _function_at(line)
     if function is None or isinstance(function, ast.Lambda):

@@ -45,6 +45,11 @@ def peak_at(traced: Trace, batch: int | None = None, dtype: torch.dtype | None =
     -------
     int
         Bytes at the peak, with parameters, inputs and the optimizer's state.
+
+    Raises
+    ------
+    TraceError
+        If the training step cannot be traced with this batch size or dtype.
     """
     inputs, kwargs, targets = traced.arguments
     now = batch_size(traced)
@@ -92,7 +97,7 @@ def _with_state_of(traced: Trace, other: Trace, dtype: torch.dtype | None) -> Tr
 
 
 def batch_size(traced: Trace) -> int:
-    """Return the first dimension of the first tensor among inputs and targets, scalars excluded; 1 if there is none."""
+    """Return the first dimension of the first input or target tensor that has dimensions; 1 if there is none."""
     leaves = pytree.tree_leaves(traced.arguments)
     return next((int(leaf.shape[0]) for leaf in leaves if isinstance(leaf, torch.Tensor) and leaf.dim()), 1)
 
@@ -122,6 +127,8 @@ def largest_batch(traced: Trace, total: int | float | str) -> int:
         If ``total`` is neither a number nor a string.
     ValueError
         If ``total`` is not a size.
+    TraceError
+        If the training step cannot be traced at another batch size.
 
     Examples
     --------
@@ -166,15 +173,16 @@ def _secant(known: dict[int, int], budget: int) -> int:
 def what_ifs(traced: Trace, total: int | None) -> list[str]:
     """Return notes with the simulated peak at half and double the batch size, and in bfloat16.
 
-    If the training step cannot be traced with the other batch size or dtype, the note gives the error. There is a note
-    about bfloat16 only if the model has float32 parameters.
+    If the training step cannot be traced with another batch size or dtype, a note gives the error instead of the peak.
+    There is a note about bfloat16 only if the model or the loss has float32 parameters.
 
     Parameters
     ----------
     traced : Trace
         The present training step.
     total : int or None
-        A memory budget in bytes. If given, a first note gives the largest batch size that fits without recomputation.
+        A memory budget in bytes. If given, the first note gives the largest batch size that fits without recomputation.
+        If None, there is no such note.
     """
     notes = []
     now = simulate(traced).peak

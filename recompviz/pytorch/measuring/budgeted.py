@@ -26,8 +26,9 @@ def fit_in(
 ) -> PlannedModule:
     """Make a module whose training step fits into a memory budget: trace, calibrate, plan and apply in one call.
 
-    Calibration runs the forward pass at least once. It also runs the training step a few times, unless all operators
-    were measured before; see :func:`recompviz.calibrate`. A model on the meta device is not calibrated.
+    Calibration usually runs the forward pass once in eager PyTorch. Unless all operators were measured before, it also
+    runs the training step one or more times; see :func:`recompviz.calibrate`. A model on the meta device is not
+    calibrated.
 
     Parameters
     ----------

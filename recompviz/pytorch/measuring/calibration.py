@@ -1,9 +1,9 @@
 """``calibrate`` measures the workspace and time of each operator of a trace on this device.
 
 The memory that a kernel uses internally (its workspace) cannot be derived from shapes. It is measured once for each
-combination of operator, shapes, dtypes and device. The training step runs under a plan, and the profiler records each
-call. Further runs time each call. The measured figures are cached on disk, so calibrating another trace with the same
-operators runs no training step.
+combination of operator, shapes, dtypes and device. The training step runs under a plan. The profiler records the
+allocations of each call, usually in one run, and a stopwatch times each call, usually in other runs. The measured
+figures are cached on disk, so calibrating another trace with the same operator calls runs no training step.
 """
 
 from __future__ import annotations
@@ -73,20 +73,21 @@ def calibrate(trace: Trace, *, fresh: bool = False, progress: Progress | None = 
     """Measure the workspace and time of each operator call, and return a trace that includes them.
 
     The training step runs five times, under the time-centric plan with the least simulated peak. It runs four times if
-    it takes more than one second, and three times if it takes more than two. If it takes about half a second or more on
-    the CPU, it runs only once. In this one run, only the first of equal calls runs, and it is repeated: a call of up to
-    5 ms runs three times in all, a call of up to 50 ms twice, and a longer call once. If the device has no memory for
-    the plan, the step runs under the plan with the least simulated peak that a search finds. The step does not run if
-    the figures of all its operators are in the cache.
+    it takes more than one second, and three times if it takes more than two. A step on the CPU that takes about half a
+    second or more, by an estimate, is *long* and usually runs only once. In this one run, only the first of equal calls
+    runs, and it is repeated: a call of up to 5 ms runs three times in all, a call of up to 50 ms twice, and a longer
+    call once. If the device has no memory for the plan, the step runs under the plan with the least simulated peak that
+    a search finds. Without ``fresh``, the step does not run if the figures of all its operators are in the cache.
 
-    Where the operating system counts preemptions, a run of a call that other programs disturbed does not count, and
-    the call or step runs a few more times if all its runs were disturbed. If none is undisturbed, the time is an
-    estimate from processor times.
+    Where the operating system counts preemptions, a run of a call that other programs disturbed does not count. A
+    short call of a long step runs a few more times if all its runs were disturbed. Any other step runs up to seven more
+    times while calls of which all runs were disturbed take over 10 % of its time. If no run of a call is undisturbed,
+    the time of the call is an estimate from processor times.
 
-    The forward pass also runs once in eager PyTorch, to compare the bytes that it saves with those that the captured
-    step saves. For a long step, this forward pass runs on tensors without memory where that is possible. If the second
-    training step was traced (see :attr:`Trace.after_first`), the training step runs once more, and the forward pass
-    twice. The state of the model and of the batch is restored.
+    The forward pass also runs once in eager PyTorch, to compare the bytes that it saves with the bytes that the
+    captured step saves. For a long step, this forward pass runs on tensors without memory where that is possible. If
+    the second training step was traced (see :attr:`Trace.after_first`), the forward pass runs twice, and a step that is
+    not long runs once more. The state of the model and of the batch is restored.
 
     Parameters
     ----------
@@ -107,14 +108,20 @@ def calibrate(trace: Trace, *, fresh: bool = False, progress: Progress | None = 
     ------
     TraceError
         If the trace is estimated, so that its step cannot run.
+    TypeError
+        If ``trace`` is not a trace, or ``fresh`` is not a bool.
     ProfilerBusy
-        If another profiler runs in this process.
+        If another profiler runs in this process when the training step has to run.
+    torch.OutOfMemoryError
+        If the device has no memory for the second plan either.
 
     Warns
     -----
     EagerDiffers
         If the captured step saves over 5 % more bytes for the backward pass than the eager step, because the model or a
-        library runs other code while it is captured. The message names the lines.
+        library runs other code while it is captured. The message names up to two of the lines, if they are known.
+    RuntimeWarning
+        If the file of the cache is damaged. It is then ignored.
 
     Notes
     -----

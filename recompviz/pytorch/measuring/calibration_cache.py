@@ -66,7 +66,7 @@ class CalibrationCache:
         self._figures = _read(self.path)
 
     def find(self, keys: Sequence[str], counts: Sequence[int]) -> list[OperatorFigures] | None:
-        """Return the measurements of calls in the order of their keys, or None if those of any key are missing.
+        """Return the measurements of calls in the order of their keys; None if a key has no measurements.
 
         Parameters
         ----------
@@ -81,12 +81,15 @@ class CalibrationCache:
         return complete if len(complete) == len(found) else None
 
     def store(self, figures: Mapping[str, OperatorFigures]) -> None:
-        """Add measurements by key, and write them to the file. The file keeps those that other processes wrote."""
+        """Add measurements by key, and write them to the file. Measurements that other processes wrote stay there."""
         self._figures |= figures
         self._write()
 
     def forget(self, keys: Collection[str]) -> None:
-        """Remove the measurements of some keys, also from the file. The calls are then measured again."""
+        """Remove the measurements of some keys from this object and from the file.
+
+        The next calibration measures the calls with these keys again.
+        """
         self._write(keys)
 
     def _write(self, forgotten: Collection[str] = ()) -> None:
@@ -120,7 +123,7 @@ def checksum(key: str, row: Mapping[str, Any]) -> str:
 
 
 def cache_folder() -> Path:
-    """Return the folder of the cache: ``$RECOMPVIZ_CACHE``, or ``~/.cache/recompviz`` if the variable is not set.
+    """Return the folder of the cache: ``$RECOMPVIZ_CACHE``; ``~/.cache/recompviz`` if the variable is unset or empty.
 
     A user without a home folder gets ``recompviz`` in the folder of temporary files.
     """

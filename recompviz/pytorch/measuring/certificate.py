@@ -2,9 +2,10 @@
 
 Two training steps in a row run eagerly, and two run under the plan. Both pairs start from the same state. The second
 step of each pair has other inputs and parameters. Gradients, loss and buffers of the planned steps must be bitwise
-equal to those of the eager steps. If two eager runs differ from each other, because a kernel is not deterministic, they
-must be equal within a tolerance. The gradients of trained tensors outside the model are compared, too. Between the
-forward and the backward pass, autograd must hold exactly the values that the schedule of the plan saves.
+equal to those of the eager steps. If two eager runs differ from each other, because a kernel is not deterministic, the
+planned results need only equal the eager results within a tolerance. The gradients of trained tensors outside the model
+are compared, too. Between the forward and the backward pass, autograd must hold exactly the values that the schedule of
+the plan saves.
 """
 
 from __future__ import annotations
@@ -68,7 +69,8 @@ class Certificate:
         if two eager runs differ from each other, and all gradients are equal within a relative tolerance of 1e-3
         (absolute 1e-5). Otherwise ``"different"``.
     worst : str
-        The name of the gradient that differs most, and its largest difference; empty if no gradient differs.
+        The name of the gradient that differs most in the first step with a difference, and its largest difference. If
+        only one of the two runs has some gradient, a text says so. Empty if no gradient differs.
     buffers, loss : bool
         Whether the buffers and the loss (or the outputs) equal those of the eager steps: bitwise, or within the
         tolerance if ``gradients`` is ``"close"``.
@@ -132,12 +134,12 @@ def certify(
     """Check that training steps under a plan give the results of eager steps, and save the values that the plan keeps.
 
     Two training steps in a row run eagerly, and two run under the plan. Both pairs start from the same state. The
-    second step of each pair has other inputs (real numbers scaled, integers in reverse order), other parameters and
-    other random numbers. If the model raises an error for the changed inputs, the second step uses the inputs of the
-    first. The state of the model and of the batch is restored.
+    second step of each pair has other inputs (real numbers scaled, integers in reverse order), other parameters (see
+    ``change_parameters``) and other random numbers. If the model raises an error for the changed inputs, the second
+    step uses the inputs of the first. The state of the model and of the batch is restored.
 
-    If a step does not fit on the device, the batch is halved until it fits. ``notes`` of the certificate gives the
-    batch size. If the graph of the smaller batch has other nodes, the plan that keeps every value runs instead of
+    If a step does not fit on the device, the batch is halved until it fits. A note of the certificate then gives both
+    batch sizes. If the graph of the smaller batch has other nodes, the plan that keeps every value runs instead of
     ``plan``.
 
     Parameters
@@ -163,6 +165,8 @@ def certify(
         If the trace is estimated, so that its step cannot run.
     PlanMismatch
         If the plan is for another graph.
+    TypeError
+        If ``trace`` is not a trace, ``plan`` is not a plan, or ``change_parameters`` is not a bool.
     torch.OutOfMemoryError
         If not even one example fits on the device.
 

@@ -44,8 +44,8 @@ class StepResult:
     loss : torch.Tensor
         The loss; for a step without a loss, all numbers in the model's outputs as one tensor.
     gradients : dict of str to torch.Tensor or None
-        The gradients of parameters, of inputs, and of trained tensors outside the model, by name. The value is None for
-        a tensor that got no gradient.
+        The gradients of parameters, of inputs and targets, and of trained tensors outside the model, by name. The value
+        is None for a tensor that got no gradient.
     buffers : dict of str to torch.Tensor
         Copies of the buffers after the step, by name.
     held : list of int or None
@@ -60,7 +60,10 @@ class StepResult:
 
 
 class TwoSteps:
-    """Runs two training steps in a row, eagerly or by another function, from the same state each time.
+    """Runs pairs of training steps, in eager PyTorch or with another forward pass.
+
+    Each pair starts from the same state. The second step of a pair starts from the buffers and random generators as the
+    first step left them.
 
     Parameters
     ----------
@@ -81,7 +84,9 @@ class TwoSteps:
         self.outside: dict[str, torch.Tensor] = {}
 
     def eager(self) -> list[StepResult]:
-        """Run both steps in eager PyTorch, and note which tensors outside the model get a gradient.
+        """Run both steps in eager PyTorch, and return their results.
+
+        The tensors outside the model that get a gradient are noted for :meth:`under`.
 
         If the model raises an error for the changed inputs, the second step uses the inputs of the first.
         """
@@ -102,9 +107,9 @@ class TwoSteps:
             return self._results(run, find_outside=True)
 
     def under(self, run: StepFunction, held_by: Callable[[Any], list[torch.Tensor] | None]) -> list[StepResult]:
-        """Run both steps with ``run`` as their forward pass.
+        """Run both steps with ``run`` as their forward pass, and return their results.
 
-        Call :meth:`eager` before. It finds the tensors outside the model whose gradients are compared.
+        Call :meth:`eager` first: it finds the tensors outside the model whose gradients are compared.
 
         Parameters
         ----------
@@ -193,8 +198,8 @@ def changed(arguments: Arguments) -> Arguments:
     """Return a copy of the arguments with other values, and with the same shapes, dtypes and strides.
 
     Elements of floating-point tensors are scaled by random factors between 0.97 and 1. Other tensors are reversed along
-    their first dimension. These stay the same: values that are not tensors, sparse tensors, tensors of a subclass,
-    tensors that are not leaves, and tensors whose copy would have other strides.
+    their first dimension. The factors are the same at each call. These stay the same: values that are not tensors,
+    sparse tensors, tensors of a subclass, tensors that are not leaves, and tensors whose copy would have other strides.
 
     Examples
     --------
@@ -224,10 +229,10 @@ def changed(arguments: Arguments) -> Arguments:
 
 @contextlib.contextmanager
 def changed_in_place(tensors: Iterable[torch.Tensor]) -> Iterator[None]:
-    """Scale floating-point tensors in place while a block runs, and restore them bitwise afterwards.
+    """Scale floating-point tensors in place for a ``with`` block, and restore them bitwise afterwards.
 
-    If other code wrote to a tensor while the block ran, its elements are divided by the factors instead, so they are
-    not restored bitwise.
+    If other code wrote to a tensor inside the block, the elements of the tensor are divided by the factors instead.
+    What the other code wrote is kept, and the tensor is not restored bitwise. Tensors of a subclass are not changed.
     """
     plain = [t for t in tensors if type(t) in (torch.Tensor, torch.nn.Parameter) and t.is_floating_point()]
     before = [(t, version_of(t), t.detach().to("cpu", copy=True)) for t in plain]

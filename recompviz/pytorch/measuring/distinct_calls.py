@@ -57,7 +57,7 @@ class DistinctCalls:
     Attributes
     ----------
     ran : dict of str to int
-        For each key, the step of the schedule in which the first call with this key ran.
+        For each key, the number of the step of the schedule in which the first call with this key ran.
     """
 
     def __init__(
@@ -119,7 +119,13 @@ class DistinctCalls:
         return result
 
     def seconds(self, key: str) -> float:
-        """Return the time of one call with this key, in seconds: the median over the calls with this key that ran."""
+        """Return the time of one call with this key, in seconds: the median over the calls with this key that ran.
+
+        Raises
+        ------
+        KeyError
+            If no call with this key has run.
+        """
         return statistics.median_low(self._times[key])
 
 

@@ -2,7 +2,7 @@
 
 A library may run other code while ``torch.compile`` captures it (``torch.compiler.is_compiling``). The captured step
 then differs from the step that eager PyTorch runs, and plans hold only for the captured step. The comparison runs the
-forward pass once. This pass keeps nothing for a backward pass, so it takes no more memory than inference.
+forward pass once, or twice if the second training step was traced. No value is kept for a backward pass.
 """
 
 from __future__ import annotations
@@ -67,7 +67,8 @@ def eager_forward(trace: Trace) -> EagerForward:
 def estimated_bytes(trace: Trace) -> int | None:
     """Return :attr:`EagerForward.saved_bytes`, counted on tensors without memory, so that no operator runs.
 
-    Return None if the forward pass cannot run without the values of its tensors.
+    Return None if the forward pass cannot run without the values of its tensors. ``MemoryError``, and errors of a type
+    that neither Python, PyTorch nor recompviz defines, are raised.
     """
     try:
         step, arguments = without_storage(trace.step, trace.arguments)
@@ -115,6 +116,7 @@ def difference_from_eager(trace: Trace, *, long: bool = False) -> str:
     str
         A text with the saved bytes of both steps, the lines that only the captured step runs, and advice. The text is
         empty if the captured step saves at most 5 % more, if the trace is estimated, or if the forward pass fails.
+        ``MemoryError``, and errors of a type that neither Python, PyTorch nor recompviz defines, are raised.
     """
     if trace.estimated:
         return ""

@@ -80,8 +80,10 @@ def trace(
         If ``forward`` cannot be called with these inputs, or the loss with these targets, or ``kwargs`` or ``targets``
         has the wrong type.
     ValueError
-        If there is no such granularity or cost model, if ``optimizer`` trains no parameter of the model, or if
-        ``costs="roofline"`` and the device is not in this machine.
+        If there is no such granularity or cost model, if ``optimizer`` trains neither a parameter of the model or the
+        loss nor an input or target, or if ``costs="roofline"`` and the device is not in this machine.
+    ProfilerBusy
+        If ``costs="measured"`` and another profiler runs in this process.
     TraceError
         If the training step cannot be traced. For example, a target has a wrong shape, the loss is not a scalar or uses
         a tensor that is not its argument, or nothing requires a gradient. The error is also raised if ``model``,

@@ -33,6 +33,8 @@ def explain_gap(trace: Trace, plan: Plan, measured: Timeline | None = None) -> G
     ------
     PlanMismatch
         If the plan is for another graph.
+    TypeError
+        If an argument has the wrong type.
 
     Examples
     --------

@@ -1,8 +1,8 @@
 """Turn the allocator's events in one training step into a measured timeline.
 
 The timeline of a planned module has the steps of the module's schedule. Each allocated block is matched to a storage
-that the schedule allocates in the same step. Any other module has no schedule. Consecutive events of one operator are
-then one step of the timeline.
+that the schedule allocates in the same step; a block without such a storage is workspace. Any other module has no
+schedule. Consecutive events of one operator are then one step of the timeline.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def measured_timeline(
     schedule : Schedule or None
         The schedule of the planned module that ran; None for any other module.
     static : dict from Category to int
-        The bytes on the device that existed before the training step.
+        The bytes that existed on the device before the training step, by category.
     device : str
         The device on which the step ran, for example ``"cuda:0"``.
     """

@@ -108,6 +108,11 @@ class MeasurementRun:
         usual : list of (int, int)
             The result of :meth:`one_step` for an earlier training step. If this step writes to tensors a different
             number of times, a note says that other work trained the model.
+
+        Raises
+        ------
+        ProfilerBusy
+            If another profiler runs in this process.
         """
         counts = WriteCounts(self.module, self.arguments)
         clear_gradients(self.module, self.arguments)
@@ -130,7 +135,10 @@ class MeasurementRun:
         return contextlib.nullcontext()
 
     def static(self) -> dict[Category, int]:
-        """Count the bytes on the device that exist before the training step, by category, rounded as allocated."""
+        """Return the bytes of parameters, buffers, inputs, targets and optimizer state on the device, by category.
+
+        Each storage counts once, with its size rounded as the allocator rounds it.
+        """
         inputs, kwargs, targets = self.arguments
         found: dict[Category, int] = {}
         seen: set[int] = set()
@@ -162,11 +170,20 @@ def runner_of(
 ) -> Callable[[StepMark | None], ForwardFunction]:
     """Return a function that makes functions for the forward pass of a training step.
 
-    The returned function ``with_mark(mark)`` returns a function ``run()``. It runs the forward pass, and returns the
-    loss or the outputs.
+    The returned function ``with_mark(mark)`` returns a function ``run()``. ``run()`` runs the forward pass, and returns
+    the loss or the outputs.
 
     ``mark`` is None, or a function that takes the number of a schedule step and returns a context manager. A planned
     module runs each step of its schedule inside ``mark(step)``. Any other module does not use the mark.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        A planned module, a :class:`Step`, or a model.
+    arguments : tuple
+        A tuple (inputs, keyword arguments, targets).
+    loss : callable or torch.nn.Module, optional
+        The loss function of a model. It is not used for a planned module and for a :class:`Step`.
     """
     inputs, kwargs, targets = arguments
     if isinstance(module, PlannedModule):
@@ -215,11 +232,9 @@ def overwritten_in(trace: Trace) -> list[torch.Tensor]:
 
 
 def contamination(deltas: Sequence[int], whole: int | None) -> list[str]:
-    """Return a note for the user if the memory of the process rose by over 2 MiB more than that of the training step.
+    """Return a list with one note if the memory of the process rose by over 2 MiB more than the step's own memory.
 
-    The note is the only item of the returned list.
-
-    Otherwise the list is empty.
+    Otherwise, or if ``whole`` is None, the list is empty.
 
     Parameters
     ----------

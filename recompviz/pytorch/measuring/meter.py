@@ -1,7 +1,8 @@
 """``measure`` records the allocations and frees of one training step at the allocator.
 
 Two training steps warm up. Then one step starts without gradients, and the profiler records every allocation and free
-on the device. A planned module marks its operators, so that its measured timeline has the steps of the simulated one.
+on the device. A planned module marks its operators, so that its measured timeline has the same steps as its simulated
+timeline.
 """
 
 from __future__ import annotations
@@ -73,14 +74,14 @@ def measure(
     -------
     Timeline
         A measured timeline. Its peak includes parameters and optimizer state. For a planned module, it has the steps of
-        the plan's schedule. For any other module, each step of the timeline is an operator that
-        allocates or frees memory, in the order in which the operators ran; the optimizer's update is one step.
+        the plan's schedule. For any other module, each step of the timeline is an operator that allocates or frees
+        memory, in the order in which the operators ran; the optimizer's update is one step.
 
     Raises
     ------
     TypeError
-        If ``module`` is no module, or ``forward`` cannot be called with these inputs, or ``optimizer`` or ``kwargs``
-        has the wrong type.
+        If ``module`` is no module, or ``forward`` cannot be called with these inputs, or ``optimizer``, ``kwargs`` or
+        ``targets`` has the wrong type.
     ValueError
         If ``optimizer`` trains neither a parameter of the module nor an input or target.
     RecompvizError
@@ -88,7 +89,8 @@ def measure(
     ProfilerBusy
         If another profiler runs in this process.
     TraceError
-        If ``loss`` cannot be called, or if a loss function or targets are given and the loss is not one scalar.
+        If ``loss`` cannot be called or uses a tensor that is not its argument, or if a loss function or targets are
+        given and the loss is not one scalar.
 
     Notes
     -----

@@ -33,11 +33,13 @@ RATIOS = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.0)
 def race(trace: Trace, total: int | float | str, *, rounds: int = 7, seconds: float = 60.0) -> Race:
     """Compare eager PyTorch, a checkpoint per block, PyTorch's partitioner and a plan of recompviz under a total.
 
-    Each method runs one measured training step. Then the methods take turns in timed steps. Eager PyTorch runs as it
-    is. Each other method runs as a plan that keeps the values which the method keeps, so that all plans run the same
-    kernels. PyTorch's partitioner runs with the memory budget of least recomputation whose peak fits the total. If none
-    fits, it runs with the memory budget of least peak. No method is really limited to the total. A method that takes
-    more runs to its end, and the picture shows where it would run out of memory.
+    The memory of each method is measured in one training step. Then the methods take turns in timed steps. Eager
+    PyTorch runs as it is. Each other method runs as a plan that keeps the values which the method keeps, so that all
+    plans run the same kernels. Ten values of ``activation_memory_budget`` are tried for PyTorch's partitioner. Of those
+    whose simulated peak fits the total, the one of least recomputation runs; if none fits, the one of least peak runs.
+    A method that cannot plan this step, such as a checkpoint per block for a model without submodules, is left out, and
+    a note says why. No method is really limited to the total. A method that takes more memory runs to its end, and the
+    picture shows where it would run out of memory.
 
     Parameters
     ----------
@@ -48,7 +50,8 @@ def race(trace: Trace, total: int | float | str, *, rounds: int = 7, seconds: fl
     total : int, float or str
         The most bytes that the training step may take, or a text such as ``"10 GiB"``.
     rounds : int
-        The most timed steps of each method. The median of their times is shown.
+        The largest number of timed steps of each method. For eager PyTorch, the median of their times is shown. For any
+        other method, the median ratio of its times to those of eager PyTorch is shown, multiplied by eager's median.
     seconds : float
         The time limit of the timed steps, in seconds. No further round of steps starts after it.
 
@@ -61,11 +64,16 @@ def race(trace: Trace, total: int | float | str, *, rounds: int = 7, seconds: fl
     Raises
     ------
     InfeasibleBudget
-        If no plan of recompviz fits the total. The attribute ``least`` of the error is the least total that one fits.
+        If no plan of recompviz fits the total. The attribute ``least`` of the error is the least total for which a plan
+        was found, in bytes.
     ValueError
         If ``rounds`` is less than 1, or ``total`` is not a size.
     TypeError
-        If ``trace`` is not a trace, or ``total`` is neither a number nor a string.
+        If ``trace`` is not a trace, ``total`` is neither a number nor a string, or ``rounds`` is not a number.
+    ProfilerBusy
+        If another profiler runs in this process.
+    torch.OutOfMemoryError
+        If a method does not fit on the device itself.
 
     Examples
     --------

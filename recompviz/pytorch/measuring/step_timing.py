@@ -80,12 +80,12 @@ def time_turns(
     modules : sequence of torch.nn.Module
         ``trace.step`` for eager steps, and results of :func:`recompviz.apply` for steps under plans.
     rounds : int
-        The largest number of rounds.
+        The largest number of rounds, at least 1.
     seconds : float
         No further round starts after this time, in seconds. One round always runs.
     progress : callable (done, total), optional
-        Called before each training step. Raise :class:`recompviz.Cancelled` in it to stop. ``done`` counts the steps,
-        or is larger if the time ends before all rounds have run.
+        Called before each training step. Raise :class:`recompviz.Cancelled` in it to stop. ``done / total`` is the
+        share of all steps that have run, or the share of ``seconds`` that has passed if this is larger.
     """
     device = runtime(trace.device)
 

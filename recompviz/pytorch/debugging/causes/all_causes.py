@@ -1,4 +1,4 @@
-"""The list of all causes, and the findings about memory that has no surprising cause.
+"""The list of the causes that look at live allocations, and the findings about memory without a surprising cause.
 
 A finding names live blocks and the bytes that a fix would free. A cause uses only facts about the state at the peak,
 not names of models. Findings of several causes may contain the same block.
@@ -64,7 +64,7 @@ CAUSES = (
 
 
 def surprising_findings(peak: PeakState, rows: LiveRows) -> list[Finding]:
-    """Return the findings of all causes. One block may be in several findings.
+    """Return the findings of all functions in ``CAUSES``. One block may be in several findings.
 
     Parameters
     ----------

@@ -106,7 +106,8 @@ def _view_of(peak: PeakState, block: int, needed: set[tuple[int, ...]]) -> Opera
 def out_of_place(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
     """Yield findings about inputs that an elementwise operator could have overwritten with its result.
 
-    There is one finding for each operator name and source line.
+    There is one finding for each operator name and source line. There is none if anything but local variables holds one
+    of its inputs.
     """
     groups: dict[tuple[str, SourceLine | None], LiveRows] = defaultdict(list)
     for i, live in rows:
@@ -151,7 +152,7 @@ def _alone(peak: PeakState, live: LiveBlock) -> bool:
 def in_place_reader(peak: PeakState, live: LiveBlock) -> Operator | None:
     """Return the elementwise operator that could have overwritten a block with its result; None if there is none.
 
-    The operator is the last forward operator that reads the block.
+    The operator is the last forward operator that reads the block in the training step that made the block.
     """
     block = live.block
     if block is None or block.role or block.maker < 0 or peak.age(live) or live.operator is None:

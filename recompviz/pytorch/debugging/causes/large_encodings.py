@@ -45,7 +45,7 @@ _PASSES = ("view", "unsqueeze", "expand", "detach", "alias", "_unsafe_view", "sl
 
 
 def one_hot(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
-    """Yield a finding for each line that calls ``one_hot``. Its result always has the dtype int64."""
+    """Yield a finding for each line that calls ``one_hot``. The result of ``one_hot`` always has the dtype int64."""
     groups: dict[SourceLine | None, LiveRows] = defaultdict(list)
     for i, live in rows:
         op = live.operator
@@ -234,7 +234,7 @@ def _broadcasts(peak: PeakState, live: LiveBlock) -> bool:
 def log_softmax_over_vocabulary(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
     """Yield a finding for each log-softmax over 256 or more classes if an operator reads few entries of its result.
 
-    Examples of such operators are ``gather`` and ``index``.
+    Such an operator is ``gather``, ``index``, ``index_select`` or ``take_along_dim``.
     """
     for i, live in rows:
         op = live.operator

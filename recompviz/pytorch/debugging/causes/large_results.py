@@ -35,9 +35,9 @@ _NEAR = 40
 def attention_matrices(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
     """Yield findings about attention without a fused kernel. Such attention stores the attention matrix.
 
-    Attention is recognized by a softmax between two matrix products. A block belongs to the finding if it has the
-    shape of the softmax's result, and an operator close to the softmax made it. There is one finding for each source
-    line.
+    Attention is recognized by a softmax between two matrix products. A block belongs to the finding if it has as many
+    elements and the same last two dimensions as the softmax's result, and an operator close to the softmax made it.
+    There is one finding for each source line.
     """
     softmaxes = [op for op in peak.operators if _is_attention(peak, op)]
     groups: dict[SourceLine | None, LiveRows] = defaultdict(list)
@@ -104,10 +104,10 @@ def _read_by_product(peak: PeakState, op: Operator, most_steps: int) -> bool:
 
 
 def broadcasts(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
-    """Yield findings about elementwise operators that broadcast their inputs to a large result.
+    """Yield findings about elementwise operators and losses that broadcast their inputs to a large shape.
 
-    A result is large if it has at least four times as many elements as the largest input. A finding also contains large
-    values computed from the result. There is one finding for each source line and result shape.
+    A shape is large if it has at least four times as many elements as the largest input. A finding also contains large
+    values computed from the result. There is one finding for each source line and shape.
     """
     groups: dict[int, LiveRows] = defaultdict(list)
     for i, live in rows:

@@ -83,7 +83,8 @@ def bytes_of(rows: LiveRows) -> int:
 def peak_reduction(peak: PeakState, rows: LiveRows, after: bool) -> int:
     """Return the bytes by which the peak would fall if some allocations were freed as early as possible.
 
-    The last reader of an allocation is the last operator, up to the peak, that read it.
+    The last reader of an allocation is the last operator, up to the peak, that read it. An allocation without a reader
+    is freed right after the operator that made it.
 
     Parameters
     ----------

@@ -12,9 +12,9 @@ from recompviz.pytorch.debugging.recorder.watched import Operator
 
 
 def double_precision(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
-    """Yield a finding if values other than inputs are in float64, which training rarely needs.
+    """Yield a finding if live blocks other than inputs are in float64. Training rarely needs this dtype.
 
-    Such values often come from NumPy arrays. Half of the bytes count as avoidable.
+    Such blocks often come from NumPy arrays. Half of their bytes count as avoidable.
     """
     members = [
         (i, live)

@@ -161,7 +161,8 @@ def saved_without_graph(peak: PeakState, graph: StepGraph) -> int:
 def without_nodes(peak: PeakState, nodes: set[int], removed: frozenset[int] = frozenset()) -> int:
     """Return by how many bytes the peak falls if some autograd nodes are not made.
 
-    A block that only these nodes saved is freed after the last operator that reads it, unless a variable holds it.
+    A block that only these nodes saved is freed after the last operator outside the backward pass that reads it, unless
+    an object of the user's program holds the block. Only blocks made in the training step of the peak are considered.
 
     Parameters
     ----------
@@ -268,10 +269,11 @@ def _unused_branch(peak: PeakState, graph: StepGraph, members: LiveRows) -> Find
 
 
 def summed_losses(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
-    """Yield a finding if one backward pass runs through several graphs that only meet in a sum of losses.
+    """Yield a finding if one backward pass runs through several graphs that meet only in a sum of losses.
 
+    The graphs must share parameters.
     If each graph had a backward pass of its own, right after its forward pass, the saved values of only one graph would
-    be alive at a time.
+    be alive at a time. The finding is marked as surprising only if at least three graphs are built at the same line.
     """
     graph = StepGraph(peak)
     members: dict[int, LiveRows] = defaultdict(list)
@@ -367,7 +369,10 @@ def _one_at_a_time(peak: PeakState, graph: StepGraph, parts: set[int]) -> int:
 
 
 def leaf_gradients(peak: PeakState, backward: list[Operator]) -> set[int]:
-    """Return the allocations of gradients of leaf tensors that backward operators make."""
+    """Return the numbers of the allocations that backward operators make for gradients of leaf tensors.
+
+    A result is taken for such a gradient if it has the bytes of a leaf tensor that the forward operator reads.
+    """
     leaves = peak.recording.steps.leaves
     found = set()
     of_block = peak.recording.allocation_of

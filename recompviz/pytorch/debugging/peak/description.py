@@ -90,7 +90,10 @@ def block_category(peak: PeakState, block: Block) -> Category:
 
 
 def saved_for(peak: PeakState, saved: Sequence[Saved]) -> str:
-    """Return a text that names the autograd nodes that saved a block: ``"backward of layer1/relu and 1 more"``."""
+    """Return a text that names the autograd nodes that saved a block: ``"backward of layer1/relu and 1 more"``.
+
+    ``saved`` are the tensors that the nodes saved, at least one.
+    """
     number = peak.recording.steps.operator_of_node.get(saved[0].sequence)
     more = len({s.sequence for s in saved}) - 1
     also = f" and {more} more" if more else ""

@@ -52,7 +52,7 @@ class PeakState:
     files : tuple of str
         The user's files in which global variables may be assigned.
     process : ProcessMemory or None
-        The memory of the process and the bytes of its tensors before the first step; None if they are unknown.
+        The bytes in use before the first step; None if they are unknown.
     """
 
     recording: Recording
@@ -146,8 +146,8 @@ class PeakState:
     def read_one_step_later(self, live: LiveBlock) -> bool:
         """Return whether a training step after the one that made a block will probably read it.
 
-        In the training step before, the operator at the same position made a similar block. The result is True if that
-        block was read in a training step after its own, up to the step of the peak.
+        The answer comes from an earlier block: the block that the operator at the same position made one training step
+        before. The result is True if an operator of a later step, up to the step of the peak, read that earlier block.
         """
         block, starts = live.block, self.recording.steps.step_starts
         if block is None or block.maker < 0 or block.step < 1:
@@ -250,7 +250,7 @@ class PeakState:
     def is_store(self, key: Key) -> bool:
         """Return whether an object does not grow, but still holds tensors that no recorded operator has touched.
 
-        A replay buffer that is full is such an object.
+        A replay buffer that is full is such an object. ``key`` is the (root, expression) of the object.
         """
         return not self.growth(key) and bool(self.between) and self.between[-1].unseen.get(key, 0) > 0
 

@@ -14,7 +14,9 @@ SHORT = 8
 
 
 def phases_of(peak: PeakState, static: int) -> tuple[StepPhase, ...]:
-    """Return the phases of the training step that contains the peak. Cycles of phases that repeat are joined into one.
+    """Return the phases of the training step that contains the peak. A cycle of phases that repeats is one entry.
+
+    A short stretch of operators without gradients counts as part of the phase beside it.
 
     Parameters
     ----------

@@ -63,7 +63,10 @@ class StepGraph:
 
     @cached_property
     def leaves_behind(self) -> Mapping[int, frozenset[int]]:
-        """Number of a graph operator → the numbers of the blocks of the leaf tensors on which its result depends."""
+        """Number of a graph operator → the numbers of the blocks of the leaf tensors behind its result.
+
+        These are the leaf tensors that require a gradient and on which the result depends.
+        """
         leaves = self.peak.recording.steps.leaves
         behind: dict[int, frozenset[int]] = {}
         found: dict[int, frozenset[int]] = {}
@@ -89,7 +92,7 @@ class StepGraph:
 
     @cached_property
     def backward_of_part(self) -> Mapping[int, tuple[Operator, ...]]:
-        """The backward operators of each part."""
+        """Number of a part → its backward operators. Parts without backward operators are left out."""
         found: dict[int, list[Operator]] = defaultdict(list)
         for op in self.peak.operators[self.peak.start : self.peak.end]:
             forward = self.peak.forward_of(op) if op.phase is Phase.BACKWARD and op.node else None
@@ -98,15 +101,18 @@ class StepGraph:
         return {part: tuple(operators) for part, operators in found.items()}
 
     def part_of_operator(self, op: Operator | None) -> int | None:
-        """Return the part of an operator. A backward operator belongs to the part of its forward operator.
+        """Return the number of an operator's part. A backward operator belongs to the part of its forward operator.
 
-        The result is None if the operator is None or belongs to no part.
+        Return None if the operator is None or belongs to no part.
         """
         forward = self.peak.forward_of(op)
         return self.parts.get(forward.number) if forward is not None else None
 
     def allocations_of(self, operators: frozenset[int]) -> list[int]:
-        """Return the allocations made inside the operators with these numbers: results and workspace."""
+        """Return the numbers of the allocations made while one of these operators was the last that had started.
+
+        These are results and workspace of the operators, and allocations before the next operator starts.
+        """
         recording = self.peak.recording
         births = recording.allocations.at[recording.allocations.birth].tolist()
         return [i for i, at in enumerate(births) if at in operators]

@@ -32,8 +32,8 @@ class ThreadCount:
 def threads_counted() -> Iterator[ThreadCount]:
     """Count the threads that start inside the ``with`` block and run the user's code.
 
-    Threads that run only library code, such as PyTorch's own, do not count. The block gets the count, which is final
-    when the block has ended.
+    Threads that run only library code, such as PyTorch's own, do not count. The ``with`` block gets the count, which is
+    final when the block has ended.
     """
     seen = ThreadCount()
     here = threading.local()

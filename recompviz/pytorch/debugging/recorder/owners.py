@@ -176,7 +176,7 @@ class Owners:
                         found.role, found.name = "optimizer state", f"{listed} of {owner}"
 
     def name_gradients(self) -> None:
-        """Name the blocks of the current gradients of all modules, for example ``"gradient of layer1.weight"``."""
+        """Name the blocks of the current gradients of all parameters, for example ``"gradient of layer1.weight"``."""
         for root in self.roots:
             self._name_gradients_of(root)
 

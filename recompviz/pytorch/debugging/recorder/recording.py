@@ -162,7 +162,10 @@ class Recording:
 
     @cached_property
     def step_ends(self) -> tuple[int, ...]:
-        """Transient bytes alive after each training step, just before the first operator of the next step."""
+        """Transient bytes alive after each training step: just before the first operator of the next step.
+
+        For the last step, these are the bytes alive at the end of the recording.
+        """
         live = self.live_before([self.steps.start_of(step + 1) for step in range(len(self.steps.step_starts))])
         return tuple(live.tolist())
 

@@ -159,7 +159,7 @@ class Block:
     saved : tuple of Saved
         The tensors on this block that autograd nodes saved.
     died : int or None
-        Number of operators that had started when the block was freed; None if it is still alive.
+        Number of operators that had started when the block was freed; None if it was not freed.
     role : str
         ``"parameter"``, ``"buffer"``, ``"gradient"``, ``"optimizer state"``, ``"input"`` or ``"target"``; otherwise
         empty.

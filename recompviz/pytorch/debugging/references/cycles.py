@@ -1,8 +1,9 @@
 """Tensors in reference cycles, which only Python's garbage collector frees.
 
-During the recorded steps the collector runs only here: after each step, with the option ``gc.DEBUG_SAVEALL``, which
-puts the garbage into a list instead of freeing it. Garbage with a cycle through the user's own classes or functions is
-kept until the recording ends, as it would be if the collector had not run. Other garbage is freed.
+During the recorded steps, automatic collection is disabled. The collector runs here after each step, with the option
+``gc.DEBUG_SAVEALL``, which puts the garbage into a list instead of freeing it. If tensors are in a cycle through the
+user's own classes or functions, the garbage is kept until the recording ends, as it would be if the collector had not
+run. Otherwise, garbage with tensors is freed.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ class Cycle:
 
 @contextlib.contextmanager
 def collector_off() -> Iterator[None]:
-    """Disable automatic garbage collection in a ``with`` block."""
+    """Disable automatic garbage collection in a ``with`` block. If it was enabled before, enable it afterwards."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -68,7 +69,9 @@ def collector_off() -> Iterator[None]:
 
 
 def collected(watcher: Watcher) -> tuple[list[Any], Cycle | None]:
-    """Collect garbage once. If the garbage has a cycle of the user's objects that holds tensors, return both.
+    """Find the garbage of Python, and a cycle of the user's objects in it that holds tensors.
+
+    If there is such a cycle, the garbage is kept and returned. Otherwise, if the garbage has tensors, it is freed.
 
     Parameters
     ----------
@@ -81,6 +84,7 @@ def collected(watcher: Watcher) -> tuple[list[Any], Cycle | None]:
         The objects stay alive as long as the caller keeps the list. Empty if no cycle of the user's objects holds
         tensors.
     cycle : Cycle or None
+        None if no cycle of the user's objects holds tensors.
     """
     garbage, cycle = _found(watcher)
     if cycle is None and garbage:

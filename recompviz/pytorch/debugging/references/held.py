@@ -127,7 +127,7 @@ def collection_of(expression: str) -> str:
 
 
 def trend(totals: Sequence[int]) -> int:
-    """Return the average increase per step of a quantity that grows; 0 if it does not grow.
+    """Return the average increase per step of a quantity that grows, rounded down; 0 if the quantity does not grow.
 
     The quantity grows if it never falls, rises in at least half of the steps, and still rises in the second half of the
     steps.

@@ -1,8 +1,8 @@
-"""Read the tensors in a retainer, to detect when a new one is stored there.
+"""Read the tensors in a retainer, to detect when a new tensor is stored there.
 
 A retainer is the object that keeps a tensor alive. The caller reads the retainer before each line of the user's code.
-If a new tensor appears between two reads, the line that ran in between stored it. Only the newest items are read, for
-speed.
+If a new tensor appears between two reads, the line that ran in between stored the tensor. Only the newest items are
+read, for speed.
 """
 
 from __future__ import annotations

@@ -46,13 +46,16 @@ class OutsideTensor:
     Attributes
     ----------
     expression : str
-        The Python expression that reaches it, such as ``old_model.weight``; empty if none was found.
+        The Python expression that reaches it, such as ``old_model.weight``, or a description, such as
+        ``gradient of net.bias`` or ``an object of Cache``; empty if none was found.
     root : str
-        The start of the expression, for example ``global``; empty if there is none.
+        The start of the expression, for example ``global``, or a text on what holds the tensor; empty if there is none.
     size : int
-        Bytes of its storage.
+        Bytes of its storage, or of memory without a tensor.
     shape : tuple of int
+        Empty for memory without a tensor.
     dtype : str
+        Empty for memory without a tensor.
     of_module : bool
         Whether it belongs to a module, as a parameter, buffer or gradient.
     twice : bool
@@ -162,7 +165,7 @@ class ProcessTensors:
 
     @property
     def memory(self) -> ProcessMemory | None:
-        """The memory in use, on the CPU or on the device, and the part of it that tensors take; None if unknown."""
+        """The bytes in use when this object was made, and the part that PyTorch accounts for; None if unknown."""
         if self._in_use is None:
             return None
         used, reserved = self._in_use
@@ -184,16 +187,17 @@ class ProcessTensors:
         Parameters
         ----------
         watcher : Watcher
-            It knows the storages that the steps touched.
+            The watcher of the steps. It knows the storages that the steps touched.
         walk : Walk
             A search that has ended. It gives the tensors their names.
 
         Returns
         -------
         list of OutsideTensor
-            The tensors that the steps did not touch.
+            The tensors that existed before the first step and that the steps did not touch, and memory that no tensor
+            takes.
         set of str
-            The variables.
+            The names of the variables.
         """
         names: dict[int, tuple[str, str, bool]] = {}
         touched = set()

@@ -34,8 +34,8 @@ class Referrer:
     identity : int
         The ``id`` of the object; 0 for a namespace.
     kind : str
-        ``"variable"`` for a namespace, ``"dict"``, ``"collection"`` for a list, tuple, set, deque or one of PyTorch's
-        lists of modules or parameters, ``"cache"`` for a function with ``functools.lru_cache``, or ``"object"``.
+        ``"variable"`` for a namespace, ``"dict"``, ``"collection"`` for a list, tuple, set, deque, ``ModuleList``,
+        ``ModuleDict`` or ``ParameterList``, ``"cache"`` for a function with ``functools.lru_cache``, or ``"object"``.
     bound : int or None
         ``maxlen`` of a deque: the most items that it can hold. None for other objects.
     """
@@ -122,7 +122,7 @@ class ReferencePath:
 
     @property
     def local(self) -> bool:
-        """Whether the path is only a local variable of the training step or of its loop, without other objects.
+        """Whether the path is only a local variable of the training step, or a variable of its loop, and nothing more.
 
         Such a path ends when the function of the variable returns, or when the loop assigns the variable again.
         """
@@ -174,7 +174,7 @@ class Retainer:
 
     @property
     def collection(self) -> bool:
-        """Whether the object is a dictionary, list, tuple, set or deque."""
+        """Whether the kind of the object is ``"dict"`` or ``"collection"``; see :class:`Referrer`."""
         return self.referrer.kind in ("dict", "collection")
 
     @property

@@ -1,10 +1,10 @@
 """Search for the live tensors that named variables reach.
 
-The walk starts from global variables, local variables of the user's frames, closures, and the attributes and hooks of
-modules. It continues breadth first through the objects that each object refers to, and records an expression for each
-tensor, such as ``log[3]['outputs']``. Local variables of the running training step come last, because they end with
-the step. A tensor with an autograd graph also keeps alive the tensors that the nodes of its graph saved;
-:func:`nodes_behind` lists these nodes.
+The walk starts from global variables, the last error (``sys.last_value``), local variables of the user's frames,
+closures, and the attributes and hooks of modules. It continues breadth first through the objects that each object
+refers to, and records an expression for each tensor, such as ``log[3]['outputs']``. Local variables of the running
+training step, and the exception that is being handled, come last, because they end with the step. A tensor with an
+autograd graph also keeps alive the tensors that the nodes of its graph saved; :func:`nodes_behind` lists these nodes.
 """
 
 from __future__ import annotations
@@ -105,7 +105,8 @@ class Walk:
     modules : list of torch.nn.Module
         The search starts from their attributes and hooks.
     functions : list of callable
-        The search starts from their closures and global variables. For a bound method it starts from ``self`` too.
+        The search starts from their closures, default values and global variables, and from the ``self`` of a bound
+        method.
     frame : frame, optional
         The search starts from the variables of the user's frames among this frame and its callers. Default: the frame
         that constructs the walk.
