@@ -48,7 +48,7 @@ def peak_at(traced: Trace, batch: int | None = None, dtype: torch.dtype | None =
 
     Raises
     ------
-    TraceError
+    TraceError, RuntimeError
         If the training step cannot be traced with this batch size or dtype.
     """
     inputs, kwargs, targets = traced.arguments
@@ -127,7 +127,7 @@ def largest_batch(traced: Trace, total: int | float | str) -> int:
         If ``total`` is neither a number nor a string.
     ValueError
         If ``total`` is not a size.
-    TraceError
+    TraceError, RuntimeError
         If the training step cannot be traced at another batch size.
 
     Examples

@@ -43,7 +43,7 @@ class StepResult:
     ----------
     loss : torch.Tensor
         The loss; for a step without a loss, all numbers in the model's outputs as one tensor.
-    gradients : dict of str to torch.Tensor or None
+    gradients : dict of str to (torch.Tensor or None)
         The gradients of parameters, of inputs and targets, and of trained tensors outside the model, by name. The value
         is None for a tensor that got no gradient.
     buffers : dict of str to torch.Tensor

@@ -53,7 +53,7 @@ def race(trace: Trace, total: int | float | str, *, rounds: int = 7, seconds: fl
         The largest number of timed steps of each method. For eager PyTorch, the median of their times is shown. For any
         other method, the median ratio of its times to those of eager PyTorch is shown, multiplied by eager's median.
     seconds : float
-        The time limit of the timed steps, in seconds. No further round of steps starts after it.
+        The time limit of the timed steps, in seconds, more than 0. No further round of steps starts after it.
 
     Returns
     -------
@@ -69,7 +69,8 @@ def race(trace: Trace, total: int | float | str, *, rounds: int = 7, seconds: fl
     ValueError
         If ``rounds`` is less than 1, or ``total`` is not a size.
     TypeError
-        If ``trace`` is not a trace, ``total`` is neither a number nor a string, or ``rounds`` is not a number.
+        If ``trace`` is not a trace, ``total`` is neither a number nor a string, or ``rounds`` or ``seconds`` is not a
+        number.
     ProfilerBusy
         If another profiler runs in this process.
     torch.OutOfMemoryError

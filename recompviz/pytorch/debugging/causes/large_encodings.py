@@ -146,7 +146,8 @@ def _is_wide(peak: PeakState, number: int) -> bool:
 def repeated_values(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
     """Yield a finding for each line that stores every element of a value at least twice, for example by ``repeat``.
 
-    The saving is verified if all readers of the result broadcast, so that they could read the value itself.
+    A line that repeats values a different number of times has one finding for each number. A finding is marked as
+    verified if all forward readers of the result broadcast, so that they could read the value itself.
     """
     groups: dict[tuple[SourceLine | None, int], LiveRows] = defaultdict(list)
     for i, live in rows:

@@ -271,9 +271,9 @@ def _unused_branch(peak: PeakState, graph: StepGraph, members: LiveRows) -> Find
 def summed_losses(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
     """Yield a finding if one backward pass runs through several graphs that meet only in a sum of losses.
 
-    The graphs must share parameters.
-    If each graph had a backward pass of its own, right after its forward pass, the saved values of only one graph would
-    be alive at a time. The finding is marked as surprising only if at least three graphs are built at the same line.
+    The graphs must share parameters. If each graph had a backward pass of its own, right after its forward pass, the
+    saved values of only one graph would be alive at a time. The finding is marked as surprising only if there are at
+    least three graphs, and all are built at the same line.
     """
     graph = StepGraph(peak)
     members: dict[int, LiveRows] = defaultdict(list)

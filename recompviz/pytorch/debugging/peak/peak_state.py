@@ -108,7 +108,10 @@ class PeakState:
 
     @cached_property
     def reads(self) -> Mapping[int, list[int]]:
-        """The numbers of the operators that read each block, ascending. The keys are the numbers of the blocks."""
+        """Number of a block → the numbers of the operators that read the block, ascending.
+
+        Blocks that no operator read are missing.
+        """
         found: dict[int, list[int]] = defaultdict(list)
         for op in self.operators:
             for operand in op.reads:

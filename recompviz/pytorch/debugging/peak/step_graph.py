@@ -82,7 +82,7 @@ class StepGraph:
 
     @cached_property
     def node_operator(self) -> Mapping[int, int]:
-        """The graph operator of each autograd node of the step, by the sequence number of the node."""
+        """Sequence number of an autograd node of the step → the number of the graph operator that made the node."""
         numbers = {op.number for op in self.operators}
         return {
             sequence: number

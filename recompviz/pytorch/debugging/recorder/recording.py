@@ -171,7 +171,7 @@ class Recording:
 
     @cached_property
     def allocation_of(self) -> Mapping[int, int]:
-        """The number of the allocation of each block that has one, by the number of the block."""
+        """Number of a block → the number of its allocation. Blocks without a recorded allocation are missing."""
         return {number: i for i, number in enumerate(self.block_of) if number >= 0}
 
     def live_before(self, operators: Sequence[int]) -> NDArray[np.int64]:

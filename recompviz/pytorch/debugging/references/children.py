@@ -37,7 +37,7 @@ _PLAIN = (int, float, complex, str, bytes, types.ModuleType, types.CodeType, typ
 
 @dataclass(frozen=True, eq=False)
 class Namespace:
-    """The place where variables live: globals of a module, locals of a frame, a closure cell, or a function's defaults.
+    """What stores some variables: the globals of a module, locals of a frame, a closure cell, or a function's defaults.
 
     Attributes
     ----------

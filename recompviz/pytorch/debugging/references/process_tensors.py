@@ -41,7 +41,7 @@ _PAGE = 8192
 
 @dataclass(frozen=True)
 class OutsideTensor:
-    """A tensor outside the training steps.
+    """A tensor outside the training steps, or a piece of memory that no tensor takes.
 
     Attributes
     ----------
