@@ -54,7 +54,7 @@ class Reading:
     seconds : float
         Wall-clock time of the training step.
     reserved : int or None
-        The most bytes that the device's allocator had reserved; None on the CPU.
+        The largest number of bytes that the device's allocator had reserved at one time; None on the CPU.
     notes : list of str
         Reasons why the figures may be wrong, for example other work in the process.
     """
@@ -241,8 +241,8 @@ def contamination(deltas: Sequence[int], whole: int | None) -> list[str]:
     deltas : sequence of int
         The allocations (positive) and frees (negative) of the training step, in bytes, in order.
     whole : int or None
-        The most bytes by which the allocated memory of the whole process rose during the training step; None if they
-        are not known.
+        The largest number of bytes by which the allocated memory of the whole process rose during the training step;
+        None if it is not known.
 
     Examples
     --------

@@ -73,7 +73,7 @@ class Recording:
     alignment : int
         The allocator rounds sizes up to a multiple of this number of bytes.
     reserved : int or None
-        The most bytes that PyTorch reserved from the device; None on the CPU.
+        The largest number of bytes that PyTorch had reserved from the device at one time; None on the CPU.
     seconds : float
         Wall-clock seconds of all training steps, including the time for watching them.
     notes : tuple of str
