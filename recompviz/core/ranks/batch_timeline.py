@@ -1,7 +1,8 @@
 """The timeline of one batch on a rank of a pipeline, put together from its passes.
 
-When all passes have run, the step of the schedule ends. It drops what it still holds. If outputs are returned, it first
-copies the outputs of all micro-batches of the last stage into one tensor. Then the optimizer runs, once for the batch.
+When all passes have run, the step of the schedule ends. It frees the tensors that it still holds. If it returns
+outputs, it then copies each output of the last stage for all micro-batches into one tensor. Then the optimizer runs,
+once for the batch.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ class BatchTimeline:
     Attributes
     ----------
     ends : list of int
-        For each pass, the step after its last one.
+        For each pass, the index of the timeline step after the last step of the pass.
     """
 
     def __init__(self) -> None:
@@ -42,14 +43,17 @@ class BatchTimeline:
         self._phases: list[int] = []
 
     def run(self, rows: NDArray[np.int64], labels: Iterable[str], phases: Iterable[int]) -> None:
-        """Append a pass. The steps of its events are counted from the start of the pass."""
+        """Append a pass. ``rows`` has its events, whose steps are counted from the start of the pass.
+
+        ``labels`` and ``phases`` have one entry for each step of the pass.
+        """
         self._columns.append(_shifted(rows, len(self._labels)))
         self._labels += labels
         self._phases += phases
         self.ends.append(len(self._labels))
 
     def free(self, rows: NDArray[np.int64]) -> None:
-        """Append frees to the last step of the last pass. The step of each event is 0."""
+        """Append frees to the last step of the last pass. In ``rows``, the step of each event is 0."""
         self._columns.append(_shifted(rows, len(self._labels) - 1))
 
     def finish(
@@ -61,10 +65,10 @@ class BatchTimeline:
         static_bytes: dict[Category, int],
         device: str,
     ) -> tuple[Timeline, tuple[int, ...]]:
-        """Append the end of the schedule's step and the steps of the optimizers; return the timeline, and the ends.
+        """Append the end of the schedule's step and the steps of the optimizers; return the timeline and the ends.
 
-        The end of the schedule's step belongs to the last pass. If an optimizer has scratch memory, there is one more
-        end, that of the optimizers.
+        The ends are those of :attr:`ends`. The end of the schedule's step belongs to the last pass. If an optimizer has
+        scratch memory, the tuple has one more entry: the end of the last optimizer's step.
 
         Parameters
         ----------

@@ -1,8 +1,8 @@
 """Dropout in eager PyTorch, which may keep a larger mask than dropout in a captured graph.
 
 A trace is a captured graph, in which dropout is ``native_dropout`` with a mask of one byte for each element. Only code
-under a plan runs in this way. Everything else runs in eager PyTorch, which has this kernel on CUDA and XPU only. On
-other devices, eager dropout multiplies by a mask in the dtype of its input.
+under a plan runs in this way. Everything else runs in eager PyTorch, where dropout is ``native_dropout`` on CUDA and
+XPU only. On other devices, eager dropout multiplies by a mask in the dtype of its input.
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@ and so on. A rank therefore runs more forward passes before its first backward p
 
 For each tensor that a rank sends, PyTorch keeps the send request, and so the tensor, until the end of the step. These
 tensors are the outputs of stages and the gradients of their inputs. The outputs of the last stage of the pipeline are
-not sent. If the step does not return them, each is freed when its backward pass has run, and the next forward pass on
-the rank as well.
+not sent. If the step does not return them, each is freed when two passes have run: its backward pass, and the next
+forward pass on the rank. If no forward pass follows, it is freed at the end of the step.
 
 References
 ----------

@@ -48,12 +48,13 @@ def kept_choices(
 ) -> list[tuple[int, ...]]:
     """Return the best choices of units that stay gathered, by rising time and falling peak.
 
-    A *place* is a moment of the training step, for example one operator call.
+    A *place* is a moment of the training step, for example one operator call. With many units of different sizes, the
+    search follows only some of its states, so a better choice may be missed.
 
     Parameters
     ----------
     base : numpy.ndarray of int64, shape (#places,)
-        The most bytes at each place if every unit reshards.
+        The largest number of bytes at each place if every unit reshards.
     extra : numpy.ndarray of int64, shape (#units, #places)
         For each unit, the bytes that are added at each place if this unit stays gathered.
     unit_at : sequence of int, length #places

@@ -3,13 +3,14 @@
 A *stage* is a part of a model on one rank. A batch is divided into *micro-batches*. Each micro-batch passes through the
 stages one after another. A stage runs the forward passes of some micro-batches before its first backward pass. With
 GPipe, it runs all of them. With 1F1B, it runs as many as there are stages from this stage to the last one, both
-included. The values that the stage's plan keeps are in memory once for each micro-batch in flight.
+included, but no more than there are micro-batches. The values that the stage's plan keeps are in memory once for each
+micro-batch in flight.
 
 The training step of a stage for one micro-batch is simulated as any other training step. Its timeline is divided into
 the forward and the backward pass. The passes of all micro-batches are then put together in the order of the pipeline.
 
-PyTorch's schedules return the outputs of the last stage unless they are called with ``return_outputs=False``. If they
-return them, the last stage holds the outputs of all micro-batches at the end, and one copy of them.
+PyTorch's schedules return the outputs of the last stage unless they are called with ``return_outputs=False``. If a
+schedule returns them, the last stage holds at the end the outputs of all micro-batches, and one copy of them.
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ class StagePlace:
 
     @property
     def in_flight(self) -> int:
-        """The most micro-batches between their forward and backward passes at one time; for 1F1B and GPipe only.
+        """The largest number of micro-batches between their forward and backward passes; for 1F1B and GPipe only.
 
         Examples
         --------
@@ -114,7 +115,8 @@ class StageSteps:
     first : JointGraph
         The step of the first micro-batch. Its parameter gradients stay as the ``.grad`` of the parameters.
     later : JointGraph
-        The step of any later micro-batch. Its parameter gradients are added to those of the first and freed.
+        The step of any later micro-batch. Its parameter gradients are added to those of the first micro-batch, and then
+        freed.
     inputs : frozenset of int
         The storages of the gradients of the stage's inputs, which are sent to the stage before.
     outputs : frozenset of int
@@ -158,7 +160,8 @@ def stage_steps(
         For each call, the number of the autograd node that runs it, or −1 if it is not known. Consecutive backward
         calls with the same number are one node. By default, each backward call is a node of its own.
     output_bytes : sequence of int, optional
-        The bytes of each output of the last stage. By default those of its storage, which may be larger.
+        The bytes of each output of the last stage for one micro-batch. By default, the bytes of the storage of the
+        output, which may be more.
     """
     sent = frozenset(sent)
     ends = _node_ends(joint, nodes)
@@ -353,6 +356,6 @@ class StagePasses:
         return rows[:, ~drop].copy()
 
     def frees(self, storages: frozenset[int]) -> NDArray[np.int64]:
-        """Return the events that free the given storages in step 0, as :meth:`rows` does."""
+        """Return events that free the given storages in step 0, as columns of the same form as in :meth:`rows`."""
         rows = [[0, s, self._categories.get(s, int(Category.OUTPUT)), -self.sizes[s]] for s in sorted(storages)]
         return np.array(rows, np.int64).reshape(-1, 4).T

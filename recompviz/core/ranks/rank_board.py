@@ -38,7 +38,8 @@ class RankLane:
         The numbers of the stages of the lane; ``(0,)`` without a pipeline.
     plans : tuple of tuple of Plan
         The plans that a rank can run. A row has one plan for each stage. Later rows recompute more and have a lower
-        peak.
+        peak. If all ranks run the same plans, the peak of the fullest rank falls with each row; a single lane may have
+        equal peaks.
     overheads : numpy.ndarray of float64, shape (#rows, #stages)
         For each row and stage, the time of recomputation for one micro-batch, in milliseconds.
     peaks : numpy.ndarray of int64, shape (#rows,)
@@ -157,7 +158,10 @@ class RankBoard:
         return tuple(i for i in range(len(LAYERS)) if any(lane.layers[..., i].max() > 0 for lane in self.lanes))
 
     def table(self, budget: float) -> str:
-        """Return a text: the peak and the recomputation of each lane under a budget in bytes, highest peak first."""
+        """Return a text with one line for each lane, highest peak first, and the notes.
+
+        A line has the peak under a budget in bytes, the bytes that are free or missing, and the recomputation.
+        """
         rows = self.rows(budget)
         peaks = self.peaks(rows)
         lines = [f"{self.title}: {format_bytes(budget)} for each rank"]

@@ -2,8 +2,8 @@
 
 A rank's step is divided into *passes*. A pass is the forward or the backward pass of one micro-batch, or the
 optimizer's step. A rank without a pipeline has one micro-batch. The steps of each pass are divided into a few columns.
-A column shows the moment, among those of its steps, at which the most bytes are alive. One more column shows the bytes
-that are alive after the pass, while the rank waits for other ranks.
+A column stands for some consecutive steps. It shows the moment within these steps at which the most bytes are alive.
+One more column shows the bytes that are alive after the pass, while the rank waits for other ranks.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Layer(NamedTuple):
-    """A kind of memory of a rank: its name, its text, and its colour in the palette."""
+    """A kind of memory of a rank: its name in code, the text that is shown for it, and its colour in the palette."""
 
     name: str
     text: str
@@ -132,8 +132,8 @@ def static_layers(timeline: Timeline, buckets: int = 0) -> NDArray[np.int64]:
 def layered(timeline: Timeline, ends: Sequence[int], columns: int, buckets: int = 0) -> NDArray[np.int64]:
     """Return the bytes of each layer over the passes of a rank, shape (#passes, columns + 1, #layers).
 
-    A column has the layers at the moment of the column at which the most bytes are alive. The last column of a pass has
-    the layers at the end of the pass.
+    A column has the bytes of each layer at one moment: the moment within the steps of the column at which the most
+    bytes are alive. The last column of a pass has the bytes at the end of the pass.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Compute the memory of all ranks of a sharded step from one simulation, because they differ only in the optimizer.
+"""Compute the memory of all ranks of a sharded step from one simulation, because ranks differ only in the optimizer.
 
 If the rows of a parameter are not divided evenly, the last ranks have fewer rows of it. All ranks gather and compute
 the same tensors. A rank with fewer rows has less optimizer state, and the optimizer's step takes less scratch memory on

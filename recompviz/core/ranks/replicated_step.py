@@ -1,9 +1,9 @@
 """The training step of one rank that has all parameters, as PyTorch's ``DistributedDataParallel`` runs it (DDP).
 
 DDP copies gradients into *buckets*. The buckets are reduced over all ranks. They exist before, during and after the
-step. Together they have as many bytes as all trained parameters, also those that the step does not use. The first
-bucket has about 1 MiB and the others 25 MiB, so that the reduction begins early. After the reduction, the gradients are
-copied back, unless they are views of the buckets.
+step. Together they have as many bytes as all trained parameters, including parameters that the step does not use. The
+first bucket has about 1 MiB and the others 25 MiB, so that the reduction begins early. After the reduction, the
+gradients are copied back, unless they are views of the buckets.
 """
 
 from __future__ import annotations

@@ -120,8 +120,8 @@ def reshard_point(
 ) -> ReshardPoint:
     """Return the point of one choice of units and one plan.
 
-    ``kept`` has the names of the units that keep their parameters gathered. The other arguments are as for
-    :func:`reshard_front`.
+    ``kept`` has the names of the units that keep their parameters gathered. The other arguments, and the error that is
+    raised, are as for :func:`reshard_front`.
     """
     return _points(graph, joint, sharding, kept, [plan], gather)[0]
 
@@ -142,6 +142,11 @@ def reshard_front(
         Plans of the graph. If there are more than 24, 24 evenly spaced ones are tried for each choice of units.
     gather : GatherTime
         The time of an all-gather.
+
+    Raises
+    ------
+    GraphError
+        If the calls of a unit are not consecutive, because the unit runs several times.
     """
     if len(plans) > MOST_PLANS:
         plans = [plans[int(i)] for i in np.unique(np.linspace(0, len(plans) - 1, MOST_PLANS).astype(int))]

@@ -1,8 +1,8 @@
 """The training step of one rank whose parameters are sharded, as PyTorch's ``fully_shard`` runs it (FSDP2).
 
 Each rank holds a part of each parameter. Before the forward pass of a unit, an all-gather fills one buffer, and the
-parameters are copied out of this buffer. The buffer is freed when the next unit has gathered. A unit that reshards
-frees its gathered parameters after its forward pass, and gathers them again for its backward pass. This second
+parameters are copied out of this buffer. The buffer is freed when the buffer of the next unit is full. A unit that
+reshards frees its gathered parameters after its forward pass, and gathers them again for its backward pass. This second
 all-gather is prefetched. Backward passes run in reverse order, and the buffer is filled when the backward pass of the
 previous unit in this order starts. After the backward pass of a unit, its gathered parameters are freed, its gradients
 are copied into a buffer, and a reduce-scatter makes this rank's part of the gradients. This buffer is freed when the

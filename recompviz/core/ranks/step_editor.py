@@ -1,8 +1,8 @@
 """Insert calls into a joint graph, for example the collectives of a distributed training step.
 
 Inserted calls belong to no node of the graph, so every plan of the graph stays valid. They are never recomputed. A
-storage that an inserted call allocates is alive until the last call that reads it. To free a storage at a certain
-place, insert a call there that only reads it.
+storage that an inserted call allocates is alive until the last call that reads it, unless it is a result of the step.
+To free a storage at a certain place, insert a call there that only reads it.
 """
 
 from __future__ import annotations

@@ -105,9 +105,10 @@ def unit_plans(
 
 
 def keep_mask_of(graph: Graph, plans: Sequence[UnitPlan], names: Sequence[str]) -> list[bool]:
-    """Return for each node of a graph whether its value is kept under unit plans. Nodes outside the units are kept.
+    """Return for each node of a graph whether its value is kept under unit plans.
 
-    It is the inverse of :func:`unit_plans`, also for the graph of another batch size.
+    The value of a node for which there is no plan is kept. The graph may have another batch size than the graph from
+    which :func:`unit_plans` made the plans.
 
     Parameters
     ----------
@@ -119,7 +120,7 @@ def keep_mask_of(graph: Graph, plans: Sequence[UnitPlan], names: Sequence[str]) 
     Raises
     ------
     PlanMismatch
-        If a plan is for no unit of the graph, or for other operators.
+        If a plan is for no unit of the graph, or for other operators or data types.
 
     Examples
     --------
@@ -147,7 +148,9 @@ def keep_mask_of(graph: Graph, plans: Sequence[UnitPlan], names: Sequence[str]) 
 
 
 def unit_difference(plan: UnitPlan, operators: Sequence[tuple[str, str]]) -> str:
-    """Return in what the operators of a unit differ from those of its plan; empty if they do not differ.
+    """Return a text with the first difference between the operators of a unit and those of its plan.
+
+    The text is empty if there is no difference. Data types are compared only if the plan has some.
 
     Parameters
     ----------

@@ -36,7 +36,7 @@ class PeakRow:
     stack : tuple of SourceLine
         The lines of the user's code on the stack when the block was allocated, innermost first.
     shape : tuple of int
-        Shape of the tensor.
+        Shape of the tensor; empty for a scalar, or if the shape is not known.
     dtype : str
         For example ``"float32"``; empty if it is not known.
     born : str

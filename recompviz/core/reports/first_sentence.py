@@ -18,7 +18,7 @@ MOST_CODE = 60
 def first_sentence(report: MemoryReport) -> str:
     """Return what to change, where, and what it saves; or that nothing is wasted, and what takes the most memory.
 
-    Names of code stand in back-ticks.
+    Names of code stand in back-ticks. If the report has no findings, the sentence says that no block is alive.
     """
     top = report.top
     if top is None:

@@ -33,14 +33,15 @@ class NodeChange:
     key : str
         The key of the node (module path and operator), ``"before → after"`` for a moved value.
     source : str
-        The line of the user's code that computes the value: ``file:line``, a tab, and the text of the line.
+        The line of the user's code that computes the value: ``file:line``, a tab, and the text of the line. Empty if
+        the line is not known.
     shapes : str
         Shape and dtype of the value, ``"before → after"`` if they changed.
     bytes_change : int
         Bytes of the value after the change minus those before; a missing value has 0 bytes.
     time_change : float
-        Cost of the value after the change minus that before, in the unit of the costs. For a value of both graphs, 0 if
-        the difference is within the noise.
+        Cost of the value after the change minus its cost before, in the unit of the costs. For a value of both graphs,
+        it is 0 if the difference is at most 10 % of the larger cost, which is noise.
     """
 
     state: str
@@ -63,7 +64,8 @@ class GraphComparison:
     matching : Matching
         Which nodes of the two graphs belong together.
     rows : tuple of NodeChange
-        The values that differ, in the running order of the graph after the change.
+        The values that differ, in the running order of the graph after the change. A value that differs only in its
+        cost has no row.
     peaks : (int, int)
         The peak of a step that keeps every value, before and after, in total bytes.
     overheads : (float, float) or None
@@ -104,7 +106,10 @@ class GraphComparison:
 
     @property
     def sentence(self) -> str:
-        """What the change costs, as text: the number of values that differ, and the change of peak and cost."""
+        """What the change costs, as text: the number of values that differ, and the change of peak and forward cost.
+
+        With a total, the text also has the least recomputation before and after.
+        """
         counts = [f"{len(self.of_state(state))} {state}" for state in STATES if self.of_state(state)]
         what = ", ".join(counts) or "no value differs"
         forward = float(self.before.time.sum())

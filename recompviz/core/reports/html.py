@@ -224,11 +224,12 @@ def table(title: str, head: Sequence[str], rows: Iterable[Sequence[str]], count:
     Parameters
     ----------
     title : str
-        Shown in bold above the table.
+        Shown in bold above the table. Title, column titles and cells are inserted as they are, so they must be escaped
+        already.
     head : sequence of str
         Column titles.
     rows : iterable of sequence of str
-        The rows to show, at most ``MOST_SHOWN`` (30). Cells are inserted as they are: they must be escaped already.
+        The rows to show. The caller gives at most ``MOST_SHOWN`` (30).
     count : int
         Number of rows before the limit of 30. If there are more than 30, the title says how many rows there are.
     """

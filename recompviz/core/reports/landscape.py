@@ -60,9 +60,9 @@ def bars_of(
 ) -> Bars:
     """Return the bars of a timeline, from the bottom to the top.
 
-    First there is one bar for each category of memory from before the steps. Then come the largest values and the
-    highlighted ones, one bar for each value, in the order of their allocation. The other values share one bar for each
-    category.
+    First there is one bar for each category of memory from before the steps. Then come single values, one bar for each,
+    in the order of their allocation: the highlighted values, and the 120 values with the largest area (bytes times
+    columns). The other values share one bar for each category. A value that is alive in no column has no bar.
 
     Parameters
     ----------
@@ -70,7 +70,8 @@ def bars_of(
     lit : collection of int
         The events that allocate the highlighted values. Only the first 200 count.
     columns : int
-        The largest number of columns. A column stands for some steps, and shows the one in which most bytes are alive.
+        The largest number of columns. A column stands for some steps, and shows the step in which the most bytes are
+        alive.
     focus : (int, int), optional
         The part of the timeline that is drawn wide; see :func:`recompviz.core.reports.landscape_axis.step_widths`.
 
@@ -153,7 +154,7 @@ def landscape_svg(timeline: Timeline, lit: Collection[int] = (), focus: tuple[in
     lit : collection of int
         The events that allocate the highlighted values. If there are any, the other values are grey.
     focus : (int, int), optional
-        The part of the timeline that is drawn wide.
+        The part of the timeline that is drawn wide; see :func:`recompviz.core.reports.landscape_axis.step_widths`.
     """
     bars = bars_of(timeline, lit, focus=focus)
     tallest = max(timeline.peak, 1) * 1.04

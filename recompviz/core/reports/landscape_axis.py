@@ -33,8 +33,8 @@ def step_widths(timeline: Timeline, focus: tuple[int, int] | None = None) -> NDA
     ----------
     timeline : Timeline
     focus : (int, int), optional
-        The first step of the training step with the peak, and the step after its last one. If None, all steps have the
-        same width.
+        The first step of the training step with the peak, and the step after its last one. This training step gets at
+        least 72 % of the width, and steps that move no memory are narrow. If None, all steps have the same width.
     """
     steps = len(timeline.phases)
     if focus is None:
@@ -52,7 +52,10 @@ def step_widths(timeline: Timeline, focus: tuple[int, int] | None = None) -> NDA
 
 
 def column_ends(widths: NDArray[np.float64], columns: int) -> list[int]:
-    """Return for each column the step after the last one that it shows. Each column shows at least one step.
+    """Divide an axis into columns of about equal width. Return for each column the step after its last one.
+
+    ``widths`` is the result of :func:`step_widths`, and ``columns`` the largest number of columns. Each column shows at
+    least one step.
 
     Examples
     --------
@@ -95,8 +98,9 @@ def last_parts(name: str) -> str:
 def stretches(labels: Sequence[str], widths: NDArray[np.float64], first: int, stop: int) -> list[tuple[str, float]]:
     """Divide a part of the axis into stretches, one for each module that runs; return their (name, share of the width).
 
-    The name is the beginning of the module's path, of the length that gives the most named stretches. A step without a
-    module belongs to the stretch before it. The name of a narrow stretch is "".
+    The name is the beginning of the module's path. All names have the same number of path parts: the number that gives
+    the most named stretches. A step without a module belongs to the stretch before it. The name of a stretch with less
+    than 3 % of the width of the axis is "", and neighbouring stretches without a name are joined.
 
     Parameters
     ----------

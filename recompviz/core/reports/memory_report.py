@@ -49,9 +49,10 @@ class MemoryReport:
         Bytes alive at the end of each recorded training step, without static memory such as parameters. Empty for a
         snapshot.
     open_explorer : callable or None
-        Takes no arguments and returns an Explorer of the training step; None if the step was not traced.
+        Takes no arguments and returns an Explorer of the training step; None if the step was not traced, or if the
+        report was read from a pickle.
     trace : Trace or None
-        The traced training step; None if it was not traced.
+        The traced training step; None in the same cases.
     outside : tuple of PeakRow
         Tensors of the process that the training step does not touch, and memory without a tensor of Python, largest
         first. They are not part of ``peak``.
@@ -86,7 +87,10 @@ class MemoryReport:
 
     @property
     def sentence(self) -> str:
-        """What to change, where, and what it saves, as one sentence; or what takes the most memory."""
+        """What to change, where, and what it saves, as text.
+
+        If nothing is worth a change, the text says what takes the most memory.
+        """
         return str(render("first_sentence", self))
 
     @cached_property
@@ -117,7 +121,10 @@ class MemoryReport:
 
     @property
     def coverage(self) -> float:
-        """The share of the bytes of :attr:`rows` and :attr:`outside` whose origin is known, from 0 to 1."""
+        """The share of the bytes of :attr:`rows` and :attr:`outside` whose origin is known, from 0 to 1.
+
+        Without rows, it is 1.
+        """
         total = self.peak + self.outside_bytes
         return 1 - self.unattributed / total if total else 1.0
 
@@ -179,7 +186,8 @@ class MemoryReport:
         Raises
         ------
         ValueError
-            If the training step was not traced. The message says why.
+            If :attr:`open_explorer` is None. The message has the notes of the report. If there are none, it says how to
+            make a report of a traced step.
         """
         if self.open_explorer is None:
             why = "; ".join(self.notes) or "make it with rv.debug(model, …), without advise=False"

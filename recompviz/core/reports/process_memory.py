@@ -28,7 +28,7 @@ class ProcessMemory:
 
     @property
     def other(self) -> int:
-        """``used`` minus ``tensors``: the bytes in use that PyTorch does not account for."""
+        """``used`` minus ``tensors``, at least 0: the bytes in use that PyTorch does not account for."""
         return max(self.used - self.tensors, 0)
 
     @property

@@ -38,6 +38,11 @@ class Racer:
         The time of a training step under this method, in milliseconds; None if it is not known.
     shares : numpy.ndarray of float64, shape (#steps,)
         The time at which each step of the timeline ends, as a share of the time of the training step, from 0 to 1.
+
+    Raises
+    ------
+    ValueError
+        If ``shares`` does not have one entry for each step of ``timeline``.
     """
 
     name: str
@@ -61,13 +66,15 @@ class Racer:
 
 @dataclass(frozen=True, eq=False)
 class Race:
-    """Several methods that run one training step, and a total that it may take; frozen. It shows itself in a notebook.
+    """Several methods that run one training step, and the bytes that the step may take; frozen.
+
+    A notebook shows a race as a moving picture.
 
     Attributes
     ----------
     racers : tuple of Racer
     total : int
-        The most bytes that the step may take: the out-of-memory line.
+        The largest number of bytes that the step may take: the out-of-memory line.
     title : str
         The name of the model.
     device : str
@@ -83,7 +90,7 @@ class Race:
     notes: tuple[str, ...] = ()
 
     def fits(self, racer: Racer) -> bool:
-        """Whether the peak of a method is at most the total."""
+        """Return whether the peak of a method is at most the total."""
         return racer.peak <= self.total
 
     def extra(self, racer: Racer) -> float | None:
@@ -107,7 +114,8 @@ class Race:
     def sentence(self) -> str:
         """The fastest method that fits the total, and the methods that do not fit, in one sentence.
 
-        If the time of no fitting method is known, the sentence names all methods that fit.
+        If the time of no fitting method is known, the sentence names all methods that fit. If no method fits, it says
+        only that.
         """
         fitting = [racer for racer in self.racers if self.fits(racer)]
         if not fitting:
@@ -158,6 +166,8 @@ class Race:
 
         Raises
         ------
+        TypeError
+            If ``path`` is neither a string nor a path.
         ValueError
             If the path has another ending.
         FileError

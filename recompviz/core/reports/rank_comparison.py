@@ -42,7 +42,8 @@ class RankDifference:
     Attributes
     ----------
     value, category, line : str
-        The name of the value, the use of its memory, and the text of the source line that allocated it.
+        The name of the value, the use of its memory, and the text of the source line that allocated it. If the text is
+        not known, ``line`` has file name and line number. It is empty if the line is not known either.
     sizes : tuple of int
         The bytes of the value at the peak of each rank; 0 if the value is not alive at that peak.
     """
@@ -204,9 +205,10 @@ def compare_ranks(
     Raises
     ------
     TypeError
-        If an element of ``reports`` is not a :class:`MemoryReport`, or ``budget`` is neither a number nor a string.
+        If ``reports`` is one report instead of several, if an element of it is not a :class:`MemoryReport`, or if
+        ``budget`` is neither a number nor a string.
     ValueError
-        If ``reports`` is empty, the number of names is not that of the reports, or ``budget`` is not a size.
+        If ``reports`` is empty, if there are more or fewer names than reports, or if ``budget`` is not a size.
 
     Examples
     --------
@@ -267,7 +269,7 @@ def reduced_profile(timeline: Timeline, points: int) -> NDArray[np.int64]:
 
 
 def sparkline(timeline: Timeline, most: int) -> str:
-    """Return the memory over a step as 32 block characters . The full block █ stands for ``most`` bytes."""
+    """Return the memory over a step as 32 block characters. The full block █ stands for ``most`` bytes."""
     shares = reduced_profile(timeline, LETTERS) / max(most, 1)
     return "".join(_BLOCKS[min(len(_BLOCKS) - 1, int(np.ceil(share * (len(_BLOCKS) - 1))))] for share in shares)
 

@@ -14,7 +14,8 @@ def ranked(findings: Sequence[Finding], peak: int) -> tuple[Finding, ...]:
     by at least 1 KiB in each training step. In the second are the other findings that matter. In both groups, findings
     whose fix saves more bytes come first. In the third are findings that do not matter, largest first.
 
-    A finding that matters is dropped if more than half of its blocks belong to findings that matter and come before it.
+    A finding that matters is dropped if more than half of its blocks belong to findings that matter, come before it and
+    are not dropped.
     A surprising finding that does not matter is dropped if its fix saves less than 1 % of the peak.
 
     Parameters

@@ -50,13 +50,14 @@ def grouped(rows: Sequence[PeakRow], apart: Collection[int] = ()) -> tuple[RowGr
 
     Two rows are in one group if they have the same category, source line, operator and retainer. For rows without a
     line, ``why`` counts instead of the retainer. Blocks from an earlier training step are in no group with blocks from
-    this step, and blocks of unknown origin are in no group with other blocks.
+    this step, and blocks of unknown origin are in no group with blocks of known origin.
 
     Parameters
     ----------
     rows : sequence of PeakRow
     apart : collection of int
-        Positions of rows that are in no group with other rows, such as those of the most important finding.
+        Positions of rows that may share a group with each other, but not with the other rows. An example is the rows of
+        the most important finding.
 
     Examples
     --------

@@ -2,7 +2,9 @@
 
 Rows with the same value, category and text of the source line form a group. Groups of the same category are matched in
 three rounds: by value and text of the source line; then by operator, module, shape, dtype and size; then by operator,
-module and file. The later rounds find values whose name or line was edited between the runs.
+module and file. The later rounds find values whose name or line was edited between the runs. In a memory snapshot, the
+function of the source line counts as the operator. Rows with neither operator nor module are matched only in the first
+round.
 """
 
 from __future__ import annotations

@@ -27,7 +27,8 @@ class Growth:
     category : str
         Use of its memory, for example ``"kept values"``.
     line : str
-        Text of the source line that allocated it; empty if it is not known.
+        Text of the source line that allocated it. If the text is not known, file name and line number; empty if the
+        line is not known either.
     before, after : int
         Bytes at the peak of the first and of the second report; 0 if the value is not alive at that peak.
     """

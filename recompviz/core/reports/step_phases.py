@@ -48,7 +48,7 @@ class StepPhase:
 
 
 def folded(phases: Sequence[StepPhase]) -> tuple[StepPhase, ...]:
-    """Replace each cycle of phases that repeats by one entry.
+    """Replace each cycle of at most four phases that repeats by one entry. Its peak is the highest of all repetitions.
 
     Examples
     --------

@@ -71,7 +71,10 @@ class StepTimes:
 
     @property
     def spread(self) -> tuple[float, float]:
-        """An interval for the true median of :attr:`extra`, at 95 % confidence if there are at least six pairs."""
+        """An interval for the true median of :attr:`extra`, at 95 % confidence if there are at least six pairs.
+
+        With fewer pairs, it goes from the smallest to the largest extra time of a pair, as a share of the eager time.
+        """
         shares = sorted(self._shares)
         left_out = rank_left_out(len(shares))
         return shares[left_out], shares[-1 - left_out]
@@ -89,9 +92,10 @@ class StepTimes:
 
     @property
     def too_high(self) -> bool:
-        """Whether an eager step was much faster than predicted. The operators were then measured on a busy machine.
+        """Whether ``predicted_eager`` is more than 1.5 times the time of the fastest eager step.
 
-        Other programs can make a step slower, but not faster.
+        The operators were then measured on a busy machine, because other programs can make a step slower, but not
+        faster. False if ``predicted_eager`` is None.
 
         Examples
         --------

@@ -134,10 +134,10 @@ class StepMoment:
     saved : int
         Bytes that completed forward passes have saved for backward passes that are not completed.
     outside : int
-        The most bytes that eager code holds during this part. For the eager code before the first region, it is the
-        bytes that this code holds when the first region starts.
+        The largest number of bytes that eager code holds during this part. For the eager code before the first region,
+        it is the bytes that this code holds when the first region starts.
     own : int
-        The most bytes that the pass takes besides ``saved`` and ``outside``; 0 for eager code.
+        The largest number of bytes that the pass takes besides ``saved`` and ``outside``; 0 for eager code.
     """
 
     region: int

@@ -1,9 +1,9 @@
 """Compiled simulated annealing over the extra computations of a graph. This module needs numba.
 
 A state of the search is a list of extra computations (stage, value) in the order of the sequence; see
-:mod:`recompviz.core.sequences.ordered_graph`.
-Its *energy* is the cost of the extra computations, plus the price of the *excess*: the bytes above the budget, summed
-over all positions. The price rises while the current state exceeds the budget, and falls while it fits.
+:mod:`recompviz.core.sequences.ordered_graph`. The *energy* of a state is the cost of its extra computations, plus the
+price of its *excess*. The excess is the bytes above the budget, summed over all positions. The price rises while the
+current state exceeds the budget, and falls while it fits.
 """
 
 from __future__ import annotations

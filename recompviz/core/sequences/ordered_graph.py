@@ -148,5 +148,8 @@ class OrderedGraph:
         return change.cumsum()[: len(sequence)]
 
     def working_set(self) -> int:
-        """Return the most bytes that one computation needs: the bytes of its value and of all values that it reads."""
+        """Return the largest number of bytes that one computation needs.
+
+        A computation needs the bytes of its value and of all values that it reads.
+        """
         return max((int(self.memory[[v, *self.reads[v]]].sum()) for v in range(len(self))), default=0)

@@ -111,9 +111,10 @@ def shortest_sequence(
     order : sequence of names, optional
         A topological order of all nodes, in which they are computed for the first time. Default: ``graph.order``.
     seconds : float
-        Processor time of the search, in seconds. The search ends earlier if it meets its lower bound.
+        Processor time of the search, in seconds. The search ends earlier if it meets its lower bound. It may take
+        longer for a large graph, because a run that has begun is completed.
     seed : int
-        Seed of the random proposals.
+        Seed of the random proposals, from 0 to 2⁶⁴ − 1.
 
     Returns
     -------
@@ -131,6 +132,8 @@ def shortest_sequence(
         If ``budget`` is neither a number nor a string.
     ValueError
         If ``budget`` is not a size, or ``seconds`` is not a number above 0.
+    OverflowError
+        If ``seed`` is out of its range.
     ImportError
         If numba is not installed.
 

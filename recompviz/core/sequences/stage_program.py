@@ -58,8 +58,8 @@ class Bound:
     cost : float
         In the unit of ``OrderedGraph.time``. Infinite if it is proven that no sequence fits in the budget.
     extra : list of (int, int)
-        The extra computations (stage, value) of the solution. Empty if the solution has fractions, or no solution was
-        found. The sequence with these computations may need more memory than the budget.
+        The extra computations (stage, value) of the solution. Empty if the variables may have fractions, or if no
+        solution was found. The sequence with these computations may need more memory than the budget.
     """
 
     cost: float
@@ -166,12 +166,14 @@ class StageProgram:
         return len(self._costs)
 
     def bound(self, seconds: float = math.inf, whole: bool = False) -> Bound:
-        """Solve the program. Return the bound that the solution proves. Its cost is 0 if the time was too short.
+        """Solve the program. Return the bound that the solution proves.
+
+        The cost of the bound is 0 if the time was too short to prove more.
 
         Parameters
         ----------
         seconds : float
-            Time limit of the solver; by default, there is none.
+            Wall-clock limit of the solver; by default, there is none.
         whole : bool
             Whether the variables must be 0 or 1. Otherwise they may take any value from 0 to 1.
         """

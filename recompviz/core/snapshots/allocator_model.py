@@ -83,7 +83,8 @@ class AllocatorModel:
     def allocate(self, address: int, requested: int) -> int:
         """Allocate a block for a request of ``requested`` bytes at an address, and return the block's bytes.
 
-        If no segment is known at the address, or its memory there is not free, return the rounded request.
+        If no segment is known at the address, or its memory there is not free, the result is the rounded request, and
+        the free memory does not change.
         """
         size = self._settings.rounded(requested)
         found = self._free.at(address)

@@ -41,7 +41,8 @@ def unused_memory_finding(
     out_of_memory : sequence of OutOfMemory
         The requests that failed.
     reserved_if_expandable : int, optional
-        The most bytes that the same requests would reserve with expandable segments, as predicted.
+        The largest number of bytes that the same requests would reserve with expandable segments, as predicted. If
+        None, the finding does not mention them.
 
     Examples
     --------

@@ -26,10 +26,12 @@ class Mark:
     Attributes
     ----------
     name : str
-        The name of the annotation, for example ``"ProfilerStep#3"``.
+        The name of the annotation, for example ``"ProfilerStep#3"``. For other kinds of marks, ``"snapshot"`` or
+        ``"oom"``.
     first, last : int
         The positions in the trace of the first events at or after the beginning and the end of the annotation. A
-        position is the length of the trace if the trace ends before.
+        position is the length of the trace if the trace ends before. If the annotation began before the recording,
+        ``first`` is 0. For other kinds of marks, both are the position of the event.
     kind : str
         ``"annotation"``, ``"snapshot"`` or ``"out of memory"``.
     """
@@ -41,14 +43,15 @@ class Mark:
 
 
 def marks_of(trace: Sequence[Any], annotations: Any, device: int) -> tuple[Mark, ...]:
-    """Return the marks of one device in the order of their beginnings.
+    """Return the marks of one device in the order of their beginnings. There are at most 2,000 marks.
 
     Parameters
     ----------
     trace : sequence of dict
         The events of the device.
     annotations : list of dict
-        The entry ``"external_annotations"`` of the snapshot, for all devices.
+        The entry ``"external_annotations"`` of the snapshot, for all devices. If it is not a list, there are no
+        annotations.
     device : int
         The number of the device.
 

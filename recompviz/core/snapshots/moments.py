@@ -60,7 +60,10 @@ class Moment:
         return self.text
 
     def to_svg(self) -> str:
-        """Draw the map of segments and blocks as SVG: a bar for each of the 200 largest segments."""
+        """Draw the map of segments and blocks as SVG: a bar for each of the 200 largest segments.
+
+        The text is empty if there are no segments.
+        """
         shown = sorted(self.segments, key=lambda segment: -segment.size)[:SEGMENTS]
         if not shown:
             return ""

@@ -59,8 +59,8 @@ class PredictedRecording:
     recorded, predicted : numpy.ndarray of int64, shape (#events,)
         Bytes reserved after each event (allocation or free), in the recording and in the model.
     peak_from_empty : int
-        The most bytes that the model reserves if it starts empty, and first allocates the blocks that existed when the
-        recording began, in the order of their addresses.
+        The largest number of bytes that the model reserves if it starts empty, and first allocates the blocks that
+        existed when the recording began, in the order of their addresses.
     recorded_free, predicted_free : FreeMemory
         The memory that is reserved and not allocated at the end, in the recording and in the model.
     requests : int
@@ -68,7 +68,8 @@ class PredictedRecording:
     same_address : int or None
         Number of allocations for which the model chooses the recorded address. They are counted in a second run of the
         model, in which new segments get their recorded addresses, because CUDA's driver chose them. None if the
-        recording releases segments, because the recorded addresses may then be in use in the model.
+        recording releases segments, because the recorded addresses may then be in use in the model. Also None if
+        segments of the recording overlap.
     """
 
     settings: AllocatorSettings
@@ -82,12 +83,12 @@ class PredictedRecording:
 
     @property
     def recorded_peak(self) -> int:
-        """The most bytes reserved in the recording."""
+        """The largest number of bytes that are reserved in the recording after one of its events."""
         return int(self.recorded.max(initial=0))
 
     @property
     def predicted_peak(self) -> int:
-        """The most bytes that the model of the allocator reserves."""
+        """The largest number of bytes that the model of the allocator reserves."""
         return int(self.predicted.max(initial=0))
 
     @property
@@ -138,9 +139,9 @@ def predict_recording(
 
 
 def reserved_with(start: StartingState, trace: Sequence[Any], settings: AllocatorSettings) -> int:
-    """Return the most bytes that the requests of a recording would reserve under other settings.
+    """Return the largest number of bytes that the requests of a recording would reserve under other settings.
 
-    The model starts empty. It first allocates the blocks that existed when the recording began.
+    The model of the allocator starts empty. It first allocates the blocks that existed when the recording began.
 
     Parameters
     ----------

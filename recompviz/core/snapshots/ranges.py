@@ -45,7 +45,7 @@ class Ranges(Generic[T]):
         return (start, end, label) if address < end else None
 
     def add(self, start: int, end: int, label: T) -> None:
-        """Add a range. The parts of other ranges that it overlaps are removed."""
+        """Add a range. The parts of other ranges that it overlaps are removed. An empty range is not added."""
         if start >= end:
             return
         self.cut(start, end)
@@ -53,7 +53,7 @@ class Ranges(Generic[T]):
         self._rest[start] = end, label
 
     def cut(self, start: int, end: int) -> list[tuple[int, int, T]]:
-        """Remove everything between two addresses and return the removed parts."""
+        """Remove everything between two addresses, and return the removed parts as (start, end, label)."""
         if start >= end:
             return []
         first = bisect_right(self._starts, start) - 1

@@ -59,12 +59,15 @@ class _PlainUnpickler(pickle.Unpickler):
 
 
 def read_plain(data: bytes) -> Any:
-    """Return the plain data in a pickle: dictionaries, lists, flat tuples, strings and numbers.
+    """Return the plain data in a pickle or in JSON: dictionaries, lists, flat tuples, strings and numbers.
+
+    ``data`` may be compressed with gzip.
 
     Raises
     ------
     SnapshotError
-        If the data is empty, is not a pickle, is truncated, or has other data than plain data.
+        If the data is empty, is neither a pickle nor JSON, is truncated, needs too much memory, or has other data than
+        plain data.
     """
     if data.startswith(_GZIP):
         data = _decompressed(data)
@@ -217,7 +220,8 @@ def read_snapshot(path: str | Path) -> dict[str, Any]:
     -------
     dict
         With ``"segments"``, a list of segments, and ``"device_traces"``, a list of events for each device. A file of
-        PyTorch before 2.0 has no traces; the second list is then empty.
+        PyTorch before 2.0 has no traces; the second list is then empty. Other entries of the file are in the dictionary
+        too.
 
     Raises
     ------

@@ -19,7 +19,9 @@ _LINES = ("solid", "dash", "dot", "dashdot")
 
 
 def recording_figure(report: SnapshotReport, figure: Any) -> Any:
-    """Add the reserved memory and the marks of a recording to a figure of its allocated memory. Return the figure.
+    """Add the reserved memory and the first 40 marks of a recording to a figure of its allocated memory.
+
+    The figure is changed in place and returned.
 
     Parameters
     ----------
@@ -64,7 +66,7 @@ def overlay_figure(reports: Sequence[SnapshotReport]) -> Any:
     Parameters
     ----------
     reports : sequence of SnapshotReport
-        The recordings. Equal names get numbers.
+        The recordings. If there are several, the name of each gets a number.
 
     Returns
     -------

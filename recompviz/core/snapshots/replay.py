@@ -89,7 +89,8 @@ class DeviceHistory:
         still in use at its end.
     waiting_before : tuple of (int, int, int)
         The blocks that the program had released before the recording began, and that other streams still used. One
-        entry for each block: its address, its bytes, and the position of the event after which its memory was free.
+        entry for each block: its address, its bytes, and the position of the event after which its memory was free (the
+        length of the trace if the memory was still in use at its end).
     """
 
     allocations: Allocations

@@ -37,7 +37,13 @@ class ReservedPart:
 
 
 class PartsReader:
-    """Collects the parts while a trace is replayed."""
+    """Collects the parts while a trace is replayed.
+
+    Parameters
+    ----------
+    segments : sequence of (int, int, SegmentKind)
+        The address, the bytes and the kind of each segment that was reserved before the recording began.
+    """
 
     def __init__(self, segments: Sequence[tuple[int, int, SegmentKind]]) -> None:
         self._open: Ranges[tuple[SegmentKind, int]] = Ranges()

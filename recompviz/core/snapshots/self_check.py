@@ -21,7 +21,8 @@ class SelfCheck:
     allocated, reserved : int
         Bytes allocated, and bytes reserved from the device, at the end of the replay.
     allocated_in_file, reserved_in_file : int
-        The same bytes as the file states them: the sums of ``allocated_size`` and ``total_size`` of its segments.
+        The same bytes as the file states them: the sums of ``allocated_size`` and ``total_size`` of its segments. For a
+        segment without ``allocated_size``, the bytes of its allocated blocks are added up.
     outside : int
         Bytes of the blocks at the peak that lie outside all segments. The allocator makes no such blocks.
     contradictions : int
@@ -44,7 +45,10 @@ class SelfCheck:
 
     @property
     def holds(self) -> bool:
-        """Whether the replay ends with the bytes that the file states, without contradictions."""
+        """Whether the replay ends with the bytes that the file states, and no other fault was found.
+
+        Other faults are contradictions of the trace, and blocks at the peak that lie outside all segments.
+        """
         return not self._faults()
 
     @property

@@ -164,7 +164,8 @@ class SnapshotReport(MemoryReport):
     Attributes
     ----------
     check : SelfCheck
-        Whether the replay ends with the bytes that the file states. If not, the first line of the report says so.
+        The comparison of the replay with the bytes that the file states. If it does not hold, the first line of the
+        report says so.
     marks : tuple of Mark
         Annotations, snapshots and failed requests, as ranges of events.
     history : DeviceHistory
@@ -190,7 +191,7 @@ class SnapshotReport(MemoryReport):
         Raises
         ------
         ValueError
-            If there is no such event.
+            If ``event`` is not an int, or if there is no such event.
         """
         if isinstance(event, bool) or not isinstance(event, int) or not -1 <= event < max(self.events, 1):
             raise ValueError(f"event is {event!r}, expected a number from -1 to {self.events - 1:,}")
@@ -221,7 +222,7 @@ class SnapshotReport(MemoryReport):
         return np.cumsum(change)[1:]
 
     def stacks(self) -> list[tuple[Stack, str]]:
-        """Return the stack of each block of the recording, and a name for blocks without lines."""
+        """Return for each block of the recording its stack, and a name to show if the stack has no lines."""
         return [self.maker.named_stack(block) for block in range(len(self.history.allocations.size))]
 
     @property

@@ -65,7 +65,7 @@ class Allocations:
     scopes : tuple of str
         For each block, the scope in which it was allocated.
     peak : int
-        The most bytes in use at one time, computed without integer overflow.
+        The largest number of bytes in use at one time, computed without integer overflow.
     unseen_frees : int
         The number of blocks whose address was allocated again although no free was recorded.
     """
@@ -88,7 +88,7 @@ class Allocations:
 
     @property
     def peak_event(self) -> int:
-        """The number of the event after which the bytes in use are at their maximum; −1 if there are no events."""
+        """The number of the first event after which the most bytes are in use; −1 if there are no events."""
         return int(self.live.argmax()) if len(self.delta) else -1
 
     def alive_after(self, event: int) -> NDArray[np.int64]:
@@ -122,7 +122,10 @@ class AllocationReader:
         return address in self._open
 
     def allocate(self, at: int, address: int, size: int, scope: str = "") -> int:
-        """Allocate a block and return its number. A block in use at the same address is freed first."""
+        """Allocate a block and return its number. A block in use at the same address is freed first.
+
+        The arguments are the attributes of :class:`AllocationEvent`.
+        """
         if address in self._open:
             self._unseen_frees += 1
             self.free(at, address)

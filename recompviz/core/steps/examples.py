@@ -20,7 +20,7 @@ def chain_step(sizes: Sequence[int]) -> tuple[Graph, JointGraph]:
     Parameters
     ----------
     sizes : sequence of int
-        Bytes of each value. Its gradient has the same size.
+        Bytes of each value, for at least one value. The gradient of a value has the same size.
 
     Examples
     --------

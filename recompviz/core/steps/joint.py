@@ -139,7 +139,8 @@ class Call:
     reads, makes : tuple of int
         The numbers of the storages that it reads, and of the storages that it allocates, without repeats.
     pinned : bool
-        Whether it must not run a second time, because it reads memory that is overwritten later in the training step.
+        Whether it must not run a second time, for example because it reads memory that is overwritten later in the
+        training step. Its outputs are kept under every plan.
     random : bool
         Whether it draws random numbers. A second run must start from the generator's state before the first run.
     views : tuple of int

@@ -46,7 +46,9 @@ _OF_BATCH = (
 
 
 def little_to_save(leanest: Timeline, keep_all: int) -> str:
-    """Return why recomputation saves little memory, and what would save some; empty if it saves 1 % or more.
+    """Return why recomputation hardly lowers the peak, and for a network what would lower it.
+
+    The text is empty if recomputation lowers the peak by 1 % of ``keep_all`` or more, or if the peak is 0.
 
     Parameters
     ----------

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 
 def shared_steps(joint: JointGraph) -> NDArray[np.bool_]:
-    """Return for each step of the forward pass whether it shares the place of the step before; equal for all plans."""
+    """Return for each step of the forward pass whether it shares the place of the step before.
+
+    The result does not depend on a plan.
+    """
     sizes, scratch, forward = joint.sizes, joint.scratch, joint.forward_count
     idle = [not any(sizes[s] for s in joint.calls[c].makes) and not scratch[c] for c in range(forward)]
     return _shared(np.array(idle, np.bool_))
@@ -56,7 +59,9 @@ def _shared(idle: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def at_places(profile: NDArray[np.int64], shared: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Return the most bytes at each place, from the most bytes within each step.
+    """Return the largest number of bytes at each place.
+
+    ``profile`` has the largest number of bytes within each step, and ``shared`` is the result of :func:`shared_steps`.
 
     Examples
     --------

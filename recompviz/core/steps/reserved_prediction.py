@@ -48,7 +48,8 @@ def with_reserved(
     Returns
     -------
     Timeline
-        The same timeline with the attributes ``reserved`` and ``reserved_peak``.
+        The same timeline with the attributes ``reserved`` and ``reserved_peak``. If ``device_memory`` is too small for
+        the step, ``reserved.failure`` says so.
 
     Examples
     --------
@@ -68,8 +69,9 @@ def with_reserved(
 
 
 def with_reserved_on_cuda(timeline: Timeline, joint: JointGraph) -> Timeline:
-    """Predict the reserved memory of a timeline of a CUDA device, with the allocator's settings of the environment.
+    """Return a timeline of a CUDA device with a prediction of the reserved memory.
 
+    The settings of the allocator are read from the environment.
     A timeline of another device is returned unchanged. If the environment has a setting that the model of the allocator
     does not know, nothing is predicted, and the timeline gets a note that says so.
     """

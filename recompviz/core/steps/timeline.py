@@ -88,8 +88,8 @@ class Timeline:
     device : str
         The name of the device whose memory the timeline counts, for example ``"cuda"``.
     reserved_peak : int or None
-        The most bytes that the allocator reserves on the device. A simulation predicts them, or has None if there is no
-        prediction. None for a measurement on the CPU.
+        The largest number of bytes that the allocator reserves on the device. In a simulation, it is a prediction, or
+        None if there is no prediction. None for a measurement on the CPU.
     seconds : float or None
         Wall-clock time of a measured training step; None for a simulation.
     notes : tuple of str
@@ -136,7 +136,8 @@ class Timeline:
         step_labels, phases : sequence
             One entry for each step of the timeline.
         **others
-            The other attributes of the timeline.
+            The other attributes of the timeline, by name. ``storage_labels``, ``static_bytes``, ``kind`` and ``device``
+            are required.
         """
         columns = np.array(events, dtype=np.int64).reshape(-1, 4).T
         return cls(
@@ -176,7 +177,10 @@ class Timeline:
 
     @property
     def peak_step(self) -> int:
-        """The step of the timeline in which the peak is first reached; −1 if there are no events."""
+        """The step of the timeline in which the peak is first reached.
+
+        It is −1 if there are no events, or if the peak is reached before the first step.
+        """
         return int(self.step[self.peak_event]) if len(self.delta) else -1
 
     @cached_property
@@ -277,7 +281,7 @@ class Timeline:
         )
 
     def figure(self, other: Timeline | None = None) -> Any:
-        """Return a Plotly figure of the most bytes within each operator call, stacked by category, in MiB.
+        """Return a Plotly figure of the bytes at the peak of each step of the timeline, stacked by category, in MiB.
 
         Parameters
         ----------

@@ -108,7 +108,7 @@ def binding(timeline: Timeline) -> str:
     """Return a description of a timeline's peak: the step, the three largest items alive, and the sum of the others.
 
     An item is a transient block, or all static memory of one category, for example all parameters. If the timeline has
-    no allocation, the text says so.
+    no event, or reaches its peak before the first step, the text is ``"nothing is allocated in the step"``.
 
     Examples
     --------

@@ -79,7 +79,10 @@ def read_lower_set(graph: Graph, answer: Any) -> int:
     Raises
     ------
     AnswerError
-        If the set is not a lower set. The message names an edge that enters the set.
+        If the set is not a lower set. The message names an edge that enters the set. Also in the cases of
+        :func:`read_set`.
+    GraphError
+        If a name is not a node.
     """
     mask = read_set(graph, answer)
     report = inspect_set(graph, graph.set_of(mask))

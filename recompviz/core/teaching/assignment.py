@@ -23,7 +23,8 @@ def write_assignment(
 ) -> Path:
     """Write a notebook with exercises that nbgrader can grade.
 
-    For each exercise, the notebook has its question, a cell for the answer, and a locked cell that returns the points.
+    For each exercise, the notebook has its question, a cell for the answer, and a locked cell. The locked cell returns
+    the points, or 0 for a wrong answer.
 
     Parameters
     ----------
@@ -44,7 +45,9 @@ def write_assignment(
     Raises
     ------
     ValueError
-        If one of the names is not the name of an exercise, or ``points`` is not positive.
+        If one of the names is not the name of an exercise, or ``points`` is not a positive int.
+    TypeError
+        If ``path`` is not a path, a name is not a str, or ``seed`` is neither an int nor a str.
     FileError
         If the file cannot be written.
 

@@ -112,7 +112,8 @@ class Exercise:
         Parameters
         ----------
         level : int, optional
-            1 for the first and most general hint. Default: the hint after the last one that was read.
+            1 for the first and most general hint. Default: the level after the highest one that was read, or the
+            highest level again if its hint was read.
 
         Returns
         -------
@@ -234,6 +235,11 @@ def exercises(seed: Seed = None) -> Exercises:
     Exercises
         A notebook cell lists the questions.
 
+    Raises
+    ------
+    TypeError
+        If ``seed`` is neither an int nor a str.
+
     Examples
     --------
     >>> len(exercises()), exercises()[0].name, exercises()["4.3"].name
@@ -262,7 +268,10 @@ def quiz(graph: Graph | str, seed: Seed = 0) -> Exercises:
     Raises
     ------
     ValueError
-        If the graph has more than 80 lower sets, or if no question can be asked about it.
+        If the graph has more than 80 lower sets, if no question can be asked about it, or if there is no small graph of
+        this name.
+    TypeError
+        If ``graph`` is neither a graph nor a str, or ``seed`` is neither an int nor a str.
 
     Examples
     --------
@@ -304,6 +313,11 @@ def score(seed: Seed = None) -> Score:
     Score
         ``.points`` exercises of ``.total`` have a right answer. A notebook cell shows a table with the numbers of
         answers and hints.
+
+    Raises
+    ------
+    TypeError
+        If ``seed`` is neither an int nor a str.
 
     Examples
     --------

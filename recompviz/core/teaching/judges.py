@@ -159,7 +159,13 @@ def least_peak_recomputing(node: int) -> Judge:
 
 
 def every_plan(graph: Graph) -> Iterator[Plan]:
-    """Iterate over the plans of all lower-set sequences of a graph with at most 80 lower sets."""
+    """Iterate over the plans of all lower-set sequences of a graph.
+
+    Raises
+    ------
+    TooManyLowerSets
+        If the graph has more than 80 lower sets.
+    """
     sets = hasse(graph).sets
 
     def extensions(sequence: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
@@ -175,7 +181,19 @@ def every_plan(graph: Graph) -> Iterator[Plan]:
 
 @dataclass(frozen=True)
 class SequenceCost:
-    """What a lower-set sequence costs: overhead, peak by the formula, and the recomputed values as a bit mask."""
+    """What a lower-set sequence costs.
+
+    Attributes
+    ----------
+    masks : tuple of int
+        The sets of the sequence as bit masks, without ∅.
+    overhead : float
+        The cost of the recomputation.
+    peak : int
+        The peak by the paper's formula, in bytes.
+    recomputed : int
+        The nodes whose values are recomputed, as a bit mask.
+    """
 
     masks: tuple[int, ...]
     overhead: float
@@ -185,7 +203,10 @@ class SequenceCost:
 
 @lru_cache(maxsize=16)
 def every_cost(graph: Graph) -> tuple[SequenceCost, ...]:
-    """Return the costs of all lower-set sequences. They are cached: a student answers several times."""
+    """Return the costs of all lower-set sequences of a graph, as :func:`every_plan` finds them.
+
+    The costs are cached, because a student answers several times.
+    """
     return tuple(
         SequenceCost(plan.masks, plan.overhead, plan.peak, graph.mask(plan.recompute)) for plan in every_plan(graph)
     )

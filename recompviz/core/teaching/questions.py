@@ -52,7 +52,7 @@ Poser = Callable[[Graph, str, random.Random | None], Posed | None]
 
 
 def has_few_lower_sets(graph: Graph) -> bool:
-    """Whether the graph has at most 80 lower sets, so that all of them can be looked at."""
+    """Return whether the graph has at most 80 lower sets, so that all of them can be looked at."""
     try:
         graph.count_lower_sets(MOST_LOWER_SETS)
     except TooManyLowerSets:
@@ -61,7 +61,9 @@ def has_few_lower_sets(graph: Graph) -> bool:
 
 
 def sequence_count(graph: Graph, limit: int = MOST_SEQUENCES) -> int:
-    """Return the number of lower-set sequences of a graph, or ``limit + 1`` if there are more.
+    """Return the number of lower-set sequences of a graph, or ``limit + 1`` if there are more than ``limit``.
+
+    The result is also ``limit + 1`` if the graph has more than 80 lower sets.
 
     Examples
     --------
@@ -390,7 +392,7 @@ def ask_beyond_the_family(graph: Graph, title: str, chance: random.Random | None
 
 
 def ask_even_chain(graph: Graph, _: str, chance: random.Random | None) -> Posed:
-    """Ask for the least peak of a chain of thousands of values. It follows from the least peaks of short chains."""
+    """Ask for the least peak of a chain of thousands of values. The least peaks of short chains show how to find it."""
     root = 100 if chance is None else chance.randrange(60, 400)
     return Posed(
         f"A chain of {root * root:,} values, each of size 1. What is the least peak of a lower-set sequence? Answer "

@@ -58,6 +58,11 @@ def inspect_set(graph: Graph, nodes: Iterable[Name]) -> SetReport:
     -------
     SetReport
 
+    Raises
+    ------
+    GraphError
+        If a name is not a node.
+
     Examples
     --------
     >>> g = Graph.from_edges([("a", "b"), ("b", "c")], memory=dict(a=1, b=1, c=1))

@@ -121,6 +121,8 @@ def plan_of(graph: Graph, sequence: Plan | Iterable[Iterable[Name]]) -> Plan:
     ------
     PlanMismatch
         If the plan was made for another graph.
+    GraphError
+        If a name is not a node.
     ValueError
         If the sequence is not a lower-set sequence.
     """
@@ -219,7 +221,7 @@ def canonical_strategy(plan: Plan) -> Strategy:
 
 
 def keep_all_states(graph: Graph) -> tuple[State, ...]:
-    """Return the states of a training step that keeps every value, in the same model.
+    """Return the states of a training step that keeps every value, in the memory model of a canonical strategy.
 
     The backward pass begins with all values live. Gradients stay until the end, as in a canonical strategy of one
     segment, so the largest live memory is 2 M(V).

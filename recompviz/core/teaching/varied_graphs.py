@@ -10,7 +10,8 @@ from recompviz.core.graphs.graph import Graph
 def random_graph(chance: random.Random) -> Graph:
     """Return a random graph of 7 or 8 nodes with 10 to 40 lower sets. Its nodes are single letters.
 
-    Each node is computed from one or two of the three nodes before it. Sizes M are from 1 to 6, costs T from 1 to 5.
+    Each node but the first is computed from one or two of the three nodes before it. Sizes M are from 1 to 6, costs T
+    from 1 to 5.
     """
     while True:
         names = "abcdefgh"[: chance.choice((7, 8))]
@@ -25,7 +26,10 @@ def random_graph(chance: random.Random) -> Graph:
 
 
 def with_other_sizes(graph: Graph, chance: random.Random) -> Graph:
-    """Return a graph of the same shape with random sizes M from 1 to 6 and costs T from 1 to 5."""
+    """Return a graph of the same shape with random sizes M from 1 to 6 and costs T from 1 to 5.
+
+    The names of its nodes must be single letters.
+    """
     edges = [(graph.names[u], graph.names[v]) for u, v in graph.edges.tolist()]
     return Graph.from_edges(edges, *_random_sizes("".join(map(str, graph.names)), chance))
 
