@@ -77,7 +77,7 @@ class BatchTimeline:
         merged : int
             Bytes of the copies of all outputs that the step returns. The training loop drops them at once.
         scratch : iterable of int
-            The scratch memory in bytes of the optimizer of each stage. They run one after another.
+            The scratch memory in bytes of the optimizer of each stage. The optimizers run one after another.
         storage_labels : sequence of str
             The label of each storage.
         static_bytes : dict from Category to int

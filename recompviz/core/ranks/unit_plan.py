@@ -210,7 +210,8 @@ def from_text(text: str) -> tuple[UnitPlan, ...]:
     Raises
     ------
     PlanMismatch
-        If the text is not one that :func:`to_text` returns.
+        If the text is not a list of unit plans as :func:`to_text` writes it, or if a plan has different numbers of
+        operators, flags and data types.
 
     Examples
     --------

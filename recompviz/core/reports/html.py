@@ -1,8 +1,9 @@
 """A memory report as HTML of limited size. It has no scripts, so every viewer of notebooks shows it.
 
 It begins with one sentence that says what to do. Then come the memory landscape with the cause highlighted, the
-findings, and the blocks at the peak in groups that open. Colours are those of the page, light or dark, or legible on
-both. All text from files and models is escaped; names of code between back-ticks are set as code.
+findings, and the blocks at the peak in groups that open. Text has the colours of the page, which is light or dark.
+Other colours are legible on both. All text from files and models is escaped; names of code between back-ticks are set
+as code.
 """
 
 from __future__ import annotations

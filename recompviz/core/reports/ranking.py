@@ -15,8 +15,7 @@ def ranked(findings: Sequence[Finding], peak: int) -> tuple[Finding, ...]:
     whose fix saves more bytes come first. In the third are findings that do not matter, largest first.
 
     A finding that matters is dropped if more than half of its blocks belong to findings that matter, come before it and
-    are not dropped.
-    A surprising finding that does not matter is dropped if its fix saves less than 1 % of the peak.
+    are not dropped. A surprising finding that does not matter is dropped if its fix saves less than 1 % of the peak.
 
     Parameters
     ----------

@@ -47,7 +47,8 @@ def pairs(before: Sequence[PeakRow], after: Sequence[PeakRow]) -> list[Pair]:
     Returns
     -------
     list of (Group or None, Group or None)
-        A group of ``before`` and its counterpart in ``after``; None if there is no counterpart.
+        Each pair has a group of ``before`` and its counterpart in ``after``. A group of either report without a
+        counterpart is paired with None.
 
     Examples
     --------

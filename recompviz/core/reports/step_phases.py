@@ -26,9 +26,9 @@ class StepPhase:
     first, last : int
         The numbers of the first and the last operator of the phase or of all repetitions of the cycle.
     peak : int
-        The largest number of total bytes alive between these operators.
+        The largest number of total bytes alive from the first to the last of these operators.
     has_peak : bool
-        Whether memory reaches the peak of the report between these operators.
+        Whether memory reaches the peak of the report from the first to the last of these operators.
     times : int
         How often the phase or cycle runs in a row; 1 if it does not repeat.
     """

@@ -107,8 +107,8 @@ class OrderedGraph:
     def sequence(self, extra: Iterable[tuple[int, int]]) -> list[int]:
         """Return the numbers of the values in the order in which they are computed, with extra computations.
 
-        Stage i computes value i for the first time. A pair (stage, value) in ``extra`` means that this stage computes
-        ``value`` again before that. Pairs of one stage run in the given order.
+        Stage i first computes the values of its pairs (stage, value) in ``extra`` again, in the given order. It then
+        computes value i for the first time.
         """
         stages: list[list[int]] = [[] for _ in range(len(self))]
         for stage, value in extra:

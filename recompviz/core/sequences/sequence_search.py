@@ -1,7 +1,7 @@
 """The least expensive computation sequence that fits in a memory budget, with a proven lower bound.
 
-1. Two linear programs give a lower bound, or prove that no sequence fits; see
-   :mod:`recompviz.core.sequences.stage_program`.
+1. One or two linear programs give a lower bound, or prove that no sequence fits; see
+   :mod:`recompviz.core.sequences.stage_program`. Without scipy, there are no programs, and the bound is 0.
 2. Simulated annealing searches for sequences, in runs of growing length, until the time is over or the bound is met.
 3. If time is left, an integer program raises the bound. Its solution, if there is one, is a start of the last runs.
 """

@@ -38,7 +38,10 @@ class SegmentKind(NamedTuple):
 
 
 class AllocatorModel:
-    """The free memory of the segments of one device."""
+    """The free memory of the segments of one device.
+
+    ``settings`` are the allocator's settings; by default, PyTorch's default settings.
+    """
 
     def __init__(self, settings: AllocatorSettings | None = None) -> None:
         self._settings = settings or AllocatorSettings()
@@ -55,7 +58,10 @@ class AllocatorModel:
         return self._cached.get((self._settings.rounded(requested) <= SMALL, stream, pool), 0)
 
     def add_segment(self, address: int, size: int, kind: SegmentKind) -> None:
-        """Add a segment that the allocator reserved from the device, or memory mapped to an expandable segment."""
+        """Add a segment that the allocator reserved from the device, or memory mapped to an expandable segment.
+
+        The added memory begins at ``address``, has ``size`` bytes, and is free.
+        """
         self._cut(address, address + size)
         end = address + size
         start = address

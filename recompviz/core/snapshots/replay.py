@@ -75,8 +75,8 @@ class DeviceHistory:
         Bytes of all segments reserved because of fragmentation, up to each event of ``allocations``. Fragmentation
         means that enough bytes were free, but in smaller pieces.
     records_before : dict of int to (dict or None)
-        For each block that existed before the recording began, the entry of the snapshot that has its stack (None if
-        there is none). The key is the negative position of the block's allocation in ``allocations.at``.
+        For each block that existed before the recording began, the entry of the snapshot that has its stack (None or an
+        empty dict if there is none). The key is the negative position of the block's allocation in ``allocations.at``.
     out_of_memory : tuple of OutOfMemory
         The requests that failed, in the order of the trace.
     contradictions : int

@@ -30,7 +30,7 @@ class EarlierBlock:
     address, size : int
         The address at which the block begins, and its bytes.
     record : dict or None
-        The entry of the snapshot that has the stack that allocated it; None if there is none.
+        The entry of the snapshot that has the stack of the allocation; None or an empty dict if there is none.
     in_use : bool
         False if the block was already released by the program, but other streams still used it. Such a block is not
         counted as allocated, and its memory cannot be allocated again.

@@ -2,7 +2,7 @@
 
 A source, such as PyTorch's profiler or a memory snapshot, translates its records into :class:`AllocationEvent`. A free
 of an address that was not allocated is ignored, because the block existed before the recording. An allocation at an
-address in use first frees the old block, because its free was not recorded.
+address in use first frees the old block there, because the free of this block was not recorded.
 """
 
 from __future__ import annotations

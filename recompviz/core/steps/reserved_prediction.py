@@ -71,9 +71,9 @@ def with_reserved(
 def with_reserved_on_cuda(timeline: Timeline, joint: JointGraph) -> Timeline:
     """Return a timeline of a CUDA device with a prediction of the reserved memory.
 
-    The settings of the allocator are read from the environment.
-    A timeline of another device is returned unchanged. If the environment has a setting that the model of the allocator
-    does not know, nothing is predicted, and the timeline gets a note that says so.
+    The settings of the allocator are read from the environment. If the environment has a setting that the model of the
+    allocator does not know, nothing is predicted, and the timeline gets a note that says so. A timeline of another
+    device is returned unchanged.
     """
     if not timeline.device.lower().startswith("cuda"):
         return timeline

@@ -82,7 +82,8 @@ class Timeline:
     storage_labels : tuple of str
         A name for each storage.
     static_bytes : dict of Category to int
-        Bytes of parameters, buffers, inputs, targets and optimizer state.
+        Bytes of static memory by category: parameters, buffers, inputs, targets and optimizer state. In the timeline
+        of a memory report, also gradients from before the training step.
     kind : str
         ``"simulated"`` or ``"measured"``.
     device : str

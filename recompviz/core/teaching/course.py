@@ -1,9 +1,8 @@
 """The exercises of the course: fourteen questions, each about one small graph.
 
 With a seed for each student, the students get different graphs. :func:`quiz` asks the same kinds of questions about any
-small graph.
-:mod:`recompviz.core.teaching.judges` checks the answers with the definitions and the solvers. Every correct answer is
-accepted. The feedback on a wrong answer gives the reason.
+small graph. :mod:`recompviz.core.teaching.judges` checks the answers with the definitions and the solvers. Every
+correct answer is accepted. The feedback on a wrong answer gives the reason.
 """
 
 from __future__ import annotations
@@ -192,9 +191,10 @@ def exercise(name: str, seed: Seed = None) -> Exercise:
     name : str
         Numbers of notebook and exercise, from ``"1.1"`` to ``"4.3"``.
     seed : int or str, optional
-        Choose another question of the same kind, for example by a student's number: about a random graph (notebook 1),
-        or about the course's graph with other sizes and costs. In 4.2, the number in the question changes. The same
-        seed gives the same exercise on every machine. Default: the exercise of the course.
+        Chooses another question of the same kind, for example a student's number. In notebook 1, the question is then
+        about a random graph. In the other notebooks, it is about the course's graph with other sizes and costs. In 4.2,
+        only the number in the question changes. The same seed gives the same exercise on every machine. Default: the
+        exercise of the course.
 
     Returns
     -------
