@@ -35,6 +35,8 @@ def pass_times(
     ------
     GraphError
         If passes wait for each other, so that none of them can run.
+    KeyError
+        If the time of a pass is not in ``durations``.
 
     Examples
     --------

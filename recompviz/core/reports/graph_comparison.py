@@ -71,7 +71,7 @@ class GraphComparison:
     overheads : (float, float) or None
         The least recomputation found for the total, before and after; None without a total. Infinite if nothing fits.
     total : int or None
-        The most bytes that each of the two steps may take; None if none was given.
+        The largest number of bytes that each of the two steps may take; None if no total was given.
     cost_unit : str
         The unit of all costs.
     picture : str
@@ -164,8 +164,8 @@ def compare_planners(
     ----------
     before, after : Planner
     total : int, optional
-        The most bytes that each training step may take. If given, the least recomputation for this total is compared
-        too, which needs two searches. If None, it is not compared.
+        The largest number of bytes that each training step may take. If given, the least recomputation within this
+        total is compared too, which needs two searches. If None, it is not compared.
     cost_unit : str
         The unit of the costs as text, for example ``"ms"``.
 

@@ -42,7 +42,8 @@ class SourceLine:
     def assigned(self) -> str:
         """The variable, attribute or item that the line assigns to, as source text.
 
-        Empty if the line is not a complete statement ``target = …`` with one such target.
+        Empty if the line is not a complete statement ``target = …`` with one such target. If the line has several
+        statements, only the first counts.
 
         Examples
         --------

@@ -179,7 +179,7 @@ def shown_text(value: Any) -> str:
 
 
 def is_library(file: str) -> bool:
-    """Return whether a file belongs to Python, to PyTorch or to an installed package.
+    """Return whether a file belongs to Python, to PyTorch or to an installed package, judged by its path.
 
     Examples
     --------

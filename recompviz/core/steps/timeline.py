@@ -246,11 +246,16 @@ class Timeline:
         Parameters
         ----------
         event : int
-            A position in the event arrays, for example :attr:`peak_event`.
+            A position in the event arrays, for example :attr:`peak_event`; −1 for the time before the first event.
 
         Returns
         -------
         tuple of Alive
+
+        Raises
+        ------
+        IndexError
+            If there is no such event.
         """
         alive: dict[tuple[int, int], list[tuple[int, int]]] = {}
         for i in range(event + 1):
