@@ -47,7 +47,11 @@ class HeldObjects:
                 self._functions.append(value)
 
     def lasting(self) -> list[torch.Tensor]:
-        """Return the tensors that stay from step to step: given tensors, parameters, buffers and optimizer state."""
+        """Return the tensors that stay from step to step.
+
+        These are the given tensors, the parameters and buffers of the given modules, and the tensors in the states of
+        the given optimizers. The parameters and buffers of a module are looked up again only after one of them is gone.
+        """
         found: list[torch.Tensor] = []
         for i, (reference, known) in enumerate(self._of_modules):
             tensors = [tensor for one in known if (tensor := one()) is not None]
@@ -61,7 +65,16 @@ class HeldObjects:
         return found
 
     def of_this_step(self) -> Iterator[torch.Tensor]:
-        """Iterate over the gradients of the modules' parameters, and over the tensors that the functions return now."""
+        """Iterate over the gradients of the given modules, and over the tensors of what the given functions return now.
+
+        Call :meth:`lasting` before, because it looks up the parameters of the given modules. A function may return
+        tensors, modules and optimizers. The gradients of a returned module count, too.
+
+        Raises
+        ------
+        TypeError
+            If a function returns an object of another kind.
+        """
         for _, known in self._of_modules:
             for reference in known:
                 tensor = reference()

@@ -55,7 +55,7 @@ class LiveGraphs:
         """Remove the runs that have ended from the current step. Return whether a backward pass ran in the step.
 
         A run has ended when autograd has freed its graph. A run also leaves the step if a later run of the same region
-        has finished its backward pass while the graph of the first run still exists. The user keeps such a graph, for
+        has finished its backward pass while the graph of the earlier run still exists. The user keeps such a graph, for
         example with an output of an evaluation. Its bytes then count as memory in use.
 
         While a backward pass is running, the result is False. The runs then stay, unless all have ended and no step is

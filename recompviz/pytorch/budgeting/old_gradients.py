@@ -48,7 +48,10 @@ class OldGradients:
         self._watched: list[LiveOutput] = []
 
     def record(self, first: Region) -> list[LiveOutput]:
-        """Return the gradients that are alive now. Call it when a step starts that will be recorded."""
+        """Return weak references to the gradients of the regions' parameters that are alive now.
+
+        Call it when a step starts that will be recorded. ``first`` is the first region of the step.
+        """
         found = [(parameter, _live(parameter, first)) for parameter in self._memory.region_parameters()]
         self._recorded = [weakref.ref(parameter) for parameter, live in found if live is not None]
         return [live for _, live in found if live is not None]
@@ -76,7 +79,7 @@ class OldGradients:
         self._watched = [live for live in lives if live is not None]
 
     def were_kept(self) -> bool:
-        """Return whether the step that was watched has kept a gradient. At most one call returns True."""
+        """Return whether a gradient that :meth:`watch` chose last is still alive. At most one call returns True."""
         kept, self._watched = any(live.alive for live in self._watched), []
         if not kept or self.stay:
             return False

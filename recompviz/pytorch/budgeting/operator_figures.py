@@ -80,6 +80,8 @@ def calibrated_region(
 ) -> tuple[JointGraph, NDArray[np.float64]]:
     """Put the measured figures of one recorded run into the joint graph of a region (a captured graph).
 
+    The time of a call is the median over equal calls; see :func:`equal_calls_alike`.
+
     Parameters
     ----------
     folded : Folded
@@ -112,9 +114,9 @@ def calibrated_region(
 def equal_calls_alike(folded: Folded, seconds: Sequence[float]) -> list[float]:
     """Replace the time of each call by the median over equal calls.
 
-    Calls are equal if they run the same operator on inputs of the same shapes and dtypes. A recorded step runs each
-    call only once. If another process interrupts a call, the measured time of this call is too long. The median over
-    equal calls is then still right.
+    Calls are equal if they run the same operator on input tensors of the same shapes and dtypes. A recorded step runs
+    each call only once. If another process interrupts a call, the measured time of this call is too long. The median is
+    still right if at most half of the equal calls were interrupted: of two middle times, the shorter one is taken.
 
     Parameters
     ----------
@@ -155,7 +157,7 @@ def figures_of_call(
     events : list of (address, bytes)
         Allocations (positive bytes) and frees (negative) during the call, in order.
     seconds : float
-        Wall-clock time of the call.
+        Wall-clock time of the call, in seconds.
     replayed : bool
         Whether the call runs again later in the step. Before a random call that runs again, the program saves the state
         of the random generator. The allocation for this state is left out, because the simulation counts it separately.

@@ -64,8 +64,10 @@ class OptionalRegions:
     def reserve(self, recorded: Sequence[Region], regions: dict[Region, PlannedRegion]) -> int:
         """Return the bytes to reserve for regions that the recorded step left out.
 
-        For each such region, bytes are reserved for the values that its plan of least peak saves, for its outputs and
-        for its gradients. Nothing is reserved for regions without parameters.
+        All regions that ran in any step so far are considered. For each of them that the recorded step left out, bytes
+        are reserved for the values that its plan of least peak saves, for its outputs and for its gradients. Regions
+        with the same parameters count as one, with the largest of their bytes. Nothing is reserved for regions without
+        parameters.
 
         Parameters
         ----------
@@ -77,7 +79,7 @@ class OptionalRegions:
         Returns
         -------
         int
-            Bytes; 0 if no step with the same first region ran a region that the recorded step left out.
+            Bytes; 0 if no step with the same first region ran a region with parameters that the recorded step left out.
         """
         covered = {self.memory.parameter_ids(region) for region in recorded}
         if not self._missing(self._in_steps.get(recorded[0], set()), covered):

@@ -51,7 +51,10 @@ class Owner(Protocol):
         """The size of the current step, relative to the recorded step."""
 
     def check_inference(self, run: Run, peak: int) -> None:
-        """Warn once if a graph without a backward pass takes more than the total, together with what is in use."""
+        """Warn, at most once, if a graph without a backward pass and the memory in use take more than the total.
+
+        ``run`` is a run of this graph that starts now, and ``peak`` the bytes that it will take.
+        """
 
 
 class Shared(NamedTuple):
@@ -86,7 +89,7 @@ class OtherModels:
     ----------
     unnamed : int
         Bytes that the user did not name with ``holds``: tensors that existed before the last recorded step and that
-        code in this step read, and tensors that this step left for the next step.
+        code in the recorded step read, and tensors that the recorded step left for the step after it.
     """
 
     def __init__(self, owner: Owner) -> None:
@@ -148,7 +151,10 @@ class OtherModels:
         return int(self._before.get(region, 0) * max(1.0, growth))
 
     def note_recorded(self, runs: Iterable[tuple[Region, OtherRun]]) -> None:
-        """Remember the bytes that code outside the regions held when other models ran in this model's recorded step."""
+        """Remember the bytes that code outside the regions held when other models ran in this model's recorded step.
+
+        If a region ran several times, the bytes of its first run are remembered.
+        """
         for region, run in runs:
             self._before.setdefault(region, run.held)
 
@@ -169,12 +175,13 @@ class OtherModels:
     def memories(self) -> list[ResidentMemory]:
         """Return the memory of the other models that train, or run without gradients, in the same loop.
 
-        These are the models of which a graph ran between the starts of two steps of this model.
+        These are the models of which a graph ran between the starts of two steps of this model, or ran without
+        gradients while an autograd graph of this model existed.
         """
         return [other.memory for other in list(self._met)] if self._met else []
 
     def trained_beside(self) -> list[Owner]:
-        """Return the models whose training loops also run this model, and this model itself.
+        """Return the budgets of the models whose training loops run this model, and the budget of this model.
 
         Models without a total are left out.
         """

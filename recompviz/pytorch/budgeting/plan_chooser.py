@@ -43,8 +43,8 @@ class PlanChooser:
     unknown : bool
         Whether a run was not found among the remaining runs of the model.
     missing : int
-        Bytes by which the memory of the step in the forward pass of the latest run exceeds ``room``; zero or negative
-        if it fits. Always 0 if every step runs all regions of ``model``.
+        Bytes by which the memory that the step has added in the forward pass of the latest run exceeds ``room``; 0 or
+        negative if it fits. Always 0 if every step runs all regions of ``model``.
     """
 
     def __init__(
@@ -111,7 +111,10 @@ class PlanChooser:
         self._changed = True
 
     def reserve(self, size: int) -> None:
-        """Keep ``size`` bytes free for regions that the recorded step did not run. :meth:`add` uses some of them."""
+        """Keep ``size`` bytes free for regions that the recorded step did not run.
+
+        Bytes that :meth:`add` counts are taken from these bytes first.
+        """
         self._reserved = size
 
     def _note_sizes(self, position: int, sizes: tuple[Any, ...]) -> None:

@@ -70,8 +70,8 @@ class PlannedBudget(StepBudget):
         least. If empty, ``plan`` runs.
     total : int or None
         The most bytes that a training step may take, parameters included. If None, a graph that was not traced keeps
-        the same values if it has the same edges as the traced graph. If it has other edges, it is planned for about the
-        bytes that ``plan`` takes, and may take more.
+        the same values if it has the same edges as the traced graph and enough slots for these values (see
+        :meth:`Region.fits`). Any other graph is planned for about the bytes that ``plan`` takes, and may take more.
     """
 
     def __init__(self, trace: Trace, plan: Plan, plans: Sequence[Plan], total: int | None) -> None:
@@ -144,8 +144,8 @@ class PlannedBudget(StepBudget):
         """Return for each node whether its value is kept in a run that starts now.
 
         The given plan runs in the traced graph, unless the budget has several plans to choose from. Without a total, it
-        also runs in another graph that has the same edges. While a run is measured, the given plan always runs in the
-        traced graph, and in the same graph with other sizes.
+        also runs in another graph that has the same edges and enough slots (see :meth:`Region.fits`). While a run is
+        measured, the given plan always runs in the traced graph, and in the same graph with other sizes.
 
         Raises
         ------
@@ -187,6 +187,11 @@ class PlannedBudget(StepBudget):
         """Return the values that autograd holds for the backward pass of ``result``, the return value of a call.
 
         If the call did not run the traced graph, None is returned.
+
+        Raises
+        ------
+        RuntimeError
+            If autograd has freed these values, for example in the backward pass of ``result``.
         """
         outputs = [leaf for leaf in pytree.tree_leaves(result) if isinstance(leaf, torch.Tensor)]
         found = (region.saved_values(output) for region in self.traced_regions for output in outputs)

@@ -73,6 +73,9 @@ class Around(NamedTuple):
 class PlannedRegion:
     """A region (a captured graph) and its plans. A plan is a keep mask: for each node, whether its value is kept.
 
+    In the budget of a planned module, ``joint``, ``time`` and ``masks`` of the traced graph come from the trace, not
+    from a recorded step.
+
     Attributes
     ----------
     region : Region
@@ -114,8 +117,8 @@ class PlannedRegion:
         sizes : tuple, optional
             Plans are simulated for these dynamic sizes of the inputs; by default for the sizes at the capture.
         seconds : float
-            Processor time of a search, in seconds. With 0, the plan that the last call returned is returned again. The
-            first call with 0 returns the best of the plans that need no search.
+            Processor time of a search, in seconds. With 0, the plan that the last call returned is returned again, also
+            for other ``sizes``. If there was no call yet, the best of the plans that need no search is returned.
 
         Returns
         -------
@@ -203,6 +206,8 @@ class PlannedRegion:
 
     def search(self, sizes: tuple[Any, ...], around: Around, seconds: float) -> None:
         """Search for plans at given sizes of the inputs, and add them to ``masks``. Call :meth:`calibrate` before.
+
+        The plan of the recorded run is added, too.
 
         Parameters
         ----------

@@ -43,7 +43,7 @@ class PredictedSizes:
 
     @property
     def certain(self) -> bool:
-        """Whether every size of a later run has always been equal to a size of the first run."""
+        """Whether every size of a later run has been equal to the same size of the first run in all steps so far."""
         return all(equal for of_run in self._equal[1:] for equal in of_run)
 
     def note(self, run: int, first: Sizes, sizes: Sizes) -> None:

@@ -87,13 +87,19 @@ class RecordedModels(Mapping["Region", StepModel]):
         self._resized.clear()
 
     def predicted(self, first: Region) -> PredictedSizes:
-        """Return the predictor of the input sizes of each run, for the steps whose first region is ``first``."""
+        """Return the predictor of the input sizes of each run, for the steps whose first region is ``first``.
+
+        Raises
+        ------
+        KeyError
+            If :meth:`add` was given no step that starts with this region.
+        """
         return self._predicted[first]
 
     def is_new_size(self, model: StepModel, growth: float) -> bool:
-        """Return whether a step is much larger or much smaller than all recorded steps of its model.
+        """Return whether a step is larger or smaller than all recorded steps of its model by more than a factor of 2.
 
-        ``growth`` is the size of the step; see :func:`growth_of`.
+        ``growth`` is the size of the step; see :func:`growth_of`. The result is False if no size is dynamic.
         """
         if not model.symbolic:
             return False
@@ -103,8 +109,9 @@ class RecordedModels(Mapping["Region", StepModel]):
     def searched(self, model: StepModel, sizes: tuple[Sizes, ...], ratio: float = RECORDED_RANGE) -> StepModel:
         """Return the model with the plans of a search at about these input sizes.
 
-        If there was no search yet for a step whose size differs at most by the factor ``ratio``, it is made now. Plans
-        from a search at very different sizes may recompute far more than needed.
+        If there was no search yet for a step whose size differs at most by the factor ``ratio``, plans are searched
+        now, and the result takes the place of ``model`` in later steps. Plans from a search at very different sizes may
+        recompute far more than needed.
         """
         growth = growth_of(model.sized, sizes)
         if any(size / ratio <= growth <= size * ratio for size in model.searched):
@@ -114,7 +121,7 @@ class RecordedModels(Mapping["Region", StepModel]):
         return model
 
     def at(self, model: StepModel, sizes: tuple[Sizes, ...], exact: bool = False) -> StepModel:
-        """Return a model with its plans at other input sizes; cached."""
+        """Return a model with its plans at other input sizes; cached. For ``exact``, see :func:`resized`."""
         key = model, sizes, exact
         if key not in self._resized:
             if len(self._resized) >= MOST_SIZES:

@@ -31,7 +31,8 @@ class UnplannedStep(UserWarning):
     """Training steps do not run under the plans that would fit the total best. The message gives the reason.
 
     Steps that cannot be recorded run under plans of least peak, and steps that cannot be captured run eagerly. The
-    warning is also given if a step or a validation pass took more memory than the total.
+    warning is also given if a step or a forward pass without gradients takes more memory than the total, and if a step
+    keeps gradients that the recorded step had freed.
     """
 
 
@@ -87,7 +88,7 @@ class RecordingAttempts:
         self._steps[first] += 1
 
     def record_again(self, first: Region) -> None:
-        """Record some of the next steps that start with this region, although they are planned."""
+        """Let the next :data:`MOST_FAILED` planned steps that start with this region be recorded again."""
         self._again[first] = MOST_FAILED
 
     def is_due_again(self, first: Region) -> bool:
@@ -101,7 +102,8 @@ class RecordingAttempts:
     def put_off(self, first: Region) -> bool:
         """Return whether a new recording has to wait, because a step of another model is being recorded.
 
-        A recording waits at most :data:`MOST_DEFERRED` times in a row, and then begins.
+        Call it only while a step of another model is being recorded. Each call that returns True counts as one wait. A
+        recording waits at most :data:`MOST_DEFERRED` times in a row, and then begins.
         """
         if self._deferred[first] >= MOST_DEFERRED:
             self._deferred[first] = 0
@@ -114,7 +116,9 @@ class RecordingAttempts:
         self._deferred[first] = 0
 
     def note_failure(self, first: Region, flaw: Flaw | None) -> None:
-        """Plan the next recording, and warn if several failed.
+        """Decide how many steps with this first region run before one is recorded again.
+
+        If at least :data:`MOST_FAILED` of their recordings failed, warn, once for each ``flaw``.
 
         Parameters
         ----------
@@ -135,7 +139,10 @@ class RecordingAttempts:
             )
 
     def warn_of_mode(self, flaw: Flaw) -> None:
-        """Warn once that the model is called where it runs eagerly, for example in a transform of ``torch.func``."""
+        """Warn that the model is called where it runs eagerly, for example in a transform of ``torch.func``.
+
+        ``flaw`` says where. There is one warning for each flaw.
+        """
         self._warn(flaw, f"training steps cannot be planned, because {flaw.reason}; {flaw.advice}")
 
     def _warn(self, flaw: Flaw, message: str) -> None:

@@ -47,21 +47,23 @@ class ResidentMemory:
         An optimizer of the parameters of the regions (captured graphs). Its state counts from the first step on. The
         state of any other optimizer counts after it has stepped a parameter of a region.
     optimizer_bytes : int
-        Bytes that the state of ``optimizer`` will have, if known. They count as long as no optimizer has any state.
+        Bytes that the state of ``optimizer`` will have; 0 if they are not known. They count until ``optimizer`` has a
+        state. Without ``optimizer``, they count until any optimizer of the regions' parameters has a state.
     holds : tensor, module, optimizer or function, or nested containers of these, optional
         See :class:`recompviz.pytorch.budgeting.held_objects.HeldObjects`.
 
     Attributes
     ----------
     outside_gradients : int
-        Bytes of the gradients of parameters that an optimizer steps and no region has, from the last :meth:`count`.
+        Bytes of gradients from the last :meth:`count`: of parameters that an optimizer steps and no region has, and of
+        the parameters of other compiled models.
     held_bytes : int
         Bytes in use beside the model, from the last :meth:`count`. These are the bytes of ``holds``, of other compiled
-        models that train in the same loop, and of the outputs in ``outputs``. On CUDA, everything else that is
-        allocated counts as well.
+        models that train in the same loop (without gradients), and of the outputs in ``outputs``. If the device's
+        allocator counts its bytes, as on CUDA, everything else that is allocated counts as well if it exceeds 2 MiB.
     outputs : list of LiveOutput
-        Outputs of regions that were alive at the last :meth:`count`, of this and other models, without inputs of the
-        step.
+        Outputs of regions that were alive at the last :meth:`count`, of this and other models. An output that counts as
+        something else, for example as an input of the step, is left out.
     """
 
     def __init__(
@@ -89,21 +91,21 @@ class ResidentMemory:
         _counts.add(self)
 
     def note_model(self, model: nn.Module) -> None:
-        """Include the parameters and buffers of a model in the count, because code outside the regions may use them."""
+        """From now on, count the parameters and buffers of a model, because code outside the regions may use them."""
         self._of_model = [known for known in self._of_model if known[0]() is not None]  # of copies of the model
         self._of_model += [(weakref.ref(p), Category.PARAMETER) for p in model.parameters()]
         self._of_model += [(weakref.ref(b), Category.BUFFER) for b in model.buffers()]
         self._stale = True
 
     def note_inputs(self, values: list[Any]) -> None:
-        """Include the tensors with which the model is called in the count, because eager code may read them.
+        """From now on, count the tensors with which the model is called, because eager code may read them.
 
         They replace the tensors of the previous call.
         """
         self._inputs = [weakref.ref(value) for value in values if isinstance(value, torch.Tensor)]
 
     def note_run(self, run: Run) -> None:
-        """Include the parameters and buffers of the region that runs in the count."""
+        """From now on, count the parameters and buffers of the region of ``run``. Call it before the plan is chosen."""
         known = self._regions.setdefault(run.region, _OfRegion())
         arguments = run.arguments or []
         ids = [id(arguments[i]) for i in run.region.parameter_positions]
@@ -118,7 +120,7 @@ class ResidentMemory:
             known.tensors += [(weakref.ref(part), Category.PARAMETER) for part in sharded_of(gathered)]
 
     def tensors_of(self, region: Region) -> list[torch.Tensor]:
-        """Return the parameters and buffers of a region that are still alive."""
+        """Return the parameters and buffers of a region's last run that still exist; empty before its first run."""
         known = self._regions.get(region, _OfRegion())
         return [value for reference, _ in known.tensors if (value := reference()) is not None]
 
@@ -128,9 +130,14 @@ class ResidentMemory:
         return tuple(known.parameter_ids) if known is not None else ()
 
     def gradients_to_come(self, region: Region) -> tuple[int, int]:
-        """Return the bytes of the gradients of all known parameters, and the part for parameters outside ``region``.
+        """Return the bytes that gradients of all known parameters take, and the part for parameters outside ``region``.
 
-        The known parameters are the trainable parameters of the region, and of the models given to :meth:`note_model`.
+        The known parameters are the trainable parameters of ``region``, and of the models given to :meth:`note_model`.
+
+        Raises
+        ------
+        KeyError
+            If :meth:`note_run` was not called for the region.
         """
         own = {id(tensor) for tensor in self.tensors_of(region)}
         counter = _Counter(region.device.type, region.folded.joint.rounded)
@@ -161,7 +168,8 @@ class ResidentMemory:
         kept : int
             Bytes that existing autograd graphs save. The result does not include them, because the caller adds them.
         others : sequence of ResidentMemory
-            The memory of other compiled models. The tensors that these models keep between training steps count, too.
+            The memory of other compiled models. Their parameters, buffers, optimizer states, gradients and inputs are
+            counted, too.
 
         Returns
         -------
@@ -191,7 +199,7 @@ class ResidentMemory:
         """Bytes of the regions' parameter gradients that an optimizer has used already, from the last :meth:`count`.
 
         These gradients have no further use, but many loops free them only after the next forward pass. If no optimizer
-        has stepped between the last two training steps, gradients accumulate, and the result is 0.
+        has stepped between the starts of the last two training steps, gradients accumulate, and the result is 0.
         """
         return self._inside_gradients if self._stepped else 0
 
@@ -200,7 +208,7 @@ class ResidentMemory:
         return self._values()[1]
 
     def in_use(self, run: Run, kept: int, others: Sequence[ResidentMemory]) -> int:
-        """Return the bytes in use now, when ``run`` starts. The arguments are those of :meth:`count`."""
+        """Return the bytes in use when ``run`` starts, ``kept`` included. The arguments are those of :meth:`count`."""
         now, _, _ = self._count(run, kept, others)
         return sum(now.totals.values()) + kept
 
@@ -270,7 +278,7 @@ class ResidentMemory:
         return now, inside, outputs
 
     def addresses(self, run: Run, others: Sequence[ResidentMemory]) -> set[int]:
-        """Return the addresses of all storages that :meth:`count` counts when ``run`` starts."""
+        """Return the addresses of the storages of all tensors that :meth:`count` finds when ``run`` starts."""
         values, parameters = self._values()
         optimizers = _optimizers_of(self.optimizer, self._region_parameter_ids)
         trained = _parameters_of(optimizers)

@@ -49,11 +49,11 @@ REFUSED_RANGE = 1.25
 
 
 class StepBudget:
-    """Chooses the plan of each region (a captured graph), so that every training step fits a total.
+    """Chooses the plan of each region (a captured graph), to keep the training steps within a total.
 
     Parameters
     ----------
-    total : int, str or None
+    total : int, float, str or None
         The most bytes that a training step may take, or a string such as ``"10 GiB"``. None keeps every value.
     optimizer : torch.optim.Optimizer, optional
         Its state counts from the first step on. If left out, the optimizer is found when it first steps a parameter of
@@ -91,9 +91,9 @@ class StepBudget:
     Raises
     ------
     TypeError
-        If ``total`` is neither a number nor a string.
+        If ``total`` is neither a number nor a string, or ``holds`` has an object of another kind.
     ValueError
-        If ``total`` is not a size.
+        If ``total`` is not a size of at least 1 byte.
     """
 
     def __init__(
@@ -154,18 +154,21 @@ class StepBudget:
             self._step = None
 
     def note_model(self, model: nn.Module) -> None:
-        """Include the parameters and buffers of a model in the bytes in use, because eager code may use them."""
+        """From now on, count the parameters and buffers of a model as in use, because eager code may use them."""
         self.memory.note_model(model)
 
     def note_inputs(self, values: list[Any]) -> None:
-        """Include the tensors with which the model is called in the bytes in use, because eager code may read them.
+        """From now on, count the tensors with which the model is called as in use, because eager code may read them.
 
         They replace the tensors of the previous call.
         """
         self.memory.note_inputs(values)
 
     def warn_of_mode(self, flaw: Flaw) -> None:
-        """If there is a total, warn once that the model is called where it runs eagerly. ``flaw`` says where."""
+        """If there is a total, warn that the model is called where it runs eagerly.
+
+        ``flaw`` says where. There is one warning for each flaw.
+        """
         if self.total is not None:
             self.attempts.warn_of_mode(flaw)
 
@@ -210,7 +213,10 @@ class StepBudget:
         return mask
 
     def note_inference(self, run: Run, peak: int) -> None:
-        """Note a run of a graph without a backward pass that starts now, and will take ``peak`` bytes."""
+        """Note a run of a graph without a backward pass that starts now, and will take ``peak`` bytes.
+
+        Each model whose training loop contains this run checks it against its total; see :meth:`check_inference`.
+        """
         self.others.note_use()
         self.memory.note_run(run)
         for budget in self.others.trained_beside():
@@ -219,8 +225,8 @@ class StepBudget:
     def check_inference(self, run: Run, peak: int) -> None:
         """Warn if a graph without a backward pass, together with the memory in use, takes more than the total.
 
-        Each budget warns of an exceeded total only once. While a training step is recorded,
-        this method only notes that the graph runs in the step.
+        Each budget warns of an exceeded total only once. While a training step is recorded, this method only notes that
+        the graph runs in the step.
 
         Parameters
         ----------
@@ -352,7 +358,8 @@ class StepBudget:
     def room(self, run: Run) -> int:
         """Return the bytes of the total that are free before the training step that ``run`` starts.
 
-        If steps of several compiled models overlap, the smallest of their totals counts.
+        If steps of several compiled models overlap, the smallest of their totals counts. The result is negative if more
+        bytes are in use than the total.
         """
         kept = saved_by_all()
         return self._limit - sum(self._resident(run, kept).values()) - kept
@@ -570,7 +577,7 @@ class StepBudget:
 
     @property
     def text(self) -> str:
-        """The total, the number of regions, and the planned peak and recomputation of the last step, as text."""
+        """A text: the total, the number of regions, and for a planned step the planned peak and recomputation."""
         if self.total is None:
             return "no total: every value is kept"
         if (planned := self.planned) is None:

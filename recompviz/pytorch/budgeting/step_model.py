@@ -69,7 +69,8 @@ class StepModel:
         Bytes of the gradients of the previous step that existed when a step started and were freed before its first
         backward pass. The plans count them in the forward passes only.
     older_inputs : int
-        Bytes of the inputs of later runs that existed before the calibrated step.
+        Bytes of tensors that existed before the calibrated step and count nowhere else: inputs of later runs, and
+        tensors that the user did not name.
     """
 
     regions: tuple[Region, ...]
@@ -158,7 +159,8 @@ def model_of_step(
     forwards : int
         The number of runs that started before the first backward pass.
     older_inputs : int
-        Bytes of the inputs of later runs that existed before the step.
+        Bytes of tensors that existed before the step and count nowhere else: inputs of later runs, and tensors that the
+        user did not name.
 
     Returns
     -------
@@ -312,7 +314,10 @@ def growth_of(sized: Sequence[SizedPlans], sizes: Sequence[tuple[Any, ...]]) -> 
 
 
 def with_size(model: StepModel, other: StepModel) -> StepModel:
-    """Add to a model the bytes that code outside the regions held in another recorded step with the same runs.
+    """Return a copy of a model that knows one more recorded step of the same runs.
+
+    The bytes that code outside the regions held in this step are added. If ``model`` has a recorded step of the same
+    size, the larger bytes of the two steps are stored.
 
     Parameters
     ----------

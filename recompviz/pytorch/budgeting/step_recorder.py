@@ -186,7 +186,10 @@ class StepRecorder:
         run.when_freed = lambda _run: self._ended(number, packed)
 
     def other_runs(self, run: Run, saved: int) -> None:
-        """Note a run of another compiled model that starts now. Further models save ``saved`` bytes at this time."""
+        """Note a run of another compiled model that starts now. If recording has stopped, do nothing.
+
+        ``saved`` are the bytes that the graphs of further models save now; see :attr:`OtherRun.saved`.
+        """
         if not self.stopped:
             with named_range(f"{OTHER}{len(self.others)}"):
                 pass
@@ -269,7 +272,8 @@ class StepRecorder:
     def unnamed(self, known: set[int], rounded: Callable[[int], int]) -> int:
         """Count the bytes that the step read or left for the next step, and that are counted nowhere else.
 
-        Call it after :meth:`finish`, when the next step starts.
+        Call it after :meth:`finish`, when the next step starts. The result is 0 if the device's allocator counts its
+        bytes, as on CUDA, because its count contains these bytes.
 
         Parameters
         ----------

@@ -29,7 +29,9 @@ def still_alive(living: Mapping[int, StorageWeakRef]) -> set[int]:
 
 
 def read_before(profile: Any, device: str, known: Iterable[int], rounded: Callable[[int], int]) -> int:
-    """Count the bytes of the storages that code outside the regions reads, and that existed before the step.
+    """Count the bytes of the storages that existed before the step and that code outside the regions reads.
+
+    Storages in ``known`` are left out.
 
     Parameters
     ----------

@@ -26,7 +26,11 @@ _used: weakref.WeakSet[Chooser] = weakref.WeakSet()
 
 @contextlib.contextmanager
 def active(budget: Chooser) -> Iterator[None]:
-    """Let a budget choose the plans of the regions (captured graphs) that run in a ``with`` block."""
+    """Let a budget choose the plans of the regions (captured graphs) that run in a ``with`` block.
+
+    If Dynamo raises an error that wraps a MemoryError, or an exception of a class that neither Python, PyTorch nor
+    recompviz defines, this exception is raised in place of Dynamo's error.
+    """
     _used.add(budget)
     before = _active.get()
     try:

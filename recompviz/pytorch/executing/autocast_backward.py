@@ -29,12 +29,12 @@ class BackwardInAutocast(UserWarning):
 
 
 def check_autocast(region: Region) -> None:
-    """Warn if eager PyTorch would compute the backward pass that starts now in other dtypes.
+    """Warn if eager PyTorch would compute matrix products of the backward pass that starts now in another dtype.
 
     Warns
     -----
     BackwardInAutocast
-        Once for each region.
+        At most once for each region, at its first backward pass inside ``torch.autocast``.
     """
     kind = region.device.type
     if not torch.is_autocast_enabled(kind) or region in _checked:

@@ -40,7 +40,10 @@ OFTEN = 8
 
 
 class UnplannedGraph(UserWarning):
-    """A captured graph cannot be planned. It runs eagerly and keeps every value."""
+    """A captured graph cannot be planned, or a function is compiled in many training steps.
+
+    A graph that cannot be planned runs eagerly and keeps every value.
+    """
 
 
 def active_backend(
@@ -66,6 +69,11 @@ def active_backend(
     callable
         The compiled graph.
 
+    Raises
+    ------
+    InfeasibleBudget, MemoryError, torch._dynamo.exc.TorchDynamoException
+        As in :func:`compile_region`.
+
     Warns
     -----
     UnplannedGraph
@@ -85,8 +93,8 @@ def compile_region(
     inputs : sequence
         Its example inputs.
     chooser : Chooser
-        Chooses the plan at each run. It is given the :class:`Region` of the graph before the first run. A graph without
-        a backward pass has no region.
+        Chooses the plan at each run. Its method ``add`` is called with the :class:`Region` before the first run, unless
+        the graph has no backward pass.
     granularity : "operators" or "paper"
         What one node of the planned graph stands for; see :mod:`recompviz.pytorch.tracing.grouping`.
 
@@ -94,6 +102,15 @@ def compile_region(
     -------
     callable
         The compiled graph, or ``graph.forward`` if it cannot be planned.
+
+    Raises
+    ------
+    InfeasibleBudget
+        If the chooser raises it.
+    MemoryError
+        If there is not enough memory to compile the graph.
+    torch._dynamo.exc.TorchDynamoException
+        If PyTorch raises it, for example to capture the function again.
 
     Warns
     -----

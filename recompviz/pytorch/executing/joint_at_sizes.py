@@ -12,7 +12,10 @@ if TYPE_CHECKING:
 
 
 def at_sizes(region: Region, joint: JointGraph, sizes: tuple[Any, ...]) -> JointGraph:
-    """Return a copy of a joint graph in which storages of dynamic size have their bytes at the given sizes."""
+    """Return a joint graph in which storages of dynamic size have their bytes at the given sizes.
+
+    The result is a copy; it is ``joint`` itself if no storage of the region has a dynamic size.
+    """
     if not region.folded.symbolic_sizes:
         return joint
     now = region.folded.symbolic_sizes.at(sizes)
@@ -21,7 +24,7 @@ def at_sizes(region: Region, joint: JointGraph, sizes: tuple[Any, ...]) -> Joint
 
 
 def resized_joint(region: Region, joint: JointGraph, recorded: tuple[Any, ...], sizes: tuple[Any, ...]) -> JointGraph:
-    """Return a calibrated joint graph for other sizes of the inputs.
+    """Return a calibrated joint graph for other sizes of the inputs; ``joint`` itself if all sizes are fixed.
 
     Workspace is multiplied by the largest factor by which a storage grows from ``recorded`` to ``sizes``. It does not
     become smaller than in ``joint``.

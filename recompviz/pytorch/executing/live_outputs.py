@@ -19,12 +19,12 @@ FEWEST = 256
 
 
 class LiveOutput(NamedTuple):
-    """An output of a region.
+    """A weak reference to an output of a region, or to a gradient.
 
     Attributes
     ----------
     reference : StorageWeakRef
-        Refers to the output's storage.
+        Refers to the storage of the output or gradient.
     size : int
         Bytes that the allocator takes for the storage.
     device : str
@@ -78,5 +78,5 @@ def _alive() -> list[LiveOutput]:
 
 
 def forget_outputs() -> None:
-    """Forget all outputs. They no longer count in any total, also if they are alive."""
+    """Forget all outputs. They no longer count in any total, even if they are alive."""
     _outputs.clear()

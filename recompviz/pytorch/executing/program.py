@@ -48,6 +48,7 @@ class Program:
     backward : callable
         ``backward(inputs, saved values, tangents) -> gradients``; all four are lists. ``inputs`` are the inputs of the
         forward function at the positions ``reads_in_backward``. ``tangents`` are the gradients of the outputs.
+        The gradient of an input that gets none is None.
     source : str
         The Python source of both functions.
     saved_storages : tuple of int
@@ -77,13 +78,19 @@ def write_program(
     folded : Folded
     schedule : Schedule
     mark : callable (int) → context manager, optional
-        Each step of the schedule runs inside ``mark(number of the step)``.
+        Each step of the schedule that calls an operator runs inside ``mark(number of the step)``.
     call : callable (int, function, ...) → result, optional
-        Runs the operator call of each step: the program calls ``call(number of the step, function, *arguments)``.
+        Runs the operator call of each step: the program calls ``call(number of the step, function, ...)`` with the
+        positional and named arguments of the operator.
 
     Returns
     -------
     Program
+
+    Raises
+    ------
+    RecompvizError
+        If the schedule reads a value at a step at which it is not alive.
     """
     scope: dict[str, Any] = {"_runtime": runtime, "_mark": mark, "_call": call}
     inputs_of = {node for node, (role, _) in folded.placeholders if role in ("parameter", "buffer", "input", "target")}

@@ -110,7 +110,8 @@ class Run:
     mask : numpy.ndarray of bool or None
         For each node, whether its value is kept. None before the plan is chosen, and if every value is kept.
     token : weakref.ref or None
-        The first tensor that the run saves. It is freed together with the graph of this run.
+        Refers to the first tensor that the run saves, which is freed together with the graph of this run. None before
+        the plan is chosen.
     when_freed : callable (Run) → None, or None
         Called when autograd frees the graph of this run, after its backward pass or without one.
     """
@@ -131,7 +132,8 @@ class Run:
     def inputs(self) -> dict[int, tuple[StorageWeakRef, int]]:
         """Return for each input a weak reference to its storage and the bytes of the storage, by address.
 
-        Parameters and buffers are left out. Call it before the plan is chosen.
+        Parameters, buffers, sizes and tensors on another type of device than the region's are left out. Call it before
+        the plan is chosen.
         """
         found: dict[int, tuple[StorageWeakRef, int]] = {}
         for i, role in self.region.other_inputs:
@@ -200,7 +202,7 @@ class Region:
     symbols : tuple of int
         Positions of the inputs that are dynamic sizes, not tensors.
     device : torch.device
-        The device of the region's tensors.
+        The device of the first tensor in the graph that is not on the CPU; the CPU if all tensors are there.
     input_count : int
         The number of inputs.
     parameter_positions : tuple of int
@@ -269,6 +271,11 @@ class Region:
             For each node, whether its value is kept. If left out, every value is kept.
         marked : bool
             Whether each step of the schedule runs inside the mark of the run's observer.
+
+        Raises
+        ------
+        AssertionError
+            If the plan saves more tensors than the region has slots; see :meth:`fits`.
         """
         mask = self.keep_all if mask is None else mask
         key = mask.tobytes(), marked
@@ -363,6 +370,11 @@ class Region:
         -------
         list of torch.Tensor or None
             The gradients of the inputs; None for an input without a gradient.
+
+        Raises
+        ------
+        SavedTensorsChanged
+            If hooks for saved tensors have changed the token, so that it names no program of this region.
         """
         first = len(self.symbols)
         last = first + self.slots + self.unchecked_slots
@@ -399,6 +411,11 @@ class Region:
 
         They have the order of :attr:`Program.saved_storages`. If no run of this region made the output, None is
         returned.
+
+        Raises
+        ------
+        RuntimeError
+            If autograd has freed the saved values.
         """
         node: Any = output.grad_fn
         while node is not None and not hasattr(node, "saved_tensors"):  # views of the output

@@ -74,8 +74,9 @@ def compile_joint(
     inputs : sequence
         Example inputs.
     partition : callable (joint graph, number of forward outputs) → (int, int)
-        Called once with the joint graph. Returns the number of tensors that the forward pass saves with a check of
-        their version, and the number that it saves without a check. Each saved tensor is a *slot*.
+        Called once with the joint graph, if the graph has a backward pass. Returns the number of tensors that the
+        forward pass saves with a check of their version, and the number that it saves without a check. Each saved
+        tensor is a *slot*.
     forward, backward : callable () → callable
         Each is called when its pass is compiled, and returns the function of the pass. Both functions take one list and
         empty it. The forward function gets the inputs, and returns outputs, slots and the symbolic sizes among the
@@ -333,6 +334,8 @@ def captured_joint(step: torch.nn.Module, arguments: tuple[Any, ...]) -> Capture
     ------
     CaptureOff
         If PyTorch's compiler is off.
+    torch._dynamo.exc.TorchDynamoException
+        If Dynamo cannot capture the step as one graph.
     """
     compiled = _capturing(type(step))  # type: ignore[arg-type]  # mypy looks at the hash of an instance
     try:

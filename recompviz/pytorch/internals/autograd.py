@@ -48,7 +48,8 @@ __all__ = [
 def forward_only(see: Callable[[torch.Tensor], None] = lambda _tensor: None) -> Iterator[None]:
     """In a ``with`` block, run forward passes eagerly, also of compiled models, and keep nothing for a backward pass.
 
-    ``see`` is called with each tensor that autograd would otherwise save.
+    ``see`` is called with each tensor that autograd would otherwise save. A backward pass through such a forward pass
+    raises RuntimeError when it needs a saved tensor.
     """
     with torch.compiler.set_stance("force_eager"), torch.autograd.graph.saved_tensors_hooks(see, _never_read):
         yield
@@ -64,7 +65,7 @@ def in_function_transform() -> bool:
 
 
 def has_storage(tensor: torch.Tensor) -> bool:
-    """Return whether a tensor has memory of its own. The batched tensors inside ``torch.vmap`` have none."""
+    """Return whether a tensor has a storage. The batched tensors inside ``torch.vmap`` and sparse tensors have none."""
     try:
         tensor.untyped_storage()
     except (NotImplementedError, RuntimeError):
@@ -73,7 +74,10 @@ def has_storage(tensor: torch.Tensor) -> bool:
 
 
 def keeps_graph() -> bool:
-    """Return whether the running backward pass was started with ``retain_graph=True``."""
+    """Return whether the running backward pass was started with ``retain_graph=True`` or ``create_graph=True``.
+
+    The result is True if no backward pass runs in this thread.
+    """
     return bool(torch._C._autograd._get_current_graph_task_keep_graph())
 
 
@@ -105,6 +109,8 @@ def backward_runs() -> bool:
 
 def after_backward(function: Callable[[], None]) -> None:
     """Call a function in the main thread, soon after the running backward pass has returned to Python.
+
+    If no backward pass runs, the function is called soon.
 
     The function runs as a pending call of the interpreter. A callback of the autograd engine only adds the pending
     call: the engine restores thread-local state after its callbacks, so a profiler that a callback stops would still
@@ -159,10 +165,16 @@ def backward_of_step(result: Any, arrival: contextlib.AbstractContextManager[Non
     Parameters
     ----------
     result : pytree of torch.Tensor
-        A scalar loss, or the outputs of a model. Each output that requires a gradient gets a gradient of ones.
+        A scalar loss, or the outputs of a model. Each output that requires a gradient gets a gradient of ones. At least
+        one tensor must require a gradient.
     arrival : context manager, optional
         Entered when the backward pass starts. The gradients of outputs are allocated inside it. It is not used if
         ``result`` is a scalar.
+
+    Raises
+    ------
+    RuntimeError, IndexError
+        If ``result`` is a scalar that requires no gradient, or contains no tensor that requires one.
     """
     if isinstance(result, torch.Tensor) and not result.dim():
         torch.autograd.backward(result)
@@ -245,6 +257,8 @@ def dispatch_modes_off() -> contextlib.AbstractContextManager[None]:
 
 def leaves_of(tensor: torch.Tensor) -> list[torch.Tensor]:
     """Return the leaf tensors that get a gradient from a backward pass of a tensor, each once.
+
+    If the tensor is a leaf itself, the list is empty.
 
     Examples
     --------

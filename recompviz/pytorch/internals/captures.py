@@ -71,7 +71,7 @@ class Callers:
     inside : tuple of SourceLine
         The user's lines on the stack inside the compiled model.
     outside : SourceLine or None
-        The user's line that calls the compiled model.
+        The user's line that calls the compiled model; None if there is none.
     functions : tuple of (file, int)
         File and first line of all functions on the stack inside the compiled model, PyTorch's functions included.
     resumed_at : tuple of (file, int)
@@ -134,6 +134,7 @@ def _line_of(frame: FrameType) -> SourceLine:
 def skipped_functions() -> dict[tuple[str, int], GraphBreak]:
     """Return the functions that Dynamo runs eagerly as a whole, and the reason for each.
 
+    Only the captures that Dynamo remembers count (see :func:`~recompviz.pytorch.internals.dynamo.allow_more_captures`).
     A key is (file, first line of the function). The ``line`` of a reason is None if the line is not in the user's code.
     A function is left out if Dynamo captured it after an earlier capture had failed: the failure then belongs to
     another model or another call.

@@ -102,7 +102,8 @@ def allow_more_captures() -> None:
     The settings hold for the whole process. By default, Dynamo runs such layers and gradients eagerly, so that they
     cannot be planned. It does not notice hooks that are added after a capture. It replaces ``numpy.random`` by numbers
     of PyTorch's generator. It treats an int attribute of a ``torch.nn`` layer as a constant. This function also raises
-    Dynamo's limits on the graphs of one function and on the compilations that it remembers.
+    Dynamo's limit on the compilations that it remembers, and its limit on the graphs of one function if that has its
+    default value.
     """
     wanted = {
         "allow_rnn": True,
@@ -270,6 +271,8 @@ def _methods(traced: set[CodeType], modules: list[nn.Module]) -> list[tuple[type
 def compile_layers(model: nn.Module, backend: Callable[..., Any], dynamic: bool | None) -> None:
     """Compile each ``torch.nn`` layer inside a model on its own, in place, unless it is compiled already.
 
+    The model itself, ``ModuleList`` and ``ModuleDict`` are left out.
+
     Dynamo cannot capture some functions, for example if a branch in a loop depends on data. It then captures the user's
     functions that such a function calls, but no functions of PyTorch. Therefore PyTorch's layers are compiled here. A
     layer that is called in a captured function still belongs to the graph of this function. ``backend`` and ``dynamic``
@@ -333,7 +336,7 @@ def backend_of(module: nn.Module) -> Callable[..., Any] | None:
 
 
 def register_name(name: str, backend: Callable[..., Any]) -> None:
-    """Register a backend under a name in this process, unless the package's entry point has registered it."""
+    """Register a backend in this process, unless one of this name is registered, as by the package's entry point."""
     if name not in torch._dynamo.list_backends(exclude_tags=()):
         torch._dynamo.register_backend(backend, name=name)
 
@@ -381,7 +384,7 @@ def trim_metrics() -> None:
 
 
 def mark_dynamic(tensor: torch.Tensor, dimension: int) -> None:
-    """Tell Dynamo that a dimension of an input varies, so that the first captured graph is valid for all its sizes."""
+    """Tell Dynamo that a dimension of an input varies, so that the first captured graph is not for one size only."""
     torch._dynamo.mark_dynamic(tensor, dimension)
 
 
@@ -392,5 +395,5 @@ def forget_graphs() -> None:
 
 
 def graph_breaks() -> int:
-    """Return the number of graph breaks in this process since :func:`forget_graphs`."""
+    """Return the number of graph breaks since the start of this process or the last call of :func:`forget_graphs`."""
     return int(sum(counters["graph_break"].values()))

@@ -65,6 +65,8 @@ def joint_graph(step: torch.nn.Module, arguments: tuple[Any, ...]) -> GraphModul
     ------
     BufferSet
         If the step assigns a new tensor to a buffer.
+    torch._dynamo.exc.TorchDynamoException
+        If Dynamo cannot capture the step as one graph.
     """
     try:
         return _joint_graph(step, arguments, _buffer_warning("error"))

@@ -154,7 +154,7 @@ def real_storages(values: Iterable[Any]) -> dict[int, StorageWeakRef]:
     -------
     dict
         Key of a fake storage (:func:`storage_key`) → weak reference to the real storage. A fake storage whose real
-        tensor is not known is left out.
+        tensor is not known is left out. Empty if there is no fake tensor among the values.
 
     Examples
     --------

@@ -14,7 +14,7 @@ __all__ = ["tracked_peak"]
 
 
 def tracked_peak(model: torch.nn.Module, step: Callable[[], Any], inputs: Any) -> int:
-    """Return the peak in bytes that ``FSDPMemTracker`` counts while a step of a sharded model runs.
+    """Return the peak in bytes that ``FSDPMemTracker`` counts on all devices while a step of a sharded model runs.
 
     Parameters
     ----------
@@ -23,7 +23,7 @@ def tracked_peak(model: torch.nn.Module, step: Callable[[], Any], inputs: Any) -
     step : callable () → result
         Runs the forward and the backward pass. All ranks must run it together.
     inputs : structure of tensors
-        What exists before the step besides the model.
+        Tensors that exist before the step and are not part of the model.
     """
     from torch.distributed._tools.fsdp2_mem_tracker import FSDPMemTracker
 

@@ -60,7 +60,7 @@ class GradientOrder:
         self._order: tuple[int, ...] | None = None
 
     def keep(self, positions: Collection[int]) -> None:
-        """Let :meth:`applied` make aliases only for the inputs at the given positions."""
+        """Let :meth:`applied` make aliases only for the inputs at these positions. Call it before :meth:`applied`."""
         self._allowed = frozenset(positions)
 
     def applied(self, arguments: Sequence[Any]) -> tuple[Any, ...]:
@@ -123,7 +123,8 @@ def _note(arrived: list[int], number: int, _leaf: torch.Tensor) -> None:
 def parameters_of_aliases(arguments: Sequence[Any], positions: Iterable[int]) -> list[Any]:
     """Return the arguments with parameters in place of the aliases that :meth:`GradientOrder.applied` has made.
 
-    ``positions`` are the positions of the aliases in ``arguments``.
+    ``positions`` are the positions of the parameters in ``arguments``. A leaf tensor at such a position is no alias
+    and stays as it is.
     """
     given = list(arguments)
     for i in positions:

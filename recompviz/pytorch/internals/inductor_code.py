@@ -41,13 +41,14 @@ class InductorMemory:
     Attributes
     ----------
     forward : int
-        The most bytes alive in the forward pass.
+        The largest number of bytes alive at one time in the forward pass.
     held : int
         Bytes of outputs and saved values, which are alive between the forward and the backward pass.
     saved : int
         Bytes of the saved values that share no storage with an output.
     backward : int
-        The most bytes alive in the backward pass, including outputs, saved values and the gradients of the outputs.
+        The largest number of bytes alive at one time in the backward pass, including outputs, saved values and the
+        gradients of the outputs.
     """
 
     forward: int
@@ -57,7 +58,7 @@ class InductorMemory:
 
     @property
     def peak(self) -> int:
-        """The most bytes alive in either pass, without the inputs of the forward graph."""
+        """The larger of ``forward`` and ``backward``, in bytes."""
         return max(self.forward, self.backward)
 
 
@@ -110,9 +111,10 @@ def inductor_memory(
 
 
 def graph_key(joint: GraphModule, output_count: int, static: Sequence[int]) -> str:
-    """Return a key that is equal for joint graphs for which Inductor generates equal code.
+    """Return a key of a joint graph. If two graphs have the same key, Inductor generates the same code for them.
 
-    The key depends on the code of the graph, on the inputs of the graph with their strides, and on Inductor's settings.
+    The key depends on the code of the graph, on the inputs of the graph with their strides, on ``output_count`` and
+    ``static`` (as in :func:`inductor_memory`), and on Inductor's settings.
     """
     from torch._inductor import config
 

@@ -28,7 +28,7 @@ from recompviz.pytorch.internals.undone import undone
 
 
 class ProfilerBusy(RecompvizError, RuntimeError):
-    """Another profiler, which recompviz did not start, is running in this process."""
+    """A memory window cannot open, because another profiler is running in this process."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -48,10 +48,11 @@ class MemoryWindow:
     seconds : float
         Wall-clock time of the ``with`` block, until the device had finished its work, in seconds.
     reserved : int or None
-        The most bytes that the device's allocator had reserved; None on the CPU.
+        The largest number of bytes that the device's allocator had reserved at one time; None if peaks of the device
+        are unknown (CPU, MPS).
     allocated : int or None
-        The most bytes that the whole process had allocated on the device, minus the bytes allocated before the block;
-        None on the CPU.
+        The largest number of bytes that the whole process had allocated on the device at one time, minus the bytes
+        allocated before the block. None as for ``reserved``.
     """
 
     profiled: Any
@@ -114,7 +115,11 @@ _calls = _Calls()
 
 @contextlib.contextmanager
 def compiled_call() -> Iterator[None]:
-    """In a ``with`` block around the call of a compiled graph, let no memory window be closed.
+    """In a ``with`` block around the call of a compiled graph, let no memory window of :func:`note_open` be closed.
+
+    Before the block, windows whose training step has ended are closed, unless this thread is in such a block already. A
+    window that was given to :func:`close_after_call` is closed after the outermost block. If a backward pass is running
+    then, the window is closed after a later block.
 
     PyTorch's profiler records the start and the end of the call of an autograd function. If the profiler stopped before
     the call ends, the end would be written into memory that is already free.
@@ -142,7 +147,7 @@ def in_compiled_call() -> bool:
 
 
 def close_after_call(window: OpenWindow) -> None:
-    """Close a window when the compiled graph that this thread calls has returned."""
+    """Close a window when the outermost call of a compiled graph that this thread is in has returned."""
     _calls.waiting.append(window)
 
 
@@ -153,7 +158,7 @@ def closes_wait() -> bool:
 
 @contextlib.contextmanager
 def memory_window(device: torch.device, reads: bool = False) -> Iterator[MemoryWindow]:
-    """Record every allocation and free in a ``with`` block.
+    """Record every allocation and free in a ``with`` block. Windows of :func:`note_open` are closed first.
 
     Parameters
     ----------
@@ -169,7 +174,8 @@ def memory_window(device: torch.device, reads: bool = False) -> Iterator[MemoryW
     Raises
     ------
     ProfilerBusy
-        If another profiler, which recompviz did not start, is running in this process.
+        If another profiler is running in this process: the user's, or that of a window which cannot be closed now,
+        because another thread opened it or a compiled graph is running.
     """
     with one_at_a_time:
         while _open_windows:

@@ -68,9 +68,10 @@ class InfoMaker:
 
 
 def module_path(node: Node) -> str:
-    """Return the dotted path of the module whose ``forward`` called an operator; empty for the model itself.
+    """Return the dotted path of the module whose ``forward`` called an operator.
 
-    An operator of the backward pass has the path of its forward operator.
+    The path is empty for the model itself, and for an operator outside of all modules, as in a loss function. An
+    operator of the backward pass has the path of its forward operator.
     """
     stack = node.meta.get("nn_module_stack") or node.meta.get("fwd_nn_module_stack") or {}
     path = str(next(reversed(stack.values()))[0]) if stack else ""
@@ -109,7 +110,8 @@ def block_of(module: str) -> str:
 def innermost_user_line(stack_trace: str) -> str:
     """Return the innermost frame of a stack trace that is in the user's code, as ``file:line<TAB>text``.
 
-    If no frame is in the user's code, the result is empty.
+    If no frame is in the user's code, the result is empty. Here all files count as the user's that belong to neither
+    PyTorch nor ``recompviz.pytorch``.
     """
     best = ""
     for match in _FRAME.finditer(stack_trace):

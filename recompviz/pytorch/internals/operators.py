@@ -136,7 +136,9 @@ def is_foreign(target: Any) -> bool:
 
 
 def draws_random_numbers(target: Any, args: tuple[Any, ...]) -> bool:
-    """Return whether a call can draw from a random generator. Attention with a dropout probability of 0 does not.
+    """Return whether a call can draw from a random generator.
+
+    A call of attention does not if ``args`` contain a dropout probability of 0.
 
     Parameters
     ----------
@@ -154,7 +156,7 @@ def draws_random_numbers(target: Any, args: tuple[Any, ...]) -> bool:
 
 
 def takes_number_as_tensor(target: Any, args: tuple[Any, ...]) -> bool:
-    """Return whether the CPU's kernel makes a tensor of a Python number among the arguments of a call.
+    """Return whether the CPU's kernel makes a tensor of a Python number among the positional arguments of a call.
 
     The kernel makes a tensor of a number that is given for a tensor parameter, and of any number that is given to a
     ``_foreach_`` operator. On the CPU, a ``_foreach_`` operator is a loop over single tensors.

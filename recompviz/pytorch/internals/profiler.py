@@ -59,7 +59,10 @@ def profiler_runs() -> bool:
 
 
 def stop_profiler() -> None:
-    """Stop the profiler that runs, if an interrupt came while it was started or stopped; otherwise do nothing."""
+    """Stop the profiler that runs, whoever started it. If none runs, do nothing.
+
+    Call this after an interrupt that came while the profiler was started or stopped.
+    """
     if profiler_runs():
         torch._C._autograd._disable_profiler()
         torch.autograd.profiler._run_on_profiler_stop()
@@ -75,7 +78,7 @@ def allocation_events(
     profile : torch.profiler.profile
         Recorded with ``profile_memory=True``.
     device_type : str
-        ``"cpu"`` or ``"cuda"``. Events of other devices are omitted.
+        The type of a device, for example ``"cpu"`` or ``"cuda"``. Events of other devices are omitted.
     prefixes : tuple of str
         Prefixes of the names of ranges that can be scopes. The scope of an event is the innermost enclosing range whose
         name starts with ``"rv:"``. Without such a range, it is the outermost enclosing range with one of these
@@ -116,7 +119,7 @@ def older_reads(profile: torch.profiler.profile, device_type: str) -> dict[int, 
     profile : torch.profiler.profile
         Recorded with ``profile_memory=True`` and ``record_shapes=True``.
     device_type : str
-        ``"cpu"`` or ``"cuda"``.
+        The type of a device, for example ``"cpu"`` or ``"cuda"``. Storages on other devices are left out.
 
     Returns
     -------

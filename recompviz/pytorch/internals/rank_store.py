@@ -21,7 +21,7 @@ _PAUSE = 0.02
 
 
 class StoreGone(RuntimeError):
-    """The process that holds the store has ended. By default this is rank 0."""
+    """The store does not answer, because the process that holds it (by default rank 0) has ended."""
 
 
 class RankStore:
@@ -54,7 +54,13 @@ class RankStore:
         self._store: Any = dist.distributed_c10d.PrefixStore(prefix, store)
 
     def write(self, name: str, text: str) -> None:
-        """Write this rank's message. It replaces an earlier one of the same name."""
+        """Write this rank's message. It replaces an earlier message of this rank with the same name.
+
+        Raises
+        ------
+        StoreGone
+            If the process that holds the store has ended.
+        """
         self._try(lambda: self._store.set(f"{name}/{self.rank}", text))
 
     def read(self, name: str, ranks: Sequence[int], until: float) -> dict[int, str]:

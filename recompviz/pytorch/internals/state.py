@@ -78,8 +78,15 @@ def clear_gradients(module: nn.Module, arguments: Any) -> None:
 class WriteCounts:
     """Counts of in-place writes to the parameters and inputs of a training step, and to their gradients.
 
-    Two equal training steps have equal counts. If the counts of one step differ, other work wrote to the same
-    parameters during this step.
+    Two equal training steps have equal counts. If their counts differ, other work wrote to the same tensors during one
+    of the two steps.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        The module with the parameters.
+    arguments : pytree
+        The inputs and targets of the step. Only leaf tensors that require a gradient are watched.
     """
 
     def __init__(self, module: nn.Module, arguments: Any) -> None:

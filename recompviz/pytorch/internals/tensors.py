@@ -36,7 +36,8 @@ __all__ = [
 def same_bits(a: torch.Tensor | None, b: torch.Tensor | None) -> bool:
     """Return whether two tensors have the same layout, dtype, shape and bits, or both are None.
 
-    In bits, a NaN equals the same NaN, and 0.0 differs from −0.0. Sparse tensors are made dense for the comparison.
+    In bits, a NaN equals the same NaN, and 0.0 differs from −0.0. Sparse tensors are made dense for the comparison. The
+    tensors must be on the same device.
 
     Examples
     --------
@@ -62,7 +63,13 @@ def has_lazy_parameters(tensors: Iterable[torch.Tensor]) -> bool:
 
 
 def storage_key(tensor: torch.Tensor) -> int:
-    """Return a number that identifies the tensor's storage as long as the storage exists."""
+    """Return a number that identifies the tensor's storage as long as the storage exists.
+
+    Raises
+    ------
+    NotImplementedError
+        If the tensor has no storage, as a sparse tensor.
+    """
     return int(tensor.untyped_storage()._cdata)
 
 

@@ -43,7 +43,8 @@ def is_own(file: str) -> bool:
     """Return whether a file counts as the user's, so that its lines are shown in reports.
 
     Files of PyTorch, of Python's standard library, of Jupyter and of pytest do not count. Files in ``core``,
-    ``pytorch`` and ``widgets`` of recompviz do not count, either. Files of other packages count.
+    ``pytorch`` and ``widgets`` of recompviz do not count, either. Files of other packages count. Code without a file,
+    such as ``"<string>"``, does not count, except cells of IPython.
 
     Examples
     --------
@@ -78,7 +79,10 @@ def in_packages(file: str) -> bool:
 
 
 def warn_user(message: str, category: type[Warning]) -> None:
-    """Issue a warning that names the user's innermost line on the stack."""
+    """Issue a warning that names the user's innermost line on the stack.
+
+    If there is none, the warning names the line that called this function.
+    """
     frame: FrameType | None = sys._getframe(1)
     level = 2
     while frame is not None and not is_own(frame.f_code.co_filename):
@@ -101,9 +105,10 @@ def runs_steps(frame: FrameType) -> bool:
 
 
 def loop_around(frame: FrameType | None) -> contextlib.ExitStack:
-    """Return a context manager in which the user's functions that led to a frame count as the training loop.
+    """Let the user's functions that led to a frame count as the training loop, from this call on.
 
-    :func:`own_frames` then ends with the innermost of these functions.
+    Return a context manager: after its block, the functions no longer count. Meanwhile, :func:`own_frames` ends with
+    the innermost of these functions.
     """
     added = {own.f_code for own, _ in own_frames(frame)} - _LOOPS
     stack = undone(partial(_LOOPS.difference_update, added))
@@ -169,7 +174,7 @@ _CHECKPOINT = os.path.join("torch", "utils", "checkpoint.py")
 
 
 def in_file(frame: FrameType | None, ending: str) -> bool:
-    """Return whether the stack has a frame in a file whose path ends with ``ending``."""
+    """Return whether a frame or one of its callers is in a file whose path ends with ``ending``; False for None."""
     while frame is not None:
         if frame.f_code.co_filename.endswith(ending):
             return True
@@ -181,7 +186,7 @@ def in_file(frame: FrameType | None, ending: str) -> bool:
 def lines_traced(on_line: Callable[[FrameType, str], object], running: bool = False) -> Iterator[None]:
     """In the ``with`` block, call ``on_line(frame, event)`` before each line of the user's functions and at returns.
 
-    The event is ``"line"`` before a line, and ``"return"`` at a return.
+    Only functions of this thread are followed. The event is ``"line"`` before a line, and ``"return"`` at a return.
 
     Parameters
     ----------

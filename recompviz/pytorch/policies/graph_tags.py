@@ -33,6 +33,8 @@ def memory_policy(plan: Plan) -> MemoryPolicy:
 
     Raises
     ------
+    TypeError
+        If ``plan`` is no plan.
     PlanMismatch
         When the returned pass is called, if the graph has other forward operators than the plan.
 
@@ -83,10 +85,12 @@ class MemoryPolicy:
         self._saves = [bool(keep[v]) for v in inside]
 
     def __call__(self, graph: GraphModule, *_inputs: Any, **_options: Any) -> GraphModule:
-        """Tag the forward nodes of a joint graph, in place, and return it.
+        """Tag the forward nodes of a joint graph, in place, and return the graph.
 
         Raises
         ------
+        TypeError
+            If ``graph`` is no ``torch.fx.GraphModule``.
         PlanMismatch
             If the graph has other forward operators than the plan. Nothing is tagged then.
         """

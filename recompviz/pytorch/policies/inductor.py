@@ -46,11 +46,11 @@ class Partitioner(CustomPartitionerFn):
 
     Each graph is split once, when it is compiled. PyTorch's own split is used if it fits. Otherwise a search
     finds plans, and they are simulated. For a few of these plans, Inductor generates code without compiling kernels,
-    and the buffers in this code are counted. The plan that fits and recomputes least is used.
+    and the buffers in this code are counted. Of these plans, the one that fits and recomputes least is used.
 
     Parameters
     ----------
-    total : int or str
+    total : int, float or str
         The most bytes that a training step may take, or a string such as ``"10 GiB"``. It includes parameters,
         gradients, inputs, optimizer state, and the buffers of the forward and backward pass.
     optimizer : torch.optim.Optimizer, optional
@@ -70,7 +70,7 @@ class Partitioner(CustomPartitionerFn):
     TypeError
         If ``total`` is neither a number nor a string, or ``optimizer`` is no optimizer.
     ValueError
-        If ``total`` is not a size.
+        If ``total`` is not a size of at least 1 byte.
     InfeasibleBudget
         When the first graph is compiled and no plan of it fits, before the training step allocates anything. Dynamo
         wraps this error in its own.
@@ -172,9 +172,10 @@ class Partitioner(CustomPartitionerFn):
         """Measure a training step, and plan again if it takes more than the total.
 
         The first call of ``step`` compiles the model, and the second call is measured. If the measured peak is above
-        the total, the compiled code is dropped (``torch.compiler.reset``). The total is then divided again over all
-        graphs of the step, and the step is compiled and measured once more. Afterwards, :attr:`predicted` includes
-        :attr:`outside`.
+        the total, the compiled code is dropped (``torch.compiler.reset``). If the step has several graphs, the total is
+        divided again over all of them. The step is compiled and measured once more, with :attr:`outside` as a part of
+        the total. Afterwards, :attr:`predicted` includes :attr:`outside`. If no graph can be planned, the step is only
+        measured.
 
         Parameters
         ----------
@@ -189,6 +190,10 @@ class Partitioner(CustomPartitionerFn):
 
         Raises
         ------
+        TypeError
+            If ``step`` is not callable.
+        ProfilerBusy
+            If another profiler is running.
         InfeasibleBudget
             If no combination of plans fits. Dynamo wraps this error in its own if the model is one graph.
         """

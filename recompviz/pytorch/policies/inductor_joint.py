@@ -196,7 +196,10 @@ class InductorJoint:
         return not (once & computed or overwritten & read)
 
     def counted(self, split: Split) -> InductorMemory | None:
-        """Count the bytes of a split in the code that Inductor generates; None if they cannot be counted."""
+        """Count the bytes of a split in the code that Inductor generates.
+
+        If they cannot be counted, a warning is logged and None is returned.
+        """
         try:
             return inductor_memory(*split, self.output_count, self.static, self.folded.joint.rounded)
         except Exception as error:  # generated code may call anything

@@ -38,6 +38,8 @@ def checkpoint_policy(plan: Plan, module: str = "") -> PlanPolicy:
 
     Raises
     ------
+    TypeError
+        If ``plan`` is no plan, or ``module`` is no string.
     ValueError
         If the plan has no operator in ``module``.
     PlanMismatch
@@ -91,7 +93,7 @@ class PlanPolicy:
     module : str
         Dotted path of the module that is checkpointed; empty for the whole step.
     recomputes : bool
-        Whether the plan recomputes a value of the module.
+        False if the plan keeps every value of the module.
     """
 
     def __init__(self, plan: Plan, module: str) -> None:
@@ -121,7 +123,7 @@ class PlanPolicy:
         Raises
         ------
         PlanMismatch
-            If the plan contains the operator, but its next operator is another one.
+            If the plan contains the operator, but the next operator of the plan is another one.
         """
         recomputing = bool(context.is_recompute)  # always False from torch 2.13 on
         if recomputing and not self._recomputing:

@@ -47,7 +47,8 @@ class SimulatedPlans:
     simulated : list of int
         The simulated peak of each plan, in bytes without parameters, buffers and inputs.
     lowered : dict of int to InductorMemory
-        Index of a plan → the bytes counted in the code that Inductor generates for this plan. Other plans are missing.
+        Index of a plan → the bytes counted in the code that Inductor generates for this plan, or simulated bytes if
+        they cannot be counted. Plans whose bytes were not needed yet are missing.
     exact : bool
         Whether the bytes of lowered plans are counted in Inductor's code. It becomes False when the bytes of a plan
         cannot be counted in this way.

@@ -23,7 +23,7 @@ class Stopwatch(Protocol):
 
     @property
     def preempted(self) -> bool:
-        """Whether another program is known to have taken a core from the work. Its time is then an estimate."""
+        """Whether another program is known to have taken a core from the work. :meth:`seconds` is then an estimate."""
 
     def start(self) -> None:
         """Note the start of the work. The device need not have finished earlier work at this time."""
@@ -38,12 +38,18 @@ class Stopwatch(Protocol):
 def typical_seconds(watches: Sequence[Stopwatch]) -> float:
     """Return the time of one of several equal pieces of work, in seconds: the median of those without preemption.
 
-    If all were preempted, it is the least. Other programs make times longer, and never shorter.
+    If all were preempted, the result is their least time. Other programs make times longer, and never shorter. Of two
+    middle times, the median is the shorter one.
 
     Parameters
     ----------
     watches : sequence of Stopwatch
         One stopwatch for each piece of work.
+
+    Raises
+    ------
+    ValueError
+        If ``watches`` is empty.
     """
     undisturbed = [watch.seconds() for watch in watches if not watch.preempted]
     return statistics.median_low(undisturbed) if undisturbed else min(watch.seconds() for watch in watches)
@@ -152,14 +158,14 @@ class DeviceRuntime(ABC):
 
     @abstractmethod
     def empty_cache(self) -> None:
-        """Return memory that the allocator has reserved and does not use to the device."""
+        """Give memory that the allocator has reserved, but does not use, back to the device or the operating system."""
 
     def peak_allocated(self) -> int | None:
-        """Return the most bytes allocated since :meth:`reset_peaks`; None if the allocator does not count."""
+        """Return the largest number of bytes allocated at one time since :meth:`reset_peaks`; None if it is unknown."""
         return None
 
     def peak_reserved(self) -> int | None:
-        """Return the most bytes reserved since :meth:`reset_peaks`; None if the allocator does not count."""
+        """Return the largest number of bytes reserved at one time since :meth:`reset_peaks`; None if it is unknown."""
         return None
 
     def profiler_activities(self) -> list[ProfilerActivity]:

@@ -32,7 +32,8 @@ class CpuClock:
     Attributes
     ----------
     preempted : bool
-        Whether another program took a core from this process between the start and the stop.
+        Whether the operating system took a core from a thread of this process between the start and the stop. Always
+        False on Windows, where this is not known.
     """
 
     def __init__(self) -> None:
@@ -58,7 +59,8 @@ class CpuClock:
     def seconds(self) -> float:
         """Return the time of the work in seconds.
 
-        It is the wall-clock time. If the work was preempted, it is the processor time of the calling thread or the
-        mean processor time of all threads, whichever is longer.
+        It is the wall-clock time. If the work was preempted, it is the processor time of the calling thread, or the
+        processor time of the process divided by PyTorch's number of threads, whichever is longer; but at most the
+        wall-clock time.
         """
         return self._seconds

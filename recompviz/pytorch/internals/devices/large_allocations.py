@@ -29,7 +29,10 @@ _without_blocks: set[tuple[int, int]] = set()
 
 
 def large_allocations() -> dict[int, int]:
-    """Return the large blocks of memory that look like PyTorch's allocations: address → bytes, in whole pages.
+    """Return the large blocks of memory that look like PyTorch's allocations: address → bytes.
+
+    The bytes reach to the end of the block's last page, so they may be up to a page more than PyTorch asked for. Blocks
+    of less than 1 MiB are left out.
 
     Examples
     --------

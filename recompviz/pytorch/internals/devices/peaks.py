@@ -17,9 +17,11 @@ class AllocatorPeaks:
     ----------
     device : torch.device
     reserved : int or None
-        The most bytes reserved; None before :meth:`end`, and on the CPU, whose allocator does not count.
+        The largest number of bytes reserved at one time. None before :meth:`end`, and on devices whose peaks are
+        unknown (CPU, MPS).
     allocated : int or None
-        The most bytes allocated, minus the bytes allocated at :meth:`begin`; None before :meth:`end`, and on the CPU.
+        The largest number of bytes allocated at one time, minus the bytes allocated at :meth:`begin`. None as for
+        ``reserved``.
     """
 
     device: torch.device

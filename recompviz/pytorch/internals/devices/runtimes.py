@@ -24,7 +24,13 @@ RUNTIMES: dict[str, type[DeviceRuntime]] = {
 
 @cache
 def runtime(device: torch.device | str) -> DeviceRuntime:
-    """Return the runtime of a device: the object through which recompviz uses the device."""
+    """Return the runtime of a device: the object through which recompviz uses the device.
+
+    Raises
+    ------
+    RuntimeError
+        If ``device`` is a string that PyTorch does not know as a device.
+    """
     device = torch.device(device)
     return RUNTIMES.get(device.type, AcceleratorRuntime)(device)
 
