@@ -199,7 +199,7 @@ class OtherModels:
 def saved_by_all() -> int:
     """Count the bytes of the values that the existing autograd graphs of all compiled models save.
 
-    A graph exists, for example, if the user kept its outputs from an earlier step. The graph of a GAN's generator also
-    exists when the step of the discriminator starts.
+    A graph exists, for example, if the user kept outputs of an earlier step. When the step of a GAN's discriminator
+    starts, the graph of the generator exists.
     """
     return sum(owner.graphs.saved for owner in list(_owners))

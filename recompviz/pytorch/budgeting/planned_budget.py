@@ -93,6 +93,11 @@ class PlannedBudget(StepBudget):
 
         Warn if the trace was estimated and this is the traced graph. Warn once if a captured graph is not the traced
         graph, unless it is in the first call of a step whose second call was traced (:attr:`Trace.after_first`).
+
+        Warns
+        -----
+        PlanWarning
+            In both cases.
         """
         super().add(region)
         # a graph with symbols for sizes is not the traced one, even if this call has its sizes

@@ -1,7 +1,7 @@
 """A region (a captured graph) and its plans.
 
-Before a training step is recorded, a region has only the plan of least peak. Afterwards it has all plans that a search
-found.
+Before a training step is recorded, a region has only plans that were simulated without measurements. Afterwards it has
+the plans that a search with measurements found.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ Sizes = tuple[Any, ...]
 
 
 class RecordedModels(Mapping["Region", StepModel]):
-    """The models of the recorded steps, by the first region of the step.
+    """The model (:class:`StepModel`) of each recorded step, by the first region of the step.
 
     Parameters
     ----------

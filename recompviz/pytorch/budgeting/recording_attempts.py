@@ -2,7 +2,7 @@
 
 A step is known by its first region (captured graph). One step without a record comes first, because Dynamo allocates
 memory of its own while it compiles. After three failed recordings, some steps run before the next attempt: 2, 4, 8 and
-so on.
+so on, at most 64.
 """
 
 from __future__ import annotations

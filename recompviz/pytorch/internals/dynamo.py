@@ -187,16 +187,16 @@ def captured_code() -> CodeType | None:
 
 
 def frequent_recompilation(often: bool) -> str:
-    """Return a warning if the current function was compiled so often that Dynamo will not compile it again.
+    """Return the text of a warning if the current function was compiled so often that Dynamo will not do so again.
 
-    The warning names the function and the cause of the last compilation. The text is empty if there is nothing to warn
-    of. Call this in the backend.
+    The text names the function and the cause of the current compilation. It is empty if there is nothing to warn of.
+    Call this in the backend.
 
     Parameters
     ----------
     often : bool
-        Whether the caller finds that Dynamo compiles the function often. If True, the warning comes before the last
-        compilation too, but only if a size or a value caused this compilation.
+        Whether the caller finds that Dynamo compiles the function often. If True, the text is also returned at an
+        earlier compilation, but only if a size or a value caused the current compilation.
     """
     translator = getattr(dynamo_tls, "current_tx", None)
     if translator is None:

@@ -64,7 +64,7 @@ class GradientOrder:
         self._allowed = frozenset(positions)
 
     def applied(self, arguments: Sequence[Any]) -> tuple[Any, ...]:
-        """Return the graph's arguments with aliases in place of parameters, so that gradients arrive in this order."""
+        """Return the graph's arguments with aliases in place of parameters, for gradients in eager's order."""
         if self._order is None:
             order = [i for returned in self._returned for i in _arrival(returned)]
             self._order = tuple(i for i in order if i in self._allowed)

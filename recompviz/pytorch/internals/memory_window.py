@@ -1,8 +1,8 @@
 """The memory window: a block of code during which PyTorch's profiler records every allocation and free.
 
 Only one profiler may run in a process, because two that overlap in different threads cause a segmentation fault. A
-window therefore waits until another window is closed, and raises :class:`ProfilerBusy` while the user's own profiler
-runs.
+window therefore waits until the window of another thread is closed, and stops the recording of a training step. If a
+profiler still runs, for example the user's own, the window raises :class:`ProfilerBusy`.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class ProfilerBusy(RecompvizError, RuntimeError):
 
 @dataclass
 class MemoryWindow:
-    """The record of a memory window. It is complete when the window is closed.
+    """The record of a memory window. It is complete when the window was closed without an error.
 
     Attributes
     ----------
@@ -169,7 +169,7 @@ def memory_window(device: torch.device, reads: bool = False) -> Iterator[MemoryW
     Yields
     ------
     MemoryWindow
-        The record. It is complete after the block.
+        The record. It is complete after the block. If the block raises an error, it stays incomplete.
 
     Raises
     ------

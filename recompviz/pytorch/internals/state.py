@@ -114,7 +114,8 @@ def state_restored(
 ) -> Iterator[None]:
     """Restore, after a ``with`` block, the state that a training step in the block changes.
 
-    The docstring of the module lists the state. Only one such block runs at a time in a process; other threads wait.
+    It is restored also if the block raises an error. The docstring of the module lists the state. Only one such block
+    runs at a time in a process; other threads wait.
 
     Parameters
     ----------

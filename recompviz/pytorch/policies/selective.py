@@ -53,7 +53,7 @@ def checkpoint_policy(plan: Plan, module: str = "") -> PlanPolicy:
       is needed. Therefore use one checkpoint for each repeated block. With one checkpoint around the whole model, all
       values are alive at the start of the backward pass.
     - A checkpoint holds its inputs. Its recomputation runs every operator whose result is not saved, even if the
-      backward pass does not read the result. By default it stops when the last value is computed that the backward
+      backward pass does not read the result. By default, the recomputation stops after the last value that the backward
       pass reads.
     - Results of random operators are never saved, for example the mask of a dropout. The operators run again and draw
       the same numbers. Leave ``preserve_rng_state`` on.
@@ -62,8 +62,8 @@ def checkpoint_policy(plan: Plan, module: str = "") -> PlanPolicy:
     A transformer of six blocks with dropout was measured (CPU, torch 2.13), with a checkpoint around each block.
     Gradients were bitwise equal to eager. At budgets of 90 to 70 % of the eager peak, the measured peak was 8 to 13 %
     above the plan's simulated peak. At budgets of 60 to 40 %, it was 19 to 35 % above. Without checkpoints, the
-    measured peak was 8 % above the simulation, because eager dropout saves floating-point masks. ``rv.compile`` and
-    ``rv.Partitioner`` run the plan exactly.
+    measured peak was 8 % above the simulation, because eager dropout saves floating-point masks. ``rv.apply(trace,
+    plan)`` runs the plan itself. ``rv.compile`` and ``rv.Partitioner`` take a total, and run plans that they choose.
 
     Examples
     --------

@@ -1,7 +1,7 @@
 """CUDA, and ROCm, which has the same names in PyTorch (``torch.cuda``).
 
-``python -m recompviz.benchmarks.cuda`` and ``tests/torch/test_cuda.py`` compare predicted with
-measured memory on a device.
+``python -m recompviz.benchmarks.cuda`` and ``tests/torch/test_cuda.py`` compare predicted with measured memory on a
+device. They were not run on a device so far.
 """
 
 from __future__ import annotations

@@ -6,9 +6,9 @@ follows 48 bytes later. Blocks of NumPy and of most libraries have no such secon
 ``/proc/self/mem``, because reading a page that is gone is then an error, not a crash. On systems without glibc or
 ``/proc``, nothing is found.
 
-glibc raises the size from which a block is large when large blocks are freed, up to 32 MiB. Smaller blocks have no
-pages of their own, and are not found. A large block that fills a gap between smaller blocks is not found, either. Tried
-with glibc 2.36.
+glibc treats a block as large from a certain size on. Whenever a large block is freed, glibc may raise this size, up to
+32 MiB. Smaller blocks have no pages of their own, and are not found. A large block that fills a gap between smaller
+blocks is not found, either. Tried with glibc 2.36.
 """
 
 from __future__ import annotations
