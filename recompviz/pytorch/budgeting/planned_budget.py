@@ -183,7 +183,10 @@ class PlannedBudget(StepBudget):
 
     @contextlib.contextmanager
     def marked(self, mark: StepMark) -> Iterator[None]:
-        """Run each step of the schedule inside ``mark(step)``, for the runs that start in the ``with`` block."""
+        """Run each step of the schedule inside ``mark(step)``, in runs of the traced graph that start in the block.
+
+        Runs of this graph with other sizes are marked, too.
+        """
         with undone(partial(setattr, self, "_mark", self._mark)):
             self._mark = mark
             yield
