@@ -168,17 +168,17 @@ def open_lab(notebook: Path | None, no_browser: bool, port: int | None, passed_o
     Returns
     -------
     int
-        The exit status: 1 if JupyterLab or the notebook is missing, otherwise 0.
-
-    Raises
-    ------
-    FileError
-        If ``notebook`` is None, no notebook is found and the starter notebook cannot be written.
+        The exit status: 1 if JupyterLab or the notebook is missing, or the starter notebook cannot be written,
+        otherwise 0.
     """
     if find_spec("jupyterlab") is None:
         print('recompviz lab needs JupyterLab; install it with: pip install "recompviz[lab]"', file=sys.stderr)
         return 1
-    notebook = find_notebook() if notebook is None else notebook.resolve()
+    try:
+        notebook = find_notebook() if notebook is None else notebook.resolve()
+    except FileError as error:
+        print(error, file=sys.stderr)
+        return 1
     if not notebook.is_file():
         print(f"there is no notebook {str(notebook)!r}; give the path of an existing one, or no path", file=sys.stderr)
         return 1

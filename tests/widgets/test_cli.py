@@ -9,6 +9,7 @@ import nbformat
 import pytest
 
 from recompviz import cli
+from recompviz.core.base.files import write_file
 
 
 def test_the_server_listens_on_loopback_and_requires_its_token(tmp_path):
@@ -42,6 +43,14 @@ def test_a_notebook_in_the_current_folder_is_opened(monkeypatch, tmp_path):
     mine = tmp_path / "explore.ipynb"
     mine.write_text("{}")
     assert cli.find_notebook(tmp_path) == mine
+
+
+def test_a_starter_that_cannot_be_written_is_told_in_one_line(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(cli, "find_notebook", lambda: write_file(tmp_path / "missing" / "explore.ipynb", "{}"))
+    assert cli.main(["lab"]) == 1
+    told = capsys.readouterr().err
+    assert "missing" in told
+    assert "Traceback" not in told
 
 
 def test_without_notebooks_a_valid_starter_is_written(monkeypatch, tmp_path, capsys):

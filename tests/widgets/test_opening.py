@@ -101,6 +101,25 @@ def test_an_error_of_the_work_is_a_short_text_in_the_page_and_is_raised_where_py
     assert len(traceback.format_exception(raised.value)) < 12
 
 
+def test_code_that_waits_for_a_closed_explorer_gets_an_error(explorer, work):
+    found = []
+
+    def read() -> None:
+        try:
+            found.append(explorer.plan)
+        except RecompvizError as error:
+            found.append(error)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    assert work.begun.wait(20)
+    explorer.close()
+    reader.join(20)
+    assert isinstance(found[0], RecompvizError)
+    with pytest.raises(RecompvizError, match="closed"):
+        _ = explorer.budget
+
+
 def test_a_cancelled_opening_says_what_to_do(explorer, work):
     assert work.begun.wait(20)
     explorer._on_message(explorer, {"type": "stop"}, [])

@@ -71,7 +71,7 @@ class OpeningExplorer(Explorer):
         return bool(self._opening["state"] == "done")
 
     def wait_until_open(self, seconds: float | None = None) -> None:
-        """Wait until the training step is shown. The method also returns when the widget is closed.
+        """Wait until the training step is shown.
 
         Parameters
         ----------
@@ -83,7 +83,7 @@ class OpeningExplorer(Explorer):
         Exception
             The error that the work raised.
         RecompvizError
-            If the user has cancelled the work.
+            If the user has cancelled the work or closed the widget.
         """
         if self._job.is_here:
             return
@@ -91,7 +91,7 @@ class OpeningExplorer(Explorer):
         if self.error is not None:
             raise self.error.with_traceback(self._frames)  # without the frames that an earlier raise has added
         if self._opening["state"] == "cancelled":
-            raise RecompvizError("opening the Explorer was cancelled; call rv.explore again")
+            raise RecompvizError(f"opening the Explorer was {self._opening['text']}; call rv.explore again")
 
     def __getattr__(self, name: str) -> Any:
         """Wait until the training step is traced, and return an attribute that the Explorer makes from it."""
@@ -104,8 +104,7 @@ class OpeningExplorer(Explorer):
     def close(self) -> None:
         """Close the widget. Its views disappear, and all background work stops."""
         if "_job" in vars(self):  # ipywidgets also closes a widget whose constructor failed
-            self._job.cancel()
-            self._open.set()
+            self._end_opening("closed")
         super().close()
 
     def _on_job(self, job: Job[ExplorerArguments]) -> None:
@@ -136,9 +135,14 @@ class OpeningExplorer(Explorer):
         if self.opened:
             super()._stop()
         elif self._opening["state"] == "working":
-            self._job.cancel()
-            self._opening = opening_state("cancelled", 0.0, "cancelled", self._opening["title"])
-            self._open.set()
+            self._end_opening("cancelled")
+
+    def _end_opening(self, text: str) -> None:
+        """Cancel the work. Code that waits for the training step then gets an error."""
+        self._job.cancel()
+        if self._opening["state"] == "working":
+            self._opening = opening_state("cancelled", 0.0, text, self._opening["title"])
+        self._open.set()
 
     def _on_message(self, widget: Any, content: Any, buffers: Any) -> None:
         if self.opened or (isinstance(content, dict) and content.get("type") == "stop"):
