@@ -92,6 +92,9 @@ def test_a_total_that_no_plan_fits_is_refused_before_anything_runs():
         rv.race(traced(), 1000)
     with pytest.raises(ValueError, match="rounds is 0"):
         rv.race(traced(), "1 GiB", rounds=0)
+    for wrong in ({"rounds": "3"}, {"rounds": 1.5}, {"seconds": "60"}):
+        with pytest.raises(TypeError, match=f"^{next(iter(wrong))} "):
+            rv.race(traced(), "1 GiB", **wrong)
 
 
 def test_a_racer_needs_a_time_for_each_of_its_steps(raced):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from numbers import Integral, Real
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from recompviz.core.base.arguments import expect_number
 from recompviz.core.base.errors import GraphError
 from recompviz.core.base.units import parse_total
 from recompviz.core.plans.plan import Plan
@@ -53,7 +55,7 @@ def race(trace: Trace, total: int | float | str, *, rounds: int = 7, seconds: fl
         The largest number of timed steps of each method. For eager PyTorch, the median of their times is shown. For any
         other method, the median ratio of its times to those of eager PyTorch is shown, multiplied by eager's median.
     seconds : float
-        The time limit of the timed steps, in seconds, more than 0. No further round of steps starts after it.
+        The time limit of the timed steps, in seconds. No further round of steps starts after it. One round always runs.
 
     Returns
     -------
@@ -86,6 +88,8 @@ def race(trace: Trace, total: int | float | str, *, rounds: int = 7, seconds: fl
     (['eager', 'recompviz'], False, True)
     """
     expect_trace(trace, "race it")
+    expect_number(rounds, Integral, "rounds", "the largest number of timed steps of each method")
+    expect_number(seconds, Real, "seconds", "the time limit in seconds")
     if rounds < 1:
         raise ValueError(f"rounds is {rounds}, expected at least 1 timed step of each method")
     limit = parse_total(total)

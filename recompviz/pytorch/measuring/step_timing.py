@@ -122,7 +122,8 @@ def time_turns(
             turn = len(times) % len(steps)
             found: dict[int, tuple[float, float]] = {}
             for i in (*range(turn, len(steps)), *range(turn)):
-                report((len(times) + 1) * len(steps) + len(found), (time.perf_counter() - began) / seconds)
+                elapsed = time.perf_counter() - began
+                report((len(times) + 1) * len(steps) + len(found), elapsed / seconds if seconds > 0 else 1.0)
                 found[i] = timed(steps[i])
             times.append([found[i] for i in range(len(steps))])
     return [Turns(*zip(*each, strict=True)) for each in zip(*times, strict=True)]
