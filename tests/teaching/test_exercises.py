@@ -319,3 +319,8 @@ def test_an_assignment_is_a_notebook_whose_grades_follow_the_answers(tmp_path: P
     with pytest.raises(ValueError, match="no exercise '7'"):
         rv.write_assignment(tmp_path / "other.ipynb", ["7"])
     assert not (tmp_path / "other.ipynb").exists()
+
+
+@pytest.mark.parametrize("answer", [np.array(1.0), np.ones((2, 2)), 1.0, None, [["a"]]])
+def test_an_answer_that_is_no_set_is_wrong_and_no_error(answer: object) -> None:
+    assert not rv.exercise("1.1").check(answer)

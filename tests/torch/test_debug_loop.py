@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from torch import nn
 
 import recompviz as rv
 from recompviz.pytorch.debugging.loop_session import LoopSession, NoReport
+from recompviz.pytorch.internals.user_lines import lines_traced
 
 X = torch.ones(256, 128)
 
@@ -224,3 +226,20 @@ def test_the_recipes_of_the_page_are_programs_and_the_first_one_runs() -> None:
     }
     exec(programs[0], space)
     assert space["observed"].done  # type: ignore[attr-defined]
+
+
+def test_the_tracer_that_a_debugger_has_set_for_a_running_function_is_put_back() -> None:
+    frame = sys._getframe()
+
+    def own(*_arguments: object) -> None:
+        """The tracer of a debugger."""
+
+    before = sys.gettrace()
+    frame.f_trace = own
+    try:
+        with lines_traced(lambda _frame, _event: None, running=True):
+            assert frame.f_trace is not own
+        assert frame.f_trace is own
+    finally:
+        frame.f_trace = None
+        sys.settrace(before)

@@ -38,6 +38,21 @@ def test_a_device_can_be_named_and_its_allocator_rounds() -> None:
         on("cpu", device="cuda")
 
 
+@pytest.mark.parametrize("device", ["tpu", 3, object()])
+def test_a_wrong_device_is_named(device: object) -> None:
+    with torch.device("meta"):
+        model, x = torch.nn.Linear(8, 1), torch.ones(4, 8)
+    with pytest.raises(rv.TraceError, match=r"^device is .* expected the name of a device"):
+        rv.trace(model, x, loss=torch.sum, device=device)
+
+
+def test_a_model_without_memory_cannot_be_recorded() -> None:
+    with torch.device("meta"):
+        model, x = torch.nn.Linear(8, 1), torch.ones(4, 8)
+    with pytest.raises(rv.RecompvizError, match="meta device has no memory to record"):
+        rv.debug(model, x, loss=torch.sum)
+
+
 def test_a_seventy_billion_parameter_layer_takes_no_memory() -> None:
     with torch.device("meta"):
         model, x = nn.Sequential(nn.Linear(264_576, 264_576), nn.ReLU()), torch.empty(8, 264_576)

@@ -117,7 +117,7 @@ def test_code_that_waits_for_a_closed_explorer_gets_an_error(explorer, work):
     reader.join(20)
     assert isinstance(found[0], RecompvizError)
     with pytest.raises(RecompvizError, match="closed"):
-        _ = explorer.budget
+        _ = explorer.planner
 
 
 def test_a_cancelled_opening_says_what_to_do(explorer, work):

@@ -7,6 +7,7 @@ the answer.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 from collections.abc import Iterable
@@ -60,7 +61,7 @@ def read_set(graph: Graph, answer: Any) -> int:
     Raises
     ------
     AnswerError
-        If the answer is not iterable, or is a playground of another graph.
+        If the answer cannot be a set of names, or is a playground of another graph.
     GraphError
         If a name is not a node.
     """
@@ -68,8 +69,9 @@ def read_set(graph: Graph, answer: Any) -> int:
         if not answer.graph.same_as(graph):
             raise AnswerError("that playground shows another graph; open one with rv.playground(exercise.graph)")
         answer = answer.chosen
-    if isinstance(answer, (str, Iterable)):
-        return graph.mask(answer)
+    if isinstance(answer, Iterable):
+        with contextlib.suppress(TypeError):  # an array or tensor, whose elements are no names
+            return graph.mask(answer)
     raise AnswerError(f'expected a set of nodes such as {{"{graph.names[0]}"}}, got {answer!r}')
 
 

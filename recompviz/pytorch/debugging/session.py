@@ -13,13 +13,14 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 from recompviz.core.base.arguments import shown
+from recompviz.core.base.errors import RecompvizError
 from recompviz.core.reports.memory_report import MemoryReport
 from recompviz.pytorch.debugging.observer import Observer
 from recompviz.pytorch.debugging.peak.peak_state import PeakState
 from recompviz.pytorch.debugging.recorder.recording import Recording
 from recompviz.pytorch.debugging.report import report_of
 from recompviz.pytorch.internals.aot import make_lazy_parameters
-from recompviz.pytorch.internals.devices.runtimes import device_of, present_accelerator
+from recompviz.pytorch.internals.devices.runtimes import any_without_memory, device_of, present_accelerator
 from recompviz.pytorch.internals.optimizers import plain_optimizer
 from recompviz.pytorch.internals.state import clear_gradients, state_restored
 from recompviz.pytorch.internals.user_lines import calls_step
@@ -76,6 +77,8 @@ def examined(
     TraceError
         If ``loss`` is neither a function nor a module, or if the loss of a module is not one number or needs no
         gradient.
+    RecompvizError
+        If the model or the batch is on the meta device.
     ProfilerBusy
         If another ``torch.profiler`` runs in this process.
     """
@@ -89,6 +92,11 @@ def examined(
         make_lazy_parameters(Step(model, None), (*arguments[:2], ()))
         refuse_foreign(optimizer, model, arguments)
     expect_loss(loss)
+    parameters = model.parameters() if isinstance(model, nn.Module) else ()
+    if any_without_memory([*parameters, *pytree.tree_leaves(arguments)]):
+        raise RecompvizError(
+            "a model or batch on the meta device has no memory to record; use rv.trace and rv.simulate"
+        )
     module = model if isinstance(model, nn.Module) else None
     session = _Session(model, arguments, loss, optimizer)
     with state_restored(session.modules, arguments, optimizer) if module is not None else contextlib.nullcontext():

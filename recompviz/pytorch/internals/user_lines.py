@@ -206,10 +206,12 @@ def lines_traced(on_line: Callable[[FrameType, str], object], running: bool = Fa
     def enter(frame: FrameType, _event: str, _argument: Any) -> Any:
         return local if is_own(frame.f_code.co_filename) else None
 
+    tracers = [frame.f_trace for frame in frames]
+
     def undo() -> None:
         sys.settrace(before)
-        for frame in frames:
-            frame.f_trace = None
+        for frame, own in zip(frames, tracers, strict=True):
+            frame.f_trace = own  # of a debugger
         frames.clear()
 
     with undone(undo):

@@ -87,11 +87,11 @@ def trace(
     TraceError
         If the training step cannot be traced. For example, a target has a wrong shape, the loss is not a scalar or uses
         a tensor that is not its argument, or nothing requires a gradient. The error is also raised if ``model``,
-        ``loss`` or ``optimizer`` has the wrong type, if an input is an array and not a tensor, if ``device`` is given
-        for a model with memory, or if ``costs="measured"`` is given for a model without memory.
+        ``loss`` or ``optimizer`` has the wrong type, if an input is an array and not a tensor, if ``device`` is
+        given for a model with memory or is no device of PyTorch, or if ``costs="measured"`` is given for a model
+        without memory.
     Exception
-        An exception that the code of the model or the loss itself raises is raised unchanged. PyTorch raises
-        RuntimeError if it does not know ``device``.
+        An exception that the code of the model or the loss itself raises is raised unchanged.
 
     Examples
     --------

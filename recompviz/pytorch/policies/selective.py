@@ -146,5 +146,5 @@ class PlanPolicy:
         return PlanMismatch(
             f"the model runs {name} where the plan has {self._names[position]} (operator {position + 1} of "
             f"{len(self._names)}{where}), so the values that the plan keeps cannot be found; trace the model as it is "
-            "trained, checkpoint the module that is named, or use rv.compile, which runs the plan itself"
+            "trained, checkpoint the module that is named, or use rv.apply, which runs the plan itself"
         )

@@ -140,7 +140,12 @@ def _planned_device(step: Step, arguments: Arguments, signature: Signature, devi
         raise TraceError(
             "no parameter has requires_grad=True: there is no backward pass; set it on the parameters that are trained"
         )
-    return torch.device(device or "cpu") if estimated else None
+    if not estimated:
+        return None
+    try:
+        return torch.device(device or "cpu")
+    except (RuntimeError, TypeError) as error:
+        raise TraceError(f'device is {shown(device)}, expected the name of a device, for example "cuda"') from error
 
 
 def _trace_of(

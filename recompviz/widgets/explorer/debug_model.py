@@ -80,6 +80,8 @@ def debug(
         input of the model.
     TraceError
         If ``loss`` is neither a function nor a module, or if the loss of a model is not a scalar or needs no gradient.
+    RecompvizError
+        If the model or the batch is on the meta device.
     ProfilerBusy
         If another profiler runs in this process.
 
