@@ -14,8 +14,9 @@ import recompviz as rv
 from recompviz.benchmarks.liveness import every_mask
 from recompviz.core.live import model as liveness
 from recompviz.core.live.candidates import Candidates
-from recompviz.core.live.live_search import live_plans
+from recompviz.core.live.live_search import LAST, live_plans
 from recompviz.core.live.model import Annealing, LiveModel
+from recompviz.core.live.moves import Moves
 from recompviz.core.live.repeated import repeated_blocks
 from recompviz.core.plans.plan_table import PlanTable
 from recompviz.core.steps.examples import residual_step
@@ -174,6 +175,22 @@ def test_no_baseline_is_better_than_the_search() -> None:
     for name in ("keep-all", "per-module", "chen"):
         run = model.simulate(planner.baseline(name).keep_mask)
         assert min(plan.overhead for plan in found if plan.peak <= run.peak) <= run.overhead
+
+
+def test_the_search_ends_with_less_overhead_at_the_least_peak(monkeypatch: pytest.MonkeyPatch) -> None:
+    searched: list[tuple[int, int]] = []
+    anneal = Moves.anneal_overhead
+
+    def recorded(moves: Moves, budget: int, highest: int, tries: int, seed: int, *, blocks: bool = False) -> None:
+        searched.append((budget, moves.candidates.front()[-1].peak))
+        anneal(moves, budget, highest, tries, seed, blocks=blocks)
+
+    monkeypatch.setattr(Moves, "anneal_overhead", recorded)
+    graph, joint = residual_step((1, 1))
+    plans = live_plans(graph, joint, [])
+    assert LAST > 0
+    assert all(budget == least for budget, least in searched[-LAST:])
+    assert searched[-1][1] == LiveModel(graph, joint).peak(plans[-1].keep_mask)
 
 
 def test_the_search_can_be_cancelled() -> None:
