@@ -187,7 +187,7 @@ def test_a_call_that_other_programs_always_disturb_is_not_repeated_for_long(monk
     distinct = DistinctCalls(trace.folded, schedule, keys, contextlib.nullcontext, function.stopwatch)
     monkeypatch.setattr("recompviz.pytorch.measuring.distinct_calls.time.perf_counter", lambda: function.now)
     distinct(made, function)
-    assert 3 < 100 - len(function.times) < 16
+    assert 3 < 100 - len(function.times) < 30
     assert distinct.seconds(keys[schedule.calls[made]]) == pytest.approx(0.004)
 
 

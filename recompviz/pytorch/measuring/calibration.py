@@ -63,6 +63,8 @@ TOLD_EVERY = 0.2
 TIMED_STEPS = 3
 # the largest number of timed steps on a machine where other programs take the cores
 MOST_TIMED_STEPS = 10
+# No further timed step begins after this many seconds on such a machine.
+DISTURBED_SECONDS = 6.0
 # More steps run if calls that were disturbed in all steps take more than this share of the step.
 DISTURBED_SHARE = 0.1
 # No further timed step begins after this many seconds: noise matters less in long steps.
@@ -279,7 +281,9 @@ def _measured_under(trace: Trace, objective: PlanObjective, progress: Progress) 
         for done in range(MOST_TIMED_STEPS):
             progress(warm_up + min(done, TIMED_STEPS - 1), total)
             counts = measurement.one_step(timed)
-            if time.perf_counter() - begin > TIMED_SECONDS or (done + 1 >= TIMED_STEPS and not clock.disturbed()):
+            elapsed = time.perf_counter() - begin
+            enough = done + 1 >= TIMED_STEPS or elapsed > TIMED_SECONDS
+            if elapsed > DISTURBED_SECONDS or (enough and not clock.disturbed()):
                 break
         progress(total - 1, total)
         reading = measurement.recorded_step(planned.marked(profiler_mark, *inputs, *targets, **kwargs), counts)
