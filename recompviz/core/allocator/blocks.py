@@ -71,7 +71,7 @@ class Block:
 
     @property
     def room(self) -> int:
-        """The bytes to which a free block can grow, because memory can be mapped to the unmapped block after it."""
+        """The bytes to which a free block can grow: its own, and those of the block after it if that is unmapped."""
         after = self.after
         return self.size + (after.size if after is not None and after.state == UNMAPPED else 0)
 
@@ -85,7 +85,7 @@ class Block:
 
 
 class Pool:
-    """The free and the unmapped blocks of one stream and one size class."""
+    """The free and the unmapped blocks of one stream and one private pool, for either small or large requests."""
 
     __slots__ = ("free", "page", "private", "size_free", "small", "stream", "unmapped")
 

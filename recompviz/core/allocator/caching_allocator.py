@@ -3,12 +3,12 @@
 A *segment* is memory that the allocator reserved from the device. Requests of up to 1 MiB are served from small
 segments, and larger requests from large segments. Each stream and each private pool has its own segments. The allocator
 takes the smallest free block that is large enough. Among blocks of equal size, it takes the block with the lowest
-address. The rest of the block is split off, unless the rest is too small. A freed block is merged with the free blocks
-beside it in the segment. Segments without blocks in use stay reserved. They are released when the device's memory is
-used up, or by garbage collection.
+address. The rest of the block is split off, unless the rest is too small or a setting forbids the split. A freed block
+is merged with the free blocks beside it in the segment. Segments without blocks in use stay reserved. They are released
+when the device's memory is used up, by garbage collection, or by ``empty_cache``.
 
 An *expandable* segment is a range of addresses. Memory is mapped to the lowest unmapped addresses, in pages of 2 MiB
-for small requests and of 20 MiB for large requests.
+for small requests and, by default, of 20 MiB for large requests.
 
 Source: c10/cuda/CUDACachingAllocator.cpp, ``malloc``, ``get_free_block``, ``should_split``, ``try_merge_blocks``,
 ``release_cached_blocks``, ``garbage_collect_cached_blocks``, ``find_expandable_block``.
@@ -77,9 +77,9 @@ class CachingAllocator:
     reserved, allocated : int
         Bytes reserved from the device, and bytes of the blocks in use.
     fragmentation : int
-        Bytes that were reserved for requests although enough bytes were free for them, in smaller pieces.
+        Bytes that were reserved for requests although enough bytes were free, in pieces that could not serve them.
     retries : int
-        How often all unused segments had to be released before a request could be served.
+        How often all unused segments were released because a request did not fit into the memory of the device.
 
     Examples
     --------
@@ -129,7 +129,8 @@ class CachingAllocator:
         Raises
         ------
         DeviceFull
-            If the request does not fit into ``device_memory``.
+            If the request does not fit into ``device_memory``, or into the share of it that
+            ``settings.memory_fraction`` allows. All unused segments have then been released.
         """
         settings = self.settings
         size = settings.rounded(size)
@@ -171,7 +172,10 @@ class CachingAllocator:
         return block.size if block is not None and block.state == USED else 0
 
     def empty_cache(self) -> None:
-        """Release every segment that has no block in use, as ``torch.cuda.empty_cache`` does."""
+        """Release every segment that has no block in use, as ``torch.cuda.empty_cache`` does.
+
+        An expandable segment is not released as a whole: each of its pages that has no block in use is unmapped.
+        """
         for pool in self._pools.values():
             for _, address in list(pool.free):
                 block = self._blocks[address]
@@ -217,7 +221,7 @@ class CachingAllocator:
         Raises
         ------
         ValueError
-            If blocks overlap, or lie outside the segment.
+            If blocks or unmapped parts overlap, or lie outside the segment. A part of the segment may then be added.
         """
         owner = self._pool(small, stream, pool)
         before: Block | None = None

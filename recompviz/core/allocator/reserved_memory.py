@@ -25,17 +25,19 @@ class ReservedMemory:
         Bytes reserved from the device, and bytes of the blocks in use, after each event of the last simulated step.
         Memory that exists before the step is counted, too.
     peak : int
-        The most bytes reserved at one time, over all simulated steps.
+        The largest number of bytes reserved at one time, over all simulated steps.
     fragmentation : int
-        Bytes that were reserved for requests although enough bytes were free for them, in smaller pieces.
+        Bytes that were reserved for requests although enough bytes were free, in pieces that could not serve them.
     segments : int
         Number of segments (separately reserved pieces of device memory) after the last step.
     steps : int
         Number of simulated steps.
     failed_at : int or None
-        The position of the event whose request did not fit into the device's memory; None if all requests fit.
+        The position, in the last simulated step, of the event whose request did not fit into the device's memory; None
+        if all requests fit. If memory from before the first step did not fit, it is 0. If the optimizer's state, which
+        is allocated after the first step, did not fit, it is the number of events.
     failure : str
-        Why this request did not fit; empty if all requests fit.
+        Why a request did not fit; empty if all requests fit.
     """
 
     settings: AllocatorSettings
@@ -54,7 +56,7 @@ class ReservedMemory:
 
     @property
     def allocated_peak(self) -> int:
-        """The most bytes of blocks in use at one time, in the last simulated step."""
+        """The largest number of bytes of blocks in use at one time, in the last simulated step."""
         return int(self.allocated.max(initial=0))
 
     @property
@@ -64,7 +66,7 @@ class ReservedMemory:
 
     @property
     def text(self) -> str:
-        """The prediction as a short text. If a request did not fit, the text gives the reason."""
+        """The prediction as a short text. If a request did not fit, the text is the reason."""
         return self.failure or f"the caching allocator reserves about {format_bytes(self.peak)}"
 
     def __repr__(self) -> str:

@@ -45,17 +45,19 @@ class AllocatorSettings:
     expandable_segments : bool
         Whether a segment is a range of addresses to which the allocator maps more memory when it needs it.
     max_split_size : int or None
-        Blocks of this many bytes or more are not split. With None, every block may be split.
+        Blocks of this many bytes or more are not split, unless ``expandable_segments`` is True. With None, every block
+        may be split.
     max_non_split_rounding : int
         A request of at least ``max_split_size`` bytes uses a cached block only if the block exceeds the request by less
         than this number of bytes.
     garbage_collection_threshold : float
         A share of the memory that the process may reserve. If more is reserved, the allocator releases old cached
-        segments before it reserves a new segment. With 0, or without ``memory_fraction``, this never happens.
+        segments before it reserves a new segment. With 0, or if ``memory_fraction`` is None, this never happens.
     roundup_power2_divisions : tuple of int
         16 numbers, for the ranges of sizes that begin at 1 MiB, 2 MiB, … 32 GiB. Each range ends at the next power of
         two, and the number divides it into equal parts. Sizes are rounded up to the end of a part. With 0 or 1, sizes
-        are rounded up to a multiple of 512 bytes. The first number is also used for smaller sizes, the last for larger.
+        are rounded up to a multiple of 512 bytes. So are sizes of at most 512 bytes times the number. The first number
+        is also used for smaller sizes, the last for larger.
     large_segment_size : int
         Bytes of a segment that is reserved for a request of more than 1 MiB and less than 10 MiB.
     memory_fraction : float or None
@@ -63,6 +65,15 @@ class AllocatorSettings:
     block : int
         The size of every block is a multiple of this many bytes: 512 on CUDA. It is 1 for a recording of pinned host
         memory, where the recorded sizes are already those of the blocks.
+
+    Raises
+    ------
+    TypeError
+        If a setting has the wrong type.
+    ValueError
+        If there are not 16 divisions, each 0 or a power of two; if ``max_split_size`` or ``max_non_split_rounding`` is
+        less than 20 MiB; if ``large_segment_size`` is not more than 10 MiB; if ``garbage_collection_threshold`` is not
+        at least 0 and less than 1; if ``memory_fraction`` is not from 0 to 1; or if ``block`` is less than 1.
 
     Examples
     --------
@@ -187,7 +198,7 @@ class AllocatorSettings:
 
         Raises
         ------
-        ValueError
+        TypeError, ValueError
             As for :meth:`parse`.
         """
         given = os.environ if environment is None else environment
@@ -200,7 +211,7 @@ class AllocatorSettings:
         Raises
         ------
         ValueError
-            If a value has the wrong type, or is not valid.
+            If ``recorded`` is not a mapping, or if a value has the wrong type or is not valid.
         """
         if recorded is None:
             return cls()

@@ -1,8 +1,8 @@
 """``@kernel``: compile a function with numba, and keep the compiled code on disk where that is possible.
 
 numba's own cache raises an error if no folder can be written, if the disk is full, or if a file is damaged. With
-``@kernel``, the function is then compiled again. If no file can be written, each process compiles it. Files end with a
-checksum, so that damaged machine code is never executed.
+``@kernel``, the function is then compiled again. If no file can be written, each process compiles it and warns once.
+The files of the cache end with a checksum, so that damaged machine code is never executed.
 
 Without numba, ``@kernel`` leaves the function as it is. Python then runs it, slowly and with the same result. This is
 fast enough for a single simulation. A search first checks :func:`recompviz.core.base.compiled_code.has_numba`. Only
@@ -33,14 +33,15 @@ _warned: set[str] = set()
 def kernel(function: Any = None, *, inline: Literal["never", "always"] = "never") -> Any:
     """Decorate a function, so that numba compiles it when it is first called. Without numba, return it unchanged.
 
-    Write ``@kernel`` or ``@kernel(inline="always")``.
+    Write ``@kernel`` or ``@kernel(inline="always")``. If the compiled code cannot be kept on disk, a RuntimeWarning
+    says so, once in each process.
 
     Parameters
     ----------
     function : callable, optional
         The function to compile. None if the decorator has arguments; the result is then a decorator.
     inline : "never" or "always"
-        Whether numba inlines the function where a kernel calls it, as for ``numba.njit``.
+        Whether numba inlines the function where another kernel calls it, as for ``numba.njit``.
     """
     if function is None:
         return lambda function: kernel(function, inline=inline)

@@ -17,7 +17,7 @@ def has_numba() -> bool:
 
 
 def has_compiled_code(kernels: str) -> bool:
-    """Return whether numba's cache has a file of compiled code for a module in ``recompviz/core``.
+    """Return whether the folder ``__pycache__`` of a module in ``recompviz/core`` has a file of numba's cache for it.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ def has_compiled_code(kernels: str) -> bool:
     -------
     bool
         Whether there is a file. It may be of an older version of the module. If the environment variable
-        ``NUMBA_CACHE_DIR`` is set, the cache is not searched and the result is True.
+        ``NUMBA_CACHE_DIR`` is set, the cache is in another folder. The result is then True, without a search.
 
     Examples
     --------

@@ -96,7 +96,7 @@ class PlanMismatch(RecompvizError, ValueError):
         The key in the text of a saved plan whose value is wrong; empty if the error is not about one key. It is also an
         attribute.
     expected : str
-        What the value of ``key`` should be; empty if the error is not about one key. It is also an attribute.
+        What the value should be; empty if the error is not about one value. It is also an attribute.
     """
 
     def __init__(self, message: str, key: str = "", expected: str = "") -> None:

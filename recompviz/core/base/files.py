@@ -53,7 +53,7 @@ def write_file(path: str | os.PathLike[str], content: str | bytes, *, durable: b
         If the file cannot be written, or the text cannot be encoded as UTF-8. An existing file is then unchanged. The
         error is also an OSError. If the folder does not exist, it is also a FileNotFoundError.
     TypeError
-        If ``path`` is not a path.
+        If ``path`` is not a path, or ``content`` is neither a str nor bytes.
 
     Examples
     --------
@@ -96,7 +96,7 @@ def write_file(path: str | os.PathLike[str], content: str | bytes, *, durable: b
 
 
 def make_folder(path: str | os.PathLike[str]) -> Path:
-    """Make a folder with its parents, if it does not exist, and return its path.
+    """Make a folder and its parents, if they do not exist. Return its path, with ``~`` and links resolved.
 
     Raises
     ------
@@ -132,6 +132,8 @@ def read_bytes(path: str | os.PathLike[str], most: int | None = None) -> bytes:
     FileError
         If the file cannot be read, or has more than ``most`` bytes. The error is also an OSError. If there is no such
         file, the error is also a FileNotFoundError.
+    TypeError
+        If ``path`` is not a path.
     """
     shown = os.fspath(path)
     try:
@@ -156,8 +158,8 @@ def read_text(path: str | os.PathLike[str], most: int) -> str:
 
     Raises
     ------
-    FileError
-        As for :func:`read_bytes`. Also if the content is not valid UTF-8.
+    FileError, TypeError
+        As for :func:`read_bytes`. Also FileError if the content is not valid UTF-8.
     """
     data = read_bytes(path, most)
     try:
@@ -170,10 +172,11 @@ def read_text(path: str | os.PathLike[str], most: int) -> str:
 def locked(path: Path, seconds: float = 5.0) -> Iterator[None]:
     """Hold the lock of a file in a ``with`` block, so that only one process at a time changes the file.
 
-    Several processes can then read, change and write the file, and no change is lost. A process waits until the lock is
-    free, but at most ``seconds``. If the lock is not free by then, the block runs without it. The block also runs
-    without a lock on Windows, on a file system without locks, and in a folder that cannot be written. The lock is that
-    of an empty file beside the file, with ``.lock`` added to the name.
+    Several processes that use this function can read, change and write the file, and no change is lost. A process
+    waits until the lock is free, but at most ``seconds``. If the lock is not free by then, the ``with`` block runs
+    without the lock. The ``with`` block also runs without a lock on Windows, on a file system without locks, and in a
+    folder that cannot be written. An empty file in the same folder is locked: its name is the name of the file with
+    ``.lock`` added.
     """
     with contextlib.ExitStack() as stack:
         with contextlib.suppress(OSError):  # a file system without locks, or a folder that is read-only

@@ -1,6 +1,6 @@
-"""Tracebacks that show the user's code only.
+"""Tracebacks without the frames of PyTorch and recompviz.
 
-An error of the user's model passes through a hundred frames of PyTorch and recompviz, which say nothing about it.
+An error in the user's model passes through many of these frames, and they do not help to find the error.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _LIBRARIES = ("torch", "recompviz", "contextlib")
 def without_library_frames(error: BaseException) -> BaseException:
     """Remove the frames of torch, recompviz and ``contextlib`` from the traceback of an error.
 
-    The cause of the error is removed too. The error is changed in place and returned.
+    The cause of the error is removed too, and its context is not shown. The error is changed in place and returned.
     """
     frames: list[types.TracebackType] = []
     entry = error.__traceback__

@@ -103,7 +103,8 @@ def format_bytes(count: float, *, up: bool = False) -> str:
     count : float
         Bytes.
     up : bool
-        Whether to round up instead of to the nearest number, so that a budget of this text is at least ``count`` bytes.
+        Whether to round away from zero instead of to the nearest number, so that a budget of this text is at least
+        ``count`` bytes. A number below 1024 is rounded to the nearest whole number in both cases.
 
     Examples
     --------
@@ -127,7 +128,7 @@ def format_bytes(count: float, *, up: bool = False) -> str:
 
 
 def format_cost(cost: float) -> str:
-    """Return a cost as text, without a unit: all digits of a whole number, three significant figures otherwise.
+    """Return a cost as text, without a unit: all digits of a whole number, otherwise at most three significant figures.
 
     Examples
     --------
@@ -138,7 +139,9 @@ def format_cost(cost: float) -> str:
 
 
 def format_time(milliseconds: float) -> str:
-    """Return a time in ms as text: in seconds from one second on, with two or three significant figures.
+    """Return a time in milliseconds as text, in ms or from one second on in s, with two or three significant figures.
+
+    A time of 1,000 s or more is given in whole seconds. A time below 0.01 ms gives ``"<0.01 ms"``, and 0 gives ``"0"``.
 
     Examples
     --------

@@ -43,9 +43,10 @@ def by_name(what: str, costs: Mapping[Any, Any] | Sequence[Any], names: Sequence
 def checked_costs(what: str, costs: Any, n: int, dtype: np.dtype[Any]) -> Any:
     """Return costs as a read-only array of shape (n,) and type ``dtype``.
 
-    ``what`` names the costs in error messages. Raises GraphError if the costs have another shape, or if a cost is
-    negative or not finite. For an integer type, each cost must be a whole number, and the sum at most ``MOST_BYTES``.
-    For a float type, the sum must be 0, or from ``LEAST_TIME`` to ``MOST_TIME``.
+    ``what`` names the costs in error messages. Raises GraphError if the costs have another shape, or if a cost is not a
+    number, negative or not finite. For an integer type, each cost must be a whole number, and the sum at most
+    ``MOST_BYTES``. For a float type, the sum must be 0, or from ``LEAST_TIME`` to ``MOST_TIME``. Otherwise GraphError
+    is raised, too.
     """
     try:
         given = np.asarray(costs)

@@ -128,9 +128,9 @@ class Graph:
         Raises
         ------
         GraphError
-            If the graph has a cycle, an edge to an unknown node, or a name twice; if a name cannot be hashed; if a cost
-            is missing, negative, not finite or for an unknown node; if a size is not a whole number; or if M(V) or T(V)
-            is outside the limits that :class:`Graph` states.
+            If the graph has a cycle, an edge to an unknown node, an edge that is not a pair, or a name twice; if a name
+            cannot be hashed; if a cost is missing, negative, not finite, not a number or for an unknown node; if a size
+            is not a whole number; or if M(V) or T(V) is outside the limits that :class:`Graph` states.
         TypeError
             If ``edges`` is not iterable, ``names`` is not a sequence, or the costs are neither a mapping nor a
             sequence.
@@ -308,7 +308,7 @@ class Graph:
 
     @cached_property
     def last_read(self) -> NDArray[np.int64]:
-        """For each node, the largest position of a successor in :attr:`order`, shape (#V,).
+        """For each node, the largest position in :attr:`order` that one of its successors has, shape (#V,).
 
         For a node without successors, it is the position of the node itself.
         """
@@ -372,6 +372,8 @@ class Graph:
         ------
         GraphError
             If a name is unknown.
+        TypeError
+            If ``nodes`` is not iterable.
         """
         expect(nodes, Iterable, "nodes", "a set of node names", f"the nodes are {some(self.names)}")
         mask = 0
@@ -384,7 +386,13 @@ class Graph:
         return mask
 
     def set_of(self, mask: int) -> frozenset[Name]:
-        """Return the set of the node names in a bit mask, the inverse of :meth:`mask`."""
+        """Return the set of the node names in a bit mask, the inverse of :meth:`mask`.
+
+        Raises
+        ------
+        TypeError, GraphError
+            As for :meth:`checked_mask`.
+        """
         return frozenset(self.names[i] for i in bits(self.checked_mask(mask)))
 
     def checked_mask(self, mask: int) -> int:
@@ -446,6 +454,8 @@ class Graph:
         ------
         GraphError
             If a name is unknown.
+        TypeError
+            If ``S`` is not iterable.
 
         Examples
         --------
@@ -471,6 +481,8 @@ class Graph:
         ------
         GraphError
             If a name is unknown.
+        TypeError
+            If ``S`` is not iterable.
 
         Examples
         --------
@@ -498,6 +510,8 @@ class Graph:
         ------
         GraphError
             If a name is unknown, or if L is not a lower set.
+        TypeError
+            If ``L`` is not iterable.
 
         Examples
         --------

@@ -30,9 +30,9 @@ class Matching:
         The nodes of the first graph that were matched in the third pass, usually because their module has another path
         in the second graph.
     gone : tuple of int
-        The nodes that only the first graph has, in the order of ``graph.order``.
+        The nodes that only the first graph has, in the order that its attribute ``order`` gives.
     new : tuple of int
-        The nodes that only the second graph has, in the order of ``graph.order``.
+        The nodes that only the second graph has, in the order that its attribute ``order`` gives.
     """
 
     pairs: dict[int, int]

@@ -60,6 +60,8 @@ def pins_of(graph: Graph, keep: Iterable[Name], recompute: Iterable[Name]) -> Pi
     ImpossiblePin
         If a node has both pins, if a node without successors must be kept, or if the nodes to recompute make it
         impossible to keep a node.
+    TypeError
+        If ``keep`` or ``recompute`` is not iterable.
 
     Notes
     -----

@@ -40,8 +40,8 @@ def first_plans(
     ----------
     graph : Graph
     profile : callable (Plan) → numpy.ndarray of int64
-        Returns for each step of the plan's schedule (one step per operator call) the most bytes alive, parameters
-        included.
+        Returns for each step of the plan's schedule (one step per operator call) the largest number of bytes alive,
+        parameters included.
     shared : numpy.ndarray of bool, optional
         As for :meth:`PlanTable.of`.
 

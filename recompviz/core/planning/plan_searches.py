@@ -60,8 +60,8 @@ MakeBaseline = Callable[[str], Plan]
 class PlanSearches:
     """The searches for plans of one training step, and what they found so far.
 
-    The methods are those of :class:`~recompviz.core.planning.planner.Planner` with the same names. Their arguments were
-    checked there.
+    The public methods do the work of the methods of :class:`~recompviz.core.planning.planner.Planner` with the same
+    names, and :meth:`adapted` that of ``Planner.check``. The arguments were checked there.
 
     Parameters
     ----------
@@ -201,7 +201,13 @@ class PlanSearches:
     # ---------------------------------------------------------------- tables
 
     def adapted(self, plan: Plan) -> Plan:
-        """Return a plan with the overhead for the costs of this graph, and with lower bounds (:attr:`Plan.bound`)."""
+        """Return a plan with the overhead for the costs of this graph, and with lower bounds (:attr:`Plan.bound`).
+
+        Raises
+        ------
+        PlanMismatch
+            If the graph of the plan has another fingerprint.
+        """
         if not plan.graph.same_as(self.graph):
             plan = Plan.from_json(self.graph, plan.to_json())
         return plan.use_bounds(self.bounds)

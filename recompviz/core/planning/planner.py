@@ -1,4 +1,4 @@
-"""The planner answers all questions about the plans of one training step.
+"""The planner finds, simulates and bounds the plans of one training step.
 
 A planner needs a graph and the joint graph of the same training step, but neither torch nor Jupyter. Its searches, and
 what it caches, are in :mod:`~recompviz.core.planning.plan_searches`. Several threads may use one planner.
@@ -64,6 +64,11 @@ class Planner:
     graph : Graph
     joint : JointGraph
     device : str
+
+    Raises
+    ------
+    TypeError
+        If ``graph`` is not a Graph.
 
     Examples
     --------
@@ -184,7 +189,7 @@ class Planner:
         return simulate_schedule(self.schedule(plan), self.device)
 
     def profile_function(self) -> Callable[[Plan], NDArray[np.int64]]:
-        """Return a fast function from a plan to the most bytes alive within each step of its schedule.
+        """Return a fast function from a plan to the largest number of bytes alive in each step of its schedule.
 
         A step of the schedule is one operator call. The bytes include parameters and other static memory.
 
@@ -309,7 +314,7 @@ class Planner:
         return self._bounds.curve(once, progress)
 
     def optimality_gap(self, plan: Plan, once: bool = False) -> float:
-        """Return an upper bound on a plan's overhead beyond the optimum, as a share of the cost of a forward pass.
+        """Return an upper bound on how far a plan's overhead exceeds the optimum, as a share of a forward pass's cost.
 
         The budget is the plan's simulated peak. A result of 0.04 means: within this budget, no strategy recomputes less
         than the plan by more than 4 % of the cost of a forward pass.
@@ -396,8 +401,8 @@ class Planner:
         objective : "time", "memory" or "live"
             As for :meth:`plans`. Without numba, ``"live"`` gives the same plans as ``"time"``.
         family : "auto", "all", "paper" or "prefixes"
-            The lower sets that the plans of ``"time"`` and ``"memory"`` may use; see :func:`recompviz.solve`. It has
-            no effect on the search for ``"live"``.
+            The lower sets that the plans of ``"time"`` and ``"memory"`` may use; see :func:`recompviz.solve`. The
+            search for ``"live"`` does not use it.
         keep, recompute : iterable of node names
             Pins: values that every plan must keep, and values that every plan must recompute.
         progress : callable (done, total), optional
@@ -410,9 +415,11 @@ class Planner:
         GraphError
             If a pin names no node of the graph.
         ValueError
-            If the objective or the family is unknown.
+            If the objective is unknown, or a family that is used is unknown.
         TooManyLowerSets
-            If ``family`` is ``"all"`` and the graph has too many lower sets.
+            If ``family`` is ``"all"``, it is used, and the graph has too many lower sets.
+        TypeError
+            If ``keep`` or ``recompute`` is not iterable.
 
         Examples
         --------

@@ -38,8 +38,8 @@ def region_in_step(joint: JointGraph, outside: Outside, released: Iterable[int],
     released : iterable of int
         The numbers of the storages of those outputs that the code outside frees before the region's backward pass.
     later : int
-        The most bytes alive while later regions run, between the two passes of this region. Bytes that were alive
-        before the training step, and bytes that this region saves, are not counted.
+        The largest number of bytes alive while later regions run, between the two passes of this region. Bytes that
+        were alive before the training step, and bytes that this region saves, are not counted.
 
     Returns
     -------

@@ -39,11 +39,11 @@ class RegionPlans:
     overhead : numpy.ndarray of float64
         The cost of the calls that each plan recomputes, for example in milliseconds.
     forward_peak : numpy.ndarray of int64
-        The most bytes alive in the region's forward pass.
+        The largest number of bytes alive in the region's forward pass.
     saved : numpy.ndarray of int64
         The bytes that each plan saves from the region's forward pass for its backward pass.
     backward_peak : numpy.ndarray of int64
-        The most bytes alive in the region's backward pass, saved bytes included.
+        The largest number of bytes alive in the region's backward pass, saved bytes included.
     """
 
     overhead: NDArray[np.float64]
@@ -52,18 +52,18 @@ class RegionPlans:
     backward_peak: NDArray[np.int64]
 
     def peaks(self, outside: Outside, later: int | NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return for each plan the most bytes alive from the region's forward pass to the code after its backward pass.
+        """Return for each plan the peak from the region's forward pass to the code after its backward pass, in bytes.
 
-        Bytes are counted above the memory in use before the training step. Memory of the code outside and of later
-        regions is included. Bytes that earlier regions save are not included.
+        The peak is the largest number of bytes alive, above the memory in use before the training step. Memory of the
+        code outside and of later regions is included. Bytes that earlier regions save are not included.
 
         Parameters
         ----------
         outside : Outside
             Bytes that the code outside the region holds.
         later : int or numpy.ndarray of int64, shape (#points,)
-            The most bytes alive while later regions run, above the memory in use before the training step. An array has
-            one entry for each point of the Pareto front of the later regions.
+            The largest number of bytes alive while later regions run, above the memory in use before the training step.
+            An array has one entry for each point of the Pareto front of the later regions.
 
         Returns
         -------
@@ -88,10 +88,10 @@ class Outside:
     forward, backward : int
         Bytes held while the region's forward or backward pass runs.
     after_forward : int
-        The most bytes held from the end of the forward pass until the next pass of any region starts.
+        The largest number of bytes held from the end of the forward pass until the next pass of any region starts.
     after_backward : int
-        The most bytes held from the end of the backward pass until the next pass of any region starts; 0 after the last
-        pass.
+        The largest number of bytes held from the end of the backward pass until the next pass of any region starts; 0
+        after the last pass.
     """
 
     forward: int = 0
@@ -137,7 +137,7 @@ def step_plans(regions: Sequence[RegionPlans], outside: Sequence[Outside]) -> St
     """Return the Pareto front of recomputation and peak of a training step, from the plans of its regions.
 
     The regions are added one by one, from the last to the first. Each time, a front of more than 2000 points is thinned
-    to 2000 points.
+    to 2000 points. The result may then lack points, but the plans of each of its points have the peak that it states.
 
     Parameters
     ----------
@@ -145,6 +145,11 @@ def step_plans(regions: Sequence[RegionPlans], outside: Sequence[Outside]) -> St
         One for each region, in the order of the forward passes.
     outside : sequence of Outside
         One for each region, in the same order.
+
+    Raises
+    ------
+    ValueError
+        If ``regions`` and ``outside`` differ in length.
 
     Examples
     --------
@@ -203,9 +208,9 @@ def rest_peaks(
 ) -> NDArray[np.int64]:
     """Return, for each choice of plans, the peak of the part of a training step that begins with a region.
 
-    The part lasts from the forward pass of the region until the code after its backward pass has run. A choice has one
-    plan for each region. Memory that was in use before the training step, and bytes that earlier regions save, do not
-    count.
+    A choice has one plan for each region. The part lasts from the forward pass of the region at position ``first``
+    until the code after its backward pass has run. Memory that was in use before the training step, and bytes that
+    earlier regions save, do not count.
 
     Parameters
     ----------
@@ -216,7 +221,7 @@ def rest_peaks(
     outside : sequence of Outside
         One for each region, in the same order.
     first : int
-        The position of the region.
+        The position of the region with which the part begins, in ``regions``.
 
     Returns
     -------

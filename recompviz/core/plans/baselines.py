@@ -57,8 +57,8 @@ def chen_plans(graph: Graph) -> list[Plan]:
     segment may end only where at most one value is needed later; see :func:`cut_prefixes`. It ends at the first such
     place at which its values take more than b bytes. Chen et al. try some values of b around √(checkpoints × largest
     segment). Here b starts at 0 and rises to each value that changes the plan, so no plan is missed. If a segment may
-    end at more than 1,000 places, b rises by at least 1/256 of itself, and some plans are missed. Otherwise there would
-    be tens of thousands of plans.
+    end at more than 1,000 places, b rises by at least 1/256 of itself, and some plans are missed. Without this rule,
+    there would be tens of thousands of plans for such a graph.
 
     Examples
     --------
@@ -136,8 +136,8 @@ def _closed(filled: list[int], budget: int) -> list[int]:
 def per_module(graph: Graph) -> Plan:
     """Return the plan that puts a checkpoint around each repeated block.
 
-    A value in a block is kept if a node outside the block reads it, and otherwise recomputed. Values outside the blocks
-    (stem, head and loss) are kept.
+    A value in a block is kept if a node outside the block reads it, and otherwise recomputed. Values outside all
+    blocks, such as the loss, are kept.
 
     The blocks are the members of repeated series such as ``layer1.0``, ``layer1.1``, … A series counts if one of its
     members computes more than one value. If there is no such series, the top-level children of the model are the
@@ -146,7 +146,7 @@ def per_module(graph: Graph) -> Plan:
     Raises
     ------
     GraphError
-        If no node names a module (``NodeInfo.module``), as in a graph made by hand.
+        If no node names a module other than the loss (``NodeInfo.module``), as in a graph made by hand.
 
     Examples
     --------
@@ -198,9 +198,9 @@ def checkpoint_plan(graph: Graph, paths: Sequence[str], kind: str, discarding: S
     paths : sequence of str
         Dotted paths of modules, none inside another.
     kind : str
-        The kind of the plan.
+        The kind of the plan; not ``"canonical"``.
     discarding : sequence of str
-        Those of ``paths`` whose outputs are recomputed as well.
+        Those of ``paths`` whose values are all recomputed, also those that a node outside the module reads.
 
     Examples
     --------
@@ -301,8 +301,8 @@ def baseline(graph: Graph, name: str) -> Plan:
     ValueError
         If no baseline has this name.
     GraphError
-        If ``name`` is ``"per-module"`` and no node of the graph names a module, or if ``name`` is ``"as-written"`` and
-        no value is computed inside a checkpoint.
+        If ``name`` is ``"per-module"`` and no node of the graph names a module other than the loss, or if ``name`` is
+        ``"as-written"`` and no value is computed inside a checkpoint.
 
     Examples
     --------

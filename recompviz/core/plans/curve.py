@@ -62,7 +62,7 @@ class ParetoFront:
         return len(self.peaks)
 
     def position(self, budget: int) -> int:
-        """Return the position of the optimal plan whose peak is at most ``budget`` bytes.
+        """Return the position of the optimal plan under a budget: of the plan of largest peak within ``budget`` bytes.
 
         If no plan fits, ``len(self)`` is returned.
         """
@@ -104,8 +104,8 @@ class Tradeoff:
     note : str
         A message of the solver, for example which family ``"auto"`` chose, and why.
     tolerance : float
-        0 if the time-centric plans are optimal. Otherwise the plan of each budget costs more than the optimal one by at
-        most this part of T(V), the sum of all costs.
+        0 if the time-centric plans are optimal. Otherwise the overhead of the time-centric plan of each budget exceeds
+        the least overhead by at most this share of T(V), the sum of all costs.
 
     Examples
     --------
@@ -172,10 +172,16 @@ class Tradeoff:
     def plan_at(self, position: int, objective: Objective = "time") -> Plan:
         """Return the plan at a position of the Pareto front of an objective. Position 0 has the largest peak.
 
+        A negative position counts from the end: −1 has the least peak.
+
         Raises
         ------
         IndexError
             If the front has no such position.
+        TypeError
+            If ``position`` is not a whole number.
+        ValueError
+            If the objective is unknown.
         """
         front = self.front(objective)
         expect(position, Integral, "position", f"a whole number, 0 to {len(front) - 1}")
@@ -192,7 +198,12 @@ class Tradeoff:
             The time-centric or the memory-centric front.
         most : int, optional
             The largest number of plans. If the front has more plans, the optimal plans of ``most`` evenly spaced
-            budgets are returned. If left out, all plans are returned.
+            budgets are returned, each plan once. If left out, all plans are returned.
+
+        Raises
+        ------
+        ValueError
+            If the objective is unknown.
         """
         front = self.front(objective)
         return [self.plan_at(i, objective) for i in front.positions(len(front) if most is None else most)]

@@ -48,7 +48,8 @@ class GapStep:
         The reason, in words.
     behind : tuple of (str, int)
         Pairs (name, bytes): what contributes to the change, and how much. The name is the name of a category, a block,
-        an operator or a step of the schedule.
+        an operator or a step of the schedule. At most six blocks or steps are named, so the bytes need not add up to
+        ``change``.
     """
 
     name: str
@@ -62,10 +63,8 @@ class GapStep:
 class Gap:
     """The difference between a plan's peak by the formula and its simulated, measured or reserved peak, by cause.
 
-    The gap ends at the last of these peaks that is known; it is frozen.
-
-    The first part is the peak by the formula. The changes of all parts add up to the total of the last part. ``print``
-    shows the parts as a table.
+    The first part is the peak by the formula. The last part ends at the last of the other peaks that is known. The
+    changes of all parts add up to the total of the last part. ``print`` shows the parts as a table. Frozen.
 
     Attributes
     ----------

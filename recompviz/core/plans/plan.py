@@ -38,7 +38,7 @@ class Bounds(Protocol):
     """The bounds of one training step (:class:`recompviz.core.bounds.step_bounds.StepBounds`)."""
 
     def bound(self, plan: Plan) -> float:
-        """Return a lower bound on the overhead of every strategy within the simulated peak of a plan."""
+        """Return a lower bound on the overhead within the simulated peak of a plan, in the unit of ``graph.time``."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +101,7 @@ class Plan:
             If a set is not a lower set, the sets do not grow, or the last set is not V. Also if a mask has a bit that
             stands for no node.
         TypeError
-            If a set is not an int.
+            If ``sequence`` is not a sequence, or a set is not an int.
         """
         return cls.from_segments(graph, segments_of(graph, sequence), kind)
 
@@ -115,7 +115,7 @@ class Plan:
         ----------
         graph : Graph
         segment : numpy.ndarray of int32, shape (#V,)
-            Segment numbers from 1 to k. The segment of a node is not lower than those of its predecessors.
+            Segment numbers from 1 to k. The number of a node is not less than the numbers of its predecessors.
         kind : str
             The method that made the plan; see :class:`Plan`.
 
@@ -149,6 +149,8 @@ class Plan:
             If a set is not a lower set, the sets do not grow, or the last one is not V.
         GraphError
             If a name is not a node.
+        TypeError
+            If ``sequence`` or one of its sets is not iterable.
 
         Examples
         --------
@@ -185,7 +187,8 @@ class Plan:
         Parameters
         ----------
         graph : Graph
-        keep : iterable of node names, or keep mask: array or list of bool, shape (#V,)
+        keep : iterable of node names, or array or list of bool, shape (#V,)
+            The names of the kept nodes, or a keep mask: for each node, whether its value is kept.
         kind : str
             The method that chose the values, for example ``"min-cut"``; not ``"canonical"``.
 
@@ -194,7 +197,7 @@ class Plan:
         ValueError
             If the keep mask does not have one entry for each node, or ``kind`` is ``"canonical"``.
         TypeError
-            If ``keep`` is an array of another type than bool.
+            If ``keep`` is an array of another type than bool, or is not iterable.
         GraphError
             If a name is not a node.
 
@@ -248,9 +251,11 @@ class Plan:
         """A proven lower bound on recomputation within the simulated peak of this plan, in the unit of ``graph.time``.
 
         No strategy that keeps the traced order of the calls recomputes less within this peak, even if it recomputes
-        values several times. None if the plan was not returned by a planner or a trace: a plan alone does not have the
-        training step. The first bound of a training step takes from a second to a few minutes, each further one up to
-        10 seconds; see :meth:`recompviz.Planner.bounds`. Without scipy, bounds are weaker.
+        values several times. The first bound of a training step takes from a second to a few minutes, each further one
+        up to 10 seconds; see :meth:`recompviz.Planner.bounds`. Without scipy, bounds are weaker.
+
+        None if the plan was not returned by a planner or a trace: a plan alone does not have the training step. A copy
+        of a plan has the bound only if the bound was computed before the plan was copied.
 
         Examples
         --------
@@ -264,7 +269,7 @@ class Plan:
 
     @property
     def gap(self) -> float | None:
-        """An upper bound on the overhead beyond the optimum, as a share of the cost T(V) of a forward pass.
+        """An upper bound on how far the overhead exceeds the optimum, as a share of the cost T(V) of a forward pass.
 
         It is (overhead − :attr:`bound`) / T(V), not below 0. A gap of 0.04 means: within the simulated peak of this
         plan, no strategy recomputes less by more than 4 % of the cost of a forward pass. None if :attr:`bound` is None.
@@ -382,7 +387,7 @@ class Plan:
         Parameters
         ----------
         graph : Graph
-            The graph of the plan, or a graph with the same fingerprint. Only names, costs and source lines may differ.
+            The graph of the plan, or a graph with the same fingerprint (:attr:`Graph.fingerprint`).
         text : str
             JSON.
 
@@ -397,6 +402,8 @@ class Plan:
             If the text is not a plan, or the plan was made for a graph with another fingerprint. If the format
             or the fingerprint differs and another version of recompviz wrote the text, the message says so. The
             attributes ``key`` and ``expected`` of the error name the wrong key and what its value should be.
+        TypeError
+            If ``graph`` is not a Graph.
         """
         expect(graph, Graph, "graph", "a Graph", "the arguments are the graph and the text, in this order")
         found = read_plan_text(text, graph.fingerprint, len(graph))

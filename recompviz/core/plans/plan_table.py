@@ -43,7 +43,7 @@ class PlanTable:
     objective : "time", "memory", "live" or "given"
         Where the plans come from. ``"time"`` and ``"memory"``: the plans of least and of largest recomputation under
         each budget on the peak by the paper's formula. ``"live"``: a search that simulates the whole training step.
-        ``"given"``: the caller, for example baselines.
+        ``"given"``: plans that the caller gives, for example baselines.
     plans : tuple of Plan
         One plan for each row. No two plans keep the same values.
     formula_peaks : numpy.ndarray of int64, shape (#rows,)
@@ -81,13 +81,18 @@ class PlanTable:
             Where the plans come from; the attribute ``objective`` of the table.
         plans : sequence of Plan
         profile : callable (Plan) → numpy.ndarray of int64
-            Returns for each step of the plan's schedule (one step per operator call) the most bytes alive, parameters
-            included.
+            Returns for each step of the plan's schedule (one step per operator call) the largest number of bytes alive,
+            parameters included.
         with_keep_all : bool
             Whether to add the plan that keeps every value.
         shared : numpy.ndarray of bool, optional
             For each step of the forward pass, whether it shares the place of the step before in ``outlines``; see
             :mod:`recompviz.core.steps.places`. If None, each step has its own place.
+
+        Raises
+        ------
+        ValueError
+            If there are no plans: ``plans`` is empty and ``with_keep_all`` is False.
         """
         alone = np.zeros(0, np.bool_) if shared is None else shared
         first = [Plan.keep_all(graph)] if with_keep_all else []
@@ -176,7 +181,7 @@ class PlanTable:
 
 
 def outline(profile: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Reduce a profile to 256 points. A profile has the most bytes alive in each step of a schedule.
+    """Reduce a profile to 256 points. A profile has the largest number of bytes alive in each step of a schedule.
 
     The profile is divided into 256 equal parts, and each point is the maximum of one part. If the profile has fewer
     than 256 steps, neighbouring points repeat.

@@ -1,9 +1,9 @@
 """The paper's peak formula in array form, computed from the segment number of each node.
 
 The lower sets L₁ ⊊ … ⊊ L_k divide the nodes into segments. δ⁺(S) are the successors of a set S, δ⁻(S) its predecessors,
-and U_i is the union of the boundaries of L₁ … L_i. Let s(v) be the segment of v, p(v) the lowest segment of a
-predecessor of v, and q(v) the lowest p(w) of a successor w of v. Each term of the formula then counts a node v in a
-range of segments i:
+and U_i is the union of the boundaries of L₁ … L_i. Let s(v) be the segment of v. Let p(v) be the lowest segment of all
+predecessors of v; p(v) = s(v) if v has none. Let q(v) be the lowest p(w) of all successors w of v; q(v) = s(v) if v has
+none. Each set in the formula then contains a node v for a range of segments i:
 
 - v belongs to U_i for i ≥ s(v) if it has a successor in a later segment.
 - v belongs to δ⁺(L_i)∖L_i for p(v) ≤ i < s(v).
@@ -40,7 +40,7 @@ def segments_of(graph: Graph, sequence: Sequence[int]) -> NDArray[np.int32]:
         If a set is not a lower set, the sets do not grow, or the last set is not V. Also if a mask has a bit that
         stands for no node.
     TypeError
-        If a set is not an int.
+        If ``sequence`` is not a sequence, or a set is not an int.
 
     Examples
     --------
