@@ -3,8 +3,8 @@
 The exact dynamic programme searches all lower sets. The paper's approximate dynamic programme searches the family
 {L^v : v ∈ V} ∪ {∅, V}, where L^v is v with all its ancestors. If v is on one of several parallel branches, L^v
 contains no node of the other branches. A plan of this family therefore rarely keeps values of two parallel branches.
-:func:`prefix_family` adds prefixes of topological orders, and unions of some sets L^v. The overhead of its plans is
-usually close to the least overhead under the same budget.
+:func:`prefix_family` adds prefixes of topological orders, and unions of some sets L^v. The optimal plans of this larger
+family usually have an overhead close to the least overhead under the same budget.
 
 Source: Kusumoto et al. 2019, section 4.3 (the family L^v).
 """

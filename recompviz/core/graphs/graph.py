@@ -66,6 +66,8 @@ class Graph:
         If the graph has a cycle, an edge to an unknown node, or a name twice; if a cost is negative or not finite; if
         a size is not a whole number; if M(V) is more than 2⁶⁰ bytes; if T(V) is neither 0 nor between 1e-200 and
         1e200; or if ``memory``, ``time`` or ``info`` does not have one entry for each node.
+    TypeError
+        If a name cannot be hashed.
 
     Examples
     --------

@@ -49,8 +49,9 @@ class Planner:
     graph : Graph
         The intermediate values of the forward pass.
     joint : JointGraph, optional
-        The operator calls of the same training step, forward and backward, on which memory is simulated. If left out,
-        the paper's memory model is used: every value has a gradient of the same size, and nothing else takes memory.
+        The operator calls of the same training step, forward and backward, on which memory is simulated. Whether it
+        belongs to ``graph`` is not checked. If left out, the paper's memory model is used: every value has a gradient
+        of the same size, and nothing else takes memory.
     baselines : mapping of str to callable (str) → Plan, optional
         Further baselines by name. The callable gets the text after the name, for example ``"0.5"`` for ``"min-cut
         0.5"``.
@@ -233,10 +234,10 @@ class Planner:
             ``"time"`` and ``"memory"``: the plans of least and of largest recomputation under each budget on the
             formula peak. ``"live"``: the plans found by a search that simulates the whole training step; see
             :mod:`recompviz.core.live.live_search`. The search starts from the plans of the two other tables, from
-            baselines and from minimum cuts. It usually finds plans that recompute less under the same budget on the
-            simulated peak. Plans that are found later, by :meth:`baseline` or under pins by :meth:`what_if`, are added
-            to the table if they recompute less than every plan of it whose peak is not larger. Without numba, the
-            ``"live"`` table has only the plans from which the search starts.
+            baselines and from minimum cuts. It usually finds plans that recompute less than the plans of these two
+            tables under the same budget on the simulated peak. Plans that are found later, by :meth:`baseline` or under
+            pins by :meth:`what_if`, are added to the table if they recompute less than every plan of it whose peak is
+            not larger. Without numba, the ``"live"`` table has only the plans from which the search starts.
         progress : callable (done, total), optional
             Called during the search. Raise :class:`recompviz.Cancelled` in it to stop the search.
 
@@ -345,7 +346,7 @@ class Planner:
         Parameters
         ----------
         plans : sequence of Plan
-            Plans of this graph, for example from an earlier search.
+            Plans of this graph, for example from an earlier search. Their graph is not checked.
         """
         self._searches.use_plans(plans)
 
@@ -372,6 +373,7 @@ class Planner:
         Parameters
         ----------
         plans : sequence of Plan
+            Their graph is not checked.
         objective : "time", "memory", "live" or "given"
             The ``objective`` of the table. With ``"memory"``, the table chooses the plan of largest overhead that fits
             a budget, otherwise the plan of least overhead.
@@ -379,6 +381,11 @@ class Planner:
             Called before each simulation. Raise :class:`recompviz.Cancelled` in it to stop.
         with_keep_all : bool
             Whether to add the plan that keeps every value.
+
+        Raises
+        ------
+        ValueError
+            If ``plans`` is empty and ``with_keep_all`` is False.
         """
         return self._searches.table(plans, objective, progress, with_keep_all=with_keep_all)
 

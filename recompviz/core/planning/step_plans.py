@@ -137,7 +137,7 @@ def step_plans(regions: Sequence[RegionPlans], outside: Sequence[Outside]) -> St
     """Return the Pareto front of recomputation and peak of a training step, from the plans of its regions.
 
     The regions are added one by one, from the last to the first. Each time, a front of more than 2000 points is thinned
-    to 2000 points. The result may then lack points, but the plans of each of its points have the peak that it states.
+    to 2000 points. The result may then lack points of the exact front, but the peak of each of its points is exact.
 
     Parameters
     ----------

@@ -54,11 +54,11 @@ def chen_plans(graph: Graph) -> list[Plan]:
     """Return the plans that Chen's Algorithm 3 makes for all segment budgets b, by rising b.
 
     The algorithm divides the nodes, in their order, into segments. It keeps the values that later segments read. A
-    segment may end only where at most one value is needed later; see :func:`cut_prefixes`. It ends at the first such
-    place at which its values take more than b bytes. Chen et al. try some values of b around √(checkpoints × largest
-    segment). Here b starts at 0 and rises to each value that changes the plan, so no plan is missed. If a segment may
-    end at more than 1,000 places, b rises by at least 1/256 of itself, and some plans are missed. Without this rule,
-    there would be tens of thousands of plans for such a graph.
+    segment may end only where at most one value is needed later; see :func:`cut_prefixes`. A segment ends at the first
+    of these places at which its own values take more than b bytes. Chen et al. try some values of b around
+    √(checkpoints × largest segment). Here b starts at 0 and rises to each value that changes the plan, so no plan is
+    missed. If a segment may end at more than 1,000 places, b rises by at least 1/256 of itself, and some plans are
+    missed. Without this rule, there would be tens of thousands of plans for such a graph.
 
     Examples
     --------

@@ -150,8 +150,8 @@ class Tradeoff:
         budget : int, float or str
             In *formula bytes*, which count intermediate values and their gradients, or a string such as ``"3 GiB"``.
         objective : "time" or "memory"
-            ``"time"`` returns the plan that recomputes least, ``"memory"`` the plan that recomputes most. The second
-            often has the lower simulated peak, because each recomputed value is freed after its last use.
+            ``"time"`` returns the plan that recomputes least, ``"memory"`` the plan that recomputes most. The plan of
+            ``"memory"`` often has the lower simulated peak, because each recomputed value is freed after its last use.
 
         Raises
         ------

@@ -102,6 +102,7 @@ def gap_of(joint: JointGraph, plan: Plan, measured: Timeline | None = None) -> G
     joint : JointGraph
         The training step to simulate. If it is not calibrated, no workspace is counted.
     plan : Plan
+        A plan of the graph of the same training step. This is not checked.
     measured : Timeline, optional
         A measurement of the same plan by :func:`recompviz.measure`. If left out, the gap ends at the simulated peak.
 
