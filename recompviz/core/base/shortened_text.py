@@ -1,4 +1,4 @@
-"""Shorten a text to a maximum length, after a whole word where possible."""
+"""Shorten a text to a maximum length, so that it ends after a whole word where possible."""
 
 from __future__ import annotations
 

@@ -56,7 +56,8 @@ class BoundCurve:
     forward : float
         The cost of a forward pass, the sum of ``graph.time``.
     lines : tuple of LinearBound
-        Each line is a lower bound on recomputation for every budget in transient bytes. Empty without scipy.
+        Each line is a lower bound on recomputation for every budget in transient bytes. Empty without scipy, or if no
+        call can run again.
     """
 
     once: bool
@@ -100,7 +101,8 @@ class BoundCurve:
     def tighten(self, total: int | float | str, seconds: float = SECONDS, known: float | None = None) -> float:
         """Raise the bounds for a budget and all smaller ones by an integer program, and return the bound of the budget.
 
-        The bounds of budgets that were tightened before are not computed again. Without scipy, nothing changes.
+        The bound of a budget that was tightened before is not computed again, even with another time limit. Without
+        scipy, nothing changes.
 
         Parameters
         ----------
@@ -110,8 +112,9 @@ class BoundCurve:
             The time limit. A program usually takes less than a second for a hundred values, and a few seconds for
             several hundred values. When the time is up, the bound proven so far is used.
         known : float, optional
-            The overhead of a plan that fits in the budget, in the unit of ``graph.time``. With ``once``, the solver
-            then searches only for plans with less overhead, and more often proves a bound within the time limit.
+            The overhead of a plan that fits in the budget, in the unit of ``graph.time``. If ``once`` is True, the
+            solver then searches only for plans with less overhead, and more often proves a bound within the time limit.
+            If ``once`` is False, ``known`` has no effect.
 
         Raises
         ------
@@ -127,7 +130,7 @@ class BoundCurve:
         return self.overhead(total)
 
     def gap(self, overhead: float, total: int | float | str) -> float:
-        """Return an upper bound on the overhead beyond the optimum, as a share of the cost of a forward pass.
+        """Return an upper bound on how far an overhead exceeds the optimum, as a share of the cost of a forward pass.
 
         The optimum is the least overhead of the family's strategies within the budget.
 

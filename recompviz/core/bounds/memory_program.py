@@ -139,9 +139,9 @@ class MemoryProgram:
     ) -> tuple[float, NDArray[np.float64] | None]:
         """Solve the integer program for a budget. Return the lower bound that is proven, and the best solution found.
 
-        The bound is in the unit of ``graph.time``, and infinite if no strategy fits in the budget. Without ``known``,
-        the bound is 0 if the solver finds no solution in time. The solution is None if none was found, or none with a
-        cost below ``known``.
+        The bound is in the unit of ``graph.time``, and infinite if the solver proves that no strategy fits in the
+        budget. Without ``known``, the bound is 0 if the solver proves none in time. The solution is None if none was
+        found, or none with a cost below ``known``.
 
         Parameters
         ----------
@@ -192,11 +192,11 @@ class MemoryProgram:
 def with_alternative(
     matrix: Any, rhs: NDArray[np.float64], upper: NDArray[np.float64], whole: NDArray[np.int64]
 ) -> tuple[Any, NDArray[np.float64]]:
-    """Return the constraints of a program with one more variable z: if z is 1, all other variables are 0.
+    """Return the constraints of a program with one more variable z: if z is 1, the variables in ``whole`` are 0.
 
-    The solver then knows a solution from the start, and so reports a bound even if it finds no other one in time.
-    z multiplies each right-hand side by 1 − z, and each column in ``whole`` is at most (1 − z) · ``upper``. The least
-    cost over fractions does not fall, as long as z costs as much.
+    The solver then knows a solution from the start, and so reports a bound even if it finds no other solution in time.
+    Each right-hand side is multiplied by 1 − z. Each variable whose column is in ``whole`` is at most
+    (1 − z) · ``upper``. If z costs at least as much as the least cost over fractions, that least cost does not change.
     """
     from scipy.sparse import csc_array, hstack, vstack
 
@@ -220,11 +220,12 @@ def integer_program(
 ) -> tuple[float, NDArray[np.float64] | None]:
     """Return a lower bound on ``cost @ x`` and the best solution found, over integer x with ``matrix @ x <= rhs``.
 
-    Costs are shares of a forward pass, and x is from 0 to ``upper``. The numbers of x in ``fractions`` need not be
-    integers. The bound is 0 if ``seconds`` are too short to prove one, and infinite if there is no such x. The solution
-    is None if the solver found none. The solver stops when its solution is proven to be within ``close`` of the
-    optimum, as a share of the optimum. The solver is exact only up to its tolerances, so each constraint is relaxed by
-    ``TOLERANCE``, and the bound is lowered by ``TOLERANCE``.
+    Costs are shares of a forward pass, and x is from 0 to ``upper``. The numbers of x for which ``fractions`` is True
+    need not be integers; if ``fractions`` is None, all must be integers. The bound is 0 if ``seconds`` are too short to
+    prove one, and infinite if the solver proves that there is no such x. The solution is None if the solver found none.
+    The solver stops when its solution is proven to be within ``close`` of the optimum, as a share of the optimum. The
+    solver is exact only up to its tolerances, so each constraint is relaxed by ``TOLERANCE``, and the bound is lowered
+    by ``TOLERANCE``.
     """
     from scipy.optimize import Bounds, LinearConstraint, milp
 

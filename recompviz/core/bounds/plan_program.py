@@ -3,8 +3,8 @@
 A plan keeps a value until its last use, or frees it in the forward pass. A freed value that the backward pass needs is
 computed again once, just before the backward call that needs it first, and held until its last use. So one decision for
 each call says all about a plan. This program is much smaller than the program for all strategies
-(:mod:`recompviz.core.bounds.relaxation`, which explains points, intervals and fixed bytes), and its bound is closer to
-the optimum. The variables take values from 0 to 1:
+(:mod:`recompviz.core.bounds.relaxation`, which explains points, intervals and fixed bytes), and its bound is usually
+larger. The variables take values from 0 to 1:
 
 *again*     Call c runs again.
 *by*        Call c has run again when the call of point k runs.

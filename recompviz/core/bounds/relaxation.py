@@ -82,7 +82,10 @@ class Relaxation(MemoryProgram):
         return int(self.interval[call]) if call < len(self.interval) else len(self.points)
 
     def runs(self, solution: NDArray[np.float64]) -> dict[int, list[int]]:
-        """Return a solution as the forward calls that run again just before the last backward call of each interval."""
+        """Return the forward calls that a solution runs again, by the last backward call of their interval.
+
+        The calls run again just before that backward call. Intervals in which no call runs again are left out.
+        """
         runs: dict[int, list[int]] = {}
         last = [*self.points, len(self.interval) - 1]
         for (kind, c, k), column in sorted(self._columns_of.items()):

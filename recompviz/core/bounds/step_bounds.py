@@ -45,8 +45,8 @@ class StepBounds:
     def bound(self, plan: Plan) -> float:
         """Return a lower bound on the overhead of every strategy whose peak is at most the simulated peak of a plan.
 
-        The bound is in the unit of ``graph.time``. If it would be larger than the plan's overhead, the plan's overhead
-        is returned.
+        The strategies are those of :class:`BoundCurve` with ``once=False``. The bound is in the unit of ``graph.time``.
+        If it would be larger than the plan's overhead, the plan's overhead is returned.
         """
         return self.bound_within(plan, once=False)
 
@@ -67,8 +67,8 @@ def gap_text(gap: float | None) -> str:
     Parameters
     ----------
     gap : float or None
-        An upper bound on the overhead of a plan beyond the optimum, as a share of the cost of a forward pass; see
-        :attr:`recompviz.Plan.gap`. If it is None, the text is empty.
+        An upper bound on how far the overhead of a plan exceeds the optimum, as a share of the cost of a forward pass;
+        see :attr:`recompviz.Plan.gap`. If it is None, the text is empty.
 
     Returns
     -------

@@ -82,7 +82,7 @@ class Uses:
 
     @property
     def floor(self) -> int:
-        """A lower bound on the peak of every strategy, in transient bytes: the largest of ``fixed`` and ``after``."""
+        """A lower bound on every strategy's peak, in transient bytes: ``after``, or a larger number in ``fixed``."""
         return max(int(self.fixed.max(initial=0)), self.after)
 
     @property

@@ -50,10 +50,10 @@ def compiled_pairwise_front(
     until there are more than ``EXACT_LABELS`` labels. The attribute ``error`` of the result is a proven bound of the
     error, in the unit of ``graph.time``.
 
+    Without numba, the code is not compiled, so it is slow.
+
     Raises
     ------
-    ImportError
-        If numba is not installed.
     TooManyLabels
         If the search needs more than ``most_bytes``.
     """

@@ -1,4 +1,4 @@
-"""Compiled operations on the labels of open segments. This module needs numba and is imported only when it is used.
+"""Operations on the labels of open segments, compiled by numba. This module is imported only when it is used.
 
 :mod:`recompviz.core.exact.open_segments` explains states (C, P) and labels (t, x, y). Here a label is a row (t, x, y,
 origin, last, low) of int64. ``origin`` is the row number of the closed label at the end of the segment. ``last`` is the
@@ -235,7 +235,7 @@ def close_front(runs, count, allowed, out):
 
     Here t is the overhead and R = max(x, y) the peak of the segments after C; the docstring of the module explains x,
     y, origin and low. The rows of ``out`` are (t, R, origin, low), by rising t and falling R. ``allowed`` is the
-    allowed error in quanta, or −1 in an exact search. Return the number of rows.
+    allowed error in quanta, or −1 in an exact search. ``runs.first`` is changed. Return the number of rows.
     """
     labels = runs.labels
     least = np.iinfo(np.int64).max

@@ -77,7 +77,7 @@ class Lattice:
 
 
 def enumerate_lattice(graph: Graph, limit: int) -> Lattice:
-    """Enumerate all lower sets of a graph in compiled code.
+    """Enumerate all lower sets of a graph in compiled code. Without numba, the code is not compiled, so it is slow.
 
     Parameters
     ----------
@@ -93,8 +93,6 @@ def enumerate_lattice(graph: Graph, limit: int) -> Lattice:
     ------
     TooManyLowerSets
         If there are more than ``limit`` lower sets.
-    ImportError
-        If numba is not installed.
     """
     from recompviz.core.exact import lattice_kernels as kernels
 

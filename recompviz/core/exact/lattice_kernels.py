@@ -1,4 +1,4 @@
-"""Compiled enumeration of the lower sets of a graph. This module needs numba and is imported only when it is used.
+"""Enumeration of the lower sets of a graph, compiled by numba. This module is imported only when it is used.
 
 Lower sets are visited by size, smallest first. A set L is extended by each *available* node: a node outside L with all
 its predecessors in L. The available nodes, the boundary and the hash of an extension are computed from the values for

@@ -44,6 +44,8 @@ class LazyParetoFront(ParetoFront):
     def solve(self, progress: Progress | None = None) -> None:
         """Compute the front now, unless it has been computed.
 
+        If the computation raises an error, the next call or read of an attribute computes the front again.
+
         Parameters
         ----------
         progress : callable (done, total), optional

@@ -69,7 +69,9 @@ def open_segment_front(
     most_bytes: int | None = None,
     tolerance: float = 0.0,
 ) -> ParetoFront:
-    """Compute the Pareto front of overhead and peak over all lower-set sequences.
+    """Compute the Pareto front of overhead and peak over all lower-set sequences, or those of the sets in ``ends``.
+
+    Without numba, the code is not compiled, so it is slow.
 
     Parameters
     ----------
@@ -98,12 +100,11 @@ def open_segment_front(
     -------
     ParetoFront
         Overheads in the unit of ``graph.time``, peaks by the paper's formula in bytes. Empty if no sequence obeys the
-        pins. Its attribute ``error`` is at most ``tolerance`` times T(V).
+        pins. Its attribute ``error`` is at most ``tolerance`` times T(V), or the error of a front in ``known`` if that
+        is larger.
 
     Raises
     ------
-    ImportError
-        If numba is not installed.
     TooManyLabels
         If the search needs more than ``most_bytes``.
     """

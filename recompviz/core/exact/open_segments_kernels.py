@@ -1,4 +1,4 @@
-"""Compiled loops of the open-segment recursion. This module needs numba and is imported only when it is used.
+"""Loops of the open-segment recursion, compiled by numba. This module is imported only when it is used.
 
 :mod:`recompviz.core.exact.open_segments` explains the recursion, and :mod:`recompviz.core.exact.label_kernels` has the
 operations on labels. A state is a lower set C and a *pattern* P = ∂(L′) ∩ C, where L′ is the end of the open segment.

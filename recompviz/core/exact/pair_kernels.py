@@ -1,4 +1,4 @@
-"""The compiled recursion over pairs of lower sets of a family. This module needs numba and is imported only when used.
+"""The recursion over pairs of lower sets of a family, compiled by numba. This module is imported only when it is used.
 
 The recursion is explained in :mod:`recompviz.core.exact.recursion`. A label is a row (t, R, set, label, low) of int64.
 The third and fourth numbers identify the label of L′ from which the label was computed. The labels of a set have rising
@@ -117,7 +117,8 @@ def is_beaten(front, size, t, peak, low):
     """Return whether a front has a point whose overhead is at most ``t`` and whose peak is at most ``peak``.
 
     The points are the first ``size`` rows of ``front``, by rising overhead and falling peak. If there is such a point,
-    it stands for the labels compared with it, of which ``low`` is the least low: its low becomes at most ``low``.
+    it stands for the labels that it beats. ``low`` is the least low of these labels; if the low of the point is larger,
+    it is set to ``low``.
     """
     first, end = 0, size
     while first < end:
@@ -190,10 +191,10 @@ def useful_end(labels, move):
 
 @kernel
 def absorb(front, size, labels, move, merged):
-    """Merge the labels of a move (:class:`Move`) into the first ``size`` labels of ``front``; write them to ``merged``.
+    """Merge the labels of a move (:class:`Move`) with the first ``size`` labels of ``front``.
 
-    Of two equal labels, the label of ``front`` is taken. Return the number of labels in ``merged``. If no label of the
-    move improves the front, return 0 and leave ``merged`` unchanged.
+    The Pareto front of both is written to ``merged``. Of two equal labels, the label of ``front`` is taken. Return the
+    number of labels in ``merged``. If no label of the move improves the front, return 0 and leave ``merged`` unchanged.
     """
     extra_t, delta_m, p = move.extra_t, move.delta_m, move.p
     end = useful_end(labels, move)

@@ -2,10 +2,10 @@
 
 Real costs are searched by pairs of lower sets if there are few of these. Whole costs, many lower sets, and graphs that
 are nearly chains are searched by open segments. A search over a family uses open segments only if the graph has few
-other lower sets. Both are compiled by numba. Without numba, the slower solver of ``recursion.py`` is used, which has
-the recursion in NumPy, and the curve's ``note`` says so. The slower solver is also used for small families as long as
-nothing is compiled. Over the same lower sets, all exact searches find the same curve. A search with a tolerance may
-have a small, proven error.
+other lower sets. Both searches are compiled by numba. Without numba, the slower solver of ``recursion.py`` is used,
+which has the recursion in NumPy, and the curve's ``note`` says so. The slower solver is also used for small families as
+long as nothing is compiled. Over the same lower sets, all exact searches find the same curve. A search with a tolerance
+may have a small, proven error.
 """
 
 from __future__ import annotations
@@ -77,8 +77,8 @@ def solve(
     family : "all", "paper", "prefixes" or "auto"
         The lower sets that a plan may use. ``"all"``: all lower sets, so the curve is exact. ``"paper"``: the paper's
         L^v = {w : v is reachable from w}. ``"prefixes"``: the sets of ``"paper"``, prefixes of five topological orders,
-        and unions of some L^v. ``"auto"``: all lower sets if a search over them takes a few seconds at most, otherwise
-        ``"prefixes"``, or ``"paper"`` if ``"prefixes"`` has too many sets.
+        and unions of some L^v. ``"auto"``: all lower sets if they are few enough for a search of a few seconds,
+        otherwise ``"prefixes"``, or ``"paper"`` if ``"prefixes"`` has too many sets.
     limit : int
         The largest number of lower sets, ∅ and V included, for a search over all of them. If the graph has more,
         ``"all"`` raises an error and ``"auto"`` takes a smaller family.
@@ -95,12 +95,12 @@ def solve(
         ``"auto"`` chose, and says if numba is missing, or if the curve has a small error. The curve has an error only
         if the costs have no common unit and an exact search would take long and much memory. The error is up to 0.1 %
         of T(V), the cost of a forward pass, or more if a search with this error would take too much memory as well.
-        The attribute ``tolerance`` is a proven bound of the error.
+        The attribute ``tolerance`` is a proven bound of the error, as a share of T(V).
 
     Raises
     ------
     TypeError
-        If ``graph`` is not a Graph.
+        If ``graph`` is not a Graph, or ``keep`` or ``recompute`` is not iterable.
     ValueError
         If ``family`` is unknown, or ``limit`` is not a whole number of at least 1.
     GraphError

@@ -28,8 +28,8 @@ class Candidate:
     Attributes
     ----------
     peak : int
-        The most bytes alive, in transient bytes: parameters and other memory allocated before the training step are not
-        counted.
+        The largest number of transient bytes alive at one time: parameters and other memory allocated before the
+        training step are not counted.
     overhead : float
         The sum of T_v over the nodes that the schedule recomputes, in the unit of ``graph.time``.
     keep_mask : numpy.ndarray of bool, shape (#V,)
@@ -104,7 +104,8 @@ class Candidates:
     def archive(self) -> Archive:
         """Return an archive in which no keep mask is stored yet.
 
-        It stores a keep mask if its overhead is below that of all candidates whose peaks fit the same interval.
+        In each interval, it stores only keep masks with less overhead than every candidate whose peak is not above the
+        largest peak of the interval.
         """
         front = self.front()
         lowest = int(front[-1].peak * (1 - MARGIN))

@@ -1,4 +1,4 @@
-"""The compiled lifetime simulation, imported only when it is used. Without numba it runs, as slowly as Python.
+"""The lifetime simulation, compiled by numba and imported only when it is used. Without numba, it runs, but is slow.
 
 The results equal those of :mod:`recompviz.core.steps.schedule` and :mod:`recompviz.core.steps.simulation`. One
 simulation takes about twenty microseconds instead of a few milliseconds, so a search can simulate thousands of plans.

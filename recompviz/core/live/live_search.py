@@ -85,7 +85,7 @@ def live_plans(
     recompute: Iterable[Name] = (),
     seconds: float = math.inf,
 ) -> list[Plan]:
-    """Search for plans with a low simulated peak and little overhead, for all budgets.
+    """Search for plans with a low simulated peak and little overhead, for all budgets. Without numba, it is very slow.
 
     Parameters
     ----------
@@ -115,8 +115,6 @@ def live_plans(
 
     Raises
     ------
-    ImportError
-        If numba is not installed.
     GraphError
         If ``keep`` or ``recompute`` has an unknown name.
     ImpossiblePin

@@ -48,11 +48,6 @@ def minimum_cut_plans(graph: Graph, joint: JointGraph, most: int = MOST) -> list
         The largest number of plans. The plans are corners of the convex hull of all (saved bytes, recomputation). If
         the hull has more corners, corners in the widest gaps between the plans found so far are computed first.
 
-    Raises
-    ------
-    ImportError
-        If numba is not installed.
-
     Examples
     --------
     >>> from recompviz.core.steps.examples import chain_step

@@ -36,8 +36,8 @@ FEW = 600
 def profile_function(graph: Graph, joint: JointGraph) -> Callable[[Plan], NDArray[np.int64]]:
     """Return a function that computes the profile of a plan.
 
-    The profile is an array of int64 with one number for each step of the plan's schedule (one operator call): the most
-    bytes alive within this step. These bytes include parameters, inputs and optimizer state.
+    The profile is an array of int64 with one number for each step of the plan's schedule (one operator call): the
+    largest number of bytes alive in this step. These bytes include parameters, inputs and optimizer state.
 
     The function uses the compiled simulation if numba is installed and has compiled it on this machine before.
     Otherwise it uses the slower simulator.
@@ -114,7 +114,7 @@ class LiveModel:
     """Simulated memory and overhead of one training step as functions of the keep mask.
 
     A keep mask is an array of bool, shape (#V,). It says for each node whether its value is kept for the backward pass.
-    Peaks and budgets are in transient bytes (see :class:`LiveRun`). The methods need numba.
+    Peaks and budgets are in transient bytes (see :class:`LiveRun`). Without numba, the methods are slow.
 
     Parameters
     ----------

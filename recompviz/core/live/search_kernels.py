@@ -1,4 +1,4 @@
-"""Compiled moves of the search for live plans. This module needs numba and is imported only when it is used.
+"""Moves of the search for live plans, compiled by numba. This module is imported only when it is used.
 
 Each move simulates many keep masks that differ in a few nodes. Budgets and peaks are in transient bytes: the bytes
 allocated during the training step. For ``step_fields`` and ``scratch_fields``, see
@@ -111,7 +111,8 @@ def draw(rng):
     """Return a random number from 0 to 1, without 1, and advance the state of the generator (SplitMix64).
 
     ``rng`` is an array of one ``uint64``. A NumPy generator is not used here: numba reads its fields with Python code
-    and does not check for errors, so that an interrupt at this point ends the process.
+    and does not check for errors, so that an interrupt at this point ends the process. Without numba, NumPy warns of
+    the overflows that are part of the generator.
     """
     rng[0] += _STEP
     bits = rng[0]

@@ -65,7 +65,7 @@ class StepArrays(NamedTuple):
 
 
 class Scratch(NamedTuple):
-    """Arrays that each simulation overwrites. They describe the schedule that was simulated last.
+    """Arrays that simulations overwrite. They describe the schedule that was simulated last.
 
     - For each step of the schedule: ``order`` is the call that runs, and ``step_peaks`` the largest number of transient
       bytes alive.
@@ -73,9 +73,10 @@ class Scratch(NamedTuple):
       runs a second time.
     - For each storage: ``saved`` says whether it stays allocated from the forward to the backward pass. For
       ``last_use``, see :func:`recompviz.core.live.kernels.find_last_uses`.
-    - For each node: ``recomputed_nodes`` says whether it is recomputed. For ``alive_at_peak``, see
+    - For each node: ``recomputed_nodes`` says whether it is recomputed; only
+      :func:`recompviz.core.live.kernels.overhead_of` fills this array. For ``alive_at_peak``, see
       :func:`recompviz.core.live.kernels.find_alive_at_peak`, and for ``absent``,
-      :func:`recompviz.core.live.search_kernels.find_absences`.
+      :func:`recompviz.core.live.search_kernels.find_absences`. Only these functions fill these two arrays.
 
     ``stack``, ``pulled`` and ``allocated`` are used only during a simulation.
     """
@@ -149,7 +150,7 @@ def step_arrays(graph: Graph, joint: JointGraph) -> StepArrays:
 
 
 def scratch_of(graph: Graph, joint: JointGraph) -> Scratch:
-    """Return scratch memory for simulations of a joint graph, all 0."""
+    """Return scratch memory for simulating a joint graph. ``order`` begins with the forward calls; the rest is 0."""
     most_steps = len(joint.calls) + joint.forward_count + 1
     order = np.zeros(most_steps, np.int64)
     order[: joint.forward_count] = np.arange(joint.forward_count)  # the same under every plan
