@@ -1,8 +1,8 @@
 """The paper's cost model: overhead and peak of a lower-set sequence.
 
 A sequence ∅ = L₀ ⊊ L₁ ⊊ … ⊊ L_k = V divides V into segments V_i = L_i ∖ L_{i−1}. The canonical strategy keeps U_k =
-∂(L₁) ∪ … ∪ ∂(L_k) and recomputes the other nodes. All sizes are *formula* bytes: they count intermediate values and
-their gradients, but neither parameters nor workspace.
+∂(L₁) ∪ … ∪ ∂(L_k) and recomputes the other nodes. All sizes are in *formula bytes*, which count intermediate values
+and their gradients, but neither parameters nor workspace.
 
 Source: Kusumoto et al. 2019, section 3, equations (1) and (2).
 """
