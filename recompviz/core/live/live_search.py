@@ -16,7 +16,7 @@ To *drop* a value is to recompute it instead of keeping it. The parts of the sea
              The range of peaks is divided into 192 intervals; the best plan simulated in each interval is a candidate,
              too.
 *sweeps*     What was found at one budget helps at others. So every fourth budget is searched again, with other random
-             numbers, until that brings little. At the end, the least peak is searched for less overhead.
+             numbers, until that brings little. At the end, less overhead is searched for at the least peak.
 
 The result is the Pareto front of all candidates. No simulated seed is better than the plans on it. The plans are not
 proven optimal. ``python -m recompviz.benchmarks.liveness`` compares them with brute force on small training steps.
