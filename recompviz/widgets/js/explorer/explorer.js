@@ -166,6 +166,14 @@ export function mount(model, parent, before = null) {
     event.stopPropagation();
     explorer.pinNode(state.selected, direction);
   });
+  // Escape deselects the node wherever the focus is, unless the element with the focus has a use for it
+  listen(root, "keydown", (event) => {
+    const typing = event.target.closest?.("input:not([type=range]), select");
+    if (event.key !== "Escape" || event.defaultPrevented || typing || state.selected < 0) return;
+    event.preventDefault();
+    event.stopPropagation();
+    explorer.select(-1);
+  });
   /** With the joint graph it is known which bytes memory holds. */
   explorer.hold = () => {
     graph.held = heldBytes(explorer.joint, graph.count);
@@ -250,7 +258,7 @@ export function mount(model, parent, before = null) {
 /** Make every view of an Explorer under `root`. */
 function makeViews(explorer, root, id) {
   const { model, graph, state, views, fixed, families } = explorer;
-  const { hover, hoverBar, clickNode, selectNode, hoverStep, setStep, pick, setCategory, setLine, showPeak, pinNode, setPins, setRow, choose } = explorer;
+  const { hover, hoverBar, clickNode, clickRow, selectNode, hoverStep, setStep, pick, setCategory, setLine, showPeak, pinNode, setPins, setRow, choose } = explorer;
   const all = () => explorer.tables;
   const labels = () => model.get("_labels");
   // the kernel numbers the labels of its replies in another order than the page
@@ -306,8 +314,8 @@ function makeViews(explorer, root, id) {
   views.drawer = makeDrawer(root, TABS, id, () => explorer.kept && explorer.showDrawer());
   const { panels } = views.drawer;
   views.plans = makePlansView(panels.plans, graph, explorer.base, { choose });
-  views.alive = makeAliveView(panels.alive, graph, strata, labels, { select: selectNode, line: setLine, category: setCategory });
-  views.compare = makeCompareView(panels.compare, graph, explorer.base, { against: explorer.setAgainst, select: selectNode }, id);
+  views.alive = makeAliveView(panels.alive, graph, strata, labels, { select: clickRow, line: setLine, category: setCategory });
+  views.compare = makeCompareView(panels.compare, graph, explorer.base, { against: explorer.setAgainst, select: clickRow }, id);
   views.gap = makeGapView(panels.gap);
   views.runs = makeRunsView(panels.runs, explorer.base, { run: explorer.showRunOf });
   views.save = makeSaveView(

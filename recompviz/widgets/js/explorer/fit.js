@@ -162,7 +162,7 @@ export function sizesFrom(axes, now) {
 
 /** What the totals leave out: "" if the step has an optimizer. */
 export function leftOut(hasOptimizer) {
-  return hasOptimizer ? "" : "the state of an optimizer is not counted";
+  return hasOptimizer ? "" : "optimizer state not counted";
 }
 
 /**

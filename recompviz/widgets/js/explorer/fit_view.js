@@ -4,6 +4,7 @@ import { html, listeners, progressBar, setText } from "../shared/elements.js";
 import { formatBytes } from "../shared/units.js";
 import { CATEGORY } from "../data/categories.js";
 import { rowFor, totalText } from "../data/plan_table.js";
+import { keepAllTotal } from "./header.js";
 import { curveOf } from "./switches.js";
 import { UNANSWERED } from "../shared/kernel_note.js";
 import { DEVICES, codeFor, codeLabel, bytesOfAnySize, estimateText, fitMark, fitSentence, formatDecimal, leftOut, notASize, sizesFrom, sizesText, typedTarget } from "./fit.js";
@@ -169,12 +170,12 @@ export function makeFitView(parent, model, graph, all, base, actions, id) {
   /** The table from which a device chooses. */
   const curve = () => all()[curveOf(all(), state.table)];
 
-  /** Choose a device: the budget becomes its memory, as far as the plan needs it. */
+  /** Choose a device: the budget becomes its memory, or what keep-all needs if this is less. */
   function aim(target) {
     forget();
     chosen.set(model, target);
     const row = rowFor(curve(), target.bytes);
-    if (row < 0) actions.typed(target.bytes);
+    if (target.bytes < keepAllTotal(curve())) actions.typed(target.bytes);
     else actions.row(row);
     actions.changed();
   }

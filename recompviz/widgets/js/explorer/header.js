@@ -9,7 +9,7 @@ import { ENOUGH_PAIRS, baseOf, forwardTime, measuredShare, shareText } from "../
 export function costUnit(text = "ms") {
   const found = /^(ns|µs|ms|s)(?: \((\w+)\))?$/.exec(text);
   if (!found) return { time: false, unit: text, from: "not time" };
-  const from = { estimated: "predicted by a roofline", measured: "predicted, operators measured", scaled: "predicted, scaled times" };
+  const from = { estimated: "predicted by a roofline", measured: "predicted", scaled: "predicted, scaled times" };
   return { time: true, unit: found[1], from: from[found[2]] ?? found[2] ?? "" };
 }
 

@@ -31,7 +31,7 @@ export function timesLines(run) {
     run.predictedShare != null && signedShare(run.predictedShare),
   ].filter(Boolean);
   const measured = `measured step: eager ${formatTime(run.eagerStep)}, plan ${formatTime(run.plannedStep)}, ${found.noise ? "within noise" : found.text}${spread}`;
-  const why = run.tooHigh ? ` · too high (busy machine): run the cell again` : "";
+  const why = run.tooHigh ? ` · too high: run the cell again` : "";
   return predicted.length ? [measured, `predicted step: ${predicted.join(", ")}${why}`] : [measured];
 }
 

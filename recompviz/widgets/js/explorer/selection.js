@@ -58,6 +58,12 @@ export function makeSelection(explorer) {
     if (v >= 0) explorer.showBox(v, true);
   }
 
+  /** A click on the row of a node: the second one deselects it. */
+  function clickRow(v) {
+    if (v === state.selected) select(-1);
+    else selectNode(v);
+  }
+
   function hoverStep(step) {
     if (state.hoverStep === step) return;
     state.hoverStep = step;
@@ -116,5 +122,5 @@ export function makeSelection(explorer) {
     explorer.showDrawer();
   }
 
-  return { hover, hoverBar, clickNode, select, selectNode, hoverStep, setStep, pick, setCategory, setLine, showPeak, light, lightUp };
+  return { hover, hoverBar, clickNode, clickRow, select, selectNode, hoverStep, setStep, pick, setCategory, setLine, showPeak, light, lightUp };
 }

@@ -139,6 +139,7 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
     const first = !flat;
     flat = next;
     // the layout of every value is the same in all views, and each may ask for another one
+    if (first && !last && !open && hasModules && win.tooWide(flatScene(flat, graph))) open = firstOpen(tree);
     if (!open) mode = flat.mode;
     else if (first) mode = last?.mode ?? "wrapped";
     if (!open || first) show();
