@@ -155,18 +155,20 @@ def on_networks(
                       + f" {format_bytes(table.least_total):>11} {format_bytes(curve.least_total):>11}"
                       + f" {seconds:>8.1f}", flush=True)  # fmt: skip
         if effort:
-            print_larger_effort(name, trace, table, budgets, curves[False], effort)
+            print_larger_effort(name, trace, table, budgets, curves, effort)
     for label, found in gaps.items():
         print(f"{label}: median gap {np.median(found):.1%}, largest {max(found):.1%}")
 
 
 def print_larger_effort(
-    name: str, trace: rv.Trace, table: PlanTable, budgets: Sequence[int], curve: BoundCurve, seconds: float
+    name: str, trace: rv.Trace, table: PlanTable, budgets: Sequence[int], curves: dict[bool, BoundCurve], seconds: float
 ) -> None:
     """Print a row for each budget at which the gap to the bound *any* is above 3 %, after a larger effort.
 
-    ``curve`` has the bound *any*, and ``seconds`` is the time limit of each part of the effort.
+    ``curves`` has the bounds *once* (key True) and *any* (False). ``seconds`` is the time limit of each part of the
+    effort.
     """
+    curve = curves[False]
     effort = LargerEffort(trace.graph, trace.joint, [plan.keep_mask for plan in table.plans], seconds)
     static = sum(trace.joint.static.values())
     print(f"{'':>14} {'budget':>7} {'gap before':>10} {'plan':>6} {'bound':>6} {'after':>6} {'to plans':>8} "
@@ -176,7 +178,7 @@ def print_larger_effort(
         gap = curve.gap(overhead, budget)
         if gap <= LARGE:
             continue
-        found = effort.at(budget - static, overhead, curve.overhead(budget))
+        found = effort.at(budget - static, overhead, curve.overhead(budget), curves[True].overhead(budget))
         less = f"-{found.plan - found.strategy:.1%}" if found.strategy < found.plan else "-"
         print(f"{name:>14} {share:>7.0%} {gap:>10.1%} {found.plan - found.before:>6.1%} "
               f"{found.any_after - found.any_before:>6.1%} {max(0.0, found.plan - found.any_after):>6.1%} "

@@ -117,11 +117,11 @@ class LargerEffort:
         # peak in transient bytes and overhead of the strategies found
         self._strategies_found: list[tuple[int, float]] = []
 
-    def at(self, budget: int, before: float, any_before: float) -> Found:
+    def at(self, budget: int, before: float, any_before: float, plans_before: float = 0.0) -> Found:
         """Make the effort for a budget in transient bytes.
 
-        ``before`` is the overhead of the plan before, and ``any_before`` the bound for all strategies before, both in
-        the unit of ``graph.time``.
+        ``before`` is the overhead of the plan before, ``any_before`` the bound for all strategies before, and
+        ``plans_before`` the bound for plans before, all in the unit of ``graph.time``.
         """
         forward = float(self._graph.time.sum())
         known_plan = self._candidates.best_within(budget).overhead
@@ -136,7 +136,7 @@ class LargerEffort:
                 self._strategies_found.append(self._simulated(solution))
         fitting = [overhead for peak, overhead in self._strategies_found if peak <= budget and overhead < plan]
         strategy = min(fitting, default=float("inf"))
-        values = (before, any_before, bound, plan, max(proven, bound), strategy)
+        values = (before, any_before, bound, plan, max(proven, bound, plans_before), strategy)
         return Found(*(value / forward for value in values))
 
     def _search(self, budget: int, keep_mask: NDArray[np.bool_] | None) -> float:

@@ -639,6 +639,17 @@ def test_the_table_of_runs_has_step_times_and_the_names_of_the_page():
         "best found, +43% of the step",
         "chen, +9.5% of the step",
     ]
+    runs = [{**one, "predictedShare": 0.5, "device": "CPU"} for one in runs]
+    assert run("explorer/runs_view.js", "v.runs.map((r) => m.runName(r, { time: 100 }))", runs=runs) == [
+        "best found",
+        "chen",
+    ]
+    about = "[m.aboutRuns(v.runs, true, false), m.aboutRuns(v.runs, true, true), m.aboutRuns([], false, true)]"
+    assert run("explorer/runs_view.js", about, runs=runs) == [
+        "Runs on CPU",
+        "Runs on CPU at the size shown; choose another size to see its runs",
+        "This Explorer cannot run plans.",
+    ]
     steps = [[160, 140], [133, 140], [140.01, 140], [None, 140], [None, None]]
     assert run("explorer/runs_view.js", "v.steps.map(([a, b]) => m.stepText(a, b))", steps=steps) == [
         "160 ms (+14%)",

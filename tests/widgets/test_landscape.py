@@ -200,13 +200,19 @@ def test_kept_values_are_counted_as_memory_holds_them_and_never_exceed_the_peak(
     plans = [planner.baseline("keep-all"), *planner.plans("time").plans[::3]]
     held, most = run(
         "data/held_bytes.js",
-        "((j) => [Array.from(m.heldBytes(j, v.count)), v.masks.map((kept) => m.mostKept(j, kept))])"
+        "((j) => [Object.values(m.heldBytes(j, v.count)).map((a) => Array.from(a)), v.masks.map((kept) => m.mostKept(j, kept))])"
         "(s.readJoint(v.joint))",
         modules={"s": "data/simulated_reply.js"},
         joint=json.loads(json.dumps(joint_message(planner.graph, planner.joint))),
         masks=[plan.keep_mask.astype(int).tolist() for plan in plans],
         count=count,
     )
+    held, unread = held
+    saved = planner.schedule(planner.baseline("keep-all")).saved
+    kept = {planner.joint.calls[planner.joint.storages[s].maker].node for s in saved}
+    assert any(unread)
+    assert not any(one and bytes_ for one, bytes_ in zip(unread, held, strict=True))
+    assert not kept & {v for v, one in enumerate(unread) if one}
     for plan, bytes_ in zip(plans, most, strict=True):
         timeline = planner.simulate(plan)
         assert bytes_ == timeline.bands[:, Category.KEPT].max()

@@ -13,13 +13,20 @@ export function mostKept(joint, kept) {
   return c < 0 ? 0 : reply.bands.subarray(c * reply.steps, (c + 1) * reply.steps).reduce((most, bytes) => Math.max(most, bytes), 0);
 }
 
-/** For each node, the bytes that memory holds for it until the backward pass if everything is kept. */
+/**
+ * What memory holds for each node if everything is kept: { bytes until the backward pass; unread, 1 for a node whose memory
+ * is freed in the forward pass, because no backward call reads it }. A node that shares the memory of another one has no bytes,
+ * and is not unread.
+ */
 export function heldBytes(joint, count) {
   const reply = readReply(simulateReply(joint, new Uint8Array(count).fill(1)));
-  const held = new Float64Array(count);
+  const bytes = new Float64Array(count);
+  const unread = new Uint8Array(count);
   reply.blocks.categories.forEach((category, i) => {
-    const v = category === CATEGORY.kept ? nodeOfBlock(reply, i) : -1;
-    if (v >= 0) held[v] += reply.blocks.bytes[i];
+    const v = nodeOfBlock(reply, i);
+    if (v < 0) return;
+    if (category === CATEGORY.kept) bytes[v] += reply.blocks.bytes[i];
+    else if (category === CATEGORY.transient) unread[v] = 1;
   });
-  return held;
+  return { bytes, unread: unread.map((one, v) => one && !bytes[v]) };
 }

@@ -15,6 +15,7 @@ export function cardRows(graph, v, state, lower, boundary) {
     ["source", [shortPlace(place), line?.trim()].filter(Boolean).join("\n")],
     ["value", [node.shape, node.dtype].filter(Boolean).join(" ")],
     [state.theory ? "size Mᵥ" : "size", `${formatBytes(graph.memory[v])}${state.theory ? " (formula bytes)" : ""}`],
+    ["held", state.kept && isUnread(graph, v) && "only for recomputation: no backward call reads it"],
     [state.theory ? "cost Tᵥ" : costUnit(graph.timeUnit).time ? "time" : "cost", `${formatCost(graph.time[v])} ${graph.timeUnit}`],
     ["segment", state.theory && `V${subscript(state.segment)} of ${state.segmentCount}`],
     ["Lᵛ", state.theory && `${lower} of ${graph.count} values, boundary ${boundary}`],
@@ -22,13 +23,17 @@ export function cardRows(graph, v, state, lower, boundary) {
   return rows.filter(([, value]) => value);
 }
 
+/** Whether no backward call reads a value: memory holds it after its last use in the forward pass only if a recomputation reads it. */
+const isUnread = (graph, v) => graph.unread?.[v] === 1;
+
 /** One line about a node under the pointer, or what to do if there is none. @param there whether the plan compared with keeps it, or null */
 export function nodeReading(graph, v, kept, there) {
   if (v < 0) return "point at a box to read it here; click it for all about it";
   const state = (keeps) => (keeps ? "kept" : "recomputed");
   const other = there === null ? "" : there[v] === kept[v] ? ", by both plans" : `, by the other plan ${state(there[v])}`;
   const { unit } = costUnit(graph.timeUnit);
-  return [graph.nodes[v].key, `${state(kept[v])}${other}`, formatBytes(graph.memory[v]), `${formatCost(graph.time[v])} ${unit}`, graph.nodes[v].shape].filter(Boolean).join(" · ");
+  const unread = kept[v] && isUnread(graph, v) ? ", no backward call reads it" : "";
+  return [graph.nodes[v].key, `${state(kept[v])}${other}${unread}`, formatBytes(graph.memory[v]), `${formatCost(graph.time[v])} ${unit}`, graph.nodes[v].shape].filter(Boolean).join(" · ");
 }
 
 /** The last two parts of a path: "…/networks/_resnet.py:56". */

@@ -176,7 +176,7 @@ export function mount(model, parent, before = null) {
   });
   /** With the joint graph it is known which bytes memory holds. */
   explorer.hold = () => {
-    graph.held = heldBytes(explorer.joint, graph.count);
+    ({ bytes: graph.held, unread: graph.unread } = heldBytes(explorer.joint, graph.count));
     views.graph.again();
     explorer.schedule();
   };

@@ -110,7 +110,7 @@ export function makePainting(explorer) {
     views.graph.setDifference?.(difference);
     if (views.drawer.current === "plans") views.plans.show(explorer.tables, state, nameOf);
     if (views.drawer.current === "gap") views.gap.show(state.run, state.theory);
-    if (views.drawer.current === "runs") views.runs.show(state.runs, model.get("_run").can);
+    if (views.drawer.current === "runs") views.runs.show(state.runs, model.get("_run").can, model.get("_sizes").axes.length > 0);
   }
 
   /** The keep mask of the plan compared with, or null. */

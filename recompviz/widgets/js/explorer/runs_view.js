@@ -1,4 +1,4 @@
-// The history of runs: budget, predicted and measured peaks and step times, device, certificate.
+// The history of runs: budget, predicted and measured peaks and step times, certificate.
 
 import { html, setText } from "../shared/elements.js";
 import { formatBytes, formatPercent, formatTime } from "../shared/units.js";
@@ -22,9 +22,16 @@ export function rowOfRun(run, tables) {
   return null;
 }
 
-/** The name of the plan of a run: "best found, +4.3% of the step". */
+/** The name of the plan of a run; "best found, +4.3% of the step" if no other column says the extra time. */
 export function runName(run, base) {
-  return `${OBJECTIVES[run.name]?.[0] ?? run.name}, ${shareText(run.overhead, base)} of ${base.name}`;
+  const name = OBJECTIVES[run.name]?.[0] ?? run.name;
+  return run.predictedShare != null ? name : `${name}, ${shareText(run.overhead, base)} of ${base.name}`;
+}
+
+/** What the table of runs shows, or why there is none. @param sized whether the step can be shown at other sizes */
+export function aboutRuns(runs, can, sized) {
+  if (!runs.length) return can ? "No run yet: the button above runs the plan shown and measures its memory." : "This Explorer cannot run plans.";
+  return `Runs on ${runs.at(-1).device}${sized ? " at the size shown; choose another size to see its runs" : ""}`;
 }
 
 /** A time of a run and how much longer it is than the eager step: "160 ms (+14%)"; "–" if the run has none. */
@@ -49,7 +56,6 @@ export function makeRunsView(parent, base, actions) {
       { name: "eager step", className: "rv-number-cell", fill: (cell, run) => cell.append(run.eagerStep ? formatTime(run.eagerStep) : "–") },
       { name: "step predicted", className: "rv-number-cell", fill: (cell, run) => cell.append(stepText(run.predictedStep, run.eagerStep, run.predictedShare)) },
       { name: "step measured", className: "rv-number-cell", fill: (cell, run) => (cell.append(stepText(run.plannedStep, run.eagerStep)), (cell.title = timesLines(run).join("\n"))) },
-      { name: "device", fill: (cell, run) => cell.append(run.device) },
       {
         name: "certificate",
         className: "rv-why",
@@ -63,8 +69,8 @@ export function makeRunsView(parent, base, actions) {
     { caption: "Runs so far, the newest first", noun: "runs", pick: (run) => actions.run(run) },
   );
   return {
-    show(runs, can) {
-      setText(title, runs.length ? "" : can ? "No run yet: the button above runs the plan shown and measures its memory." : "This Explorer cannot run plans.");
+    show(runs, can, sized) {
+      setText(title, aboutRuns(runs, can, sized));
       table.hide(!runs.length);
       table.setRows(() => [...runs].reverse(), [runs]);
     },

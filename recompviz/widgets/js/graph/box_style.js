@@ -24,7 +24,7 @@ export function nodeTitle(graph, v, kept, segment, theory) {
 
 /** The accessible name of a closed box. @param equal whether the blocks that it folds have equal bytes */
 export function boxTitle(path, times, equal, state) {
-  return `${path}${times > 1 ? `, ${times} ${equal ? "equal" : "similar"} blocks` : ""}, ${state.of} values, ${state.count} kept, ${formatBytes(state.keptBytes)} of ${formatBytes(state.held)}`;
+  return `${path}${times > 1 ? `, ${times} ${equal ? "equal" : "similar"} blocks` : ""}, ${state.of} values, ${state.of - state.count} recomputed, ${formatBytes(state.keptBytes)} of ${formatBytes(state.held)} kept for the backward pass`;
 }
 
 /**
