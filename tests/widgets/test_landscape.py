@@ -200,7 +200,8 @@ def test_kept_values_are_counted_as_memory_holds_them_and_never_exceed_the_peak(
     plans = [planner.baseline("keep-all"), *planner.plans("time").plans[::3]]
     held, most = run(
         "data/held_bytes.js",
-        "((j) => [Object.values(m.heldBytes(j, v.count)).map((a) => Array.from(a)), v.masks.map((kept) => m.mostKept(j, kept))])"
+        "((j) => [Object.values(m.heldBytes(j, v.count)).map((a) => Array.from(a)),"
+        " v.masks.map((kept) => m.mostKept(j, kept))])"
         "(s.readJoint(v.joint))",
         modules={"s": "data/simulated_reply.js"},
         joint=json.loads(json.dumps(joint_message(planner.graph, planner.joint))),

@@ -338,7 +338,7 @@ def test_a_budget_that_no_plan_fits_is_told_beside_it_and_what_is_shown_instead(
         return run("explorer/fit.js", call, wanted=gib * 2**30, table=TABLE, about=about)
 
     assert words(10, sizes="batch 48") == "10.0 GiB does not fit batch 48; shown: the least, 16.8 GiB"
-    assert words(10, searching=True) == "searching: 10.0 GiB may fit; shown: the least so far, 16.8 GiB"
+    assert words(10, searching=True) == "searching: no plan for 10.0 GiB yet; shown: the least so far, 16.8 GiB"
     assert words(10, unsearched=True) == "no plan yet for 10.0 GiB; shown: the least so far, 16.8 GiB"
     assert words(10, pinned=True) == "10.0 GiB does not fit this step with these pins; shown: the least, 16.8 GiB"
     device = {"label": "12 GB", "bytes": 12e9, "device": True}

@@ -7,9 +7,8 @@ from tests.widgets.test_javascript import run
 pytestmark = pytest.mark.node
 
 
-def distance(box, keep=None, must=True, view=(90, 690)):
-    expression = "m.distanceTo(v.box, v.keep, v.view, v.must)"
-    return run("shared/scrolling.js", expression, box=box, keep=keep, view=view, must=must)
+def distance(box, keep=None, view=(90, 690)):
+    return run("shared/scrolling.js", "m.distanceTo(v.box, v.keep, v.view)", box=box, keep=keep, view=view)
 
 
 def test_a_box_that_is_seen_scrolls_nothing():
@@ -27,6 +26,5 @@ def test_what_was_clicked_stays_in_view_if_both_fit():
     assert distance([20, 60], [600, 620]) == 20 - 102
 
 
-def test_if_both_do_not_fit_the_box_is_shown_only_where_it_must():
-    assert distance([900, 940], [150, 400], must=True) == 940 - 678
-    assert distance([900, 940], [150, 400], must=False) == 0
+def test_if_both_do_not_fit_the_box_is_shown():
+    assert distance([900, 940], [150, 400]) == 940 - 678

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from recompviz.core.steps.reserved_prediction import with_reserved
-from recompviz.widgets.base import assets
-from recompviz.widgets.explorer.wire import timeline_message
+from recompviz.widgets.base import assets, interactive
+from recompviz.widgets.explorer.wire import _source, timeline_message
 from recompviz.widgets.layout.step_nodes import LabelNumbers
 
 HERE = assets.HERE
@@ -150,3 +150,16 @@ def test_an_import_or_export_that_cannot_be_joined_is_an_error(line, tmp_path, m
     monkeypatch.setattr(assets, "HERE", tmp_path)
     with pytest.raises(ValueError, match=r"shared/entry\.js"):
         assets.esm.__wrapped__("shared/entry.js")
+
+
+def test_a_source_in_a_notebook_cell_is_named_by_its_cell(monkeypatch):
+    class Compiler:
+        """IPython's: it knows the names of the files of cells."""
+
+        def format_code_name(self, name):
+            return ("Cell", "In[3]") if name == "/tmp/ipykernel_7/12.py" else None
+
+    monkeypatch.setattr(interactive, "running_shell", lambda: type("Shell", (), {"compile": Compiler()})())
+    assert _source("/tmp/ipykernel_7/12.py:13\tx = f(x)") == "Cell In[3]:13\tx = f(x)"
+    assert _source("/home/me/model.py:4\treturn x") == "/home/me/model.py:4\treturn x"
+    assert _source("") == ""

@@ -1,4 +1,4 @@
-"""Whether a person has the notebook open in which the code runs."""
+"""The notebook in which the code runs: whether a person has it open, and the names of its cells."""
 
 from __future__ import annotations
 
@@ -16,3 +16,26 @@ def running_shell() -> Any:
     """Return IPython's shell; None in a script."""
     ipython = sys.modules.get("IPython")
     return None if ipython is None else ipython.get_ipython()
+
+
+def with_cell_name(place: str) -> str:
+    """Return a place in a file, with the number of the cell in place of the temporary file of a notebook cell.
+
+    Parameters
+    ----------
+    place : str
+        A path, or a path and a line as ``"path:line"``.
+
+    Examples
+    --------
+    >>> with_cell_name("model.py:12")  # in a notebook: "/tmp/ipykernel_7/123.py:4" → "Cell In[3]:4"
+    'model.py:12'
+    """
+    names = getattr(getattr(running_shell(), "compile", None), "format_code_name", None)
+    if names is None:
+        return place
+    path, colon, line = place.rpartition(":")
+    if not line.isdigit():
+        path, colon, line = place, "", ""
+    found = names(path)
+    return place if found is None else f"{' '.join(found)}{colon}{line}"

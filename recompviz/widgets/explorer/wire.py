@@ -14,6 +14,7 @@ from recompviz.core.reports.run_report import RunReport
 from recompviz.core.steps.joint import Category
 from recompviz.core.steps.timeline import Timeline
 from recompviz.core.steps.transient_blocks import blocks_of
+from recompviz.widgets.base.interactive import with_cell_name
 from recompviz.widgets.explorer.labels import node_labels
 from recompviz.widgets.layout.layout import NODE, Layout
 from recompviz.widgets.layout.module_layout import lay_out_modules
@@ -47,7 +48,7 @@ def graph_message(
             info.key or str(name),
             info.op,
             info.module,
-            info.source,
+            _source(info.source),
             "×".join(map(str, info.shape)),
             info.dtype,
             "".join(letter for letter, on in zip("nom", (info.needed, info.output, info.mutation), strict=True) if on),
@@ -69,6 +70,12 @@ def graph_message(
         "time": graph.time.astype("<f8").tobytes(),
         "nodes": nodes,
     }
+
+
+def _source(text: str) -> str:
+    """Return the place and the text of a source line, with the name of a notebook cell in place of its file."""
+    place, tab, line = text.partition("\t")
+    return f"{with_cell_name(place)}{tab}{line}"
 
 
 def layout_message(layout: Layout) -> Message:

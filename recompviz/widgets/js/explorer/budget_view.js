@@ -141,7 +141,7 @@ export function makeBudgetView(parent, graph, fixed, all, families, base, action
   function choose(bytes, typed = false) {
     const table = now();
     const least = leastTotal(table);
-    if (typed) actions.typed(Math.ceil(Math.min(domain.high, bytes)));
+    if (typed) actions.typed(Math.ceil(bytes > domain.high ? domain.most : bytes));
     else actions.row(rowFor(table, Math.min(domain.high, Math.max(least, bytes))));
     if (!typed && bytes < least) refuse(`${formatBytes(bytes)} is below ${interim() ? "the least so far" : "the least feasible budget"}, ${formatBytes(least)}`, true);
     else if (bytes > domain.high) refuse(`${formatBytes(bytes)} is more than any plan needs; keep-all needs ${formatBytes(domain.most)}`);

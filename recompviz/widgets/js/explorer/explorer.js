@@ -147,9 +147,9 @@ export function mount(model, parent, before = null) {
     explorer.schedule();
   };
   /** Scroll the page until the box of a node is seen, and what has the focus as well if both fit; `must`: also if not. */
-  explorer.showBox = (v, must) => {
+  explorer.showBox = (v) => {
     const focused = root.getRootNode().activeElement;
-    scrollTo(root, views.graph.placeOf(v), root.contains(focused) && focused !== root ? focused : null, must);
+    scrollTo(root, views.graph.placeOf(v), root.contains(focused) && focused !== root ? focused : null);
   };
   listen(views.header.theory, "click", () => explorer.setTheory(!state.theory));
 
@@ -327,6 +327,7 @@ function makeViews(explorer, root, id) {
       choose,
       load: (text) => explorer.send({ type: "load", text }),
       page: () => explorer.send({ type: "page" }),
+      arrange: () => views.graph.arranged(),
     },
     Boolean(model.offline),
   );

@@ -52,7 +52,7 @@ export function misfitText(wanted, table, { searching = false, unsearched = fals
   // one unit in the whole sentence: that of the device, if one was chosen
   const [asked, bytes] = target ? [target.label, writerFor(target)] : [formatBytes(wanted), formatBytes];
   const shown = (which) => `shown: the least${which}, ${bytes(least)}`;
-  if (searching) return `searching: ${asked} may fit; ${shown(" so far")}`;
+  if (searching) return `searching: no plan for ${asked} yet; ${shown(" so far")}`;
   if (unsearched) return `no plan yet for ${asked}; ${shown(" so far")}`;
   return `${asked} does not fit ${sizes}${pinned ? " with these pins" : ""}; ${shown("")}`;
 }

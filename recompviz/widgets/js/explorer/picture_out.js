@@ -62,15 +62,23 @@ function drawElement(into, element, clip, origin) {
 /**
  * One SVG with the Explorer as on the page, without what is of no use in a picture: the tabs, the inspector, which would cut
  * off the graph, the buttons and the sliders. The style sheet hides them by the class rv-picture.
+ * @param arrange arranges the graph in the room that it has now; returns a function that undoes this
  */
-export async function snapshot(root, title) {
+export async function snapshot(root, title, arrange) {
   root.classList.add("rv-picture");
-  try {
-    // the graph takes the place of the inspector
+  // the graph takes the place of the inspector
+  const frames = async () => {
     for (let frame = 0; frame < 2; frame++) await new Promise((resolve) => requestAnimationFrame(resolve));
+  };
+  await frames();
+  const restore = arrange();
+  try {
+    await frames();
     return drawn(root, title);
   } finally {
     root.classList.remove("rv-picture");
+    await frames();
+    restore();
   }
 }
 

@@ -57,7 +57,7 @@ export function applyLines(file) {
 
 /**
  * The panel.
- * @param actions { now() → { table, row, tables }, choose(table, row), load(text), page() }
+ * @param actions { now() → { table, row, tables }, choose(table, row), load(text), page(), arrange() of snapshot }
  */
 export function makeSaveView(parent, graph, root, actions, offline) {
   const { listen, release } = listeners();
@@ -73,11 +73,11 @@ export function makeSaveView(parent, graph, root, actions, offline) {
     return element;
   };
   button("Picture (SVG)", "Download this view as SVG", async () => {
-    download(`${file}.svg`, new Blob([(await snapshot(root, graph.title)).text], { type: "image/svg+xml" }));
+    download(`${file}.svg`, new Blob([(await snapshot(root, graph.title, actions.arrange)).text], { type: "image/svg+xml" }));
     setText(status, `saved ${file}.svg`);
   });
   button("Picture (PNG)", "Download this view as PNG", async () => {
-    download(`${file}.png`, await rasterise(await snapshot(root, graph.title)));
+    download(`${file}.png`, await rasterise(await snapshot(root, graph.title, actions.arrange)));
     setText(status, `saved ${file}.png`);
   });
   button("Plan (JSON)", "Download the plan shown as JSON", () => {

@@ -55,7 +55,7 @@ export function makeSelection(explorer) {
   /** Select a node in a table, by the search or by the keyboard: the page scrolls until its box is seen. */
   function selectNode(v) {
     select(v);
-    if (v >= 0) explorer.showBox(v, true);
+    if (v >= 0) explorer.showBox(v);
   }
 
   /** A click on the row of a node: the second one deselects it. */
@@ -90,9 +90,7 @@ export function makeSelection(explorer) {
     if (state.step === step) explorer.showDrawer();
     else setStep(step);
     const v = node ?? (category === null ? views.timeline.nodeOfStep(step) : -1);
-    if (v < 0) return;
-    select(v);
-    explorer.showBox(v, false); // the reader sees its bar
+    if (v >= 0) select(v); // the page stays where it is, because the reader sees the bar
   }
 
   function setCategory(category) {

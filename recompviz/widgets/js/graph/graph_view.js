@@ -395,6 +395,12 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
       show(true);
       return win.refit();
     },
+    /** Fit the graph, for a picture; the function that it returns shows the stretch that the user had chosen again. */
+    arranged() {
+      const { camera, moved } = win;
+      win.refit();
+      return () => (moved ? win.setCamera(camera, true) : win.resize());
+    },
     /** Paint every box again, after `graph.held` is known. */
     again: () => painter.again(),
     /** Show a message in the corner. */

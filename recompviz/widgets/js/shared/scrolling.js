@@ -5,9 +5,8 @@ const MARGIN = 12; // pixels between what is shown and the edge of the window
 /**
  * The distance to scroll, in pixels, positive downwards: the least one that shows `box`, with `keep` as well if both fit.
  * @param box, keep, view [top, bottom]; `keep` may be null
- * @param must whether `box` must be shown if both do not fit; otherwise nothing moves then
  */
-export function distanceTo(box, keep, view, must = true) {
+export function distanceTo(box, keep, view) {
   const least = ([top, bottom]) => {
     const [from, to] = [view[0] + MARGIN, view[1] - MARGIN];
     if (top < from) return top - from;
@@ -15,8 +14,7 @@ export function distanceTo(box, keep, view, must = true) {
   };
   if (!keep) return least(box);
   const both = [Math.min(box[0], keep[0]), Math.max(box[1], keep[1])];
-  if (both[1] - both[0] <= view[1] - view[0] - 2 * MARGIN) return least(both);
-  return must ? least(box) : 0;
+  return least(both[1] - both[0] <= view[1] - view[0] - 2 * MARGIN ? both : box);
 }
 
 /** The nearest ancestor that scrolls an element, or the page. */
@@ -32,12 +30,12 @@ export function scrollerOf(element) {
  * Scroll the page that shows `root` by the least distance that shows a rectangle.
  * @param rectangle { top, bottom } in the window; @param keep an element that stays visible if both fit, or null
  */
-export function scrollTo(root, rectangle, keep, must) {
+export function scrollTo(root, rectangle, keep) {
   const scroller = scrollerOf(root);
   const frame = scroller === document.scrollingElement ? { top: 0, bottom: innerHeight } : scroller.getBoundingClientRect();
   const view = [Math.max(0, frame.top), Math.min(innerHeight, frame.bottom)];
   const kept = keep?.getBoundingClientRect();
-  const top = distanceTo([rectangle.top, rectangle.bottom], kept ? [kept.top, kept.bottom] : null, view, must);
+  const top = distanceTo([rectangle.top, rectangle.bottom], kept ? [kept.top, kept.bottom] : null, view);
   if (Math.abs(top) < 1) return;
   const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
   scroller.scrollBy({ top, behavior: calm ? "auto" : "smooth" });
