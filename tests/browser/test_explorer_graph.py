@@ -65,7 +65,7 @@ def test_a_large_graph_opens_collapsed_and_modules_open_and_close_in_place(page)
     page.get_by_role("button", name="Left to right").click()
     closed = boxes(page)
     page.get_by_role("button", name=re.compile("^layer3, ")).click()
-    fold = page.get_by_role("button", name=re.compile(r"^layer3\.1–5, 5 equal blocks, 50 values, \d+ kept"))
+    fold = page.get_by_role("button", name=re.compile(r"^layer3\.1–5, 5 equal blocks, 50 values, \d+ recomputed"))
     fold.wait_for()
     opened = boxes(page)
     stay = [label for label in closed if label in opened]
@@ -86,14 +86,14 @@ def test_a_closed_module_tells_its_state_on_every_change_of_the_budget(page):
     slider(page).focus()
     page.keyboard.press("End")
     settled(page)
-    page.get_by_role("button", name=re.compile("^layer1, 32 values, 32 kept")).wait_for()
+    page.get_by_role("button", name=re.compile("^layer1, 32 values, 0 recomputed")).wait_for()
     page.get_by_text(re.compile("^100% of 245 MiB kept")).wait_for()  # of its 453 MiB, as memory holds them
     page.keyboard.press("Home")
     settled(page)
-    least = page.get_by_role("button", name=re.compile(r"^layer1, 32 values, (\d|1\d) kept"))
+    least = page.get_by_role("button", name=re.compile(r"^layer1, 32 values, ([23]\d|1[3-9]) recomputed"))
     least.wait_for()
     kept = page.evaluate("document.querySelector('.rv-explorer').recompviz.kept")
-    assert int(re.search(r"(\d+) kept", least.get_attribute("aria-label"))[1]) == sum(kept[4:36])
+    assert int(re.search(r"(\d+) recomputed", least.get_attribute("aria-label"))[1]) == 32 - sum(kept[4:36])
 
 
 def test_a_search_counts_and_enter_goes_to_the_next_inside_closed_modules(page):
