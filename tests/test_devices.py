@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -124,13 +125,12 @@ def test_the_time_of_preempted_work_is_estimated_from_processor_times(
     counted = iter([7, 7 + preemptions])
     monkeypatch.setattr(cpu_clock, "_preemptions", lambda: next(counted))
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
-    for name, took in {"perf_counter": 5.0, "thread_time": 0.4, "process_time": all_threads}.items():
-        now = iter([100.0, 100.0 + took])
-        monkeypatch.setattr(cpu_clock.time, name, lambda now=now: next(now))
+    took = {"perf_counter": 5.0, "thread_time": 0.4, "process_time": all_threads}
+    clocks = {name: iter([100.0, 100.0 + seconds_]).__next__ for name, seconds_ in took.items()}
+    monkeypatch.setattr(cpu_clock, "time", SimpleNamespace(**clocks))  # not the clocks of other threads
     watch = runtime("cpu").stopwatch()
     watch.start()
     watch.stop()
-    monkeypatch.undo()
     assert watch.seconds() == pytest.approx(seconds)
     assert watch.preempted == bool(preemptions)
 

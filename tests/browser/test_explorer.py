@@ -505,7 +505,7 @@ def test_earlier_choices_outlast_pins_and_better_plans(page):
     page.keyboard.press("k")
     page.get_by_text("Clear pins").wait_for()
     page.wait_for_function(f"JSON.stringify({state}) !== '{choice}'.replace(/ /g, '')", timeout=60_000)
-    assert page.evaluate(earlier) == before + 1  # the plan that was shown before the pin
+    page.wait_for_function(f"{earlier} === {before + 1}")  # the plan that was shown before the pin
     page.get_by_role("button", name="Clear pins").click()
     page.wait_for_function(f"JSON.stringify({state}) === '{choice}'.replace(/ /g, '')", timeout=60_000)
     settled(page)

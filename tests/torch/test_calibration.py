@@ -6,6 +6,7 @@ import contextlib
 import itertools
 from collections import Counter
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ import torch
 
 import recompviz as rv
 from recompviz.pytorch.internals.devices.runtimes import runtime
-from recompviz.pytorch.measuring import calibration
+from recompviz.pytorch.measuring import calibration, distinct_calls
 from recompviz.pytorch.measuring.distinct_calls import DistinctCalls
 from tests.torch.steps import MARKED_CASES, make
 
@@ -167,7 +168,7 @@ def test_the_first_run_of_a_call_does_not_count_unless_it_is_long(
     function, again = Slowed(times), []
     mark = lambda: contextlib.nullcontext(again.append(1))  # noqa: E731
     distinct = DistinctCalls(trace.folded, schedule, keys, mark, function.stopwatch)
-    monkeypatch.setattr("recompviz.pytorch.measuring.distinct_calls.time.perf_counter", lambda: function.now)
+    monkeypatch.setattr(distinct_calls, "time", SimpleNamespace(perf_counter=lambda: function.now))
     monkeypatch.setattr("recompviz.pytorch.measuring.distinct_calls.DISTURBED_SECONDS", 0.15)
     key = keys[schedule.calls[made]]
     distinct._left[key] = calls
@@ -185,7 +186,7 @@ def test_a_call_that_other_programs_always_disturb_is_not_repeated_for_long(monk
     keys = [str(c) for c in range(len(trace.joint.calls))]
     function = Slowed([-0.004] * 100)
     distinct = DistinctCalls(trace.folded, schedule, keys, contextlib.nullcontext, function.stopwatch)
-    monkeypatch.setattr("recompviz.pytorch.measuring.distinct_calls.time.perf_counter", lambda: function.now)
+    monkeypatch.setattr(distinct_calls, "time", SimpleNamespace(perf_counter=lambda: function.now))
     distinct(made, function)
     assert 3 < 100 - len(function.times) < 30
     assert distinct.seconds(keys[schedule.calls[made]]) == pytest.approx(0.004)
