@@ -75,7 +75,8 @@ class StageProgram:
     budget : int
         Bytes.
     most_points : int
-        The largest number of points. More points usually give a larger bound, and take longer.
+        The largest number of points, the positions that divide the base order into intervals. More points usually give
+        a larger bound, and take longer.
     """
 
     def __init__(self, graph: OrderedGraph, budget: int, most_points: int) -> None:

@@ -147,7 +147,7 @@ class Exercise:
 
 
 class Exercises(Sequence[Exercise]):
-    """A list of exercises. A notebook cell shows their questions.
+    """A list of exercises. As the last value of a notebook cell, it shows their questions.
 
     An exercise is found by its position or by its name.
     """
@@ -199,7 +199,8 @@ def exercise(name: str, seed: Seed = None) -> Exercise:
     Returns
     -------
     Exercise
-        A notebook cell shows its question; ``.check(answer)`` checks an answer, ``.hint()`` gives a hint.
+        As the last value of a notebook cell, it shows its question. ``.check(answer)`` checks an answer, ``.hint()``
+        gives a hint.
 
     Raises
     ------
@@ -233,7 +234,7 @@ def exercises(seed: Seed = None) -> Exercises:
     Returns
     -------
     Exercises
-        A notebook cell lists the questions.
+        A list. As the last value of a notebook cell, it shows the questions.
 
     Raises
     ------
@@ -311,8 +312,8 @@ def score(seed: Seed = None) -> Score:
     Returns
     -------
     Score
-        ``.points`` exercises of ``.total`` have a right answer. A notebook cell shows a table with the numbers of
-        answers and hints.
+        ``.points`` exercises of ``.total`` have a right answer. As the last value of a notebook cell, it shows a
+        table with the numbers of answers and hints.
 
     Raises
     ------

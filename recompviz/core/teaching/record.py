@@ -35,7 +35,7 @@ class Attempt:
 
 @dataclass(frozen=True)
 class Score:
-    """How many exercises were solved. A notebook cell shows a table.
+    """How many exercises were solved. As the last value of a notebook cell, it shows a table.
 
     Attributes
     ----------

@@ -562,7 +562,8 @@ class StepBudget:
     def range_of_totals(self) -> tuple[int, int]:
         """The least feasible total and the least total that keeps every value, in bytes.
 
-        Both are valid for all recorded steps, with the memory that was in use before the last training step.
+        Both include the memory that was in use before the last training step. Each is the maximum over all
+        recorded steps.
 
         Raises
         ------

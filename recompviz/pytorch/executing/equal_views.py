@@ -27,9 +27,9 @@ class EqualViews:
     Parameters
     ----------
     calls : container of torch.fx.Node
-        The nodes that allocate memory or overwrite an argument. These are never left out.
+        The nodes that allocate memory or overwrite an argument. No other value is read in place of their results.
     inputs : container of torch.fx.Node
-        The placeholders whose strides are those of their fake tensors.
+        The placeholders whose real tensors surely have the strides of their fake tensors.
     """
 
     def __init__(self, calls: Container[Node], inputs: Container[Node]) -> None:

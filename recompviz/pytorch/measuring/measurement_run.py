@@ -106,8 +106,8 @@ class MeasurementRun:
         run : callable () → result
             Runs the forward pass, and returns the loss or the outputs.
         usual : list of (int, int)
-            The result of :meth:`one_step` for an earlier training step. If this step writes to tensors a different
-            number of times, a note says that other work trained the model.
+            The result of :meth:`one_step` for an earlier training step. If the counts of the recorded step differ from
+            these, ``notes`` of the result says that other work in this process trained the same model meanwhile.
 
         Raises
         ------

@@ -250,7 +250,7 @@ def _compiled_once(step: nn.Module) -> Callable[..., Any]:
 
 
 def replace_step(trace: Trace, step: Any) -> Trace:
-    """Return the trace with ``step`` in place of its own step, for example with a copy of it."""
+    """Return a copy of the trace with ``step`` as its step, for example with a copy of the original step."""
     return replace(trace, step=step)
 
 

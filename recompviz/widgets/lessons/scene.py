@@ -107,7 +107,7 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Gauge:
-    """Where a reader draws the next bar.
+    """The place and scale at which the reader of a lesson draws a guess of the next bar of the chart.
 
     Attributes
     ----------
@@ -158,14 +158,16 @@ class Scene:
     predictions : tuple of Prediction or None
         For each frame, the question about the next one; empty if the scene asks nothing.
     gauge : Gauge, optional
-        Where the next bar is drawn. Required for predictions. The scene then has an element with the key ``"guess"``.
+        Where the reader draws the next bar. Required if there are predictions. If one of them asks for a bar,
+        ``elements`` must include an element with the key ``"guess"``.
     places : tuple of str
         For each frame, its name beside the slider, for example ``"budget 28"``; empty for the number of the frame.
 
     Raises
     ------
     ValueError
-        If two elements have the same key, or a frame changes a key or sets a style that does not exist.
+        If two elements have the same key, if the patch of a frame has a key that no element has, or if it sets a style
+        that does not exist.
     """
 
     width: float

@@ -32,7 +32,7 @@ MOST_STEPPERS = 64  # in a page without a kernel
 
 
 def playground(graph: Graph | str | None = None) -> Playground:
-    """Show a widget in which sets of nodes are chosen by clicking, and lower sets form a sequence.
+    """Show a widget in which the user chooses sets of nodes by clicking, and adds lower sets to a sequence.
 
     The widget says whether the chosen set is a lower set, and shows the overhead and peak of the sequence. If the graph
     has at most 80 lower sets, the widget also shows the lattice of all lower sets. The user can edit the graph.

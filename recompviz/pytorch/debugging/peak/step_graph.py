@@ -32,7 +32,7 @@ class StepGraph:
 
     @cached_property
     def operators(self) -> tuple[Operator, ...]:
-        """The graph operators, in the order in which they ran."""
+        """The graph operators (forward operators that autograd records), in the order in which they ran."""
         own = self.peak.operators[self.peak.start : self.peak.end]
         return tuple(op for op in own if op.phase is Phase.FORWARD and op.grad_enabled and _reads_graph(op))
 
