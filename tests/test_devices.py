@@ -117,22 +117,36 @@ def test_the_cpu_restores_its_generator_and_measures_time() -> None:
 
 
 @pytest.mark.parametrize(
-    ("preemptions", "all_threads", "seconds"), [(0, 0.4, 5.0), (1, 0.4, 0.4), (1, 3.0, 1.5), (1, 20.0, 5.0)]
+    ("preemptions", "wall", "own", "all_threads", "seconds", "preempted"),
+    [
+        (0, 5.0, 0.4, 0.4, 5.0, False),  # it waited for something else
+        (3, 5.0, 4.9, 9.7, 5.0, False),  # preempted for a moment
+        (3, 5.0, 0.4, 0.4, 0.4, True),
+        (3, 5.0, 0.4, 3.0, 1.5, True),
+        (3, 5.0, 0.4, 20.0, 5.0, True),
+        (1, 0.004, 0.004, 0.005, 0.004, True),  # the other thread was without a core
+    ],
 )
 def test_the_time_of_preempted_work_is_estimated_from_processor_times(
-    monkeypatch: pytest.MonkeyPatch, preemptions: int, all_threads: float, seconds: float
+    monkeypatch: pytest.MonkeyPatch,
+    preemptions: int,
+    wall: float,
+    own: float,
+    all_threads: float,
+    seconds: float,
+    preempted: bool,
 ) -> None:
     counted = iter([7, 7 + preemptions])
     monkeypatch.setattr(cpu_clock, "_preemptions", lambda: next(counted))
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
-    took = {"perf_counter": 5.0, "thread_time": 0.4, "process_time": all_threads}
+    took = {"perf_counter": wall, "thread_time": own, "process_time": all_threads}
     clocks = {name: iter([100.0, 100.0 + seconds_]).__next__ for name, seconds_ in took.items()}
     monkeypatch.setattr(cpu_clock, "time", SimpleNamespace(**clocks))  # not the clocks of other threads
     watch = runtime("cpu").stopwatch()
     watch.start()
     watch.stop()
     assert watch.seconds() == pytest.approx(seconds)
-    assert watch.preempted == bool(preemptions)
+    assert watch.preempted == preempted
 
 
 def test_memory_of_all_processes_is_read_through_the_devices_module(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,7 +32,7 @@ from recompviz.pytorch.tracing.folding import Folded
 # The number of times that a call runs again, by the most seconds of its first run.
 AGAIN = {0.005: 2, 0.05: 1}
 # No further run of a call that other programs disturb begins after this many seconds.
-DISTURBED_SECONDS = 0.1
+DISTURBED_SECONDS = 0.06
 
 
 class DistinctCalls:

@@ -26,14 +26,21 @@ else:
         return getrusage(RUSAGE_SELF).ru_nivcsw
 
 
+# Work of fewer seconds than this is disturbed by any preemption: another program usually gets a core for 4 ms.
+SHORT = 0.02
+# Longer work is preempted now and then on every machine, mostly for a moment. It is disturbed if the calling thread was
+# without a core for more than this share of the time.
+MOST_LOST = 0.1
+
+
 class CpuClock:
     """A stopwatch for work that is finished when a call returns.
 
     Attributes
     ----------
     preempted : bool
-        Whether the operating system took a core from a thread of this process between the start and the stop. Always
-        False on Windows, where this is not known.
+        Whether the operating system took a core from a thread of this process between the start and the stop, so that
+        the wall-clock time is too long. Always False on Windows, where this is not known.
     """
 
     def __init__(self) -> None:
@@ -50,7 +57,9 @@ class CpuClock:
         wall, own, all_threads = time.perf_counter(), time.thread_time(), time.process_time()
         preemptions, all_before, own_before, began = self._start
         self._seconds = wall - began
-        self.preempted = _preemptions() > preemptions
+        without_core = self._seconds - (own - own_before)
+        disturbed = self._seconds < SHORT or without_core > MOST_LOST * self._seconds
+        self.preempted = disturbed and _preemptions() > preemptions
         if self.preempted:
             # This thread takes part in parallel work, and waits for the other threads without giving up its core.
             worked = max(own - own_before, (all_threads - all_before) / torch.get_num_threads())
