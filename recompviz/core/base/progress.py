@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable
 
 # called as progress(done, total); an exception that it raises stops the search
@@ -26,3 +28,24 @@ def partial_progress(progress: Progress | None, start: float, stop: float) -> Pr
     if progress is None:
         return None
     return lambda done, total: progress(round(1000 * (start + (stop - start) * done / max(total, 1))), 1000)
+
+
+def paced(progress: Progress, seconds: float) -> Progress:
+    """Return a callback that passes on its first call, and later calls only if more than ``seconds`` have passed.
+
+    Examples
+    --------
+    >>> report = paced(lambda done, total: print(done, "of", total), 60)
+    >>> for done in range(3):
+    ...     report(done, 3)
+    0 of 3
+    """
+    passed_on = -math.inf
+
+    def report(done: int, total: int) -> None:
+        nonlocal passed_on
+        if (now := time.perf_counter()) - passed_on > seconds:
+            progress(done, total)
+            passed_on = now
+
+    return report

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import gc
 import itertools
-import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
@@ -20,7 +19,7 @@ from types import TracebackType
 import torch
 
 from recompviz.core.base.arguments import expect_flag
-from recompviz.core.base.progress import Progress
+from recompviz.core.base.progress import Progress, paced
 from recompviz.core.plans.plan_table import PlanObjective
 from recompviz.core.steps.allocations import AllocationEvent
 from recompviz.core.steps.schedule import Phase, Schedule
@@ -210,13 +209,10 @@ def _measured_once(
     schedule = trace.schedule(table.plans[int(table.total_peaks.argmin())])
     device = torch.device(trace.device)
     calls = DistinctCalls(trace.folded, schedule, keys, partial(named_range, AGAIN), runtime(device).stopwatch)
-    told = -math.inf
+    report = paced(progress, TOLD_EVERY)
 
     def mark(step: int) -> AbstractContextManager[None]:
-        nonlocal told
-        if (now := time.perf_counter()) - told > TOLD_EVERY:
-            progress(step, len(schedule))  # outside of the time of a call; raises an error to cancel
-            told = now
+        report(step, len(schedule))  # outside of the time of a call; raises an error to cancel
         return profiler_mark(step)
 
     program = write_program(trace.folded, schedule, mark, calls)

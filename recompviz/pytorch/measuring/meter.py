@@ -8,7 +8,6 @@ timeline.
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,7 +17,7 @@ from torch.utils import _pytree as pytree
 
 from recompviz.core.base.arguments import expect
 from recompviz.core.base.errors import RecompvizError
-from recompviz.core.base.progress import Progress
+from recompviz.core.base.progress import Progress, paced
 from recompviz.core.steps.timeline import Timeline
 from recompviz.pytorch.executing.program import StepMark, profiler_mark
 from recompviz.pytorch.internals.aot import make_lazy_parameters
@@ -80,8 +79,8 @@ def measure(
     Raises
     ------
     TypeError
-        If ``module`` is no module, or ``forward`` cannot be called with these inputs, or ``optimizer``, ``kwargs`` or
-        ``targets`` has the wrong type.
+        If ``module`` is not a module; if ``forward`` cannot be called with these inputs; or if ``optimizer``,
+        ``kwargs`` or ``targets`` has the wrong type.
     ValueError
         If ``optimizer`` trains neither a parameter of the module nor an input or target.
     RecompvizError
@@ -145,13 +144,10 @@ def _reporting(module: nn.Module, progress: Progress | None, done: int, steps: i
     if not isinstance(module, PlannedModule):
         return None
     calls = len(module.trace.schedule(module.plan))
-    reported = time.perf_counter()
+    report = paced(progress, REPORTED_EVERY)
 
     def mark(call: int) -> contextlib.AbstractContextManager[None]:
-        nonlocal reported
-        if (now := time.perf_counter()) - reported > REPORTED_EVERY:
-            progress(done * calls + call, steps * calls)
-            reported = now
+        report(done * calls + call, steps * calls)
         return contextlib.nullcontext()
 
     return mark

@@ -82,7 +82,7 @@ def time_turns(
     rounds : int
         The largest number of rounds, at least 1.
     seconds : float
-        More than 0. No further round starts after this time, in seconds. One round always runs.
+        No further round starts after this time, in seconds. One round always runs.
     progress : callable (done, total), optional
         Called before each training step. Raise :class:`recompviz.Cancelled` in it to stop. ``done / total`` is the
         share of all steps that have run, or the share of ``seconds`` that has passed if this is larger.

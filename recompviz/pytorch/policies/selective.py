@@ -39,7 +39,7 @@ def checkpoint_policy(plan: Plan, module: str = "") -> PlanPolicy:
     Raises
     ------
     TypeError
-        If ``plan`` is no plan, or ``module`` is no string.
+        If ``plan`` is not a plan, or ``module`` is not a string.
     ValueError
         If the plan has no operator in ``module``.
     PlanMismatch

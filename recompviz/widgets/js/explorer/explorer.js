@@ -154,12 +154,12 @@ export function mount(model, parent, before = null) {
   listen(views.header.theory, "click", () => explorer.setTheory(!state.theory));
 
   keepBareKeys(root, listen);
+  const isTyping = (event) => Boolean(event.target.closest?.("input:not([type=range]), select"));
   // K keeps and R recomputes the selected node, wherever in the Explorer the focus is
   listen(root, "keydown", (event) => {
     const direction = { k: 1, r: -1 }[event.key];
-    const typing = event.target.closest?.("input:not([type=range]), select");
     const canPin = !model.offline && Object.keys(explorer.families).length > 0;
-    if (!direction || typing || event.ctrlKey || event.metaKey || event.altKey || state.selected < 0) return;
+    if (!direction || isTyping(event) || event.ctrlKey || event.metaKey || event.altKey || state.selected < 0) return;
     if (model.offline) views.graph.setNote("only a notebook can plan with pins");
     if (!canPin) return;
     event.preventDefault();
@@ -168,8 +168,7 @@ export function mount(model, parent, before = null) {
   });
   // Escape deselects the node wherever the focus is, unless the element with the focus has a use for it
   listen(root, "keydown", (event) => {
-    const typing = event.target.closest?.("input:not([type=range]), select");
-    if (event.key !== "Escape" || event.defaultPrevented || typing || state.selected < 0) return;
+    if (event.key !== "Escape" || event.defaultPrevented || isTyping(event) || state.selected < 0) return;
     event.preventDefault();
     event.stopPropagation();
     explorer.select(-1);
