@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -263,6 +264,28 @@ def test_the_script_of_the_page_about_loops_runs_and_its_ranks_take_what_is_pred
     for _, predicted, measured, total in rows:
         assert predicted == measured
         assert int(measured) <= int(total)
+
+
+def test_a_buffer_of_a_collective_that_another_thread_holds_last_is_seen_to_be_freed() -> None:
+    dist.init_process_group("gloo", rank=0, world_size=1, store=dist.HashStore())
+    size = 1 << 20
+
+    def step() -> None:
+        dropped = threading.Event()
+        buffer = torch.ones(size, dtype=torch.uint8)
+        dist.all_reduce(buffer)
+        (held := []).append(buffer)
+        other = threading.Thread(target=lambda: (dropped.wait(), held.clear()))
+        other.start()
+        del buffer
+        dropped.set()
+        other.join()  # without CollectiveBuffers, the memory was freed in the other thread, which no profiler watches
+        torch.ones(2 * size, dtype=torch.uint8).add(1)
+
+    try:
+        assert 4 * size <= measure_rank(step, ()).peak < 5 * size
+    finally:
+        dist.destroy_process_group()
 
 
 def test_wrong_arguments_of_a_measurement() -> None:

@@ -4,7 +4,7 @@
     python -m recompviz.benchmarks.ranks gpt2 --world 2    # some
 
 *predicted* comes from the trace of one process, made before the model is wrapped. *measured* is the least peak of three
-steps, and *most* the largest. *most* is larger if the profiler missed a free by one of gloo's threads. *tracker* is the
+steps, and *most* the largest. *most* is larger if a thread of gloo held a buffer longer than needed. *tracker* is the
 peak that PyTorch's ``FSDPMemTracker`` counts in a real step. The tracker does not know plans, so only rows of FSDP2
 without a plan have this figure. A plan of 20 % is the plan for a budget that lies 20 % above the least total, as a
 share of the range from the least total to the total without recomputation. *equal*: whether losses, gradients and

@@ -25,8 +25,8 @@ from recompviz.pytorch.internals.tensors import same_bits
 from recompviz.pytorch.ranks.measured_rank import measure_rank
 
 WARM_UP = 2
-# The measured step is repeated. A buffer that one of gloo's threads frees is not seen to be freed, so a run may show
-# too much. The least of the runs counts.
+# The measured step is repeated, because a thread of gloo sometimes holds a buffer for a moment longer than needed. The
+# least of the runs counts.
 REPEATS = 3
 # a part of the label of a block → what it is
 KINDS = {

@@ -12,6 +12,7 @@ from torch.utils import _pytree as pytree
 from recompviz.core.base.arguments import expect, shown
 from recompviz.core.steps.joint import Category
 from recompviz.core.steps.timeline import Timeline
+from recompviz.pytorch.internals.collective_buffers import CollectiveBuffers
 from recompviz.pytorch.internals.devices.runtimes import runtime
 from recompviz.pytorch.internals.memory_window import memory_window
 from recompviz.pytorch.internals.profiler import allocation_events
@@ -57,7 +58,8 @@ def measure_rank(
         A measured timeline. Its ``peak`` is the peak of this rank in total bytes, to compare with the peak of
         :meth:`RankStep.simulate`. The buckets of DistributedDataParallel are missing, because PyTorch does not show
         them. They have as many bytes as all trained parameters; give a tensor of this size in ``buffers``. On the CPU,
-        a buffer that a thread of gloo frees is not seen to be freed, so repeat the measurement and take the least peak.
+        a thread of gloo sometimes holds a buffer for a moment longer than the training step needs it. If the peak
+        differs between measurements, take the least one.
 
     Raises
     ------
@@ -93,7 +95,7 @@ def measure_rank(
         if (size := _bytes(values, place))
     }
     gc.collect()
-    with memory_window(place) as window:
+    with memory_window(place) as window, CollectiveBuffers():
         result = step()
     events = [event for event in allocation_events(window.profiled, place.type, _SCOPES) if event.size]
     del result
