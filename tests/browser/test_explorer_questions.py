@@ -1,5 +1,6 @@
 """What the Explorer asks its kernel again, in a real JupyterLab: pins, solvers, runs, and the page it hands out."""
 
+import itertools
 import re
 
 import pytest
@@ -78,6 +79,39 @@ def test_a_pin_by_keyboard_is_taken_away_by_its_chip(page):
     pins.get_by_text(re.compile("costs|saves")).wait_for()
     page.locator(f".rv-nodes > g[aria-label^='{name}, kept']").wait_for()
     pins.get_by_role("button", name=f"Remove the pin of {name}").click()
+    pins.wait_for(state="hidden")
+
+
+def test_the_strip_of_pins_neither_overlaps_nor_spills_in_a_narrow_notebook(page):
+    pins = page.get_by_role("region", name="Pins")
+    for kept, key in ((True, "k"), (False, "r"), (True, "r")):
+        row_of(page, kept)
+        page.keyboard.press(key)
+        pins.get_by_text(re.compile("costs|saves|no plan fits")).wait_for()
+        settled(page)
+    page.keyboard.press("Escape")
+    view = page.locator(".rv-explorer")
+    for wide in (1140, 848, 700):
+        view.evaluate("(view, wide) => (view.style.width = `${wide}px`)", wide)
+        page.wait_for_timeout(100)
+        around = pins.bounding_box()
+        parts = pins.locator(".rv-chip, .rv-pins-text, .rv-button:visible").evaluate_all(
+            "all => all.map((one) => one.getBoundingClientRect().toJSON()).filter((box) => box.width)"
+        )
+        assert len(parts) == 5  # three chips, the text and a button
+        for one, other in itertools.combinations(parts, 2):
+            apart = one["right"] <= other["left"] + 1 or other["right"] <= one["left"] + 1
+            below = one["bottom"] <= other["top"] + 1 or other["bottom"] <= one["top"] + 1
+            assert apart or below, wide
+        assert all(around["x"] <= one["left"] for one in parts)
+        assert all(one["right"] <= around["x"] + around["width"] + 1 for one in parts)
+        cut = pins.evaluate(
+            "pins => [...pins.querySelectorAll('*')].filter((one) => one.scrollWidth > one.clientWidth + 1"
+            " && one.clientWidth && getComputedStyle(one).overflow === 'visible').map((one) => one.className)"
+        )
+        assert cut == [], wide
+    view.evaluate("view => view.removeAttribute('style')")
+    pins.get_by_role("button", name="Clear pins").click()
     pins.wait_for(state="hidden")
 
 

@@ -1,5 +1,6 @@
 """The exported page, opened from disk with the network off: all that needs no kernel, by label as a person would."""
 
+import itertools
 import json
 import re
 
@@ -126,11 +127,98 @@ def test_a_bar_of_the_landscape_says_what_it_is_and_a_click_selects_its_value(pa
     tip.wait_for()
     assert re.search(r"B · step \d+ to (step \d+|the end) of \d+", tip.inner_text())
     name = tip.locator(".rv-tip-title").inner_text()
+    tab = page.get_by_role("tab", selected=True).inner_text()
     page.mouse.click(*point)
     page.get_by_role("region", name="Selected value").get_by_text(name).wait_for()
     assert page.evaluate(pixel, point) == colour  # the bar keeps its colour in its outline
     assert picture(page) != before
-    assert page.locator("tr.rv-picked-row", has_text=name).count() >= 1
+    # a click selects, and changes nothing else
+    assert (state(page, "step"), state(page, "category")) == (-1, None)
+    assert page.get_by_role("tab", selected=True).inner_text() == tab
+    assert page.locator(".rv-node.rv-not-alive").count() == 0
+    page.get_by_role("tab", name="Alive at the peak").click()
+    page.get_by_role("tabpanel", name="Alive at the peak").get_by_role("table").wait_for()
+
+
+def test_calls_below_the_landscape_say_their_phase_and_choose_a_step(page):
+    _, box, _ = landscape(page)
+    strip = (box["x"] + box["width"] * 0.3, box["y"] + box["height"] - 25)
+    page.mouse.move(*strip)
+    tip = page.locator(".rv-tip")
+    assert re.search(r"^forward\nstep 1 to \d+ of \d+\ncalls of the forward pass$", tip.inner_text())
+    page.mouse.click(*strip)
+    assert state(page, "step") > 0
+    assert state(page, "selected") == -1
+    page.mouse.click(*strip)
+    assert state(page, "step") == -1
+
+
+def selected_card(page):
+    return page.get_by_role("region", name="Selected value")
+
+
+def test_escape_and_a_second_click_deselect_a_value_wherever_it_was_selected(page):
+    _, _, bar = landscape(page)
+    page.get_by_role("tab", name="Alive at the peak").click()
+    panel = page.get_by_role("tabpanel", name="Alive at the peak")
+    row = panel.get_by_role("row").filter(has_text="layer1.0.conv1/aten.convolution#0").first
+    clicks = {
+        "graph": lambda: page.locator(".rv-nodes > g[data-v='20']").click(),
+        "landscape": lambda: page.mouse.click(*bar),
+        "table": lambda: row.get_by_role("button").first.click(),
+        "row of the table": lambda: row.get_by_role("cell").nth(1).click(),
+    }
+    for where, click in clicks.items():
+        for again in (click, lambda: page.keyboard.press("Escape")):
+            page.evaluate("scrollTo(0, 0)")
+            click()
+            selected_card(page).wait_for()
+            assert state(page, "selected") >= 0, where
+            page.evaluate("scrollTo(0, 0)")
+            again()
+            selected_card(page).wait_for(state="hidden")
+            assert state(page, "selected") == -1, where
+
+
+def test_every_colour_of_the_landscape_is_in_the_legend(page):
+    legend = page.locator(".rv-legend")
+    more = legend.get_by_role("button", name=re.compile(r"^\+\d+ small$"))
+    before = legend.locator("[data-category]").count()
+    hidden = int(re.search(r"\d+", more.inner_text())[0])
+    more.click()
+    assert legend.locator("[data-category]").count() == before + hidden
+    parts = legend.locator(".rv-part-keys .rv-key")
+    colours = parts.evaluate_all("all => all.map((one) => getComputedStyle(one).backgroundColor)")
+    assert len(set(colours)) == len(colours) > 1
+    kept = legend.locator(".rv-key-5").evaluate("key => getComputedStyle(key).backgroundImage")
+    assert colours[0] in kept  # the swatch has the colours of the parts, stacked
+    assert colours[-1] in kept
+    legend.get_by_role("button", name="fewer").click()
+    assert legend.locator("[data-category]").count() == before
+
+
+# the boxes in the window of the title of the axis, of its numbers, of the curve and of the slider
+AXIS = """wide => {
+    const box = (one) => one.getBoundingClientRect().toJSON();
+    const chart = document.querySelector(".rv-budget .rv-chart");
+    const room = chart.parentNode.clientWidth;
+    if (Math.abs(room - chart.getAttribute("width")) > 1) return null; // not drawn for the new width yet
+    const texts = [...chart.querySelectorAll("text")];
+    const title = texts.find((text) => text.textContent.startsWith("budget, total bytes in "));
+    const numbers = texts.filter((text) => /^[\\d.]+$/.test(text.textContent)).map(box).sort((a, b) => a.x - b.x);
+    return [box(title), numbers, box(chart), box(document.querySelector(".rv-budget .rv-slider"))];
+}"""
+
+
+def test_the_axis_of_budgets_has_a_title_and_at_least_three_ticks(page):
+    for wide in (848, 1248):
+        page.locator(".rv-explorer").evaluate("(view, wide) => (view.style.width = `${wide}px`)", wide)
+        title, ticks, curve, slider = page.wait_for_function(AXIS, arg=wide).json_value()
+        assert curve["left"] <= title["left"]
+        assert title["right"] <= curve["right"]
+        assert title["bottom"] <= slider["top"] + 4
+        assert len(ticks) >= 3
+        assert all(one["right"] + 6 < other["left"] for one, other in itertools.pairwise(ticks))
 
 
 def test_a_drag_zooms_into_a_stretch_and_a_double_click_shows_the_whole_step(page):
@@ -383,6 +471,15 @@ def test_a_plan_is_saved_and_loaded_back(page, exported, tmp_path):
     page.get_by_text(re.compile("made for graph ffff")).wait_for()
 
 
+# the left and the right edge of all boxes of the graph in a picture, and its width
+PLACE_OF_GRAPH = """() => {
+    const names = [...document.querySelectorAll("svg svg text")].filter((text) => text.textContent === "conv");
+    const boxes = [...names[0].parentNode.parentNode.children].map((group) => group.getBoundingClientRect());
+    const { left, width } = document.querySelector("svg").getBoundingClientRect();
+    return [Math.min(...boxes.map((b) => b.left)) - left, Math.max(...boxes.map((b) => b.right)) - left, width];
+}"""
+
+
 def test_pictures_of_the_view_are_saved(page, tmp_path):
     page.locator(".rv-nodes > g").first.click()
     page.get_by_role("region", name="Selected value").wait_for()
@@ -398,7 +495,8 @@ def test_pictures_of_the_view_are_saved(page, tmp_path):
     assert f'href="{picture(page)}"' in drawing  # the bars of the landscape
     legend = page.locator(".rv-legend .rv-legend-item").all_inner_texts()
     assert len(legend) > 3
-    for text in [*legend, page.locator(".rv-tile-total .rv-tile-value").inner_text(), "Will it fit?"]:
+    words = "\n".join(legend).split("\n")  # the names of the parts of the model have their own lines
+    for text in [*words, page.locator(".rv-tile-total .rv-tile-value").inner_text(), "Will it fit?"]:
         assert f">{text}</text>" in drawing
     for text in ("Fit", "Paper's view", "must be kept (K)", "Copy the code"):  # of buttons and of the inspector
         assert f">{text}</text>" not in drawing
@@ -407,6 +505,26 @@ def test_pictures_of_the_view_are_saved(page, tmp_path):
     assert "text-decoration" not in drawing  # nothing in a picture can be clicked
     assert page.get_by_role("slider").count() >= 2
     assert drawing.count("<circle") <= page.locator(".rv-explorer svg circle").count()  # no thumbs of sliders
+    # the graph takes the place of the inspector, too
+    place = page.context.new_page()
+    place.set_content(drawing)
+    left, right, width = place.evaluate(PLACE_OF_GRAPH)
+    assert abs(left - (width - right)) < 8
+    place.close()
+
+
+def test_a_graph_that_is_much_wider_than_the_view_opens_by_module(chromium, exported):
+    for wide, modules in ((1280, False), (420, True)):
+        context = chromium.new_context(viewport={"width": wide, "height": 900}, offline=True)
+        page = context.new_page()
+        page.goto(exported[2].as_uri())
+        page.locator(".rv-graph[data-shown]").wait_for()
+        shown_as = page.locator(".rv-graph").get_attribute("data-shown")
+        assert (shown_as != "all") == modules, wide
+        if modules:
+            page.get_by_role("button", name="Expand all modules").click()  # the reader may still see every value
+            page.locator(".rv-graph[data-shown=all]").wait_for()
+        context.close()
 
 
 @pytest.mark.parametrize("motion", ["no-preference", "reduce"])

@@ -686,3 +686,51 @@ def test_the_selected_box_the_running_one_and_those_alive_have_borders_of_their_
     borders = re.findall(r"\.rv-node\.rv-(alive|picked|step) > rect:first-child \{([^}]*)\}", sheet)
     strokes = {name: re.search(r"stroke: ([^;]+);", rule)[1] for name, rule in borders}
     assert strokes == {"picked": "var(--rv-text)", "step": "var(--rv-cursor)"}  # alive: the others are faded
+
+
+@node
+def test_the_axis_of_budgets_has_three_round_numbers_or_more_in_the_unit_of_its_title():
+    mib = 1 << 20
+    ends = [(8.6, 24.2), (10, 75), (0.9, 1.1), (0.0003, 0.0009), (20, 20.5), (900, 5000), (99, 101)]
+    axes = [{"low": low * mib, "high": high * mib, "most": 0.95 * high * mib} for low, high in ends]
+    for percent in (False, True):
+        found = run(
+            "explorer/budget_axis.js", "v.axes.map((a) => m.budgetTicks(a, v.percent, 3))", axes=axes, percent=percent
+        )
+        for axis, one in zip(axes, found, strict=True):
+            unit = axis["most"] / 100 if percent else {"B": 1, "MiB": mib, "GiB": 1 << 30}[one["title"].split()[-1]]
+            assert len(one["ticks"]) >= 3
+            assert all(
+                axis["low"] <= place * 1.000001 and place <= axis["high"] * 1.000001 for place, _ in one["ticks"]
+            )
+            assert all(float(text) * unit == pytest.approx(place) for place, text in one["ticks"])
+            assert max(len(text) for _, text in one["ticks"]) <= 5
+    assert found[0]["title"] == "budget, % of keep-all"
+
+
+@node
+def test_the_swatches_of_the_legend_are_stacked_as_the_parts_of_the_model_are():
+    expression = "[1, 2, 9].map((n) => [m.stackSwatch(5, n), m.swatchOf(2, 5, n), m.swatchOf(1 + n, 5, n)])"
+    for stack, first, last in run("explorer/landscape_pixels.js", expression):
+        assert stack.startswith(f"linear-gradient(0deg, {first} 0% ")
+        assert re.search(rf"{re.escape(last)} [\d.]+% 100%\)$", stack)
+    hatched = run("explorer/landscape_pixels.js", "m.stackSwatch(7, 3)")
+    assert hatched.startswith("repeating-linear-gradient(135deg, var(--rv-land-hatch) ")
+    parts = run("explorer/picture_gradient.js", "m.outerParts(v.text)", text=hatched)
+    assert len(parts) == 2  # a picture draws both backgrounds
+
+
+@node
+def test_calls_and_lifetimes_of_the_landscape_are_said():
+    reply = {"phases": [0, 0, 1, 2, 2], "steps": 5, "categories": [{"number": 5, "label": "kept values"}]}
+    texts = "[0, 2, 4].map((at) => m.phaseTexts(v.reply, at)).concat([m.lifeTexts(v.reply, [5, 1, 4], 'a.b')])"
+    assert run("explorer/landscape_tip.js", texts, reply=reply) == [
+        ["forward", "step 1 to 2 of 5", "calls of the forward pass"],
+        [
+            "recompute",
+            "step 3 to 3 of 5",
+            "calls of the forward pass that run again, because their values were not kept",
+        ],
+        ["backward", "step 4 to 5 of 5", "calls of the backward pass"],
+        ["a.b", "kept values · step 2 to 4 of 5", "values of the forward pass that stay for the backward pass"],
+    ]

@@ -37,12 +37,28 @@ export function neighbourRow(table, rows, row, direction) {
   return rows[next];
 }
 
-/** Round shares of keep-all within the axis, in bytes. */
-export function percentTicks(domain, count) {
-  const step = [1, 2, 5, 10, 20, 25, 50].find((s) => (100 * (domain.high - domain.low)) / domain.most / s <= count) ?? 100;
-  const ticks = [];
-  for (let p = Math.ceil((100 * domain.low) / domain.most / step) * step; p <= (100 * domain.high) / domain.most; p += step) ticks.push((p / 100) * domain.most);
-  return ticks;
+const AXIS_UNITS = ["B", "KiB", "MiB", "GiB", "TiB"];
+const LEAST_TICKS = 3;
+
+/** Round numbers from `low` to `high`, at 1, 2 or 5 times a power of ten: about `count` of them, and at least three. */
+export function roundNumbers(low, high, count) {
+  const power = 10 ** Math.floor(Math.log10((high - low) / count));
+  const steps = [10, 5, 2, 1, 0.5, 0.2].map((k) => k * power);
+  const between = (step) => Math.floor(high / step + 1e-9) - Math.ceil(low / step - 1e-9) + 1;
+  const at = steps.findLastIndex((step) => (high - low) / step <= count);
+  const step = steps.find((each, i) => i >= at && between(each) >= LEAST_TICKS) ?? steps.at(-1);
+  return Array.from({ length: between(step) }, (_, i) => Number(((Math.ceil(low / step - 1e-9) + i) * step).toPrecision(12)));
+}
+
+/**
+ * The ticks of the axis of budgets, and its title: { title, ticks: [[bytes, text], …] }. The title has the unit.
+ * @param percent whether they are in per cent of keep-all; @param count about how many
+ */
+export function budgetTicks({ low, high, most }, percent, count) {
+  const power = AXIS_UNITS.findLastIndex((_, i) => high >= 1024 ** i);
+  const unit = percent ? most / 100 : 1024 ** power;
+  const ticks = roundNumbers(low / unit, high / unit, count).map((number) => [number * unit, String(number)]);
+  return { title: percent ? "budget, % of keep-all" : `budget, total bytes in ${AXIS_UNITS[power]}`, ticks };
 }
 
 /** Round shares of the time that is 100 %, up to `most`. */

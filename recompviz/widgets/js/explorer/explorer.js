@@ -284,7 +284,7 @@ function makeViews(explorer, root, id) {
     sizes: () => sizesText(model.get("_sizes").axes, model.get("_sizes").now),
     target: () => targetOf(model),
   }, id, markedDevices(targetOf(model)));
-  views.timeline = makeTimelineView(below, graph, strata, fixed, all, explorer.base, { hoverStep, hover: hoverBar, step: setStep, select: selectNode, pick, category: setCategory, peak: showPeak }, labelsOf, id);
+  views.timeline = makeTimelineView(below, graph, strata, fixed, all, explorer.base, { hoverStep, hover: hoverBar, step: setStep, select: explorer.select, pick, category: setCategory, peak: showPeak }, labelsOf, id);
   views.kernel = makeKernelNote(views.timeline.root, views.timeline.line, () => explorer.schedule());
   views.run = makeRunView(views.timeline.runHead, views.timeline.line, graph.device, explorer.base, {
     show: explorer.showRunOf,

@@ -3,6 +3,16 @@
 import { html, setName, setText } from "../shared/elements.js";
 import { formatBytes } from "../shared/units.js";
 import { nodeOfBlock, whyAlive } from "../data/blocks.js";
+import { MEANING, PHASES } from "./timeline_legend.js";
+import { phaseRuns } from "./timeline_shapes.js";
+
+const PHASE_MEANING = {
+  forward: "calls of the forward pass",
+  recompute: "calls of the forward pass that run again, because their values were not kept",
+  backward: "calls of the backward pass",
+  accumulate: "gradients are added to those of the parameters",
+  optimizer: "calls of the optimizer's step",
+};
 
 /**
  * The texts about a bar: name, size with the first and the last step, and why it is alive.
@@ -18,6 +28,19 @@ export function textsOf(graph, reply, bars, k, name, label) {
   const until = stop >= reply.steps ? "the end" : `step ${stop}`;
   const outside = v >= 0 && !graph.nodes[v].module && graph.nodes.some((node) => node.module) ? "; computed in the model's own forward, outside of its modules" : "";
   return [title, `${formatBytes(bars.bytes[k])} · step ${bars.first[k] + 1} to ${until} of ${reply.steps}`, `${whyAlive(reply, block, name)}${outside}`];
+}
+
+/** The texts about the phase at a step: its name, its steps, and what it is. */
+export function phaseTexts(reply, at) {
+  const [phase, from, to] = phaseRuns(reply.phases).find(([, , end]) => at < end);
+  const name = PHASES[phase];
+  return [name, `step ${from + 1} to ${to} of ${reply.steps}`, PHASE_MEANING[name]];
+}
+
+/** The texts about a lifetime, as livesOf gives it, of the selected node. */
+export function lifeTexts(reply, [category, first, stop], key) {
+  const label = reply.categories.find((each) => each.number === category)?.label ?? "";
+  return [key, `${label} · step ${first + 1} to ${stop} of ${reply.steps}`, MEANING[label] ?? ""];
 }
 
 /** The box with these texts beside the pointer. */

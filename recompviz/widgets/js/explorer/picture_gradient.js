@@ -1,7 +1,7 @@
 // A linear gradient of a style sheet as the numbers of one in SVG. Pure functions.
 
 /** The parts of a text between its commas, but not between those in parentheses. */
-function outerParts(text) {
+export function outerParts(text) {
   const parts = [""];
   let depth = 0;
   for (const letter of text) {

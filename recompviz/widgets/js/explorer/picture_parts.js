@@ -1,7 +1,7 @@
 // HTML elements as SVG shapes: grounds, borders, lines of text, values of inputs.
 
 import { svg } from "../shared/elements.js";
-import { gradientOf } from "./picture_gradient.js";
+import { gradientOf, outerParts } from "./picture_gradient.js";
 
 const BORDER_SIDES = ["Top", "Right", "Bottom", "Left"];
 const plainColours = new Map();
@@ -45,7 +45,10 @@ export function drawGround(into, element, style, { x, y, width, height }, name) 
   const radius = Math.min(parseFloat(style.borderTopLeftRadius) || 0, width / 2, height / 2);
   const rectangle = (inset, attributes) => svg("rect", { x: x + inset, y: y + inset, width: Math.max(0, width - 2 * inset), height: Math.max(0, height - 2 * inset), rx: Math.max(0, radius - inset), ...attributes }, into);
   if (plainColour(style.backgroundColor)[1]) rectangle(0, painted("fill", style.backgroundColor));
-  if (drawGradient(into, style.backgroundImage, { x, y, width, height }, name)) rectangle(0, { fill: `url(#${name})` });
+  // the last of several backgrounds is the lowest
+  outerParts(style.backgroundImage).reverse().forEach((image, i) => {
+    if (drawGradient(into, image, { x, y, width, height }, `${name}-${i}`)) rectangle(0, { fill: `url(#${name}-${i})` });
+  });
   const borders = BORDER_SIDES.map((side) => [parseFloat(style[`border${side}Width`]), style[`border${side}Color`], style[`border${side}Style`]]);
   const dashes = (kind, wide) => (kind === "dotted" ? { "stroke-dasharray": `${wide} ${wide}` } : kind === "dashed" ? { "stroke-dasharray": `${2 * wide} ${wide}` } : {});
   if (borders.every(([wide, colour]) => wide === borders[0][0] && colour === borders[0][1])) {

@@ -82,15 +82,14 @@ export function makeSelection(explorer) {
     explorer.showDrawer();
   }
 
-  /** A click on the timeline: a step, the value at the pointer, or the category where there is no value. */
-  function pick(step, node, category) {
-    state.category = category === null || category === state.category ? null : category;
-    views.timeline.setFilter(state.category);
-    views.drawer.open("alive");
-    if (state.step === step) explorer.showDrawer();
-    else setStep(step);
-    const v = node ?? (category === null ? views.timeline.nodeOfStep(step) : -1);
-    if (v >= 0) select(v); // the page stays where it is, because the reader sees the bar
+  /**
+   * A click on the landscape: the value of the bar at the pointer (−1: none), or its category if it is of no value. The second
+   * click on it, or a click beside the bars, deselects it. Nothing else changes: neither the step, nor the tab, nor the place of the page.
+   */
+  function pick(v, category) {
+    if (category === null) select(v === state.selected ? -1 : v);
+    const next = category === state.category ? null : category;
+    if (next !== state.category) setCategory(next);
   }
 
   function setCategory(category) {

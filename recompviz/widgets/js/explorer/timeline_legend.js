@@ -2,6 +2,8 @@
 
 import { html, listeners } from "../shared/elements.js";
 import { formatBytes } from "../shared/units.js";
+import { CATEGORY } from "../data/categories.js";
+import { stackSwatch, swatchOf } from "./landscape_pixels.js";
 
 export const PHASES = ["forward", "recompute", "backward", "accumulate", "optimizer"];
 /** Short names of categories. */
@@ -22,6 +24,7 @@ export const MEANING = {
   workspace: "scratch memory inside one operator",
   unattributed: "measured memory of no other kind",
 };
+const STACKED = [CATEGORY.kept, CATEGORY.transient, CATEGORY.recomputed]; // they have the colours of the parts of the model
 const SMALL = 0.01; // share of the peak; categories that stay below it are one item
 
 /** The categories that are worth an item, and the others: two lists. */
@@ -36,35 +39,69 @@ export function splitCategories(reply) {
   return [large, small];
 }
 
-/** The legend; `choose(category or null)` is called when the filter changes. */
-export function makeTimelineLegend(parent, choose) {
+/**
+ * The legend; `choose(category or null)` is called when the filter changes.
+ * @param parts the names of the strata, from the bottom of the landscape upwards
+ */
+export function makeTimelineLegend(parent, parts, choose) {
   const { listen, release } = listeners();
   const legend = html("div", "rv-legend", parent);
+  let whole = false; // whether small categories have items, too
+  let redraw = () => {};
   listen(legend, "click", (event) => {
+    if (event.target.closest("[aria-expanded]")) {
+      whole = !whole;
+      redraw();
+      legend.querySelector("[aria-expanded]").focus({ preventScroll: true });
+      return;
+    }
     const item = event.target.closest("[data-category]");
     if (item) choose(item.getAttribute("aria-pressed") === "true" ? null : Number(item.dataset.category));
   });
 
+  function addCategory({ number, label, most }, filter, small) {
+    const item = html("button", "rv-legend-item", legend);
+    item.title = [`${label}: ${MEANING[label]}`, small && `at most ${formatBytes(most)}`, "click: only these"].filter(Boolean).join("\n");
+    item.setAttribute("aria-pressed", String(filter === number));
+    item.dataset.category = number;
+    const key = html("span", `rv-key rv-key-${number}`, item);
+    if (STACKED.includes(number)) key.style.background = stackSwatch(number, parts.length);
+    item.append(SHORT[label] ?? label);
+  }
+
+  /** The colours of the parts of the model, each with its name. */
+  function addParts() {
+    if (parts.length < 2) return; // one colour, which the categories show
+    const item = html("span", "rv-legend-item rv-parts", legend);
+    item.title = `the colours: the part of the model that computes a value\nfrom the bottom: ${parts.join(", ")}`;
+    item.append("parts:");
+    html("span", "rv-part-name", item, parts[0]);
+    const keys = html("span", "rv-part-keys", item);
+    parts.forEach((name, i) => {
+      const key = html("span", "rv-key", keys);
+      key.style.background = swatchOf(2 + i, CATEGORY.kept, parts.length);
+      key.title = name;
+    });
+    html("span", "rv-part-name", item, parts.at(-1));
+  }
+
   /** @param filter the category in full colour, or null; the last argument says which lines are drawn, `compared` with the name of the other plan. */
-  function update(reply, filter, { measured, compared }) {
+  function update(reply, filter, lines) {
+    redraw = () => update(reply, filter, lines);
+    const { measured, compared } = lines;
     const [large, small] = splitCategories(reply);
-    const signature = [...large.map(({ number }) => number), "", ...small.map(({ number }) => number), filter, measured, compared].join();
+    const signature = [...large.map(({ number }) => number), "", ...small.map(({ number }) => number), filter, measured, compared, whole].join();
     if (legend.dataset.signature === signature) return;
     legend.dataset.signature = signature;
     legend.replaceChildren();
-    for (const { number, label } of large) {
-      const item = html("button", "rv-legend-item", legend);
-      item.title = [`${label}: ${MEANING[label]}`, "click: only these"].join("\n");
-      item.setAttribute("aria-pressed", String(filter === number));
-      item.dataset.category = number;
-      html("span", `rv-key rv-key-${number}`, item);
-      item.append(SHORT[label] ?? label);
-    }
+    for (const category of large) addCategory(category, filter, false);
+    if (whole) for (const category of small) addCategory(category, filter, true);
     if (small.length) {
-      const item = html("span", "rv-legend-item", legend);
-      item.title = "below 1 % of the peak:\n" + small.map(({ label, most }) => `${label}, at most ${formatBytes(most)}: ${MEANING[label]}`).join("\n");
-      item.append(`+${small.length}`);
+      const item = html("button", "rv-legend-item", legend, whole ? "fewer" : `+${small.length} small`);
+      item.title = whole ? "Hide the categories below 1 % of the peak" : "below 1 % of the peak:\n" + small.map(({ label, most }) => `${label}, at most ${formatBytes(most)}: ${MEANING[label]}`).join("\n");
+      item.setAttribute("aria-expanded", String(whole));
     }
+    addParts();
     for (const [name, text] of [["ghost", "keep all"], ...(measured ? [["measured", "measured"]] : []), ...(compared ? [["rival", `compared with ${compared}`]] : [])]) {
       const item = html("span", "rv-legend-item", legend);
       html("span", `rv-key rv-key-line rv-key-${name}`, item);

@@ -13,9 +13,9 @@ import { makeLandscape } from "./landscape.js";
 import { makeLandscapeLabels } from "./landscape_labels.js";
 import { makeLandscapePointer } from "./landscape_pointer.js";
 import { makeLandscapeKeys } from "./landscape_keys.js";
-import { makeLandscapeTip, textsOf } from "./landscape_tip.js";
+import { lifeTexts, makeLandscapeTip, phaseTexts, textsOf } from "./landscape_tip.js";
 import { WHOLE_STEP, between, cut, including, stepsOf, zoomed } from "./stretch.js";
-import { nodeOfBlock } from "../data/blocks.js";
+import { livesOf, nodeOfBlock } from "../data/blocks.js";
 import { atPlaces, stepPlaces } from "../data/places.js";
 
 const HEIGHT = 252;
@@ -56,7 +56,7 @@ export function barsOfNode(bars, reply, v) {
 /**
  * The timeline.
  * @param tables the tables of the objectives; `all()` gives every table; @param strata of strataOf; @param base of baseOf in base_time.js
- * @param actions { hoverStep(step or −1), hover(node), step(step or −1), select(node or −1), pick(step, node or null, category), category(number), peak() }
+ * @param actions { hoverStep(step or −1), hover(node), step(step or −1), select(node or −1), pick(node or −1, category or null), category(number), peak() }
  * @param labels() the labels of the steps
  */
 export function makeTimelineView(parent, graph, strata, tables, all, base, actions, labels, id) {
@@ -81,7 +81,7 @@ export function makeTimelineView(parent, graph, strata, tables, all, base, actio
   back.title = "Show the whole step (double click, or 0)";
   back.hidden = true;
   const player = makePlayer(playerHead, root, { step: (place) => actions.step(place < 0 ? -1 : places.top[place]) }, id);
-  const legend = makeTimelineLegend(root, actions.category);
+  const legend = makeTimelineLegend(root, strata.names, actions.category);
   const grid = svg("g", {}, chart);
   const clip = svg("clipPath", { id: `${id}-stretch` }, chart);
   const clipped = svg("rect", { x: EDGE.left, y: 0 }, clip);
@@ -285,13 +285,25 @@ export function makeTimelineView(parent, graph, strata, tables, all, base, actio
   const label = (block) => labels(reply)[reply.blocks.labels[block]] ?? "";
   const textsAt = (k) => textsOf(graph, reply, landscape.bars(), k, (s) => (s < reply.steps ? nameOf(s) : "the end"), label);
 
-  /** Select a bar at a step: its value in every view, or its category if it is no value of the graph. */
-  function choose(k, at) {
-    const bars = landscape.bars();
+  const nodeOfBar = (k) => (k < 0 || landscape.bars().blocks[k] < 0 ? -1 : nodeOfBlock(reply, landscape.bars().blocks[k]));
+
+  /** Select the bar at a point: its value in every view, or its category if it is no value of the graph. */
+  function choose(px, py) {
+    const k = landscape.at(px - EDGE.left, py - EDGE.top);
+    const v = nodeOfBar(k);
+    actions.pick(v, k < 0 || v >= 0 ? null : landscape.bars().categories[k]);
+  }
+
+  /** Choose a step; the second time, no step. */
+  function chooseStep(at) {
     player.pause();
-    const block = k < 0 ? -1 : bars.blocks[k];
-    const v = block < 0 ? -1 : nodeOfBlock(reply, block);
-    actions.pick(at, v >= 0 ? v : null, k < 0 || v >= 0 ? null : bars.categories[k]);
+    actions.step(at === chosen ? -1 : at);
+  }
+
+  /** What is below the landscape at a point: a lifetime of the selected node, or a phase. */
+  function textsBelow(at, py) {
+    const life = py < STRIP_TOP + STRIP ? null : livesOf(reply, marked).find(([, first, stop]) => first <= at && at < stop);
+    return life ? lifeTexts(reply, life, graph.nodes[marked].key) : phaseTexts(reply, at);
   }
 
   function show(next) {
@@ -303,16 +315,13 @@ export function makeTimelineView(parent, graph, strata, tables, all, base, actio
   const share = (px) => (px - EDGE.left) / inner();
   const pointer = makeLandscapePointer(chart, {
     hover(px, py) {
-      actions.hoverStep(stepAt(px));
+      const at = stepAt(px);
+      actions.hoverStep(at);
       const k = reply ? landscape.at(px - EDGE.left, py - EDGE.top) : -1;
-      if (k < 0) {
-        tip.hide();
-        actions.hover(-1);
-        return;
-      }
-      tip.show(textsAt(k), px, py, width);
-      const block = landscape.bars().blocks[k];
-      actions.hover(block < 0 ? -1 : nodeOfBlock(reply, block));
+      if (k >= 0) tip.show(textsAt(k), px, py, width);
+      else if (reply && at >= 0 && py >= STRIP_TOP) tip.show(textsBelow(at, py), px, py, width);
+      else tip.hide();
+      actions.hover(nodeOfBar(k));
     },
     leave() {
       tip.hide();
@@ -320,8 +329,9 @@ export function makeTimelineView(parent, graph, strata, tables, all, base, actio
       actions.hover(-1);
     },
     click(px, py) {
-      const at = stepAt(px);
-      if (at >= 0) choose(landscape.at(px - EDGE.left, py - EDGE.top), at);
+      if (!reply || stepAt(px) < 0) return;
+      if (py < STRIP_TOP) choose(px, py);
+      else chooseStep(stepAt(px));
     },
     brush(from, to) {
       tip.hide();
@@ -341,8 +351,8 @@ export function makeTimelineView(parent, graph, strata, tables, all, base, actio
       chosen: () => chosen,
       bars: () => landscape.bars(),
       selected: () => marked,
-      choose: (k) => choose(k, chosen),
-      nodeOf: (k) => (landscape.bars().blocks[k] < 0 ? -1 : nodeOfBlock(reply, landscape.bars().blocks[k])),
+      choose: (k) => actions.select(nodeOfBar(k)),
+      nodeOf: nodeOfBar,
       zoom: (factor) => show(zoomed(view, factor, chosen < 0 ? 0.5 : (middleOf(chosen) - view.from) / (view.to - view.from), places.count)),
       whole: () => show(WHOLE_STEP),
       deselect: () => actions.select(-1),

@@ -1,17 +1,18 @@
 // The trade-off curve: least extra time for each budget, with plans, baselines and earlier choices as points.
 
 import { svg, listeners } from "../shared/elements.js";
-import { formatBytes, byteTicks } from "../shared/units.js";
+import { formatBytes } from "../shared/units.js";
 import { reachableRows, rowFor, leastTotal } from "../data/plan_table.js";
-import { staircase, percentTicks, overheadTicks } from "./budget_axis.js";
+import { budgetTicks, staircase, overheadTicks } from "./budget_axis.js";
 import { arrowAt, boundPlace, drawPoints, freeHeight, givenMarks, placeWithin, textBox } from "./points.js";
 import { costUnit } from "./header.js";
 
 const CURVE_HEIGHT = 236;
+const TICK_ROOM = 50; // pixels from one tick to the next
 const KEEP_ALL_WIDTH = 64; // pixels, of the name with its distance to the point
 const BOUND_NAME = "lower bound";
 const LEAST_SHARE = 0.03; // of the base; less is not magnified
-export const PAD = { left: 40, right: 16, top: 21, bottom: 20 };
+export const PAD = { left: 40, right: 16, top: 21, bottom: 33 };
 
 /**
  * The curve in an SVG of its own.
@@ -75,11 +76,12 @@ export function makeTradeoffCurve(parent, graph, fixed, domain, base, id, device
       svg("line", { x1: PAD.left, x2: right, y1: y(fraction * unit), y2: y(fraction * unit), class: "rv-grid" }, chart);
       svg("text", { x: PAD.left - 5, y: y(fraction * unit) + 3.5, class: "rv-tick", "text-anchor": "end" }, chart).textContent = `${Math.round(fraction * 100)}%`;
     }
-    const marks = percent ? percentTicks(domain, Math.max(2, width / 80)) : byteTicks(domain.low, domain.high, Math.max(2, width / 110));
-    for (const bytes of marks) {
+    const axis = budgetTicks(domain, percent, Math.max(3, (right - PAD.left) / TICK_ROOM));
+    for (const [bytes, text] of axis.ticks) {
       svg("line", { x1: x(bytes), x2: x(bytes), y1: bottom, y2: bottom + 3, class: "rv-axis" }, chart);
-      svg("text", { x: x(bytes), y: bottom + 14, class: "rv-tick rv-halo", "text-anchor": x(bytes) > right - 24 ? "end" : "middle" }, texts).textContent = percent ? `${Math.round((100 * bytes) / domain.most)}%` : formatBytes(bytes);
+      svg("text", { x: x(bytes), y: bottom + 14, class: "rv-tick rv-halo", "text-anchor": "middle" }, texts).textContent = text;
     }
+    svg("text", { x: right, y: bottom + 27, class: "rv-tick rv-halo", "text-anchor": "end" }, texts).textContent = axis.title;
     svg("line", { x1: PAD.left, x2: right, y1: bottom, y2: bottom, class: "rv-axis" }, chart);
     let dots = "";
     for (let row = 0; row < table.rows; row++) if (table.overheads[row] <= most * 1.1) dots += `M${x(table.totalPeaks[row]).toFixed(1)} ${y(table.overheads[row]).toFixed(1)}h0`;
