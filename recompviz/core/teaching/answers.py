@@ -1,8 +1,8 @@
 """Read an answer to an exercise as a bit mask, a plan or a number.
 
 A set may be written ``{"a", "b"}``, ``["a", "b"]`` or, if all names are single letters, ``"ab"``. A sequence is a list
-of sets. A playground (the widget of :func:`recompviz.playground`) may also be given. Its chosen set or sequence is then
-the answer.
+of sets. If a playground (the widget of :func:`recompviz.playground`) is given, its chosen set or sequence is the
+answer.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class AnswerError(RecompvizError, ValueError):
 
 
 def read_set(graph: Graph, answer: Any) -> int:
-    """Return the bit mask of a set of node names, or of the set chosen in a playground (a lesson widget).
+    """Return the bit mask of an answer that is a set of node names, or a playground with a chosen set.
 
     Parameters
     ----------
@@ -76,13 +76,12 @@ def read_set(graph: Graph, answer: Any) -> int:
 
 
 def read_lower_set(graph: Graph, answer: Any) -> int:
-    """Return the bit mask of a lower set, given as for :func:`read_set`.
+    """Return the bit mask of an answer that is a lower set, in one of the forms of :func:`read_set`.
 
     Raises
     ------
     AnswerError
-        If the set is not a lower set. The message names an edge that enters the set. Also in the cases of
-        :func:`read_set`.
+        If the answer cannot be read as a set, is a playground of another graph, or is not a lower set.
     GraphError
         If a name is not a node.
     """
@@ -109,7 +108,8 @@ def read_plan(graph: Graph, answer: Any) -> Plan:
     Raises
     ------
     AnswerError
-        If the answer is a plan of another graph, is not a lower-set sequence, or has a set that is not a lower set.
+        If the answer is a plan of another graph, cannot be read as a list of sets, or has a set that is not a lower
+        set. Also if it is a plan that is not a lower-set sequence.
     GraphError
         If a name is not a node.
     ValueError

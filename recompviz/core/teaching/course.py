@@ -1,8 +1,8 @@
 """The exercises of the course: fourteen questions, each about one small graph.
 
-With a seed for each student, the students get different graphs. :func:`quiz` asks the same kinds of questions about any
-small graph. :mod:`recompviz.core.teaching.judges` checks the answers with the definitions and the solvers. Every
-correct answer is accepted. The feedback on a wrong answer gives the reason.
+With a seed for each student, the students get different questions. :func:`quiz` asks questions of the same kinds about
+any small graph. :mod:`recompviz.core.teaching.judges` checks the answers. Every correct answer is accepted. The
+feedback on a wrong answer gives the reason.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Exercise:
     Attributes
     ----------
     name : str
-        Numbers of notebook and exercise, for example ``"1.2"`` for the second exercise of notebook 1.
+        For example ``"1.2"``, the second exercise of notebook 1, or ``"quiz 1"``.
     question : str
         The question, as shown in the notebook.
     graph : Graph
@@ -63,7 +63,7 @@ class Exercise:
     hints : tuple of str
         Hints, from the most general to the most specific one. None of them contains the answer.
     seed : int, str or None
-        The seed of the graph and of the question; None for an exercise of the course.
+        The seed from which the question was chosen; None for the question of the course.
     """
 
     name: str
@@ -85,8 +85,8 @@ class Exercise:
         Returns
         -------
         Feedback
-            ``.right`` says whether the answer is right, ``.text`` gives the reason. An answer that cannot be read is
-            wrong.
+            ``.right`` says whether the answer is right, ``.text`` gives the reason. An answer that cannot be read
+            counts as a wrong answer.
 
         Examples
         --------
@@ -103,16 +103,16 @@ class Exercise:
         return feedback
 
     def hint(self, level: int | None = None) -> str:
-        """Return a hint. If the exercise is solved, the text says so.
+        """Return a hint as text. If the exercise is solved, the text begins with "Already solved."
 
-        For an exercise of the course, :func:`score` shows the highest level of a hint that was read before the first
-        right answer.
+        For an exercise of the course, :func:`score` shows the highest level that was read before the first right
+        answer.
 
         Parameters
         ----------
         level : int, optional
-            1 for the first and most general hint. Default: the level after the highest one that was read, or the
-            highest level again if its hint was read.
+            1 for the first and most general hint. Default: the next hint that was not read yet. If all were read, the
+            last hint.
 
         Returns
         -------
@@ -149,7 +149,7 @@ class Exercise:
 class Exercises(Sequence[Exercise]):
     """A list of exercises. As the last value of a notebook cell, it shows their questions.
 
-    An exercise is found by its position or by its name.
+    An exercise is found by its position, as in ``exercises[0]``, or by its name, as in ``exercises["1.1"]``.
     """
 
     def __init__(self, exercises: Sequence[Exercise]) -> None:
@@ -189,12 +189,12 @@ def exercise(name: str, seed: Seed = None) -> Exercise:
     Parameters
     ----------
     name : str
-        Numbers of notebook and exercise, from ``"1.1"`` to ``"4.3"``.
+        The numbers of a notebook and of an exercise, from ``"1.1"`` to ``"4.3"``.
     seed : int or str, optional
-        Chooses another question of the same kind, for example a student's number. In notebook 1, the question is then
-        about a random graph. In the other notebooks, it is about the course's graph with other sizes and costs. In 4.2,
-        only the number in the question changes. The same seed gives the same exercise on every machine. Default: the
-        exercise of the course.
+        For example the number of a student. It chooses another question of the same kind. In notebook 1, this question
+        is about a random graph. In the other notebooks, it is about the course's graph with other sizes and costs. In
+        4.2, only the number in the question changes. The same seed gives the same exercise on every machine. Default:
+        the question of the course.
 
     Returns
     -------
@@ -263,8 +263,8 @@ def quiz(graph: Graph | str, seed: Seed = 0) -> Exercises:
     Returns
     -------
     Exercises
-        One exercise for each kind of question that can be asked about this graph, in the order of the course.
-        :func:`score` does not count them.
+        The exercises ``"quiz 1"``, ``"quiz 2"``, …, in the order of the course. A kind of question is left out if it
+        gives no interesting question about this graph. :func:`score` does not count these exercises.
 
     Raises
     ------

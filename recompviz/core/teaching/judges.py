@@ -1,8 +1,8 @@
 """Judges of the exercises: functions (graph, answer) → Feedback that decide whether an answer is right.
 
-A judge checks a set against the definition of a lower set, a sequence against the paper's peak formula, and an optimum
-against all sequences. Its feedback on a wrong answer does not contain the right one. It raises a ``ValueError``, such
-as :class:`AnswerError`, for an answer that it cannot read. Functions with other parameters create judges.
+The feedback on a wrong answer does not contain the right answer. A judge raises a ``ValueError``, such as
+:class:`AnswerError`, for an answer that it cannot read. Some functions here are judges. Others return a judge for a
+question with numbers or sets.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ Judge = Callable[[Graph, Any], Feedback]
 
 
 def boundary_is(wanted: int) -> Judge:
-    """Return a judge that accepts every lower set with a given boundary: the nodes with a successor outside the set.
+    """Return a judge that accepts every lower set with the boundary ``wanted``, a bit mask.
 
-    ``wanted`` is the boundary as a bit mask.
+    The boundary of a lower set consists of its nodes with a successor outside the set.
     """
 
     def judge(graph: Graph, answer: Any) -> Feedback:
@@ -66,9 +66,9 @@ def closure_of(nodes: int) -> Judge:
 
 
 def largest_boundary(graph: Graph, answer: Any) -> Feedback:
-    """Accept a lower set whose boundary takes the most memory of all lower sets of the graph.
+    """Accept a lower set if no other lower set of the graph has a boundary of larger size M.
 
-    The boundary consists of the nodes with a successor outside the set.
+    The boundary of a lower set consists of its nodes with a successor outside the set.
     """
     mask = read_lower_set(graph, answer)
     size = graph.memory_of(graph.boundary_mask(mask))
@@ -116,9 +116,9 @@ def peak_is(sequence: tuple[int, ...]) -> Judge:
 
 
 def least_peak_with_segments(count: int) -> Judge:
-    """Return a judge that accepts the lower-set sequences of exactly ``count`` segments with the least peak.
+    """Return a judge that accepts a lower-set sequence of exactly ``count`` segments with the least peak.
 
-    The peak is computed by the paper's formula.
+    No other sequence of ``count`` segments may have a lower peak by the paper's formula.
     """
 
     def judge(graph: Graph, answer: Any) -> Feedback:
@@ -138,9 +138,9 @@ def least_peak_with_segments(count: int) -> Judge:
 
 
 def least_peak_recomputing(node: int) -> Judge:
-    """Return a judge that accepts a lower-set sequence that recomputes the value of ``node``, with the least peak.
+    """Return a judge that accepts a lower-set sequence of least peak among those that recompute one value.
 
-    No other sequence that recomputes this value may have a lower peak by the paper's formula.
+    ``node`` is the number of the value's node. The peak is computed by the paper's formula.
     """
 
     def judge(graph: Graph, answer: Any) -> Feedback:
@@ -159,7 +159,7 @@ def least_peak_recomputing(node: int) -> Judge:
 
 
 def every_plan(graph: Graph) -> Iterator[Plan]:
-    """Iterate over the plans of all lower-set sequences of a graph.
+    """Yield the plan of each lower-set sequence of a graph.
 
     Raises
     ------
@@ -203,9 +203,9 @@ class SequenceCost:
 
 @lru_cache(maxsize=16)
 def every_cost(graph: Graph) -> tuple[SequenceCost, ...]:
-    """Return the costs of all lower-set sequences of a graph, as :func:`every_plan` finds them.
+    """Return the costs of all lower-set sequences of a graph, in the order of :func:`every_plan`.
 
-    The costs are cached, because a student answers several times.
+    The result is cached, because a student answers several times.
     """
     return tuple(
         SequenceCost(plan.masks, plan.overhead, plan.peak, graph.mask(plan.recompute)) for plan in every_plan(graph)
@@ -254,8 +254,8 @@ def table_cell(mask: int, t: float) -> Judge:
 def extreme_overhead_through(through: int, budget: int, *, largest: bool = False) -> Judge:
     """Return a judge of plans whose peak is at most ``budget`` and whose sequence contains a given lower set.
 
-    Among these plans, the judge accepts those of least overhead, or of largest overhead. The overhead is the cost of
-    the recomputation. The peak is computed by the paper's formula.
+    The judge accepts a plan if no other of these plans has less overhead (cost of recomputation), or more overhead if
+    ``largest`` is True. The peak is computed by the paper's formula.
 
     Parameters
     ----------
@@ -287,10 +287,10 @@ def extreme_overhead_through(through: int, budget: int, *, largest: bool = False
 
 
 def fewest_segments_beyond_the_paper_family(graph: Graph, answer: Any) -> Feedback:
-    """Accept the shortest lower-set sequences with less overhead than every sequence in the paper's family.
+    """Accept a shortest lower-set sequence with less overhead than every sequence of sets from the paper's family.
 
     The overhead is the cost of the recomputation. The family consists of ∅, V, and for each node v the set of v and all
-    its ancestors. Of the sequences with less overhead, those of the fewest segments are accepted.
+    its ancestors.
     """
     plan = read_plan(graph, answer)
     best = _family_overhead(graph)
@@ -309,7 +309,7 @@ def fewest_segments_beyond_the_paper_family(graph: Graph, answer: Any) -> Feedba
 
 
 def least_peak_of_even_chain(length: int) -> Judge:
-    """Return a judge that accepts one number: the least peak of a chain of ``length`` values of size 1."""
+    """Return a judge that accepts one number: the result of :func:`even_chain_least_peak`."""
 
     def judge(_: Graph, answer: Any) -> Feedback:
         number, least = read_number(answer), even_chain_least_peak(length)
@@ -324,9 +324,7 @@ def least_peak_of_even_chain(length: int) -> Judge:
 def even_chain_least_peak(length: int) -> int:
     """Return the least peak of a lower-set sequence for a chain of ``length`` values of size 1.
 
-    The peak is computed by the paper's formula. Segment i of k, with s_i values, needs (i − 1) + 2 s_i + 1 if i < k,
-    and (k − 1) + 2 s_k if i = k. A peak P therefore allows at most ⌊(P − i)/2⌋ values in segment i < k, and
-    ⌊(P − k + 1)/2⌋ values in the last one.
+    The peak is computed by the paper's formula.
 
     Examples
     --------
@@ -334,6 +332,8 @@ def even_chain_least_peak(length: int) -> int:
     [5, 7, 9, 11]
     """
 
+    # Segment i of k, with s_i values, needs (i − 1) + 2 s_i + 1 if i < k, and (k − 1) + 2 s_k if i = k. A peak P allows
+    # at most ⌊(P − i)/2⌋ values in segment i < k, and ⌊(P − k + 1)/2⌋ values in the last one.
     def fits(peak: int) -> bool:
         inner, k = 0, 1  # values in the first k − 1 segments
         while peak - k + 1 >= 2:
@@ -347,7 +347,7 @@ def even_chain_least_peak(length: int) -> int:
 
 
 def most_useful_to_drop(graph: Graph, answer: Any) -> Feedback:
-    """Accept a node that lowers the least peak of the graph the most if its value takes no memory."""
+    """Accept a node if setting its size M to 0 gives the lowest least peak, compared with every other node."""
     if isinstance(answer, (set, frozenset, list, tuple)) and len(answer) == 1:
         (answer,) = answer
     if answer not in graph.names:
@@ -367,12 +367,12 @@ def _family_overhead(graph: Graph) -> float:
 
 @lru_cache(maxsize=16)
 def peaks_without(graph: Graph) -> Mapping[Name, int]:
-    """Return for each node the least peak of the graph in which only this node takes no memory, in bytes."""
+    """Return for each node the least peak of the graph, in bytes, if the size of this node alone is set to 0."""
     return {name: solve(without_memory(graph, name), "all").least_budget for name in graph.names}
 
 
 def without_memory(graph: Graph, name: Name) -> Graph:
-    """Return the graph with size M = 0 for one node."""
+    """Return a copy of the graph in which the node ``name`` has size M = 0."""
     memory = {other: 0 if other == name else int(size) for other, size in zip(graph.names, graph.memory, strict=True)}
     time = dict(zip(graph.names, map(float, graph.time), strict=True))
     edges = [(graph.names[u], graph.names[v]) for u, v in graph.edges.tolist()]

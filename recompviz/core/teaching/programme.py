@@ -40,19 +40,17 @@ Place = tuple[int, float]  # a lower set as a bit mask, and an overhead
 
 @dataclass(frozen=True)
 class Transition:
-    """A transition of the recursion: a segment L′∖L that a cell of the table may choose.
+    """A candidate for the value of a cell: a segment L′∖L, which connects the cell with another cell.
 
-    The docstring of the module has the two recursions. In the budget-free form, the cell belongs to L, and the segment
-    follows L. In the per-budget form, the cell belongs to L′, and the segment ends at L′. M(S) and T(S) are the bytes
-    and the cost of a set S of nodes, and ∂ is the boundary.
+    The docstring of the module has the two recursions and their symbols. In the budget-free form, the cell belongs to
+    L, and the other cell to L′. In the per-budget form, the cell belongs to L′, and the other cell to L.
 
     Attributes
     ----------
     other : (int, float)
-        The place of the cell at the other end of the segment: L′ and the remaining overhead. In the per-budget form, L
-        and the overhead so far.
+        The place of the other cell: its lower set as a bit mask, and its overhead.
     needed : int
-        The value of this other cell, in bytes.
+        The value of the other cell, in bytes.
     p : int
         2M(L′∖L) + M(δ⁺(L′)∖L′) + M(δ⁻(δ⁺(L′))∖L′), in bytes.
     delta_m : int
@@ -83,11 +81,12 @@ class Cell:
     place : (int, float)
         The lower set L as a bit mask, and the overhead t.
     candidates : tuple of Transition
-        The segments that the cell may choose; empty for the first cell of the recursion.
+        One for each segment that may lead to the cell; empty for the first cell of the recursion.
     best : int
-        Position in ``candidates`` of the fitting candidate with the least value; −1 if none fits or there are none.
+        Position in ``candidates`` of the candidate with the least value, among those that fit the budget; −1 if there
+        is none.
     value : int
-        R(L, t) or opt[L, t] of the module's docstring, in bytes; −1 if no candidate fits.
+        The value of the cell, in bytes: R(L, t) or opt[L, t] of the module's docstring; −1 if no candidate fits.
     """
 
     place: Place
@@ -123,11 +122,13 @@ class Programme:
     infeasible: tuple[Cell, ...] = ()
 
     def cell(self, place: Place) -> Cell | None:
-        """Return the cell at a place (a lower set as a bit mask, an overhead); None if the table has no value there."""
+        """Return the cell at ``place``, a pair (lower set as a bit mask, overhead); None if there is no value."""
         return next((cell for cell in self.cells if cell.place == place), None)
 
     def walk(self, place: Place) -> tuple[Place, ...]:
-        """Follow the best candidates from a cell to the first cell of the recursion. Return the places of these cells.
+        """Follow the best candidates from the cell at ``place`` to the first cell of the recursion.
+
+        The result has the places of all cells on the way, both ends included.
 
         Raises
         ------
@@ -170,7 +171,7 @@ class Programme:
 
     @property
     def time_centric(self) -> tuple[Cell, ...]:
-        """The cells of the plans of least overhead under each budget, by increasing overhead and falling peak.
+        """The cells of the plans that have the least overhead under some budget, by increasing overhead.
 
         A cell of the last row is left out if another cell has less overhead and at most the same peak. In the
         per-budget form, only the cell of least overhead remains. The result is empty if no sequence fits.
@@ -185,7 +186,7 @@ class Programme:
 
     @property
     def memory_centric(self) -> tuple[Cell, ...]:
-        """The cells of the plans of largest overhead under each budget, by decreasing overhead and falling peak.
+        """The cells of the plans that have the largest overhead under some budget, by decreasing overhead.
 
         A cell of the last row is left out if another cell has more overhead and at most the same peak. In the
         per-budget form, only the cell of largest overhead remains. The result is empty if no sequence fits.
@@ -200,9 +201,9 @@ class Programme:
 
 
 def budget_free(graph: Graph) -> Programme:
-    """Fill the table R(L, t), the least peak of the segments after lower set L if they have overhead t.
+    """Fill the table R(L, t): the least peak of a continuation of the lower set L by segments of overhead t.
 
-    The peak does not count values cached before L. The table serves every budget.
+    The peak does not count the values that are kept from before L. The table serves every budget.
 
     Parameters
     ----------
@@ -230,10 +231,10 @@ def budget_free(graph: Graph) -> Programme:
 
 
 def per_budget(graph: Graph, budget: int) -> Programme:
-    """Fill the paper's table opt[L, t], the least bytes kept by a sequence up to lower set L with overhead t.
+    """Fill the paper's table opt[L, t]: the least bytes that a sequence up to the lower set L with overhead t keeps.
 
-    Only sequences whose peak by the paper's formula fits the budget count. If no sequence fits, the last row of the
-    table has no value.
+    The table is filled from sequences whose peak, by the paper's formula, is at most the budget. If no sequence of the
+    whole graph fits, the last row of the table has no value.
 
     Parameters
     ----------

@@ -1,9 +1,8 @@
 """The questions of the exercises, posed about a graph.
 
-A *poser* is a function (graph, title, chance) → :class:`Posed`. It chooses what the question asks: fixed nodes,
-sequences and budgets for the graphs of the course (``chance`` is None), random ones otherwise. It returns None if the
-graph has no interesting question of this kind. Each question has hints, from a definition to a method. No hint contains
-the answer.
+A *poser* is a function (graph, title, chance) → :class:`Posed` that makes a question of one kind. If ``chance`` is
+None, it makes the question of the course. Otherwise the nodes, sequences and budgets of the question are random. A
+poser returns None if the graph has no interesting question of its kind. No hint contains the answer.
 
 No question is answered by one call of :func:`recompviz.solve`: the solver knows neither the number of segments nor a
 lower set that a sequence must contain.
@@ -52,7 +51,7 @@ Poser = Callable[[Graph, str, random.Random | None], Posed | None]
 
 
 def has_few_lower_sets(graph: Graph) -> bool:
-    """Return whether the graph has at most 80 lower sets, so that all of them can be looked at."""
+    """Return whether the graph has at most 80 lower sets."""
     try:
         graph.count_lower_sets(MOST_LOWER_SETS)
     except TooManyLowerSets:
@@ -314,9 +313,7 @@ def ask_table_cell(graph: Graph, title: str, chance: random.Random | None) -> Po
 def ask_memory_centric(graph: Graph, title: str, chance: random.Random | None) -> Posed | None:
     """Ask for a sequence of largest overhead among the sequences that fit a budget and contain a given lower set.
 
-    If ``chance`` is None, the question is the question of the course. Otherwise the set and the budget are random, such
-    that without the set, or without the budget, the largest overhead would differ. If there are no such set and budget,
-    or if the graph has more than 3,000 sequences, the result is None.
+    The set and the budget are chosen so that each of them changes the answer.
     """
     return _through(graph, title, chance, ("ab", 15), largest=True)
 
@@ -324,7 +321,7 @@ def ask_memory_centric(graph: Graph, title: str, chance: random.Random | None) -
 def ask_time_centric(graph: Graph, title: str, chance: random.Random | None) -> Posed | None:
     """Ask for a sequence of least overhead among the sequences that fit a budget and contain a given lower set.
 
-    ``chance`` and the result are as for :func:`ask_memory_centric`, with the least overhead instead of the largest.
+    The set and the budget are chosen so that each of them changes the answer.
     """
     return _through(graph, title, chance, ("abc", 23), largest=False)
 
@@ -392,7 +389,7 @@ def ask_beyond_the_family(graph: Graph, title: str, chance: random.Random | None
 
 
 def ask_even_chain(graph: Graph, _: str, chance: random.Random | None) -> Posed:
-    """Ask for the least peak of a chain of thousands of values. The least peaks of short chains show how to find it."""
+    """Ask for the least peak of a chain of thousands of values of size 1."""
     root = 100 if chance is None else chance.randrange(60, 400)
     return Posed(
         f"A chain of {root * root:,} values, each of size 1. What is the least peak of a lower-set sequence? Answer "
@@ -407,7 +404,7 @@ def ask_even_chain(graph: Graph, _: str, chance: random.Random | None) -> Posed:
 
 
 def ask_most_useful_value(graph: Graph, title: str, chance: random.Random | None) -> Posed | None:
-    """Ask for the value whose memory matters most for the least peak."""
+    """Ask for the value that lowers the least peak the most if its size is set to 0."""
     if sequence_count(graph) > MOST_SEQUENCES:
         return None
     if chance is not None:

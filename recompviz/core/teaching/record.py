@@ -40,7 +40,7 @@ class Score:
     Attributes
     ----------
     attempts : tuple of Attempt
-        One for each exercise of the course, in its order.
+        One for each exercise of the course, in the order of the course.
     seed : int, str or None
         The seed of the exercises.
     """
@@ -86,7 +86,7 @@ _read: dict[tuple[str, Seed], int] = {}
 
 
 def attempt_of(name: str, seed: Seed) -> Attempt:
-    """Return the record of the answers to an exercise so far; without answers, an Attempt with all counts 0."""
+    """Return how an exercise was answered so far. Before the first answer or hint, all counts are 0."""
     return _attempts.get((name, seed), Attempt(name))
 
 
@@ -98,7 +98,7 @@ def note_answer(name: str, seed: Seed, right: bool) -> None:
 
 
 def note_hint(name: str, seed: Seed, hints: int) -> None:
-    """Remember that a hint of level ``hints`` was read. It changes :attr:`Attempt.hints` only before a right answer."""
+    """Record that the hint of level ``hints`` was read. After a right answer, :attr:`Attempt.hints` stays unchanged."""
     old = attempt_of(name, seed)
     _read[name, seed] = max(hints_read(name, seed), hints)
     if not old.right:
@@ -106,7 +106,7 @@ def note_hint(name: str, seed: Seed, hints: int) -> None:
 
 
 def hints_read(name: str, seed: Seed) -> int:
-    """Return the highest level of the hints of an exercise that were read, before or after the first right answer."""
+    """Return the highest level of a hint that was read, also after a right answer; 0 if no hint was read."""
     return _read.get((name, seed), 0)
 
 

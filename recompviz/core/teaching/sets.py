@@ -62,6 +62,8 @@ def inspect_set(graph: Graph, nodes: Iterable[Name]) -> SetReport:
     ------
     GraphError
         If a name is not a node.
+    TypeError
+        If ``nodes`` is not iterable.
 
     Examples
     --------
@@ -138,7 +140,7 @@ def hasse(graph: Graph, limit: int = MOST_DRAWN) -> Hasse:
 
 
 def set_text(graph: Graph, mask: int) -> str:
-    """Write a set in mathematical notation: ``{a, b}``, or ∅ for the empty set.
+    """Return a set of nodes (a bit mask) in mathematical notation, for example ``{a, b}``; ∅ for the empty set.
 
     Examples
     --------
@@ -149,9 +151,7 @@ def set_text(graph: Graph, mask: int) -> str:
 
 
 def with_everything(graph: Graph, masks: Sequence[int]) -> list[int]:
-    """Return a sequence of lower sets as a list of bit masks that ends with V, the set of all nodes.
-
-    V is appended if the sequence does not end with it.
+    """Return a list of the lower sets ``masks``. V, the set of all nodes, is appended if it is not the last one.
 
     Examples
     --------

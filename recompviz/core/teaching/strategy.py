@@ -36,9 +36,8 @@ Verb = Literal["start", "compute", "keep", "recompute", "backward", "release"]
 class State:
     """The live values and gradients right after one action of a canonical strategy.
 
-    A plan divides the nodes into segments V₁ … V_k. L_i is the union of V₁ … V_i, ∂(L_i) its boundary, and U_k the
-    union of all boundaries. Sets of nodes are bit masks. Memory is in bytes of values and gradients. Only
-    ``live_until_last_use`` is about the time during the action.
+    A plan divides the nodes into segments V₁ … V_k. L_i is the union of V₁ … V_i, ∂(L_i) the boundary of L_i, and U_k
+    the union of all boundaries. Sets of nodes are bit masks.
 
     Attributes
     ----------
@@ -58,17 +57,16 @@ class State:
     recomputed : int
         The nodes whose live value has been recomputed.
     done : int
-        The nodes whose gradient has been computed, also if it is no longer live.
+        The nodes whose gradient has been computed, whether it is live or not.
     discarded : int
         The nodes whose value or gradient this action discards.
     overhead : float
         The cost T of all recomputations so far.
     live : int
-        The size M of the live values and gradients.
+        The size M of the live values and gradients, in bytes.
     live_until_last_use : int
-        The live memory during the action, if every value and gradient is freed right after the action that uses it
-        last. A value or gradient counts from the action that computes it to the action that uses it last, both
-        included.
+        The live memory during this action (not after it), in bytes, if every value and gradient is freed right after
+        the action that uses it last.
     """
 
     verb: Verb
@@ -94,9 +92,9 @@ class Strategy:
     plan : Plan
         A plan that is a lower-set sequence.
     states : tuple of State
-        The state at the start and after each action.
+        The state at the start, and the state after each action.
     terms : tuple of SegmentTerms
-        The four terms of the paper's peak formula for each segment.
+        For each segment, the four terms of the paper's peak formula.
     """
 
     plan: Plan
@@ -115,7 +113,9 @@ class Strategy:
 
 
 def plan_of(graph: Graph, sequence: Plan | Iterable[Iterable[Name]]) -> Plan:
-    """Return the plan of a lower-set sequence, in which V may be left out at the end. A plan is returned unchanged.
+    """Return the plan of a lower-set sequence. If a plan is given, return this plan.
+
+    The set of all nodes may be left out at the end of a sequence.
 
     Raises
     ------
@@ -125,6 +125,8 @@ def plan_of(graph: Graph, sequence: Plan | Iterable[Iterable[Name]]) -> Plan:
         If a name is not a node.
     ValueError
         If the sequence is not a lower-set sequence.
+    TypeError
+        If ``sequence`` is neither a Plan nor a sequence of sets.
     """
     if not isinstance(sequence, Plan):
         return Plan.from_masks(graph, with_everything(graph, [graph.mask(L) for L in sequence]))
@@ -136,8 +138,8 @@ def plan_of(graph: Graph, sequence: Plan | Iterable[Iterable[Name]]) -> Plan:
 def canonical_strategy(plan: Plan) -> Strategy:
     """Simulate the canonical strategy of a plan and record the state after each action.
 
-    The strategy computes one segment after the other, and keeps only the values that later segments read. The backward
-    pass recomputes the other values of a segment when it reaches the segment.
+    The forward pass computes one segment after the other, and then keeps only the values that later segments read. The
+    backward pass recomputes the discarded values of each segment when it reaches the segment.
 
     Parameters
     ----------
@@ -223,8 +225,8 @@ def canonical_strategy(plan: Plan) -> Strategy:
 def keep_all_states(graph: Graph) -> tuple[State, ...]:
     """Return the states of a training step that keeps every value, in the memory model of a canonical strategy.
 
-    The backward pass begins with all values live. Gradients stay until the end, as in a canonical strategy of one
-    segment, so the largest live memory is 2 M(V).
+    All values and gradients stay in memory until the end of the step. The largest live memory is therefore 2 M(V),
+    twice the size of all values.
 
     Parameters
     ----------

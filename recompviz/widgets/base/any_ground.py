@@ -1,7 +1,7 @@
 """Pictures without a background, in colours that can be read on a light and on a dark page.
 
-A PNG cannot follow the theme of its page. Therefore its background is transparent. Text and lines outside filled shapes
-are grey. Filled boxes, bars and the text on them keep the colours of the light theme.
+A PNG cannot follow the theme of its page. It therefore gets a transparent background. Text and lines outside filled
+shapes become grey. Filled boxes, bars and the text on them keep the colours of the light theme.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ ON_BOXES = ("name", "name-gone", "cell-text", "cell-text-muted")
 
 
 def any_ground_sheet() -> str:
-    """Return a style sheet that removes the background of a static picture of this package or of plotly.
+    """Return a style sheet for a static picture of this package or of plotly.
+
+    It removes the background, and makes text and lines outside filled shapes grey.
 
     Examples
     --------

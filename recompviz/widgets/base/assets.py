@@ -1,9 +1,8 @@
 """JavaScript and CSS of the widgets: several files are joined into one text for each widget.
 
 The library anywidget takes one JavaScript module and one style sheet for a widget. The files ``js/<folder>/*.js`` are
-plain ECMAScript modules. They are joined in the order of their imports, without ``import`` statements and without the
-keyword ``export`` of declarations. The ``export default`` of the widget's own file stays. Top-level names must be
-unique over all files. No build step is needed.
+plain ECMAScript modules. They are joined in the order of their imports. ``import`` statements are removed, and the
+keyword ``export`` is removed from declarations; ``export default`` stays. No two files may use the same top-level name.
 """
 
 from __future__ import annotations
@@ -48,6 +47,8 @@ def esm(entry: str = "explorer/explorer.js") -> str:
     ------
     ValueError
         If a file has a form of ``import`` or ``export`` that cannot be joined. The message names the supported forms.
+    FileNotFoundError
+        If there is no such file.
     """
     done: dict[str, str] = {}
     _join(entry, done)
@@ -86,8 +87,8 @@ def colours(selector: str, page: Mapping[str, str] = MappingProxyType({})) -> st
     selector : str
         CSS selector of the elements that get the properties.
     page : mapping of str to str, optional
-        Name in the palette → custom property of the page, for example ``{"text": "--jp-ui-font-color1"}``. A page that
-        defines the custom property gets the property's colour. Other pages get the palette's colour.
+        Name in the palette → custom property of the page, for example ``{"text": "--jp-ui-font-color1"}``. If the page
+        defines this property, its colour takes the place of the palette's colour.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""The notebook in which the code runs: whether a person has it open, and the names of its cells."""
+"""What is known about the notebook in which the code runs: whether a person has it open, and its cell numbers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def running_shell() -> Any:
 
 
 def with_cell_name(place: str) -> str:
-    """Return a place in a file, with the number of the cell in place of the temporary file of a notebook cell.
+    """Return the place of code as text for the user. For a cell of a notebook, the cell's number replaces the path.
 
     Parameters
     ----------

@@ -17,10 +17,8 @@ PATIENCE = 1.0
 def uninterrupted() -> Iterator[None]:
     """Delay an interrupt of the main thread until the ``with`` block ends.
 
-    The block should be short. A second interrupt is not delayed if it comes more than one second after the first. It
-    can stop a block that takes long, for example because the block calls code of the user.
-
-    In other threads nothing changes, because Python interrupts only the main thread.
+    An interrupt that comes more than one second after the first one is not delayed. So the user can still stop a block
+    that takes long. In other threads this function does nothing, because Python interrupts only the main thread.
     """
     before = signal.getsignal(signal.SIGINT)
     if threading.current_thread() is not threading.main_thread() or not callable(before):

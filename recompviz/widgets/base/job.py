@@ -2,9 +2,8 @@
 
 The notebook can run other cells meanwhile. If the function raises an error, the job ends in the state ``"failed"``.
 
-The threads are used again for later jobs. The C library has several heaps, and a new thread may allocate from any of
-them. Each heap keeps the memory of the largest job that used it. With a new thread for each job, the resident memory of
-the kernel therefore grew for hours.
+Later jobs use the same threads again. With a new thread for each job, the resident memory of the kernel grew for hours:
+the C library has several heaps, a new thread may get any of them, and each heap keeps the memory of its largest job.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ INTERVAL = 0.1
 
 
 class JobProgress(Protocol):
-    """The type of the function by which a job's work reports its progress."""
+    """The type of the function ``progress`` that a job passes to its work."""
 
     def __call__(self, done: float, total: float, text: str = "") -> None:
         """Report that the share ``done / total`` of the work is done.
@@ -62,10 +61,9 @@ class Job(Generic[T]):
         The function to run in the other thread. A cancelled job stops only where the function calls
         ``progress(done, total, text="")``.
     changed : callable (job)
-        Called in the other thread for each report of progress with a new text. Reports without a new text cause at
-        most ten calls in a second. ``changed`` is also called when the job ends, before :meth:`wait` returns. If this
-        last call raises an error in the state ``"done"``, the state becomes ``"failed"`` with this error, and
-        ``changed`` is called again.
+        Called in the other thread when the progress changes, and when the job ends, before :meth:`wait` returns. Each
+        new text causes a call. Reports without a new text cause at most ten calls in a second. If ``changed`` raises an
+        error in the state ``"running"`` or ``"done"``, the job fails with this error, and ``changed`` is called again.
     text : str
         The initial value of the attribute ``text``.
 
@@ -132,11 +130,15 @@ class Job(Generic[T]):
 
     @property
     def is_here(self) -> bool:
-        """Whether the calling code is part of the work, or is called by it."""
+        """Whether the calling code runs inside the work of this job."""
         return self._thread is threading.current_thread() and not self.ended
 
     def cancel(self) -> None:
-        """Ask the work to stop at its next report of progress. If the work returns before, its result is dropped."""
+        """Ask the work to stop at its next report of progress.
+
+        If the work returns without another report, its result is dropped, and the state becomes ``"cancelled"``. If the
+        job has ended before, nothing changes except :attr:`cancelled`.
+        """
         self._cancelled.set()
 
     def wait(self, seconds: float | None = None) -> bool:
@@ -150,7 +152,7 @@ class Job(Generic[T]):
         Returns
         -------
         bool
-            Whether the job has ended. If the work itself calls this method, it returns False at once.
+            Whether the job has ended. A call from inside the work returns False without waiting.
         """
         return not self.is_here and self._ended.wait(seconds)
 

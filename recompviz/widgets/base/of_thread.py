@@ -8,12 +8,12 @@ from typing import Any
 
 
 class OfThread:
-    """A descriptor: each object of the class has a separate value of the attribute in each thread.
+    """A descriptor for an attribute of a class. Each object has a separate value of the attribute in each thread.
 
     Parameters
     ----------
     default : callable (owner) → object
-        Returns the value in a thread that has set none.
+        Takes the object that has the attribute. Returns the value for a thread that has set none.
     """
 
     def __init__(self, default: Callable[[Any], Any]) -> None:

@@ -48,11 +48,16 @@ def offline_page(entry: str, data: Any, title: str, fallback: str) -> str:
         The path below ``widgets/js`` of the JavaScript file that draws the data. The file reads the data by
         ``js/shared/page_data.js``.
     data : object
-        Data for the page: what JSON can express, and also bytes objects.
+        Data for the page. It may contain what JSON can express, and bytes objects.
     title : str
         The title of the page.
     fallback : str
         An SVG picture that the browser shows if scripts are disabled.
+
+    Raises
+    ------
+    TypeError
+        If the data contain another object.
     """
     css = _CSS.format(css=assets.css(), light=palette.LIGHT, dark=palette.DARK)
     script = script_text(assets.esm(entry))
@@ -65,7 +70,7 @@ def html_page(title: str, css: str, body: str) -> str:
 
 
 def script_text(script: str) -> str:
-    """Return a script as the content of a ``script`` element. The text ``</script``, which would end it, is escaped."""
+    """Return JavaScript that can be written inside a ``script`` element: ``</script`` is escaped."""
     return script.replace("</script", "<\\/script")
 
 
@@ -75,7 +80,7 @@ def packed_data(data: Any) -> str:
     Raises
     ------
     TypeError
-        If the data contain an object that is neither bytes nor what JSON can express.
+        If the data contain another object that JSON cannot express.
     """
     text = json.dumps(data, default=_buffer, separators=(",", ":"), ensure_ascii=False)
     return base64.b64encode(gzip.compress(_encoded(text), mtime=0)).decode()

@@ -1,10 +1,10 @@
 """The base class of the widgets: it takes from the page only what the page may set, and only valid values.
 
-A page may be old, be edited, or send messages out of order. Whatever it sends, the state of the kernel stays valid. A
-value that is not taken is answered with the kernel's own value, so that the page shows what the kernel has.
+A page may be old, be edited, or send messages out of order. Whatever it sends, the state of the kernel stays valid. If
+the kernel refuses a value, it sends its own value back, so that the page shows what the kernel has.
 
-A connection may drop messages. Each message with traits therefore has a number, and the page asks for what it lacks:
-see :mod:`recompviz.widgets.base.sent_state` and ``js/shared/in_step.js``.
+A connection may drop messages. Each message with traits therefore has a number, by which the page finds that a message
+is missing: see :mod:`recompviz.widgets.base.sent_state` and ``js/shared/in_step.js``.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ _MOST = 2**53
 
 
 class PageWidget(anywidget.AnyWidget):
-    """A widget whose traits the page cannot change, except those in ``page_traits``.
+    """A widget of which the page can change only the traits named in ``page_traits``.
 
-    Subclasses define :meth:`from_page`, which checks values of these traits.
+    Subclasses define :meth:`from_page`, which checks the values that the page sends for these traits.
     """
 
     page_traits: ClassVar[tuple[str, ...]] = ()
@@ -42,7 +42,7 @@ class PageWidget(anywidget.AnyWidget):
         super().__init__(*args, **kwargs)
 
     def from_page(self, name: str, value: Any, state: Mapping[str, Any]) -> Any:
-        """Return a checked value of a trait in ``page_traits`` that the page has sent.
+        """Check a value that the page has sent for a trait in ``page_traits``. Return the value that the trait gets.
 
         Parameters
         ----------
@@ -51,18 +51,18 @@ class PageWidget(anywidget.AnyWidget):
         value : object
             The value, of any type.
         state : mapping
-            All values of the message. The checked value of a trait that comes before ``name`` in ``page_traits`` takes
-            the place of the value that was sent.
+            All values of the message, by the names of their traits. The values of traits that come before ``name`` in
+            ``page_traits`` are already checked.
 
         Raises
         ------
         LookupError, TypeError, ValueError
-            If the value is not valid. It is then ignored.
+            If the value is not valid. The trait then keeps its old value.
         """
         raise NotImplementedError
 
     def set_state(self, sync_data: Any) -> None:
-        """Take the state that a page has sent. Called by ipywidgets."""
+        """Set the traits that a page has sent, if their values are valid. Called by ipywidgets."""
         if not isinstance(sync_data, Mapping):
             return
         state, refused = dict(sync_data), []
@@ -81,7 +81,7 @@ class PageWidget(anywidget.AnyWidget):
                 self.send_state(refused)
 
     def take_state(self, state: dict[str, Any]) -> None:
-        """Set traits to checked values that a page has sent."""
+        """Set traits to values that a page has sent and :meth:`from_page` has checked."""
         super().set_state(state)
         with self._sending:
             self._sent.set_by_page({name: getattr(self, name) for name in state if getattr(self, name) == state[name]})
@@ -242,12 +242,12 @@ def amount(value: Any) -> float:
 
 
 def checked_nodes(value: Any, count: int) -> list[int]:
-    """Return a list of different node numbers from a page, each from 0 to ``count`` − 1.
+    """Return a list of node numbers from a page as a list of int.
 
     Raises
     ------
     TypeError, ValueError
-        If the value is something else.
+        If the value is not a list of different whole numbers from 0 to ``count`` − 1.
     """
     if not isinstance(value, (list, tuple)) or len(value) > count:
         raise TypeError(f"expected a list of at most {count} node numbers")

@@ -1,11 +1,11 @@
 """A record of the traits that were sent to the page, so that the kernel can send again what was lost.
 
-Every message with traits has a number. The record knows, for each trait, the number of the last message that had it,
-and the value that was sent. A page that says the number of the last message that it has can therefore be sent exactly
-the traits that it lacks: those of later messages, and those whose value was changed and never sent.
+Every message with traits has a number. For each trait, the record has the number of the last message with the trait,
+and the value that was sent. A page says the number of the last message that it got. It then gets the traits of later
+messages, and the traits that were changed and never sent.
 
-A value that a page sets has no such number. Changes by pages have a count of their own, by which the other pages find
-the traits that they lack.
+A value that one page has set is in no message of the kernel. The record therefore counts the changes by pages, so that
+the other pages get these values, too.
 """
 
 from __future__ import annotations

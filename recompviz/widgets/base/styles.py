@@ -2,10 +2,9 @@
 
 A style maps SVG attributes to values. A value may be the name of a colour in :mod:`recompviz.core.base.palette`. In a
 widget, the styles are a style sheet, which follows the light or dark theme of the page. A static picture has the styles
-twice: as SVG attributes in light colours, and as a style sheet for programs that can read style sheets. Each colour has
-one meaning: blue is kept (a boundary), orange with a dashed border is recomputed, purple is the path of a sequence, and
-vermilion is the budget. A thick border in the colour of the text marks what the reader chose, or what the shown step
-has reached.
+twice: as SVG attributes in light colours, and as a style sheet, which some programs cannot read. Each colour has one
+meaning: blue is kept (a boundary), orange with a dashed border is recomputed, purple is the path of a sequence, and
+vermilion is the budget. A thick border marks what the reader chose, or what the shown step has reached.
 """
 
 from __future__ import annotations
@@ -109,7 +108,7 @@ STYLES: dict[str, dict[str, str]] = {
 
 
 def style_attributes(style: str) -> dict[str, str]:
-    """Return the SVG attributes of a style for static pictures, in light colours.
+    """Return the SVG attributes of a style, with the colours of the light theme. Static pictures use them.
 
     Examples
     --------

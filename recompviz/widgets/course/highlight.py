@@ -14,7 +14,7 @@ def highlighted(source: str) -> str:
 
     The class of the ``span`` is ``k`` for a keyword, ``s`` for a string, ``n`` for a number and ``c`` for a comment.
 
-    Code that Python cannot read is returned without marks.
+    If the code has a syntax error, the result has no ``span``.
 
     Examples
     --------

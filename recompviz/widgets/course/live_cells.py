@@ -1,8 +1,8 @@
 """Run the cells of a notebook that make lessons, and the cells that these need, without a kernel.
 
-A course page shows a lesson live. To make the lesson, its cell runs. Before that, each earlier cell runs that assigns a
-name which this cell, or another cell that runs, reads. No other cell runs: its output is the one saved in the notebook.
-Therefore a page of the course needs PyTorch only if a lesson depends on it.
+To make a lesson, the cell of the lesson runs. A cell needs the earlier cells that assign the names that it reads, and
+these run before it. Other cells do not run; their saved outputs are used. Therefore a page of the course needs PyTorch
+only if a lesson depends on it.
 """
 
 from __future__ import annotations

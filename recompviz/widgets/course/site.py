@@ -64,10 +64,10 @@ class Site:
     lessons : int
         The number of lessons in the pages that work without a kernel.
     size : int
-        Bytes of all files.
+        The size of all files together, in bytes.
     problems : list of str
-        What a page lacks or shows in another form than it should: a formula as LaTeX, a lesson as a picture, or a
-        picture that does not exist.
+        A sentence for each part of a page that is not as it should be: a formula shown as LaTeX, a lesson shown as a
+        picture, or a picture that does not exist.
     """
 
     pages: list[Path] = field(default_factory=list)
@@ -82,8 +82,8 @@ def find_course(folder: Path | None = None) -> list[Path]:
     Parameters
     ----------
     folder : Path, optional
-        The folder of the notebooks. Default: the first that has notebooks of the course, of ``notebooks`` in the
-        checkout and ``notebooks`` in the current folder.
+        The folder of the notebooks. Default: ``notebooks`` in the checkout of recompviz, if it has notebooks of the
+        course; otherwise ``notebooks`` in the current folder.
 
     Raises
     ------
@@ -105,8 +105,8 @@ def find_course(folder: Path | None = None) -> list[Path]:
 def write_site(out: str | Path, folder: Path | None = None) -> Site:
     """Write the pages of the course.
 
-    Lessons are made from the code of their cells. If a cell cannot run, for example because PyTorch is missing, its
-    page shows the saved picture. All other outputs are the saved ones.
+    The cells that make lessons are run, and the cells that these need. If a cell cannot run, for example because
+    PyTorch is missing, the page shows the saved picture of the lesson. All other outputs are the saved ones.
 
     Parameters
     ----------

@@ -1,8 +1,8 @@
 """The picture in the budget stepper: one budget, and everything that follows from it.
 
-There is one frame for each budget. It shows the time-centric plan of the budget four times: as a point of the trade-off
-curve, as a strip of live memory, as the graph with the values that are kept, and as a path through the lattice of lower
-sets. Curve and strip have one axis of memory, so one line shows the budget in both.
+There is one frame for each budget. It draws the time-centric plan of the budget in four ways: as a point of the
+trade-off curve, as a bar chart of the live memory, as the graph with the kept values, and as a path through the lattice
+of lower sets. The curve and the bar chart share the axis of memory, so one line shows the budget in both.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ class _Choice:
 
 
 def budgets_of(peaks: Sequence[int]) -> list[int]:
-    """Return the budgets of the frames in rising order.
+    """Return the budgets of the frames in rising order, in bytes.
 
-    The first budget is below all peaks, and so infeasible. Then come budgets from the least to the largest peak, and
-    one above.
+    The first budget is below all peaks, and the last one is above all peaks. The others run from the least to the
+    largest peak.
 
     Parameters
     ----------
@@ -63,12 +63,12 @@ def budgets_of(peaks: Sequence[int]) -> list[int]:
 
 
 def budget_scene(table: Programme) -> Scene:
-    """Return the scene with one frame for each budget.
+    """Return the scene of the budget stepper, with one frame for each budget of :func:`budgets_of`.
 
     Parameters
     ----------
     table : Programme
-        The table of the budget-free form.
+        The result of :func:`recompviz.core.teaching.programme.budget_free`.
     """
     return _BudgetScene(table).scene()
 

@@ -10,10 +10,11 @@ from recompviz.widgets.lessons.stepper import Stepper
 
 
 def step_budgets(graph: Graph | str) -> Stepper:
-    """Show a widget in which a slider moves the budget, and the time-centric plan of each budget in four forms.
+    """Show a widget with a slider for the budget. The widget draws the time-centric plan of this budget in four ways.
 
-    The forms are a point of the trade-off curve, the live memory over a training step, the values that are kept and
-    recomputed, and the path through the lattice of all lower sets. The first budget is infeasible.
+    The time-centric plan is the plan of least overhead. It is drawn as a point of the trade-off curve, as the live
+    memory over a training step, as the graph with the kept and the recomputed values, and as a path through the lattice
+    of all lower sets. At the lowest position of the slider, the budget is infeasible, and there is no plan.
 
     Parameters
     ----------
@@ -34,7 +35,7 @@ def step_budgets(graph: Graph | str) -> Stepper:
     TypeError
         If ``graph`` is neither a Graph nor a name.
     ValueError
-        If there is no small graph of this name, or if its table has more than 700 cells.
+        If there is no small graph of this name, or if the table of the dynamic programme has more than 700 cells.
 
     Examples
     --------

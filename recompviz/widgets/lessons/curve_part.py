@@ -1,9 +1,8 @@
 """The trade-off curve below the table in the stepper of the dynamic programme.
 
-The last row of the table belongs to the lower set ∅. Each cell of this row is a point of the chart, and stands for a
-plan. One line leads through the time-centric plans, another line through the memory-centric plans. Both are step
-functions: between two peaks, a budget has the plan of the lower peak. A click on a point shows the path of its plan
-through the table.
+The last row of the table belongs to the lower set ∅. Each cell of this row is a plan, drawn as a point. One line leads
+through the time-centric plans, another line through the memory-centric plans. Both are step functions. A click on a
+point shows the path of its plan through the table.
 """
 
 from __future__ import annotations
@@ -31,9 +30,9 @@ class CurvePart:
     canvas : Canvas
         The canvas to draw on.
     table : Programme
-        A table of the budget-free form; see :mod:`recompviz.core.teaching.programme`.
+        The result of :func:`recompviz.core.teaching.programme.budget_free`.
     walk_of : mapping of (int, float) to int
-        Place (lower set, overhead) of a cell → number of the frame that a click on the cell's point shows.
+        Place (lower set, overhead) of a cell → number of the frame that is shown after a click on the cell's point.
     left, top, right : float
         Edges of the chart, in pixels.
     """

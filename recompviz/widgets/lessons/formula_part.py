@@ -50,8 +50,7 @@ def draw_formula(canvas: Canvas, left: float, right: float, top: float) -> None:
 def formula_patch(strategy: Strategy, state: State) -> Change:
     """Return the patch (changes of SVG elements) that writes the numbers of one state into the formula.
 
-    The terms of a segment have numbers only while the segment runs backward. Before that, the numbers would give away
-    the bars that the reader may be asked to predict.
+    In the forward pass, the terms have no numbers, because the numbers would tell the answers to later questions.
 
     Parameters
     ----------

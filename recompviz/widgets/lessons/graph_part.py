@@ -72,7 +72,10 @@ class GraphPart:
         return bottom
 
     def segment_patch(self, small: int, large: int) -> Change:
-        """Return the patch that shows the segment between the lower sets ``small`` and ``large`` (bit masks)."""
+        """Return the patch that shows which values the segment between two lower sets keeps, and which it recomputes.
+
+        ``small`` and ``large`` are the two lower sets as bit masks.
+        """
         boundary = self.graph.boundary_mask(large)
         patch: Change = {}
         for v in bits(large):
@@ -84,7 +87,7 @@ class GraphPart:
         return patch
 
     def plan_patch(self, plan: Plan) -> Change:
-        """Return the patch that shows the segments of a plan and the values that it keeps."""
+        """Return the patch that shows for each node its segment in a plan, and whether the plan keeps its value."""
         patch: Change = {}
         for v, (kept, segment) in enumerate(zip(plan.keep_mask.tolist(), plan.segment.tolist(), strict=True)):
             state = "keep" if kept else "recompute"

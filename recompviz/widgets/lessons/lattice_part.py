@@ -16,7 +16,7 @@ Change = dict[str, Mapping[str, Value]]
 
 
 def draw_lattice(canvas: Canvas, graph: Graph, diagram: Hasse, at: Sequence[Sequence[float]], scale: float = 1) -> None:
-    """Draw the lower sets of a graph, and a line between two sets if one is the other with one more node.
+    """Draw the lower sets of a graph, and a line between each two sets that differ by one node.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ def sequence_patch(diagram: Hasse, at: Sequence[Sequence[float]], sequence: Sequ
     sequence : sequence of int
         The lower sets of the sequence, as bit masks, without ∅. If it is empty, no path is shown.
     chosen : int
-        A lower set that is marked, as a bit mask; −1 for none.
+        A lower set that is marked, as a bit mask; −1 to mark none.
     """
     place = {mask: i for i, mask in enumerate(diagram.sets)}
     patch: Change = {}

@@ -31,14 +31,14 @@ class Lesson(PageWidget):
         raise NotImplementedError
 
     def page_data(self) -> dict[str, Any]:
-        """Return what a page without a kernel needs: ``kind``, ``traits``, and for a playground ``steppers``."""
+        """Return the data of a page without a kernel: a dictionary, whose keys are listed in ``widgets/lessons.md``."""
         raise NotImplementedError
 
     def to_html(self, path: str | Path | None = None) -> str:
         """Return the widget as one HTML page that needs neither a kernel nor a network.
 
-        In the page, a stepper steps in both directions. A playground takes sets and sequences and shows their costs,
-        but its graph cannot be changed.
+        A stepper works in the page as in a notebook. In a playground, the user can choose sets and sequences and sees
+        their costs, but cannot edit the graph.
 
         Parameters
         ----------
@@ -54,6 +54,8 @@ class Lesson(PageWidget):
         ------
         FileError
             If the file cannot be written. The error is also an OSError.
+        TypeError
+            If ``path`` is not a path.
         """
         text = lesson_page([self.lesson_html()], self.title, lesson_css())
         if path is not None:
@@ -61,12 +63,12 @@ class Lesson(PageWidget):
         return text
 
     def lesson_html(self) -> str:
-        """Return the widget as a part of a page; see :mod:`recompviz.widgets.lessons.lesson_page`."""
+        """Return the HTML of this widget for a page with one or several lessons."""
         return lesson_html(self.page_data(), self.to_svg())
 
     @property
     def title(self) -> str:
-        """The title of the page."""
+        """The title of the page that :meth:`to_html` writes."""
         raise NotImplementedError
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:

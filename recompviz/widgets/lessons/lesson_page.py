@@ -1,7 +1,7 @@
 """Pages of lessons in one HTML file, which need neither a kernel nor a network.
 
-A page contains the values of the widget's traits. All frames of a stepper are among them. A playground also has the
-frames of the strategies of some sequences, and computes the costs of a sequence itself.
+A page contains the values of the traits of each widget. For a stepper, these include all frames. For a playground, the
+page also contains the frames for some sequences, and its script computes the costs of every sequence.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from recompviz.widgets.base.offline_page import html_page, packed_data, script_t
 
 
 def page_css() -> str:
-    """Return the rules for a page around lessons: its background, and the colours of its theme."""
+    """Return the CSS rules for the body of a page with lessons, in a light and a dark theme."""
     rules = ["body{margin:0}", ".rv-alone{max-width:1240px;margin:0 auto;padding:16px}"]
     for is_light, scheme, colours in (("true", "light", palette.LIGHT), ("false", "dark", palette.DARK)):
         body = f"color-scheme:{scheme};background:{colours['surface']};color:{colours['text']}"
@@ -24,19 +24,19 @@ def page_css() -> str:
 
 
 def page_script() -> str:
-    """Return the script that mounts the lessons of a page. It is a classic script and adds no global names."""
+    """Return the JavaScript that draws the lessons of a page. It is not a module, and adds no global names."""
     return "(() => {\n" + assets.esm("lessons/lesson_page.js") + "\n})();"
 
 
 def lesson_html(data: Mapping[str, Any], fallback: str) -> str:
-    """Return the HTML of one lesson: an element for it, and its data.
+    """Return the HTML of one lesson for :func:`lesson_page`.
 
     Parameters
     ----------
     data : mapping
-        ``kind`` ("stepper" or "playground"), ``traits``, and for a playground ``steppers``.
+        The result of :meth:`Lesson.page_data`.
     fallback : str
-        HTML that is shown until the script has run, and where scripts are disabled.
+        HTML that is shown until the script of the page has run. It stays if scripts are disabled.
     """
     return (
         f'<div class="rv-lesson">{fallback}</div>\n'
@@ -45,7 +45,7 @@ def lesson_html(data: Mapping[str, Any], fallback: str) -> str:
 
 
 def lesson_page(lessons: Sequence[str], title: str, css: str) -> str:
-    """Return a page of lessons.
+    """Return an HTML page with one or several lessons.
 
     Parameters
     ----------

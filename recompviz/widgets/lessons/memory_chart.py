@@ -23,9 +23,10 @@ Change = dict[str, Mapping[str, Value]]
 
 
 def earlier_cache(strategy: Strategy, state: State) -> int:
-    """Return the live values that are kept for earlier segments than the running one, as a bit mask.
+    """Return the live values of the cache that belong to earlier segments than the current one, as a bit mask.
 
-    In the backward pass of segment i, these are the values U_{i−1}, whose size is the first term of the peak formula.
+    After the action ``"keep"``, the current segment counts as an earlier one. In the backward pass of segment i, the
+    result is U_{i−1}, whose size is the first term of the peak formula.
     """
     masks = (0, *strategy.plan.masks)
     return state.cache & masks[state.segment if state.verb == "keep" else max(state.segment - 1, 0)]
@@ -34,10 +35,10 @@ def earlier_cache(strategy: Strategy, state: State) -> int:
 class MemoryChart:
     """A bar chart of the live memory after each action. A click on a bar shows the action.
 
-    A bar stacks the cache of earlier segments, the other kept values, other values, recomputed values and gradients.
-    Three lines are drawn over the bars: the value of the peak formula for the segment that runs backward, the live
-    memory if everything is freed at its last use, and the highest bar so far. The axis ends at 2M(V), the memory of
-    keeping everything, so all plans of a graph have the same axis. The chart is drawn when the object is made.
+    A bar has five parts, from bottom to top: the cache of earlier segments, the other kept values, computed values that
+    are not kept, recomputed values, and gradients. Three lines are drawn over the bars: the peak formula for the
+    segment that runs backward, the live memory if everything is freed at its last use, and the height of the highest
+    bar so far. The axis ends at 2M(V), the memory of keeping everything. The chart is drawn when the object is made.
 
     Parameters
     ----------
@@ -113,7 +114,7 @@ class MemoryChart:
         return self.left + i * self.pitch
 
     def y(self, size: float) -> float:
-        """Return the y coordinate of a size, in pixels. The size is in bytes."""
+        """Return the y coordinate, in pixels, of the top of a bar of ``size`` bytes."""
         return self.bottom - size / self.most * CHART_HEIGHT
 
     def _line(self, sizes: list[int] | list[int | None]) -> str:
@@ -127,7 +128,7 @@ class MemoryChart:
         return path or "M0 0"
 
     def gauge(self) -> Gauge:
-        """Return where a reader draws the next bar."""
+        """Return the axes of the chart, in which the reader of a lesson draws a guess of the next bar."""
         grain = 1.0 if self.sizes.divisor == 1 and self.most <= 2 * CHART_HEIGHT else self.most / CHART_HEIGHT
         slots = tuple((round(self.x(i), 1), round(self.pitch, 1)) for i in range(len(self.states)))
         scale = CHART_HEIGHT / self.most

@@ -25,10 +25,10 @@ def sub(number: int) -> str:
 
 
 def short_set(graph: Graph, mask: int) -> str:
-    """Return the names of a set's members without braces, for example ``abd``; ∅ for the empty set.
+    """Return a label for a set of nodes: their names without braces, for example ``abd``. The empty set is ∅.
 
-    If some name of the graph is longer than one letter, spaces separate the names. A label of more than 22 letters is
-    shortened: it shows the first and the last names, and the number of names.
+    ``mask`` is the set as a bit mask. If the graph has a name of several letters, the names in the label are separated
+    by spaces. A label of more than 22 letters is replaced by the first name, the last name and the number of names.
 
     Examples
     --------
@@ -49,10 +49,10 @@ def _cut(name: str, letters: int) -> str:
 
 
 def fit_name(name: object, width: float) -> tuple[str, dict[str, str]]:
-    """Return a name that fits a box, and the attributes that its SVG text then needs.
+    """Fit a name into a box. Return the text, and arguments of :meth:`Canvas.text` that set a smaller font size.
 
-    The normal font size is 15 px and needs no attributes. A name that is too wide gets a smaller font, of at least
-    10 px. If that is not enough, the middle of the name is left out.
+    A short name has the normal font size of 15 px and needs no arguments. A longer name gets a smaller font of at least
+    10 px. If the name is still too wide at 10 px, its middle is left out.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ def fit_name(name: object, width: float) -> tuple[str, dict[str, str]]:
 
 @dataclass(frozen=True)
 class SizeFormat:
-    """Sizes as text, all in one unit.
+    """Writes sizes as text, all in one unit.
 
     Attributes
     ----------
@@ -96,10 +96,10 @@ class SizeFormat:
 
     @classmethod
     def of(cls, graph: Graph) -> SizeFormat:
-        """Return the unit for the sizes of a graph. It depends on 2M(V), the peak of keeping everything.
+        """Return the format for the sizes of a graph.
 
-        Below 10,000 bytes, the unit is bytes. Otherwise it is the largest of KiB, MiB, GiB and TiB that is at most
-        2M(V).
+        The unit depends on 2M(V), twice the size of all values. If 2M(V) is below 10,000 bytes, the unit is bytes.
+        Otherwise it is the largest of KiB, MiB, GiB and TiB that is at most 2M(V).
         """
         total = 2 * graph.memory_of(graph.everything)
         if total < _WHOLE:
@@ -126,7 +126,7 @@ class SizeFormat:
 
     @property
     def note(self) -> str:
-        """``"sizes in MiB"``, for example; empty for bytes."""
+        """A note that names the unit, for example ``"sizes in MiB"``; empty if the unit is bytes."""
         return f"sizes in {self.unit}" if self.unit else ""
 
 
@@ -136,7 +136,9 @@ def label_width(text: str) -> float:
 
 
 def cost_lines(graph: Graph, v: int, sizes: SizeFormat, width: float) -> list[str]:
-    """Return the size and the cost of a node as one line of text, or as two if one is wider than ``width`` pixels.
+    """Return the size and the cost of a node as one line of text, or as two lines if one does not fit.
+
+    ``v`` is the number of the node, and ``width`` the space in pixels.
 
     Examples
     --------

@@ -24,7 +24,7 @@ Change = dict[str, Mapping[str, Value]]
 
 
 def diagram_of(graph: Graph) -> Hasse | None:
-    """Return the Hasse diagram of a graph's lower sets. Return None if there are more than 80 (too many to draw)."""
+    """Return the Hasse diagram of a graph's lower sets; None if there are more than 80 lower sets."""
     try:
         return hasse(graph)
     except TooManyLowerSets:
@@ -34,8 +34,8 @@ def diagram_of(graph: Graph) -> Hasse | None:
 def playground_scene(graph: Graph, chosen: int = 0, sequence: Sequence[int] = ()) -> Scene:
     """Return a picture of a graph in which a set of nodes and a sequence of lower sets are marked.
 
-    The set is marked in the graph, and the sequence in the lattice of all lower sets. The lattice is drawn for up to 80
-    lower sets. Without the lattice, the sequence is not shown.
+    The set is marked in the graph, and the sequence in the lattice of all lower sets. If there are more than 80 lower
+    sets, neither the lattice nor the sequence is drawn.
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ def _frame(drawing: Drawing, diagram: Hasse | None) -> tuple[float, float, float
 def lattice_centres(graph: Graph) -> list[list[float]] | None:
     """Return the centre (x, y) of each lower set in the picture, in pixels, in the order of :attr:`Hasse.sets`.
 
-    Return None if there are more than 80 lower sets (too many to draw).
+    The result is None if there are more than 80 lower sets.
     """
     diagram = diagram_of(graph)
     if diagram is None:
@@ -123,7 +123,9 @@ def playground_patch(graph: Graph, chosen: int, sequence: Sequence[int]) -> Patc
 
 
 def caption(graph: Graph, chosen: int) -> str:
-    """Return a sentence that says whether a set is a lower set, with its boundary or the edges that enter it.
+    """Return a sentence that says whether a set is a lower set. ``chosen`` is the set as a bit mask.
+
+    The sentence names the boundary of a lower set. For another set, it names the edges that enter the set.
 
     Examples
     --------

@@ -33,8 +33,7 @@ def programme_scene(table: Programme, title: str) -> Scene:
     Parameters
     ----------
     table : Programme
-        A table without a budget, or for one budget. The scene draws the trade-off curve only for a table without a
-        budget.
+        The table. The trade-off curve is drawn only if ``table.budget`` is None.
     title : str
         Title of the scene.
     """

@@ -13,11 +13,11 @@ from recompviz.widgets.lessons.stepper import Stepper
 
 
 def step_programme(graph: Graph | str, budget: int | str | None = None) -> Stepper:
-    """Show a widget that steps through the dynamic programme, one cell of its table at a time.
+    """Show a widget that fills the tables of two dynamic programmes, one cell in each step.
 
-    Each step shows the candidates of a cell. The last steps show the path of each plan through the finished table. The
-    first tab fills the table R(L, t), which holds for every budget, and draws the trade-off curve. The second tab fills
-    the paper's table opt[L, t] for one budget.
+    The first tab fills the table R(L, t), which serves all budgets, and draws the trade-off curve. The second tab fills
+    the paper's table opt[L, t] for one budget. Each step shows the candidates for the value of a cell. The last steps
+    show the path of each plan through the finished table.
 
     Parameters
     ----------

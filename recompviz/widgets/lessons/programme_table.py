@@ -99,7 +99,7 @@ class TablePart:
         return f"opt[{lower_set}, {t}]" if self.table.budget is not None else f"R({lower_set}, {t})"
 
     def filled(self, until: int) -> Change:
-        """Return the patch that shows the values of cells 0 to ``until``. ✗ marks a cell without a value."""
+        """Return the patch that shows the values of cells 0 to ``until``, and ✗ in a cell without a value."""
         patch: Change = {}
         for i, cell in enumerate(self.cells[: until + 1]):
             patch[f"c{i}"] = {"style": "cell-done" if cell.value >= 0 else "cell-none"}
@@ -107,7 +107,10 @@ class TablePart:
         return patch
 
     def current(self, i: int) -> Change:
-        """Return the patch that shows cells 0 to i. It marks cell i, the cells read for it, and the best of these."""
+        """Return the patch that shows the values of cells 0 to i and explains cell i.
+
+        Cell i, the cells that its value was computed from, and the best of these cells are marked.
+        """
         cell = self.cells[i]
         patch = self.filled(i)
         for candidate in cell.candidates:
@@ -126,7 +129,7 @@ class TablePart:
         )
 
     def path(self, walk: tuple[Place, ...]) -> Change:
-        """Return the patch that marks the cells of one plan's path, given as places (see :meth:`Programme.walk`)."""
+        """Return the patch that marks the path of one plan; ``walk`` is the result of :meth:`Programme.walk`."""
         return self._marked(walk, "cell-path", "cell-text-path")
 
     def _marked(self, places: tuple[Place, ...] | list[Place], style: str, text_style: str) -> Change:

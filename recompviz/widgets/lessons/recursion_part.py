@@ -16,16 +16,16 @@ Change = dict[str, Mapping[str, Value]]
 
 
 class RecursionPart:
-    """The equations of a recursion, with lines for the candidates of a cell.
+    """The equations of a dynamic programme, and below them the candidates for the value of one cell.
 
-    The equations are drawn when the object is made.
+    The equations are drawn when the object is made. :meth:`lines` writes the candidates.
 
     Parameters
     ----------
     canvas : Canvas
         The canvas to draw on.
     budget : int or None
-        The budget in bytes, by the paper's peak formula. None for the recursion over all budgets at once.
+        The budget in bytes. None for the table that serves all budgets.
     name_of : callable (place) → str
         Returns the name of the cell at a place (lower set, overhead), for example ``R(ab, 3)``.
     sizes : SizeFormat
@@ -55,9 +55,9 @@ class RecursionPart:
         self.bottom = top + HEIGHT
 
     def lines(self, cell: Cell) -> Change:
-        """Return the patch (changes of SVG elements) that writes out the candidates of a cell, one in each line.
+        """Return the patch (changes of SVG elements) that writes the candidates of a cell, each in one of six lines.
 
-        If there are more candidates than lines, the best candidate comes first. The last line says how many are left
+        If there are more than six candidates, the best candidate comes first, and the last line says how many are left
         out.
         """
         value = self.sizes(cell.value) if cell.value >= 0 else "no candidate fits"

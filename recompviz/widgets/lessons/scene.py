@@ -1,8 +1,9 @@
 """A scene: a picture with frames, made in Python and shown in the page or as a static SVG picture.
 
-A scene is a list of SVG elements. An element with a key can change. The *patch* of a frame maps keys to the style, text
-or attributes that replace those of the element. Frame i is shown by applying patch i to the original elements, so the
-page can step in both directions without a kernel. A static picture shows one frame.
+A scene has SVG elements and frames. Every frame shows the same elements, but some of them look different. The *patch*
+of a frame says how: it maps the keys of these elements to a new style, text or new attributes. A patch is always
+applied to the original elements. The page can therefore step in both directions without a kernel. A static picture
+shows one frame.
 """
 
 from __future__ import annotations
@@ -31,18 +32,17 @@ class Element:
     style : str
         A key of :data:`recompviz.widgets.base.styles.STYLES`.
     attributes : mapping of str to str or number
-        SVG attributes of position, size and shape.
+        SVG attributes, for example position and size.
     text : str
-        Text content; may be empty.
+        The text inside the element; may be empty.
     key : str
-        Name of the element in patches; empty if the element never changes.
+        Name of the element in the patches of frames; empty if the element never changes.
     go : int
-        The number of the frame that a click on the element shows. −1 if a click shows no frame.
+        The number of the frame that is shown after a click on the element; −1 if a click has no effect.
     label : str
-        A description for screen readers of what a click on the element shows.
+        For screen readers: a description of this frame; may be empty.
     tip : str
-        A text that appears when the pointer rests on the element; empty if there is none. Only for elements without
-        ``text``.
+        A text that appears when the pointer rests on the element; may be empty. An element with a tip has no ``text``.
 
     Raises
     ------
@@ -70,8 +70,9 @@ class Frame:
 
     Attributes
     ----------
-    patch : mapping
-        The changes to the original elements: key → style, text or attributes.
+    patch : mapping of str to mapping
+        Key of an element → its new style, text or SVG attributes, for example ``{"box": {"style": "keep", "x": 5}}``.
+        An element that is not in the patch looks as in ``Scene.elements``.
     caption : str
         The text below the picture.
     """
@@ -82,20 +83,21 @@ class Frame:
 
 @dataclass(frozen=True)
 class Prediction:
-    """A question about the next frame, which the reader can answer before the step.
+    """A question about the next frame of a scene. The reader of the lesson can answer it before this frame is shown.
 
     Attributes
     ----------
     kind : "bar" or "freed"
-        Whether the reader draws the height of the next bar, or marks the boxes that the step frees.
+        ``"bar"``: the reader draws the height of the next bar in the chart. ``"freed"``: the reader clicks the elements
+        of the scene whose values and gradients are freed next.
     words : str
         The question.
     answer : int or tuple of str
-        The size in bytes, or the keys of the boxes.
+        The right answer. For ``"bar"``, a size in bytes. For ``"freed"``, the keys of the elements.
     solution : str
-        The answer in words.
+        The right answer in words.
     choices : tuple of str
-        The keys of the boxes that can be marked; empty for ``"bar"``.
+        For ``"freed"``, the keys of all elements that the reader can click. Empty for ``"bar"``.
     """
 
     kind: str
@@ -107,24 +109,24 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Gauge:
-    """The place and scale at which the reader of a lesson draws a guess of the next bar of the chart.
+    """The axes of a bar chart, in which the reader of a lesson draws a guess: the height of the next bar.
 
     Attributes
     ----------
     slots : tuple of (float, float)
         For each frame, the left edge and the width of its bar, in pixels.
     top, bottom : float
-        Top and bottom of the chart, in pixels.
+        The y coordinates of the top and the bottom of the chart, in pixels.
     scale : float
-        Pixels per byte.
+        The height of a bar, in pixels per byte.
     most : int
-        The largest size in bytes that can be drawn.
+        The largest size that the reader can draw, in bytes.
     grain : float
-        Sizes are drawn in multiples of this number of bytes.
+        The reader can draw only multiples of this number of bytes.
     divisor : int
-        Bytes in one unit.
+        The number of bytes in one ``unit``.
     unit : str
-        The unit, for example ``"MiB"``; empty for bytes.
+        The unit of the number that the page shows for a guess, for example ``"MiB"``; empty for bytes.
     """
 
     slots: tuple[tuple[float, float], ...]
@@ -148,26 +150,28 @@ class Scene:
     title : str
         Title of the picture.
     elements : tuple of Element
-        In the order in which they are drawn. Keys must be unique.
+        The elements, in the order in which they are drawn. No two elements have the same key, other than the empty key.
     frames : tuple of Frame
-        The steps, in order.
+        The frames, in the order of stepping.
     chapters : tuple of (int, str)
-        The frames that have a button of their own, as pairs (number of the frame, text of the button).
+        Buttons below the picture, as pairs (number of the frame that the button shows, text of the button).
     still : int
         The number of the frame that a static picture shows; negative numbers count from the end.
     predictions : tuple of Prediction or None
-        For each frame, the question about the next one; empty if the scene asks nothing.
+        For each frame, the question about the next frame; None for no question. An empty tuple means that the scene has
+        no questions.
     gauge : Gauge, optional
-        Where the reader draws the next bar. Required if there are predictions. If one of them asks for a bar,
-        ``elements`` must include an element with the key ``"guess"``.
+        The axes of the chart for guesses. Required if the scene has questions. If a question has the kind ``"bar"``, an
+        element must have the key ``"guess"``: the bar that the reader draws.
     places : tuple of str
-        For each frame, its name beside the slider, for example ``"budget 28"``; empty for the number of the frame.
+        For each frame, the text beside the slider, for example ``"budget 28"``. If the tuple is empty, the text is the
+        number of the frame.
 
     Raises
     ------
     ValueError
-        If two elements have the same key, if the patch of a frame has a key that no element has, or if it sets a style
-        that does not exist.
+        If two elements have the same key, or if the patch of a frame has a key that no element has or a style that is
+        not in ``STYLES``.
     """
 
     width: float
@@ -194,7 +198,7 @@ class Scene:
                     )
 
     def message(self) -> dict[str, Any]:
-        """Return the scene as a dictionary for the page. ``lessons.md`` lists its keys; ``still`` is left out."""
+        """Return the scene as a dictionary for the page. The file ``widgets/lessons.md`` lists its keys."""
         choices = sorted({key for asked in self.predictions if asked for key in asked.choices})
         return {
             "width": self.width,
@@ -213,14 +217,19 @@ class Scene:
         }
 
     def to_svg(self, frame: int | None = None, words: str = "") -> str:
-        """Return one frame as an SVG document. Its colours follow the theme of the system, or of JupyterLab.
+        """Return one frame as an SVG picture.
 
         Parameters
         ----------
         frame : int, optional
-            Number of the frame. Default: the attribute ``still``.
+            The number of the frame; negative numbers count from the end. Default: the attribute ``still``.
         words : str
-            Text below the picture; it is wrapped to the width of the picture. Default: no text.
+            The text below the picture. The lines of the text are wrapped to the width of the picture. Default: no text.
+
+        Raises
+        ------
+        IndexError
+            If there is no such frame.
         """
         shown = self.frames[self.still if frame is None else frame]
         lines = [line for part in words.splitlines() for line in wrap(part, int((self.width - 40) / 7.6))]
@@ -271,30 +280,45 @@ class Canvas:
         tip: str = "",
         **at: Value,
     ) -> str:
-        """Add an element and return its key.
+        """Add an element and return its key, which may be empty.
 
         Parameters
         ----------
         tag, style, text, key, go, label, tip
             As in :class:`Element`.
-        **at
-            SVG attributes. An underscore in a name becomes a hyphen. ``css`` stands for the attribute ``style``.
+        **at : str or number
+            SVG attributes. An underscore in a name becomes a hyphen. The name ``css`` becomes the SVG attribute
+            ``style``.
+
+        Raises
+        ------
+        ValueError
+            If ``style`` is not a key of ``STYLES``.
         """
         attributes = {"style" if name == "css" else name.replace("_", "-"): value for name, value in at.items()}
         self.elements.append(Element(tag, style, attributes, text, key, go, label, tip))
         return key
 
     def text(self, x: float, y: float, text: str, style: str = "text", key: str = "", **more: Any) -> str:
-        """Add a line of text at (x, y) and return its key; ``more`` as in :meth:`add`."""
+        """Add a line of text and return its key.
+
+        (x, y) is the point in pixels at which SVG places the text. ``more`` are further arguments of :meth:`add`.
+        """
         return self.add("text", style, text, key, x=x, y=y, **more)
 
     def box(self, x: float, y: float, w: float, h: float, style: str, key: str = "", rx: float = 0, **more: Any) -> str:
-        """Add a rectangle and return its key. (x, y) is the top left corner; ``more`` as in :meth:`add`."""
+        """Add a rectangle and return its key.
+
+        (x, y) is the top left corner, w the width, h the height and rx the radius of the corners, in pixels. ``more``
+        are further arguments of :meth:`add`.
+        """
         return self.add("rect", style, "", key, x=x, y=y, width=w, height=h, rx=rx, **more)
 
 
 def fitting_scale(width: float, height: float) -> float:
-    """Return the scale at which a picture of this size fits a notebook on a page of 1280 × 720, at most 1.35.
+    """Return the scale at which a picture fits a notebook in a browser window of 1280 × 720 pixels; at most 1.35.
+
+    ``width`` and ``height`` are the size of the picture at scale 1, in pixels.
 
     Examples
     --------
@@ -305,14 +329,15 @@ def fitting_scale(width: float, height: float) -> float:
 
 
 def beside(scenes: Sequence[Scene], title: str, gap: float = 24) -> Scene:
-    """Return a scene that shows several scenes side by side and steps through them together.
+    """Return a scene that shows several scenes side by side. One step of the new scene is one step of each of them.
 
-    A scene with fewer frames stays at its last frame. The chapters are those of the first scene. The new scene asks no
-    predictions.
+    After its last frame, a scene stays at this frame until the longest scene has ended. The new scene has the chapters
+    of the first scene, and no predictions.
 
     Parameters
     ----------
     scenes : sequence of Scene
+        One scene or more.
     title : str
         Title of the new scene.
     gap : float

@@ -1,7 +1,7 @@
 """The playground: a widget to find the lower sets of a small graph by clicking nodes.
 
-The page handles clicks without the kernel, because it has the edges, the ancestors and the lattice of the graph. The
-kernel edits the graph, computes overhead and peak of a sequence, and makes the frames of its strategy.
+The page has the edges, the ancestors and the lattice of the graph, so it handles clicks without the kernel. The kernel
+edits the graph, computes overhead and peak of a sequence, and makes the frames that explain a sequence step by step.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ class Playground(Lesson):
     # ---------------------------------------------------------------- the choice
 
     def from_page(self, name: str, value: Any, _state: Mapping[str, Any]) -> Any:
-        """Return checked node numbers from the page; see :class:`PageWidget`."""
+        """Check node numbers that the page has sent; see :meth:`PageWidget.from_page`."""
         count = len(self._graph)
         if name == "_chosen":
             return checked_nodes(value, count)
@@ -125,9 +125,11 @@ class Playground(Lesson):
 
     @property
     def graph(self) -> Graph:
-        """The graph that is shown. It can be set to another graph of 1 to 16 nodes; otherwise ValueError is raised.
+        """The graph that is shown.
 
-        A new graph empties the sequence. Chosen nodes stay chosen if the new graph has a node of the same name.
+        Setting it empties the sequence. Chosen nodes stay chosen if the new graph has a node of the same name.
+        ``ValueError`` is raised if the new graph is empty or has more than 16 nodes, and ``TypeError`` if the new value
+        is not a graph.
         """
         return self._graph
 
@@ -137,7 +139,10 @@ class Playground(Lesson):
 
     @property
     def chosen(self) -> frozenset[Name]:
-        """The names of the chosen nodes. They need not form a lower set. The property can be set."""
+        """The names of the chosen nodes. They need not form a lower set.
+
+        The property can be set. ``GraphError`` is raised if a name is not a node.
+        """
         return frozenset(self._graph.names[v] for v in self._chosen)
 
     @chosen.setter
@@ -148,8 +153,8 @@ class Playground(Lesson):
     def sequence(self) -> tuple[frozenset[Name], ...]:
         """The chosen sequence of lower sets, as sets of node names. It need not end with V, the set of all nodes.
 
-        The property can be set to a list of sets of node names. ``ValueError`` is raised if a set is not a lower set,
-        or does not strictly contain the set before.
+        The property can be set to a list of sets of node names. ``ValueError`` is raised if a set has an unknown name,
+        is not a lower set, or does not strictly contain the set before.
         """
         return tuple(frozenset(self._graph.names[v] for v in nodes) for nodes in self._sequence)
 
@@ -236,13 +241,13 @@ class Playground(Lesson):
 
     @property
     def title(self) -> str:
-        """The title of the page."""
+        """The title of the page that :meth:`to_html` writes."""
         return f"Lower sets: {self._lesson['preset']}"
 
     def page_data(self) -> dict[str, Any]:
-        """Return the traits and the frames of some strategies; see :meth:`Lesson.page_data`.
+        """Return the data of a page without a kernel; see :meth:`Lesson.page_data`.
 
-        The strategies are those of the chosen sequence and of the sequences with the fewest sets, up to 64 in all.
+        They contain the frames of up to 64 sequences: of the chosen one, and of those with the fewest sets.
         """
         names = ("_presets", "_lesson", "_scene", "_chosen", "_sequence", "_costs", "_problem", "_stepper")
         steppers = {
@@ -261,7 +266,7 @@ class Playground(Lesson):
         return playground_scene(self._graph, chosen, self._masks()).to_svg(words=self.caption())
 
     def caption(self) -> str:
-        """Return a text about the chosen set. If a sequence is chosen, its overhead and peak are added."""
+        """Return a sentence about the chosen set. If a sequence is chosen, its overhead and peak follow."""
         return f"{caption(self._graph, sum(1 << v for v in self._chosen))} {self._costs}".strip()
 
     def __repr__(self) -> str:

@@ -1,7 +1,7 @@
 """Positions for large drawings of a small graph and of the lattice of its lower sets.
 
 The positions come from the layout of the Explorer and are scaled up. Edges become curves with an arrowhead. Lower sets
-lie in rows by number of nodes, with ∅ at the bottom and V at the top.
+with the same number of nodes are in one row. ∅ is at the bottom and V at the top.
 """
 
 from __future__ import annotations
@@ -60,9 +60,7 @@ def draw_graph(
     above: float = NODE[1] / 2 + 4,
     below: float = NODE[1] / 2 + 32,
 ) -> Drawing:
-    """Lay out a graph, with edges from left to right.
-
-    An edge rises and falls between the columns of nodes. It passes a column where neither a node nor its labels are.
+    """Lay out a graph, with edges from left to right. The edges go around nodes and their labels.
 
     Parameters
     ----------
@@ -72,8 +70,8 @@ def draw_graph(
     pitch : float
         Horizontal distance between neighbouring nodes, in pixels.
     most_width : float
-        The intended greatest width, in pixels. If the drawing would be wider, ``pitch`` is reduced, but not below
-        the width of a node and a gap.
+        The intended greatest width, in pixels. If the drawing would be wider, the nodes move together until they almost
+        touch. The drawing may still be wider then.
     above, below : float
         How far a node and its labels reach above and below the centre of the node, in pixels.
 
@@ -162,9 +160,9 @@ def _curve(points: Sequence[Point]) -> str:
 
 
 def hasse_centres(graph: Graph, diagram: Hasse) -> tuple[tuple[Point, ...], float]:
-    """Return the centre (x, y) of each lower set in the order of ``diagram.sets``, and the total width, in pixels.
+    """Return the centre (x, y) of each lower set in the order of ``diagram.sets``, and the width of the drawing.
 
-    V is at y = 0, and ∅ has the largest y.
+    All numbers are in pixels. V is at y = 0, and ∅ has the largest y.
     """
     rank = [mask.bit_count() for mask in diagram.sets]
     across = arrange(rank, list(diagram.covers)).across

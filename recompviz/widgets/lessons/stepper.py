@@ -1,7 +1,7 @@
 """A stepper: a widget that steps through scenes in both directions, without a kernel.
 
-All frames are sent to the page when the widget is made. The page sends the number of the shown step back, and the
-static picture of the widget shows this step.
+All frames are sent to the page when the widget is made. When the user steps, the page sends the number of the step to
+the kernel. The static picture of the widget then shows this step.
 """
 
 from __future__ import annotations
@@ -27,11 +27,12 @@ class Stepper(Lesson):
     Parameters
     ----------
     scenes : sequence of Scene
-        The scenes; each has a tab.
+        The scenes. If there are several, each has a tab.
     label : str
         Name of the stepper, for screen readers.
     predict : bool
-        Whether a scene with predictions asks for them from the start.
+        Whether the page asks the questions of a scene (its predictions) from the start. The reader can switch this off
+        and on.
 
     Attributes
     ----------
@@ -53,14 +54,17 @@ class Stepper(Lesson):
         super().__init__(_scenes=[scene.message() for scene in scenes], _label=label, _predict=predict)
 
     def from_page(self, name: str, value: Any, state: Mapping[str, Any]) -> int:
-        """Return a checked tab or step from the page; see :class:`PageWidget`."""
+        """Check a number of a tab or of a step that the page has sent; see :meth:`PageWidget.from_page`."""
         if name == "_shown":
             return whole_number(value, 0, len(self.scenes) - 1)
         return whole_number(value, 0, len(self.scenes[state.get("_shown", self._shown)].frames) - 1)
 
     @property
     def shown(self) -> int:
-        """The shown tab, counted from 0. Setting it shows a tab at step 0; ``ValueError`` if there is no such tab."""
+        """The number of the shown tab, counted from 0.
+
+        Setting it shows step 0 of another tab. ``ValueError`` is raised if there is no such tab.
+        """
         return self._shown
 
     @shown.setter
@@ -71,7 +75,10 @@ class Stepper(Lesson):
 
     @property
     def frame(self) -> int:
-        """The shown step of the shown tab, counted from 0. It can be set; ``ValueError`` if there is no such step."""
+        """The number of the shown step, counted from 0.
+
+        Setting it shows another step of the same tab. ``ValueError`` is raised if there is no such step.
+        """
         return self._frame
 
     @frame.setter
@@ -92,11 +99,11 @@ class Stepper(Lesson):
 
     @property
     def title(self) -> str:
-        """The title of the page: the name of the stepper and the title of the shown tab."""
+        """The title of the page that :meth:`to_html` writes: the name of the stepper and the title of the shown tab."""
         return f"{self._label}: {self.scenes[self._shown].title}"
 
     def page_data(self) -> dict[str, Any]:
-        """Return the traits, among them all frames; see :meth:`Lesson.page_data`."""
+        """Return the data of a page without a kernel; see :meth:`Lesson.page_data`."""
         names = ("_scenes", "_label", "_shown", "_frame", "_predict")
         return {"kind": "stepper", "traits": {name: getattr(self, name) for name in names}}
 
@@ -106,8 +113,8 @@ class Stepper(Lesson):
         Parameters
         ----------
         frame : int, optional
-            The number of the step, counted from 0. Default: the shown step. If that is step 0, the picture shows the
-            step number ``Scene.still`` instead, which each scene sets for this purpose.
+            The number of the step, counted from 0. Default: the shown step. If the shown step is step 0, the picture
+            shows the step that the scene names for static pictures, ``Scene.still``.
 
         Raises
         ------
@@ -138,9 +145,11 @@ class Stepper(Lesson):
         Raises
         ------
         ValueError
-            If a number is not that of a step. Then no file is written.
+            If there is no step of one of the numbers. Then no file is written.
         FileError
-            If a file cannot be written. The error is also an OSError.
+            If a file cannot be written. The error is also an OSError. Files written before stay.
+        TypeError
+            If ``folder`` is not a path.
         """
         chosen = range(len(self.scenes[self._shown].frames)) if steps is None else list(steps)
         pictures = {frame: self.to_svg(frame) for frame in chosen}
@@ -148,7 +157,7 @@ class Stepper(Lesson):
         return tuple(write_file(folder / f"step-{frame + 1:03}.svg", text) for frame, text in pictures.items())
 
     def caption(self) -> str:
-        """Return the number and the caption of the step that the static picture shows."""
+        """Return the number and the caption of the step in the static picture, as text. The first step has number 1."""
         scene = self.scenes[self._shown]
         return f"Step {self._still + 1} of {len(scene.frames)}. {scene.frames[self._still].caption}"
 

@@ -10,13 +10,13 @@ from recompviz.widgets.lessons.notation import SizeFormat, sub
 
 
 def freed(strategy: Strategy, i: int) -> tuple[int, int]:
-    """Return the values and the gradients that the action before state i discards, as bit masks."""
+    """Return the values and the gradients that are live in state i − 1 but not in state i, as bit masks."""
     before, after = strategy.states[i - 1], strategy.states[i]
     return before.values & ~after.values, before.gradients & ~after.gradients
 
 
 def names_of(graph: Graph, values: int, gradients: int) -> str:
-    """Return the names of values and gradients.
+    """Return the names of values and gradients as text. Both sets are bit masks of node numbers.
 
     Examples
     --------
@@ -27,7 +27,7 @@ def names_of(graph: Graph, values: int, gradients: int) -> str:
 
 
 def strategy_caption(strategy: Strategy, i: int) -> str:
-    """Return a description of the action that leads to state i of a strategy.
+    """Return one or two sentences about the action that leads to state i of a strategy.
 
     Examples
     --------

@@ -34,8 +34,8 @@ def strategy_scene(strategy: Strategy, title: str, *, stacked: bool = False) -> 
     title : str
         Title of the scene.
     stacked : bool
-        Whether the graph must be above the chart. If False, the graph is above or beside the chart, whichever lets the
-        picture be larger in the notebook.
+        Whether the graph must be above the chart. If False, the graph may also be beside the chart. The arrangement
+        that fits a notebook at the larger scale is used.
     """
     plan = strategy.plan
     graph = plan.graph
@@ -81,7 +81,7 @@ def strategy_scene(strategy: Strategy, title: str, *, stacked: bool = False) -> 
 
 
 def predictions(strategy: Strategy) -> tuple[Prediction | None, ...]:
-    """Return for each state the question about the next action; None for the last state."""
+    """Return for each state of a strategy the question about the next action. The last entry is None."""
     graph, states = strategy.plan.graph, strategy.states
     sizes = SizeFormat.of(graph)
     found: list[Prediction | None] = []

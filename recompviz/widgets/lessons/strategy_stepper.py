@@ -24,9 +24,10 @@ def step_strategy(
     budget: int | str | None = None,
     predict: bool = False,
 ) -> Stepper:
-    """Show a widget that steps through a canonical strategy, one action at a time.
+    """Show a widget that steps through the training step of a plan, one computation or deletion at a time.
 
-    Each step shows the values and gradients that are live, and the live memory compared with the peak formula.
+    The actions are those of the paper's canonical strategy. Each step shows the live values and gradients, the live
+    memory, and the terms of the peak formula.
 
     Parameters
     ----------
@@ -35,15 +36,15 @@ def step_strategy(
         ``"inception"``, ``"u-net"``, ``"branches"``, ``"uneven chain"``, ``"long skip"``,
         ``"transformer block"``.
     sequence : sequence of sets of node names, or Plan, optional
-        The lower sets L₁ ⊊ … ⊊ V. V, the set of all nodes, may be left out. Default: the time-centric and the
-        memory-centric plan of ``budget`` are shown side by side.
+        The lower sets L₁ ⊊ … ⊊ V. V, the set of all nodes, may be left out. Default: the widget shows two plans of
+        ``budget`` side by side, the time-centric and the memory-centric one.
     budget : int or str, optional
         Budget in bytes, or as a size such as ``"3 GiB"``. Only values and their gradients count. Not allowed with
-        ``sequence``. Default: the least peak of a memory-centric plan at which the time-centric and the memory-centric
-        plan have different overheads. If there is no such peak, the least feasible budget.
+        ``sequence``. Default: a budget at which the two plans have different overheads. The least peak of a
+        memory-centric plan with this property is used, or the least feasible budget if there is none.
     predict : bool
         Whether the reader is asked before each step how much memory will be live, or what will be freed. The reader
-        can switch this off and on. Two plans side by side ask nothing.
+        can switch this off and on. Without ``sequence``, no questions are asked.
 
     Returns
     -------
@@ -56,7 +57,8 @@ def step_strategy(
         If ``sequence`` is not a lower-set sequence, ``budget`` is not a size, or both are given. Also if the graph is
         empty or has more than 16 nodes, or if there is no small graph of this name.
     TypeError
-        If ``graph`` is neither a Graph nor a name, or ``budget`` is neither a number nor a string.
+        If ``graph`` is neither a Graph nor a name, ``sequence`` is neither a Plan nor a sequence of sets, or ``budget``
+        is neither a number nor a string.
     PlanMismatch
         If ``sequence`` is a plan of another graph.
     InfeasibleBudget
@@ -83,13 +85,13 @@ def step_strategy(
 
 
 def both_objectives(graph: Graph, budget: int | str | None) -> Scene:
-    """Return a scene with the strategies of the time-centric and the memory-centric plan of a budget, side by side.
+    """Return a scene that shows the time-centric and the memory-centric plan of a budget side by side.
 
     Parameters
     ----------
     graph : Graph
     budget : int, str or None
-        As for :func:`step_strategy`.
+        As for :func:`step_strategy`, which also lists the errors.
     """
     curve = solve(graph, "all")
     if budget is None:

@@ -1,7 +1,7 @@
 """``memory_strips``: the live memory over a training step, for several plans, one below the other on one axis.
 
-The bars are in the paper's model, where a segment is discarded as a whole. The dotted line is the memory if each value
-and gradient is freed right after its last use.
+The bars show the memory in the paper's model, which discards all values of a segment at the same time. The dotted line
+shows the memory if each value and gradient is freed right after its last use.
 """
 
 from __future__ import annotations
@@ -29,17 +29,21 @@ LEGEND = (
 
 
 def memory_strips(graph: Graph | str, plans: Mapping[str, Plan | Iterable[Iterable[Name]]] | None = None) -> Stepper:
-    """Show the live memory over a training step for several plans, on one axis.
+    """Show the live memory over a training step for several plans, one below the other.
 
-    Each strip has a bar for each computation of a value or gradient. Stepping moves through all strips together.
+    For each plan, a chart has a bar for each computation of a value or gradient. All charts have the same axes. One
+    step of the widget adds a bar to each chart.
 
     Parameters
     ----------
     graph : Graph or str
-        A graph of 1 to 40 nodes, or the name of a small graph of the course.
+        A graph of 1 to 40 nodes, or the name of a small graph: ``"chain"``, ``"diamond"``, ``"residual"``,
+        ``"inception"``, ``"u-net"``, ``"branches"``, ``"uneven chain"``, ``"long skip"``,
+        ``"transformer block"``.
     plans : mapping of str to Plan or lower-set sequence, optional
-        Up to four plans by name. V may be left out at the end of a sequence. Default: keeping everything, √n
-        segments of equal length, and the plan of least peak by the formula.
+        One to four plans by name. A sequence is a list of sets of node names. The set of all nodes may be left out at
+        its end. Default: the plan that keeps everything, ⌊√n⌋ segments of equal length for n nodes, and the plan of
+        least peak by the paper's formula.
 
     Returns
     -------
@@ -49,12 +53,13 @@ def memory_strips(graph: Graph | str, plans: Mapping[str, Plan | Iterable[Iterab
     Raises
     ------
     ValueError
-        If the graph has no node or more than 40, if there are no plans or more than four, or if a sequence is not a
-        lower-set sequence. Also if a plan neither keeps every value, nor exactly the boundaries of its lower sets.
+        If the graph has no node or more than 40, if there is no small graph of this name, if there are no plans or more
+        than four, or if a sequence is not a lower-set sequence. Also if a plan neither keeps every value, nor exactly
+        the boundaries of its lower sets.
     PlanMismatch
         If a plan was made for another graph.
     TypeError
-        If ``graph`` is neither a Graph nor a name.
+        If ``graph`` is neither a Graph nor a name, or a plan is neither a Plan nor a sequence of sets.
 
     Examples
     --------
@@ -90,7 +95,7 @@ def _shown_plan(graph: Graph, given: Plan | Iterable[Iterable[Name]]) -> Plan:
 
 
 def bar_states(plan: Plan) -> list[State]:
-    """Return the states after each computation of a training step; each has a bar in the strip of the plan."""
+    """Return the states that have a bar in the chart of a plan: one after each computation of a value or gradient."""
     graph = plan.graph
     if plan.keep_mask.all():
         states = keep_all_states(graph)
@@ -107,7 +112,7 @@ def stacked(plan: Plan, state: State) -> list[tuple[str, int]]:
 
 
 def draw_legend(canvas: Canvas, x: float, y: float) -> None:
-    """Draw the meaning of the parts of a bar and of the dotted line, in one row from (x, y)."""
+    """Draw the legend in one row. x is its left edge and y its base line, in pixels."""
     for style, words in LEGEND:
         canvas.box(x, y - 10, 11, 11, style, rx=2)
         canvas.text(x + 16, y, words, "muted")

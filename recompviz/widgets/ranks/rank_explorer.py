@@ -72,8 +72,8 @@ class RankExplorer(PageWidget):
     ValueError
         If ``budget`` is neither a size nor a percentage.
     Exception
-        Reading ``board``, ``plans`` and other attributes raises the error of a search that made no board. If the user
-        has stopped it, RecompvizError.
+        If the search fails before there is a board, reading ``board``, ``plans`` and other attributes raises the error
+        of the search. If the user stops the search before there is a board, it raises RecompvizError.
     """
 
     _esm = assets.esm("ranks/rank_view.js")

@@ -82,6 +82,8 @@ def recordings_page(reports: Sequence[SnapshotReport], path: str | Path | None =
     ------
     FileError
         If the file cannot be written.
+    TypeError
+        If ``path`` is not a path.
     """
     text = json.dumps([recording_message(report) for report in reports], separators=(",", ":"), ensure_ascii=False)
     page = _PAGE.format(
@@ -101,11 +103,11 @@ def recordings_page(reports: Sequence[SnapshotReport], path: str | Path | None =
 def recording_message(report: SnapshotReport) -> dict[str, Any]:
     """Return the data of a recording for the page.
 
-    In the columns of blocks and of parts (reserved memory), ``born``, ``died`` and ``free`` are positions of events in
-    the trace. ``born`` is −1 for what existed when the recording began. ``died`` is larger than all positions for what
-    exists when the recording ends, and −1 for a block that was released before the recording began. A released block
-    may wait for other streams; ``free`` is the event after which its memory is free. Addresses are differences to
-    ``base``, because JavaScript's numbers are exact only up to 2⁵³.
+    Blocks and parts of the reserved memory have the columns ``born`` and ``died``: the positions of the events at which
+    they began and ended. Blocks also have the column ``free``: the event after which the memory is free again, which
+    comes later than ``died`` if the block waits for another stream. −1 stands for an event before the recording, and a
+    number larger than all positions for an event after it. Addresses are differences from ``base``, because numbers of
+    JavaScript are exact only up to 2⁵³.
     """
     history = report.history
     allocations = history.allocations
@@ -162,7 +164,7 @@ def recording_message(report: SnapshotReport) -> dict[str, Any]:
 
 
 def comparison(reports: Sequence[SnapshotReport]) -> str:
-    """Return a table of several recordings as text, the highest peak first, and the warnings of those that have one."""
+    """Return a table of several recordings as text, the highest peak first, followed by their warnings."""
     least = min(report.peak for report in reports)
     width = max(len(report.title) for report in reports)
     lines = [f"{'recording':<{width}}  {'device':<18} {'peak':>10} {'+ least':>10} {'reserved':>10}  top finding"]
