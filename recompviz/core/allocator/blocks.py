@@ -102,8 +102,8 @@ class Blocks(dict[int, Block]):
     Attributes
     ----------
     searches : int
-        The number of searches for a free block in the large default pools so far; :class:`CachingAllocator` counts
-        them. The age of a free block is the number of searches since it became free.
+        The number of times that :class:`CachingAllocator` has searched a large default pool for a free block. The age
+        of a free block is the number of searches since it became free.
     """
 
     def __init__(self) -> None:

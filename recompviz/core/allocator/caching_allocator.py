@@ -67,8 +67,8 @@ class CachingAllocator:
     settings : AllocatorSettings
         The settings of the allocator. If left out, PyTorch's defaults.
     device_memory : int, optional
-        Bytes that can be reserved from the device. Without it, there is no limit, and memory is released
-        only by :meth:`empty_cache`.
+        Bytes that can be reserved from the device. If left out, there is no limit, and memory is released only by
+        :meth:`empty_cache`.
     place : callable (size) -> address, optional
         Returns the address for a new segment of ``size`` bytes. If left out, a new segment lies below all others.
 
@@ -77,7 +77,7 @@ class CachingAllocator:
     reserved, allocated : int
         Bytes reserved from the device, and bytes of the blocks in use.
     fragmentation : int
-        Bytes that were reserved for requests although enough bytes were free, in pieces that could not serve them.
+        Bytes of all segments that were reserved although enough bytes for the request were free, in smaller pieces.
     retries : int
         How often all unused segments were released because a request did not fit into the memory of the device.
 
@@ -187,7 +187,7 @@ class CachingAllocator:
     def cached(self, size: int, stream: int = 0, pool: PoolId = DEFAULT_POOL) -> int:
         """Return the free bytes in all segments that can serve a request of this size, stream and pool.
 
-        The free bytes may be in many pieces, each of which is too small for the request.
+        These bytes may be in many pieces, none of which is large enough for the request.
         """
         found = self._pools.get((pool, stream, self.settings.rounded(size) <= SMALL))
         return found.size_free if found is not None else 0

@@ -27,15 +27,15 @@ class ReservedMemory:
     peak : int
         The largest number of bytes reserved at one time, over all simulated steps.
     fragmentation : int
-        Bytes that were reserved for requests although enough bytes were free, in pieces that could not serve them.
+        Bytes of all segments that were reserved although enough bytes for the request were free, in smaller pieces.
     segments : int
         Number of segments (separately reserved pieces of device memory) after the last step.
     steps : int
         Number of simulated steps.
     failed_at : int or None
-        The position, in the last simulated step, of the event whose request did not fit into the device's memory; None
-        if all requests fit. If memory from before the first step did not fit, it is 0. If the optimizer's state, which
-        is allocated after the first step, did not fit, it is the number of events.
+        None if all requests fit into the device's memory. Otherwise the position of the event in the last simulated
+        step whose request did not fit. 0 if memory from before the first step did not fit. The number of events if the
+        optimizer's state did not fit, which is allocated after the first step.
     failure : str
         Why a request did not fit; empty if all requests fit.
     """

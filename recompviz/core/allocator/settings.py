@@ -54,10 +54,10 @@ class AllocatorSettings:
         A share of the memory that the process may reserve. If more is reserved, the allocator releases old cached
         segments before it reserves a new segment. With 0, or if ``memory_fraction`` is None, this never happens.
     roundup_power2_divisions : tuple of int
-        16 numbers, for the ranges of sizes that begin at 1 MiB, 2 MiB, … 32 GiB. Each range ends at the next power of
-        two, and the number divides it into equal parts. Sizes are rounded up to the end of a part. With 0 or 1, sizes
-        are rounded up to a multiple of 512 bytes. So are sizes of at most 512 bytes times the number. The first number
-        is also used for smaller sizes, the last for larger.
+        16 numbers, one for each range of sizes: from 1 MiB to 2 MiB, from 2 MiB to 4 MiB, …, from 32 GiB to 64 GiB. The
+        number divides its range into equal parts, and sizes are rounded up to the end of a part. If the number is 0 or
+        1, or if the size is at most 512 bytes times the number, the size is rounded up to a multiple of 512 bytes. The
+        first number is also used for smaller sizes, and the last number for larger sizes.
     large_segment_size : int
         Bytes of a segment that is reserved for a request of more than 1 MiB and less than 10 MiB.
     memory_fraction : float or None
@@ -185,10 +185,10 @@ class AllocatorSettings:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> AllocatorSettings:
-        """Return the settings that an environment variable selects.
+        """Return the settings that the environment variables of PyTorch select.
 
-        The variables are ``PYTORCH_ALLOC_CONF``, ``PYTORCH_CUDA_ALLOC_CONF`` and ``PYTORCH_HIP_ALLOC_CONF``. The first
-        of them that is set and not empty is read.
+        The variables are ``PYTORCH_ALLOC_CONF``, ``PYTORCH_CUDA_ALLOC_CONF`` and ``PYTORCH_HIP_ALLOC_CONF``, in this
+        order. The first one that is set and not empty is read.
 
         Parameters
         ----------

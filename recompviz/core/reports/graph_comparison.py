@@ -38,10 +38,10 @@ class NodeChange:
     shapes : str
         Shape and dtype of the value, ``"before → after"`` if they changed.
     bytes_change : int
-        Bytes of the value after the change minus those before; a missing value has 0 bytes.
+        The bytes of the value after the change, minus its bytes before. A graph without the value counts as 0 bytes.
     time_change : float
-        Cost of the value after the change minus its cost before, in the unit of the costs. For a value of both graphs,
-        it is 0 if the difference is at most 10 % of the larger cost, which is noise.
+        The cost of the value after the change, minus its cost before, in the unit of the costs. If both graphs have the
+        value, a difference of at most 10 % of the larger cost counts as 0.
     """
 
     state: str
@@ -56,26 +56,27 @@ class NodeChange:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class GraphComparison:
-    """The changes from one graph to another; frozen. :func:`recompviz.compare_traces` makes it.
+    """What differs between two graphs of one model; frozen. :func:`recompviz.compare_traces` makes it.
 
     Attributes
     ----------
     before, after : Graph
     matching : Matching
-        Which nodes of the two graphs belong together.
+        Which node of one graph corresponds to which node of the other.
     rows : tuple of NodeChange
         The values that differ, in the running order of the graph after the change. A value that differs only in its
         cost has no row.
     peaks : (int, int)
-        The peak of a step that keeps every value, before and after, in total bytes.
+        The peak of a training step that keeps every value, before and after the change, in total bytes.
     overheads : (float, float) or None
-        The least recomputation found for the total, before and after; None without a total. Infinite if nothing fits.
+        The least recomputation found with which the training step fits ``total``, before and after the change. Infinite
+        if no plan fits. None if ``total`` is None.
     total : int or None
-        The largest number of bytes that each of the two steps may take; None if no total was given.
+        The largest number of bytes that the training step may take; None if no total was given.
     cost_unit : str
-        The unit of all costs.
+        The unit of all costs, as text.
     picture : str
-        An SVG of both graphs in one; empty if there is none.
+        An SVG picture of both graphs in one; empty if there is none.
     """
 
     before: Graph
@@ -89,7 +90,10 @@ class GraphComparison:
     picture: str = ""
 
     def of_state(self, state: str) -> tuple[NodeChange, ...]:
-        """Return the rows of one state: ``"new"``, ``"gone"``, ``"moved"`` or ``"changed"``; ValueError for another."""
+        """Return the rows of one state: ``"new"``, ``"gone"``, ``"moved"`` or ``"changed"``.
+
+        ``ValueError`` is raised if there is no such state.
+        """
         if state not in STATES:
             raise ValueError(f"no state {state!r} of a value; there are {', '.join(STATES)}")
         return tuple(row for row in self.rows if row.state == state)
@@ -101,14 +105,14 @@ class GraphComparison:
 
     @property
     def time_change(self) -> float:
-        """The cost of a forward pass after the change, minus that before."""
+        """The cost of a forward pass after the change, minus its cost before, in :attr:`cost_unit`."""
         return float(self.after.time.sum()) - float(self.before.time.sum())
 
     @property
     def sentence(self) -> str:
-        """What the change costs, as text: the number of values that differ, and the change of peak and forward cost.
+        """A sentence with the number of values that differ, and the changes of the peak and of the forward cost.
 
-        With a total, the text also has the least recomputation before and after.
+        If :attr:`total` is not None, the sentence also has the least recomputation before and after.
         """
         counts = [f"{len(self.of_state(state))} {state}" for state in STATES if self.of_state(state)]
         what = ", ".join(counts) or "no value differs"
@@ -164,8 +168,8 @@ def compare_planners(
     ----------
     before, after : Planner
     total : int, optional
-        The largest number of bytes that each training step may take. If given, the least recomputation within this
-        total is compared too, which needs two searches. If None, it is not compared.
+        The largest number of bytes that the training step may take. If it is given, the comparison includes the least
+        recomputation within this total, which needs two searches.
     cost_unit : str
         The unit of the costs as text, for example ``"ms"``.
 

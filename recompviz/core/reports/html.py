@@ -1,9 +1,8 @@
 """A memory report as HTML of limited size. It has no scripts, so every viewer of notebooks shows it.
 
-It begins with one sentence that says what to do. Then come the memory landscape with the cause highlighted, the
-findings, and the blocks at the peak in groups that open. Text has the colours of the page, which is light or dark.
-Other colours are legible on both. All text from files and models is escaped; names of code between back-ticks are set
-as code.
+The report begins with one sentence that says what to do. Then come the memory landscape with the most important cause
+highlighted, the findings, and the blocks at the peak in groups that can be opened. The colours are legible on light and
+on dark pages. All text from files and models is escaped. Text between back-ticks is shown as code.
 """
 
 from __future__ import annotations
@@ -232,7 +231,7 @@ def table(title: str, head: Sequence[str], rows: Iterable[Sequence[str]], count:
     rows : iterable of sequence of str
         The rows to show. The caller gives at most ``MOST_SHOWN`` (30).
     count : int
-        Number of rows before the limit of 30. If there are more than 30, the title says how many rows there are.
+        The number of all rows, shown or not. If it is more than 30, the title says it.
     """
     bounded = f" (showing {MOST_SHOWN:,} of {count:,})" if count > MOST_SHOWN else ""
     cells = "".join(f'<th style="text-align:left">{name}</th>' for name in head)
@@ -251,12 +250,12 @@ def _code(value: str) -> str:
 
 
 def escaped(text: str) -> str:
-    """Shorten a text to at most 300 characters and escape it for HTML."""
+    """Return a text shortened to at most 300 characters and escaped for HTML."""
     return escape(shortened(text, MOST_CHARACTERS))
 
 
 def formatted(text: str) -> str:
-    """Shorten and escape a text, and set what stands between back-ticks as code.
+    """Return a text as HTML: shortened to at most 300 characters, escaped, and with text between back-ticks as code.
 
     Examples
     --------

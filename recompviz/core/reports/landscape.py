@@ -1,8 +1,7 @@
-"""The memory landscape of a report: memory over the steps, one bar for each large value, with some highlighted.
+"""The memory landscape of a report: memory over the steps, with a bar for each large value. Some bars are highlighted.
 
-The picture has shapes only. Its words stand beside it as HTML, in the colours of the page. It is an image, because
-JupyterLab removes SVG elements from notebooks that are not trusted, but not images. Its colours are legible on light
-and on dark pages.
+The picture has no words; they stand beside it as HTML. The SVG is put into an HTML image, because JupyterLab removes
+SVG elements from notebooks that are not trusted, but not images. The colours are legible on light and on dark pages.
 """
 
 from __future__ import annotations
@@ -41,8 +40,9 @@ class Bars:
     heights : tuple of numpy.ndarray of int64
         The bytes of each bar in its columns.
     categories : tuple of Category
+        The use of the memory of each bar.
     lit : tuple of bool
-        Whether a bar is highlighted.
+        Whether each bar is highlighted.
     columns : int
         The number of columns.
     """
@@ -60,9 +60,9 @@ def bars_of(
 ) -> Bars:
     """Return the bars of a timeline, from the bottom to the top.
 
-    First there is one bar for each category of memory from before the steps. Then come single values, one bar for each,
-    in the order of their allocation: the highlighted values, and the 120 values with the largest area (bytes times
-    columns). The other values share one bar for each category. A value that is alive in no column has no bar.
+    The lowest bars are the memory from before the steps, one bar for each category. Above them, the highlighted values
+    and the 120 values with the largest area (bytes times columns) have a bar each, in the order of their allocation.
+    The remaining values share one bar for each category. A value that is alive in no column has no bar.
 
     Parameters
     ----------

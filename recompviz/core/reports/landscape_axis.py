@@ -1,7 +1,7 @@
 """The axis of a report's memory landscape: which steps of the timeline each column shows, and names of its stretches.
 
-A recorded training step has one timeline step for each operator. Most operators neither allocate nor free memory, and
-these share columns. Several training steps are recorded; the one with the peak is drawn wide, the others narrow.
+The timeline of a recording has one step for each operator, over several training steps. The training step with the peak
+is drawn wide, the others narrow. Operators that neither allocate nor free memory share columns.
 """
 
 from __future__ import annotations
@@ -27,14 +27,15 @@ DEEPEST = 8
 
 
 def step_widths(timeline: Timeline, focus: tuple[int, int] | None = None) -> NDArray[np.float64]:
-    """Return for each step of a timeline its share of the width of the axis.
+    """Return for each step (operator) of a timeline its share of the width of the axis.
 
     Parameters
     ----------
     timeline : Timeline
     focus : (int, int), optional
-        The first step of the training step with the peak, and the step after its last one. This training step gets at
-        least 72 % of the width, and steps that move no memory are narrow. If None, all steps have the same width.
+        The training step with the peak, as a range of the timeline: the number of its first operator, and the number of
+        the operator after its last one. The range gets at least 72 % of the width, and operators that neither allocate
+        nor free memory get less width than others. If None, all operators have the same width.
     """
     steps = len(timeline.phases)
     if focus is None:
@@ -52,10 +53,10 @@ def step_widths(timeline: Timeline, focus: tuple[int, int] | None = None) -> NDA
 
 
 def column_ends(widths: NDArray[np.float64], columns: int) -> list[int]:
-    """Divide an axis into columns of about equal width. Return for each column the step after its last one.
+    """Divide an axis into columns of about equal width. A column shows one or more steps of the timeline.
 
-    ``widths`` is the result of :func:`step_widths`, and ``columns`` the largest number of columns. Each column shows at
-    least one step.
+    ``widths`` is the result of :func:`step_widths`, and ``columns`` the largest number of columns. The result has for
+    each column the number of the step after its last one.
 
     Examples
     --------
@@ -96,11 +97,11 @@ def last_parts(name: str) -> str:
 
 
 def stretches(labels: Sequence[str], widths: NDArray[np.float64], first: int, stop: int) -> list[tuple[str, float]]:
-    """Divide a part of the axis into stretches, one for each module that runs; return their (name, share of the width).
+    """Divide a part of the axis into stretches, one for each module that runs. Return pairs (name, share of the width).
 
-    The name is the beginning of the module's path. All names have the same number of path parts: the number that gives
-    the most named stretches. A step without a module belongs to the stretch before it. The name of a stretch with less
-    than 3 % of the width of the axis is "", and neighbouring stretches without a name are joined.
+    The name is the beginning of the module's path, with the same number of path parts for all stretches. This number is
+    chosen so that the most stretches have a name. A stretch with less than 3 % of the width of the axis has the name
+    "", and neighbouring stretches with the name "" are joined. A step without a module belongs to the stretch before.
 
     Parameters
     ----------

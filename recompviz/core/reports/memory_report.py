@@ -52,15 +52,14 @@ class MemoryReport:
         Takes no arguments and returns an Explorer of the training step; None if the step was not traced, or if the
         report was read from a pickle.
     trace : Trace or None
-        The traced training step; None in the same cases.
+        The traced training step; None if it was not traced, or if the report was read from a pickle.
     outside : tuple of PeakRow
         Tensors of the process that the training step does not touch, and memory without a tensor of Python, largest
         first. They are not part of ``peak``.
     phases : tuple of StepPhase
         The phases of the training step that contains the peak, in order. Empty for a snapshot.
     process : ProcessMemory or None
-        The memory in use before the first step, with and without tensors: of the process on the CPU, otherwise of the
-        device. None if it is unknown.
+        The memory in use before the first training step, and how much of it tensors take. None if it is unknown.
     """
 
     title: str
@@ -87,9 +86,9 @@ class MemoryReport:
 
     @property
     def sentence(self) -> str:
-        """What to change, where, and what it saves, as text.
+        """One sentence that says what to change, where, and what it saves.
 
-        If nothing is worth a change, the text says what takes the most memory.
+        If nothing is worth a change, the sentence says what takes the most memory.
         """
         return str(render("first_sentence", self))
 
@@ -111,7 +110,7 @@ class MemoryReport:
 
     @property
     def unattributed(self) -> int:
-        """Bytes of the blocks of unknown origin, among those alive at the peak and those in :attr:`outside`."""
+        """Bytes of all blocks of unknown origin in :attr:`rows` and :attr:`outside`."""
         return sum(row.size for row in (*self.rows, *self.outside) if not row.attributed)
 
     @property
@@ -167,8 +166,8 @@ class MemoryReport:
     def reached_at(self) -> str:
         """The operator at which memory reaches the peak, or ``"the start"`` if the peak is before the first operator.
 
-        For a memory snapshot, it is the source line that allocates at the peak. If that line is not known, it is a text
-        such as ``"no stack recorded"``.
+        For a memory snapshot, it is the source line that allocates at the peak, or a text such as
+        ``"no stack recorded"`` if this line is not known.
         """
         step = self.timeline.peak_step
         return self.timeline.step_labels[step] if 0 <= step < len(self.timeline.step_labels) else "the start"

@@ -1,4 +1,4 @@
-"""The memory of the process beside the memory of tensors: what other libraries take."""
+"""The memory that the process takes, and the part of it that is in tensors."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ class ProcessMemory:
     Attributes
     ----------
     used : int
-        On the CPU, the resident memory of the process. On a device, the bytes in use there, by all processes.
+        On the CPU, the resident memory of the process. On another device, the bytes that all processes use there.
     tensors : int
-        The part of ``used`` that PyTorch accounts for. On the CPU, the bytes of the tensors that were found; on a
+        The part of ``used`` that PyTorch accounts for. On the CPU, the bytes of the tensors that were found. On another
         device, the bytes that PyTorch reserves.
     device : str
         The name of the device; empty for the CPU.

@@ -1,9 +1,8 @@
 """The picture of a race: the memory of all methods over the time of the step, under one out-of-memory line.
 
 A moving edge reveals the curves from left to right, so that all methods have run for the same time at every moment. The
-curve of a method that needs more than the total stops at the line; the memory that it would need is drawn faintly. The
-motion is CSS inside the SVG. Therefore the same file can be shown in a notebook, moves on a slide, and is the chart of
-the page.
+curve of a method that needs more than the total stops at the line, and the rest of the curve is drawn faintly. The
+motion is CSS inside the SVG, so the same picture works in a notebook, on a slide and in the page.
 """
 
 from __future__ import annotations

@@ -94,9 +94,9 @@ class Race:
         return racer.peak <= self.total
 
     def extra(self, racer: Racer) -> float | None:
-        """Return how much longer a step takes than under the first method, as a share: 0.08 for 8 % more time.
+        """Return the extra time of a step, compared with the first method, as a share: 0.08 for 8 % more time.
 
-        None if the time of one of the two methods is unknown.
+        The result is None if the time of one of the two methods is not known.
         """
         first = self.racers[0].step
         return None if racer.step is None or not first else racer.step / first - 1

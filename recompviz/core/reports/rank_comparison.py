@@ -1,7 +1,7 @@
-"""Memory reports of several ranks side by side: which rank is fullest, which one is short, and which values differ.
+"""Memory reports of several ranks side by side: their peaks, the ranks above the budget, and the values that differ.
 
-The peak of the fullest rank decides whether a distributed run fits. Blocks are matched over all ranks as in a
-comparison of two runs. The memory of each rank over its step is drawn on one scale.
+The highest peak decides whether a distributed run fits. Blocks of different ranks are matched as in a comparison of two
+runs. The memory of all ranks is drawn on the same scale.
 """
 
 from __future__ import annotations
@@ -41,9 +41,13 @@ class RankDifference:
 
     Attributes
     ----------
-    value, category, line : str
-        The name of the value, the use of its memory, and the text of the source line that allocated it. If the text is
-        not known, ``line`` has file name and line number. It is empty if the line is not known either.
+    value : str
+        The name of the value.
+    category : str
+        The use of its memory, for example ``"kept values"``.
+    line : str
+        The text of the source line that allocated it, or file name and line number if the text is not known. Empty if
+        the line is not known.
     sizes : tuple of int
         The bytes of the value at the peak of each rank; 0 if the value is not alive at that peak.
     """
@@ -69,7 +73,7 @@ class RankComparison:
     names : tuple of str
         The name of each rank, for example ``"rank 0"``.
     budget : int or None
-        The memory of each rank, in bytes; None if it was not given.
+        The memory that each rank may use, in bytes; None if it was not given.
     rows : tuple of RankDifference
         The values whose bytes differ, largest difference first.
     """
@@ -86,7 +90,7 @@ class RankComparison:
 
     @property
     def order(self) -> tuple[int, ...]:
-        """The positions of the ranks by falling peak: the fullest first."""
+        """The positions of the ranks in :attr:`reports`, the rank with the highest peak first."""
         return tuple(sorted(range(len(self.reports)), key=lambda i: -self.peaks[i]))
 
     @property
@@ -96,7 +100,7 @@ class RankComparison:
 
     @property
     def short(self) -> tuple[str, ...]:
-        """The names of the ranks whose peak is more than the budget, the fullest first; empty without a budget."""
+        """The names of the ranks whose peak is above the budget, the highest peak first; empty without a budget."""
         return tuple(self.names[i] for i in self.order if self.budget is not None and self.peaks[i] > self.budget)
 
     @property
@@ -185,7 +189,7 @@ class RankComparison:
 def compare_ranks(
     reports: Sequence[MemoryReport], *, names: Sequence[str] | None = None, budget: int | str | None = None
 ) -> RankComparison:
-    """Compare the memory reports of several ranks: which rank is fullest or short, and which values differ.
+    """Compare the memory reports of several ranks: their peaks, the ranks above a budget, and the values that differ.
 
     Parameters
     ----------
@@ -195,12 +199,14 @@ def compare_ranks(
     names : sequence of str, optional
         The names of the ranks, one for each report. If None, ``"rank 0"``, ``"rank 1"``, …
     budget : int or str, optional
-        The memory of each rank: bytes, or a string such as ``"80 GiB"``. If None, no rank is short.
+        The memory that each rank may use: bytes, or a string such as ``"80 GiB"``. If None, peaks are not compared with
+        a budget.
 
     Returns
     -------
     RankComparison
-        ``.rows`` has the values that differ, ``.fullest`` and ``.short`` name ranks.
+        ``.rows`` has the values that differ. ``.fullest`` is the name of the rank with the highest peak, and ``.short``
+        has the names of the ranks whose peak is above the budget.
 
     Raises
     ------
@@ -261,7 +267,7 @@ def _differences(reports: Sequence[MemoryReport]) -> list[RankDifference]:
 
 
 def reduced_profile(timeline: Timeline, points: int) -> NDArray[np.int64]:
-    """Return the largest number of total bytes in each of ``points`` equal parts of a timeline's steps."""
+    """Divide the steps of a timeline into ``points`` equal parts. Return the largest number of bytes in each part."""
     profile = timeline.profile if len(timeline.phases) else np.array([timeline.peak], np.int64)
     edges = np.linspace(0, len(profile), points + 1)
     parts = [profile[int(a) : max(int(np.ceil(b)), int(a) + 1)].max() for a, b in itertools.pairwise(edges)]

@@ -10,12 +10,12 @@ from recompviz.core.reports.findings import LEAST_GROWTH, LEAST_SHARE, Finding
 def ranked(findings: Sequence[Finding], peak: int) -> tuple[Finding, ...]:
     """Order findings by importance and drop the redundant ones.
 
-    The order has three groups. In the first are findings that matter (:meth:`Finding.matters`) and whose memory grows
-    by at least 1 KiB in each training step. In the second are the other findings that matter. In both groups, findings
-    whose fix saves more bytes come first. In the third are findings that do not matter, largest first.
+    First come the findings that matter (:meth:`Finding.matters`) and whose memory grows by at least 1 KiB in each
+    training step. Then come the other findings that matter. In both groups, a finding whose fix saves more bytes comes
+    first. At the end are the findings that do not matter, the largest first.
 
-    A finding that matters is dropped if more than half of its blocks belong to findings that matter, come before it and
-    are not dropped. A surprising finding that does not matter is dropped if its fix saves less than 1 % of the peak.
+    A finding that matters is dropped if more than half of its blocks are also blocks of the findings before it. A
+    surprising finding that does not matter is dropped if its fix saves less than 1 % of the peak.
 
     Parameters
     ----------

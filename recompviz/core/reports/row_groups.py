@@ -48,16 +48,15 @@ class RowGroup:
 def grouped(rows: Sequence[PeakRow], apart: Collection[int] = ()) -> tuple[RowGroup, ...]:
     """Return the groups of rows, those with the most bytes first.
 
-    Two rows are in one group if they have the same category, source line, operator and retainer. For rows without a
-    line, ``why`` counts instead of the retainer. Blocks from an earlier training step are in no group with blocks from
-    this step, and blocks of unknown origin are in no group with blocks of known origin.
+    The rows of a group have the same category, source line, operator and retainer. Rows without a source line have the
+    same ``why`` in place of the retainer. A group does not mix blocks of this training step with older blocks, nor
+    blocks of known origin with blocks of unknown origin.
 
     Parameters
     ----------
     rows : sequence of PeakRow
     apart : collection of int
-        Positions of rows that may share a group with each other, but not with the other rows. An example is the rows of
-        the most important finding.
+        Positions of rows that get groups of their own, for example the rows of the most important finding.
 
     Examples
     --------

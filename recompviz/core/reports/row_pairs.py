@@ -47,8 +47,8 @@ def pairs(before: Sequence[PeakRow], after: Sequence[PeakRow]) -> list[Pair]:
     Returns
     -------
     list of (Group or None, Group or None)
-        Each pair has a group of ``before`` and its counterpart in ``after``. A group of either report without a
-        counterpart is paired with None.
+        Each pair has a group of ``before`` and the group of ``after`` that it is matched with. None stands for no
+        matching group.
 
     Examples
     --------
@@ -68,8 +68,7 @@ def pairs(before: Sequence[PeakRow], after: Sequence[PeakRow]) -> list[Pair]:
 def line_text(row: PeakRow) -> str:
     """Return the text of the source line of a row; ``""`` if the row has no line.
 
-    If the text is not known, file name and line number are returned. The text identifies a line better than its number,
-    which changes with every edit above the line.
+    If the text is not known, file name and line number are returned.
     """
     return row.line.text.strip() or row.line.place if row.line else ""
 

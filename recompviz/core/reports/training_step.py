@@ -93,7 +93,7 @@ class Island:
         Bytes that this code adds and that are still alive when the next pass of a region starts. Outputs of the
         preceding region are included.
     most : int
-        The largest number of bytes that this code adds while it runs; at least ``held``.
+        The largest number of bytes that this code adds to the memory while it runs; at least ``held``.
     line : SourceLine or None
         The line that runs the code outside the compiled model; None if ``breaks`` is not empty or the line is unknown.
     breaks : tuple of GraphBreak
@@ -109,7 +109,7 @@ class Island:
     def where(self) -> str:
         """Where this code is, as text: the line and reason of each graph break.
 
-        Without graph breaks, it is the line of the code and ``outside the compiled model``.
+        If there are no graph breaks, the text is the line of the code and ``outside the compiled model``.
         """
         if self.breaks:
             return "; ".join(found.text for found in self.breaks)
@@ -298,7 +298,7 @@ class StepReport:
 
     @property
     def summary(self) -> str:
-        """The numbers of regions and graph breaks, in words."""
+        """A short text with the numbers of regions and graph breaks."""
         regions, breaks = len(self.regions), len(self.breaks)
         if not breaks and regions == 1:
             return "one region: the compiler captured the whole model, without a graph break"

@@ -25,7 +25,7 @@ _FARTHEST = 12
 class GraphArrays(NamedTuple):
     """An ordered graph as arrays. The computation of value v reads the values ``reads[start[v]:start[v + 1]]``.
 
-    ``memory`` is the size of each value in bytes, and ``time`` the cost of computing it.
+    ``memory`` has the size of each value in bytes, and ``time`` the cost of computing it.
     """
 
     memory: np.ndarray
@@ -52,9 +52,9 @@ class Positions(NamedTuple):
 
 @kernel
 def simulate(extra, count, graph, positions, budget):
-    """Simulate the sequence with the first ``count`` extra computations, and write the result to ``positions``.
+    """Simulate the sequence with the first ``count`` rows of ``extra``, and write the result to ``positions``.
 
-    Return the length of the sequence, and its excess in bytes, which the docstring of the module explains.
+    Return the length of the sequence and its excess: the bytes above the budget, summed over all positions.
     """
     memory, start, reads = graph.memory, graph.start, graph.reads
     length = len(memory) + count
@@ -226,7 +226,7 @@ def _exchange(extra, count, graph, rng):
 
 @kernel
 def anneal(extra, count, best, graph_fields, positions_fields, budget, proposals, heat, price, rng):
-    """Change the extra computations by simulated annealing. Return (length of the best list, its cost).
+    """Change the extra computations by simulated annealing. Return the length and the cost of the best list.
 
     Parameters
     ----------
@@ -252,7 +252,7 @@ def anneal(extra, count, best, graph_fields, positions_fields, budget, proposals
     Returns
     -------
     tuple of (int, float)
-        (−1, infinity) if no state fitted in the budget.
+        (−1, infinity) if no list of extra computations fitted in the budget.
     """
     graph, positions = GraphArrays(*graph_fields), Positions(*positions_fields)
     length, excess = simulate(extra, count, graph, positions, budget)

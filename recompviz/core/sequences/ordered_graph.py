@@ -105,10 +105,10 @@ class OrderedGraph:
         )
 
     def sequence(self, extra: Iterable[tuple[int, int]]) -> list[int]:
-        """Return the numbers of the values in the order in which they are computed, with extra computations.
+        """Return the sequence with these extra computations: the number of the value computed at each position.
 
-        Stage i first computes the values of its pairs (stage, value) in ``extra`` again, in the given order. It then
-        computes value i for the first time.
+        ``extra`` has pairs (stage, value). In stage i, the values of the pairs (i, value) are computed again, in the
+        given order. Then value i is computed for the first time.
         """
         stages: list[list[int]] = [[] for _ in range(len(self))]
         for stage, value in extra:
@@ -148,8 +148,5 @@ class OrderedGraph:
         return change.cumsum()[: len(sequence)]
 
     def working_set(self) -> int:
-        """Return the largest number of bytes that one computation needs.
-
-        A computation needs the bytes of its value and of all values that it reads.
-        """
+        """Return the largest number of bytes that one computation needs: its value and all values that it reads."""
         return max((int(self.memory[[v, *self.reads[v]]].sum()) for v in range(len(self))), default=0)

@@ -2,8 +2,9 @@
 
 1. One or two linear programs give a lower bound, or prove that no sequence fits; see
    :mod:`recompviz.core.sequences.stage_program`. Without scipy, there are no programs, and the bound is 0.
-2. Simulated annealing searches for sequences, in runs of growing length, until the time is over or the bound is met.
-3. If time is left, an integer program raises the bound. Its solution, if there is one, is a start of the last runs.
+2. Simulated annealing searches for sequences, in runs of growing length, until the time is over or a sequence costs no
+   more than the bound.
+3. If time is left, an integer program raises the bound. If it has a solution, the last runs start from this solution.
 """
 
 from __future__ import annotations
@@ -61,8 +62,8 @@ class ComputationSequence:
     overhead : float
         The cost of the repeated computations, in the unit of ``graph.time``.
     bound : float
-        A lower bound on the overhead of all sequences that fit in the budget and have the first computations in the
-        same order, in the unit of ``graph.time``. 0 if scipy is not installed.
+        A lower bound on the overhead, in the unit of ``graph.time``. It holds for all sequences that fit in the budget
+        and compute the values for the first time in the same order. 0 if scipy is not installed.
     total : float
         The cost of computing each value once, in the unit of ``graph.time``.
     budget : int
@@ -78,7 +79,7 @@ class ComputationSequence:
 
     @property
     def gap(self) -> float:
-        """An upper bound on the overhead beyond the optimum, as a share of ``total``: (overhead − bound) / total."""
+        """How far the overhead is above its lower bound, as a share of ``total``: (overhead − bound) / total."""
         return max(0.0, self.overhead - self.bound) / self.total if self.total else 0.0
 
     def __repr__(self) -> str:
@@ -109,10 +110,11 @@ def shortest_sequence(
     budget : int, float or str
         Bytes, or a string such as ``"10 GiB"``.
     order : sequence of names, optional
-        A topological order of all nodes, in which they are computed for the first time. Default: ``graph.order``.
+        The order in which the nodes are computed for the first time. It must be a topological order of all nodes.
+        Default: ``graph.order``.
     seconds : float
-        Processor time of the search, in seconds. The search ends earlier if it meets its lower bound. It may take
-        longer for a large graph, because a run that has begun is completed.
+        Processor time of the search, in seconds. The search ends earlier if it finds a sequence that costs no more than
+        the lower bound. For a large graph it may take longer, because a run that has begun is completed.
     seed : int
         Seed of the random proposals, from 0 to 2⁶⁴ − 1.
 
@@ -123,9 +125,9 @@ def shortest_sequence(
     Raises
     ------
     InfeasibleBudget
-        If it is proven that no sequence fits in the budget; the error's ``least`` is then a lower bound on the least
-        feasible budget. Also if the search found no sequence; ``least`` is then a budget in which a sequence fits. The
-        error's ``estimated`` says which of the two it is.
+        If no sequence was found that fits in the budget. If it is proven that there is none, the attribute ``least`` of
+        the error is a lower bound on the least feasible budget. Otherwise ``least`` is a budget in which a sequence
+        fits. The attribute ``estimated`` says which of the two is the case.
     GraphError
         If ``order`` is not a topological order of the nodes.
     TypeError

@@ -1,10 +1,10 @@
 """The free memory during a recording, and the size of the block that each request of the recording got.
 
-A recording (trace) has the address and the bytes of each *request*. The allocator counts the bytes of the block that
-serves the request. The block has the bytes of the request, rounded up. It has more bytes if the rest of a free block is
-too small to be split off. Therefore :class:`AllocatorModel` splits and merges free memory as the allocator does. It
-takes the addresses from the trace, and accepts traces that contradict themselves. In contrast,
-:class:`recompviz.core.allocator.caching_allocator.CachingAllocator` chooses addresses itself.
+A recording (trace) has the address and the bytes of each *request*. The allocator's own figures count the bytes of the
+block that serves the request. A block is as large as the request, rounded up, or larger if the rest of a free block is
+too small to be split off. To know the sizes of blocks, :class:`AllocatorModel` splits and merges free memory as the
+allocator does. It takes the addresses from the trace, and accepts traces that contradict themselves. The class
+:class:`recompviz.core.allocator.caching_allocator.CachingAllocator` is another model, which chooses addresses itself.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class AllocatorModel:
     def cached(self, requested: int, stream: int = 0, pool: PoolId = DEFAULT_POOL) -> int:
         """Return the free bytes in all segments that can serve a request of this size, stream and pool.
 
-        The free bytes may be in many pieces, each of which is too small for the request.
+        These bytes may be in many pieces, none of which is large enough for the request.
         """
         return self._cached.get((self._settings.rounded(requested) <= SMALL, stream, pool), 0)
 
@@ -89,8 +89,8 @@ class AllocatorModel:
     def allocate(self, address: int, requested: int) -> int:
         """Allocate a block for a request of ``requested`` bytes at an address, and return the block's bytes.
 
-        If no segment is known at the address, or its memory there is not free, the result is the rounded request, and
-        the free memory does not change.
+        If there is no free memory of a known segment at the address, the result is the rounded request, and the free
+        memory does not change.
         """
         size = self._settings.rounded(requested)
         found = self._free.at(address)

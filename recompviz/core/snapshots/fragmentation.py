@@ -27,8 +27,8 @@ def unused_memory_finding(
 ) -> Finding | None:
     """Return the finding about memory that is reserved but not allocated, or None if there is no such memory.
 
-    If requests failed because of fragmentation, the finding is about the failed request for which the most bytes were
-    free. Otherwise the finding says how many reserved bytes are free at the peak, and how many bytes had been reserved
+    If requests failed because of fragmentation, the finding is about one of them: the one for which the most bytes were
+    free. Otherwise the finding says how many reserved bytes are free at the peak, and how many bytes were reserved
     because of fragmentation.
 
     Parameters
@@ -41,8 +41,8 @@ def unused_memory_finding(
     out_of_memory : sequence of OutOfMemory
         The requests that failed.
     reserved_if_expandable : int, optional
-        The largest number of bytes that the same requests would reserve with expandable segments, as predicted. If
-        None, the finding does not mention them.
+        The prediction of the largest number of bytes that the same requests would reserve with expandable segments. If
+        None, the finding does not mention expandable segments.
 
     Examples
     --------

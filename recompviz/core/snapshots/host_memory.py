@@ -1,7 +1,7 @@
 """Pinned host memory in a memory snapshot: ``host_segments`` and ``host_traces`` of PyTorch 2.14.
 
-The allocator of pinned memory never splits a block, so each of its segments is one block. This module gives each
-segment the fields of a segment of a GPU. The events have the fields of events of a GPU already.
+The allocator of pinned memory never splits a block, so each of its segments is one block. This module gives a segment
+the fields that a segment of a GPU has. The events have the same fields as the events of a GPU.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ HOST = "host"
 
 
 def host_records(data: dict[str, Any]) -> tuple[list[Any], list[Any]] | None:
-    """Return the segments and the events of pinned host memory; None if the snapshot has none.
+    """Return the segments and the events of pinned host memory in a snapshot; None if the snapshot has no such memory.
 
     Examples
     --------

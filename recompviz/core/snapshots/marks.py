@@ -28,10 +28,12 @@ class Mark:
     name : str
         The name of the annotation, for example ``"ProfilerStep#3"``. For other kinds of marks, ``"snapshot"`` or
         ``"oom"``.
-    first, last : int
-        The positions in the trace of the first events at or after the beginning and the end of the annotation. A
-        position is the length of the trace if the trace ends before. If the annotation began before the recording,
-        ``first`` is 0. For other kinds of marks, both are the position of the event.
+    first : int
+        The position in the trace of the first event at or after the beginning of the annotation; 0 if the annotation
+        began before the recording. The length of the trace if there is no such event.
+    last : int
+        The position of the first event at or after the end of the annotation; the length of the trace if there is none.
+        For other kinds of marks, ``first`` and ``last`` are the position of the event.
     kind : str
         ``"annotation"``, ``"snapshot"`` or ``"out of memory"``.
     """

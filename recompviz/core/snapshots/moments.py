@@ -33,8 +33,8 @@ class Moment:
     rows : tuple of PeakRow
         The blocks alive, largest first. Their sizes add up to ``allocated``.
     segments : tuple of SegmentState
-        The segments and their blocks, in the order of addresses. A block that the program released, and that another
-        stream still uses, counts as in use here.
+        The segments and their blocks, in the order of addresses. A block counts as in use if the program has released
+        it but another stream still uses it.
     """
 
     at: int

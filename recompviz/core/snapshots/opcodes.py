@@ -1,10 +1,10 @@
 """Check the opcodes of a pickle before it is unpickled.
 
-A snapshot of PyTorch's allocator needs dictionaries, lists, flat tuples, strings and numbers. A pickle of other data
-can execute code. A few bytes of it can also make the interpreter allocate gigabytes, or run for minutes without
-checking for an interrupt. This module accepts only opcodes of plain data, and only where they are harmless. No slot of
-the memo is beyond the length of the file, a tuple holds only numbers and short strings, and there are no sets.
-Unpickling then takes memory and time in proportion to the length of the file.
+A snapshot of PyTorch's allocator needs dictionaries, lists, flat tuples, strings and numbers. A pickle with other
+opcodes can execute code. Even a short pickle can make the interpreter allocate gigabytes, or run for minutes without
+checking for an interrupt. This module accepts only opcodes of plain data. In addition, a number of a memo slot must be
+at most the length of the file, a tuple may contain only numbers and short strings, and sets are refused. Unpickling
+then takes memory and time in proportion to the length of the file.
 
 A snapshot has millions of opcodes. Therefore one regular expression matches long sequences of opcodes.
 """
@@ -53,9 +53,9 @@ class Opcodes(NamedTuple):
 def check_opcodes(data: bytes) -> Opcodes:
     """Find the part of a pickle that may be unpickled.
 
-    The part ends before the first opcode that is not accepted. Without such an opcode, the part is the whole pickle. At
-    an opcode that refers to a class or function, the check stops, and the part is the whole file: the unpickler must
-    raise an error at this opcode.
+    The part ends before the first opcode that is not accepted. If all opcodes are accepted, the part is the whole
+    pickle. If an opcode refers to a class or function, the part is the whole file, and the unpickler must raise an
+    error at this opcode.
 
     Examples
     --------

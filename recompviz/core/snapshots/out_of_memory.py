@@ -20,9 +20,9 @@ def out_of_memory_finding(
     Parameters
     ----------
     request : OutOfMemory
-        The request.
+        The failed request.
     stack : Stack
-        Its stack.
+        The stack trace of the request.
     moment : Moment
         The memory when the request failed.
     largest : Finding or None

@@ -1,8 +1,8 @@
 """Compare the reserved memory of a recording with the prediction of a model of the allocator.
 
-The model starts with the segments and blocks that existed when the recording began. It then gets the sizes of the
-allocations and the frees, in the order of the recording, and chooses segments and addresses itself. When the recording
-releases segments, the model releases all unused segments, because the recording does not say how full the device was.
+The model starts with the segments and blocks that existed when the recording began. It then allocates and frees blocks
+of the recorded sizes in the recorded order, and chooses segments and addresses itself. When the recording releases
+segments, the model releases all unused segments, because the recording does not say how full the device was.
 """
 
 from __future__ import annotations
@@ -66,9 +66,8 @@ class PredictedRecording:
     requests : int
         Number of allocations.
     same_address : int or None
-        Number of allocations for which the model chooses the recorded address. They are counted in a second run of the
-        model, in which new segments get their recorded addresses, because CUDA's driver chose them. None if the
-        recording releases segments, because the recorded addresses may then be in use in the model. Also None if
+        Number of allocations for which the model chooses the recorded address. The number is from a second run of the
+        model, in which new segments get their recorded addresses. None if the recording releases segments, or if
         segments of the recording overlap.
     """
 
@@ -93,12 +92,12 @@ class PredictedRecording:
 
     @property
     def error(self) -> float:
-        """The predicted peak divided by the recorded peak, minus 1. Without a recorded peak, the result is 0."""
+        """The predicted peak divided by the recorded peak, minus 1; 0 if the recorded peak is 0."""
         return self.predicted_peak / self.recorded_peak - 1 if self.recorded_peak else 0.0
 
     @property
     def largest_error(self) -> float:
-        """The largest relative error after any event: |predicted − recorded| / recorded, in bytes reserved."""
+        """The largest of |predicted − recorded| / recorded over all events, in reserved bytes."""
         return float((np.abs(self.predicted - self.recorded) / np.maximum(self.recorded, 1)).max(initial=0.0))
 
 

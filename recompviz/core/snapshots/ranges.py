@@ -1,7 +1,7 @@
 """Disjoint ranges of addresses, each with a label. Ranges can be added, removed, and found by an address.
 
 The ranges of a recording may contradict each other, because events were dropped or the file is damaged. Therefore a new
-range replaces the parts of other ranges that it overlaps, so that ranges are always disjoint.
+range replaces the overlapping parts of other ranges.
 """
 
 from __future__ import annotations

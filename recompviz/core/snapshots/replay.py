@@ -40,8 +40,8 @@ class OutOfMemory:
     requested, device_free : int
         Bytes requested, and bytes free on the device; 0 if they were not recorded.
     cached : int
-        Free bytes in the reserved segments from which the allocator serves requests of this size, CUDA stream and
-        private pool. No single piece was large enough for this request.
+        Free bytes in the reserved segments that serve requests of this size, CUDA stream and private pool. They are in
+        pieces that are too small for this request.
     record : dict or None
         The event of the snapshot, which has the stack of the request; None if it is not known.
     at : int
@@ -75,8 +75,9 @@ class DeviceHistory:
         Bytes of all segments reserved because of fragmentation, up to each event of ``allocations``. Fragmentation
         means that enough bytes were free, but in smaller pieces.
     records_before : dict of int to (dict or None)
-        For each block that existed before the recording began, the entry of the snapshot that has its stack (None or an
-        empty dict if there is none). The key is the negative position of the block's allocation in ``allocations.at``.
+        For each block that existed before the recording began, the entry of the snapshot with the stack of its
+        allocation; None or an empty dict if there is none. The key is the negative number that the allocation has in
+        ``allocations.at``.
     out_of_memory : tuple of OutOfMemory
         The requests that failed, in the order of the trace.
     contradictions : int
@@ -84,13 +85,12 @@ class DeviceHistory:
     parts : tuple of ReservedPart
         The memory that was reserved from the device.
     completed : dict of int to int
-        The blocks whose memory other streams still used after the program had released them. Number of the block →
-        position of the event after which its memory was free. The position is the length of the trace if the memory was
-        still in use at its end.
+        The blocks that the program released while other streams still used them. Number of the block → position of the
+        event after which its memory was free, or the length of the trace if it was never free.
     waiting_before : tuple of (int, int, int)
-        The blocks that the program had released before the recording began, and that other streams still used. One
-        entry for each block: its address, its bytes, and the position of the event after which its memory was free (the
-        length of the trace if the memory was still in use at its end).
+        The blocks that the program had released before the recording began, while other streams still used them. For
+        each block its address, its bytes, and the position of the event after which its memory was free, or the length
+        of the trace if it was never free.
     """
 
     allocations: Allocations

@@ -1,7 +1,7 @@
 """The memory that was reserved from the device during a recording: its addresses, and the events that begin and end it.
 
-A *part* is memory that the allocator reserved, or mapped to an expandable segment, by one event. A later event may
-release a piece of it; then each piece is a part of its own.
+A *part* is memory that the allocator reserved, or mapped to an expandable segment, by one event. If a later event
+releases only a piece of this memory, the piece and the rest are two parts.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ class PartsReader:
     def reserve(self, at: int, address: int, size: int, kind: SegmentKind) -> None:
         """Begin a part: memory that the event at position ``at`` reserves.
 
-        The memory begins at ``address`` and has ``size`` bytes; ``kind`` says which requests it serves. If memory in
-        this range is reserved already, the trace contradicts itself. The older part then ends in this range.
+        The memory begins at ``address`` and has ``size`` bytes; ``kind`` says which requests it serves. If memory of an
+        older part is in this range, the trace contradicts itself, and that memory is counted as released.
         """
         self.release(at, address, size)
         self._open.add(address, address + size, (kind, at))

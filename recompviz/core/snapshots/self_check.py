@@ -14,14 +14,14 @@ from recompviz.core.snapshots.starting_state import AWAITING, placed_blocks
 
 @dataclass(frozen=True)
 class SelfCheck:
-    """Comparison of the memory at the end of a replay with that at the end of the recording; frozen.
+    """A comparison of the memory at the end of a replay with the figures in the file of the recording; frozen.
 
     Attributes
     ----------
     allocated, reserved : int
         Bytes allocated, and bytes reserved from the device, at the end of the replay.
     allocated_in_file, reserved_in_file : int
-        The same bytes as the file states them: the sums of ``allocated_size`` and ``total_size`` of its segments. For a
+        The same figures from the file: the sums of ``allocated_size`` and of ``total_size`` over its segments. For a
         segment without ``allocated_size``, the bytes of its allocated blocks are added up.
     outside : int
         Bytes of the blocks at the peak that lie outside all segments. The allocator makes no such blocks.
@@ -45,9 +45,7 @@ class SelfCheck:
 
     @property
     def holds(self) -> bool:
-        """Whether the replay ends with the bytes that the file states, and no other fault was found.
-
-        Other faults are contradictions of the trace, and blocks at the peak that lie outside all segments.
+        """Whether the replay ends with the bytes that the file states, and ``outside`` and ``contradictions`` are 0.
         """
         return not self._faults()
 
@@ -85,7 +83,7 @@ def _pair(found: int, stated: int) -> tuple[str, str]:
 
 
 def check_replay(history: DeviceHistory, segments: Sequence[Any], trace: Sequence[Any]) -> SelfCheck:
-    """Compare the replay of one device with the file. The result says what differs.
+    """Compare the replay of one device with the file.
 
     Parameters
     ----------

@@ -159,13 +159,13 @@ def _settings(recorded: Any) -> AllocatorSettings:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class SnapshotReport(MemoryReport):
-    """The memory report of a recording: a memory report, and the state of the memory at every moment; frozen.
+    """The memory report of a recording, which can also tell the state of the memory at other moments; frozen.
 
     Attributes
     ----------
     check : SelfCheck
-        The comparison of the replay with the bytes that the file states. If it does not hold, the first line of the
-        report says so.
+        The comparison of the replay with the bytes that the file states. If ``check.holds`` is False, the first line of
+        the report says so.
     marks : tuple of Mark
         Annotations, snapshots and failed requests, as ranges of events.
     history : DeviceHistory
@@ -234,8 +234,9 @@ class SnapshotReport(MemoryReport):
     def sentence(self) -> str:
         """The most important fact of the recording, as one sentence.
 
-        It is the first of these that applies: a request failed; much reserved memory is not used; a line holds the most
-        memory at the peak. If nothing is allocated, the sentence says so.
+        If a request failed, the sentence is about this request. Otherwise, if much reserved memory is not used, it is
+        about this memory. Otherwise it names the line that holds the most memory at the peak. If nothing is allocated,
+        it says so.
         """
         top = self.top
         if top is None:

@@ -55,9 +55,9 @@ class Stack:
     Attributes
     ----------
     lines : tuple of SourceLine
-        The user's source lines, innermost first. For an allocation of a backward pass whose forward stack is recorded,
-        the lines of the forward pass. For code that torch.compile generated, the lines behind it, if the snapshot has
-        them. If no line of the stack is the user's, all lines of Python files.
+        The user's source lines, innermost first. If the backward pass allocated, and the stack of the forward pass is
+        recorded, the lines of the forward pass. If code that torch.compile generated allocated, the lines from which it
+        was generated, if they are recorded. If no line of the stack is the user's, all lines of Python files.
     category : Category
         The use of the memory, guessed from the stack. It is ``OPTIMIZER`` if a frame is in a library's optimizer.
         Otherwise it is ``GRADIENT`` if the stack is of a backward pass, and ``KEPT`` if not. An empty stack has the
@@ -70,7 +70,7 @@ class Stack:
     compiled : bool
         Whether torch.compile generated the code that allocated.
     forward : bool
-        Whether ``lines`` are of the forward pass, and the allocation is of the backward pass.
+        True if the backward pass allocated, but ``lines`` are of the forward pass.
     """
 
     lines: tuple[SourceLine, ...] = ()
@@ -174,7 +174,7 @@ class Stacks:
 
 
 def shown_text(value: Any) -> str:
-    """Return a text with its lone surrogates replaced, so that it can be shown; empty for a value that is no text."""
+    """Return a text with its lone surrogates replaced, so that it can be shown; empty if ``value`` is not a str."""
     return value.encode("utf-8", "replace").decode() if isinstance(value, str) else ""
 
 

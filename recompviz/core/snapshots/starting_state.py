@@ -180,7 +180,7 @@ def kind_of(segment: Mapping[str, Any]) -> SegmentKind:
 
 
 def event_kind(event: Mapping[str, Any], settings: AllocatorSettings) -> SegmentKind:
-    """Return the kind of a segment that an event reserves, maps, unmaps or releases."""
+    """Return the kind of the segment that an event reserves, maps, unmaps or releases."""
     expandable = event["action"] in ("segment_map", "segment_unmap")
     # large expandable segments are mapped in whole pages, which are larger than those of small segments
     small = event["size"] % settings.large_segment_size != 0 if expandable else event["size"] == SMALL_SEGMENT
