@@ -1,7 +1,7 @@
 """The objects that the caller keeps in memory beside a compiled model: other models, copies of parameters, targets.
 
-The bytes in use are counted when a training step starts. The captured graphs show only the tensors that they read.
-Therefore the caller names the objects that only eager code reads.
+The bytes in use are counted when a training step starts. The captured graphs show only the tensors that they read, so
+the caller has to name the objects that only eager code reads.
 """
 
 from __future__ import annotations

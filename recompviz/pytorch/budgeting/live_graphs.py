@@ -1,7 +1,7 @@
-"""The autograd graphs of one compiled model that exist: those of the current training step, and those the user kept.
+"""The existing autograd graphs of one compiled model, from the current training step and from before.
 
-The values that such a graph saves are in memory when a training step starts. They count as memory in use, also in the
-steps of other compiled models.
+A graph from before exists if the user kept it, for example with an output. The values that it saves are in memory when
+a training step starts, and count as memory in use, also in the steps of other compiled models.
 """
 
 from __future__ import annotations
@@ -54,12 +54,12 @@ class LiveGraphs:
     def note_ended(self, recorded: bool) -> bool:
         """Remove the runs that have ended from the current step. Return whether a backward pass ran in the step.
 
-        A run has ended when autograd has freed its graph. A run also leaves the step if a later run of the same region
-        has finished its backward pass while the graph of the earlier run still exists. The user keeps such a graph, for
-        example with an output of an evaluation. Its bytes then count as memory in use.
+        A run has ended when autograd has freed its graph. If a graph still exists although a later run of the same
+        region has finished its backward pass, the user keeps this graph, for example with an output. Its run leaves the
+        step, too, and its bytes count as memory in use from then on.
 
-        While a backward pass is running, the result is False. The runs then stay, unless all have ended and no step is
-        recorded.
+        While a backward pass is running, the result is False, and runs are removed only if all have ended and the step
+        is not being recorded.
 
         Parameters
         ----------
@@ -91,6 +91,6 @@ class LiveGraphs:
 
     @property
     def saved(self) -> int:
-        """The bytes of the values that all existing graphs of the model save, without outputs."""
+        """The bytes of the values that all existing graphs of the model save. Outputs of the model do not count."""
         known = [(self._regions[run.region], run) for run in self._alive() if run.region in self._regions]
         return sum(one.saved(one.region.keep_all if r.mask is None else r.mask, r.sizes) for one, r in known)

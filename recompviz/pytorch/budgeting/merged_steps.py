@@ -1,8 +1,8 @@
 """Merge recorded training steps that ran different regions (captured graphs).
 
 A model may drop layers at random, or stop early. The merged step is a sequence of runs that contains the runs of every
-recorded step in order. After a run, code outside the regions keeps some bytes of it in memory, for example its outputs,
-while later runs start. The number of these bytes is read from the recorded steps that contain the run.
+recorded step in order. After a run, code outside the regions may keep some bytes alive, for example the outputs of the
+run. These bytes are read from the recorded steps that contain the run.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 def merged_positions(first: Sequence[T], second: Sequence[T]) -> tuple[list[int], list[int], list[T]]:
-    """Merge two sequences into one that contains both, each in its order.
+    """Merge two sequences into one that contains the items of both. The items of each keep their order.
 
     Parameters
     ----------

@@ -1,8 +1,8 @@
 """Gradients of the previous step that are alive when a training step starts, and whether the step frees them.
 
 Many loops call ``zero_grad()`` between the forward and the backward pass. The gradients of the previous step then take
-memory only in the forward pass. The recorded step shows whether the loop does this. If it does, later steps are planned
-for it, and a few gradients are watched, to notice if a step keeps them.
+memory only in the forward pass. If the recorded step shows this, the plans of later steps depend on it. A few gradients
+are then watched, to notice if a step does not free them.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class OldGradients:
     Attributes
     ----------
     stay : bool
-        Whether a planned step kept gradients that the recorded step had freed.
+        Whether a planned step did not free gradients of the kind that the recorded step had freed.
     """
 
     def __init__(self, memory: ResidentMemory) -> None:
@@ -48,9 +48,9 @@ class OldGradients:
         self._watched: list[LiveOutput] = []
 
     def record(self, first: Region) -> list[LiveOutput]:
-        """Return weak references to the gradients of the regions' parameters that are alive now.
+        """Return weak references to the existing gradients of the regions' parameters.
 
-        Call it when a step starts that will be recorded. ``first`` is the first region of the step.
+        Call it at the start of a step that will be recorded. ``first`` is the first region of the step.
         """
         found = [(parameter, _live(parameter, first)) for parameter in self._memory.region_parameters()]
         self._recorded = [weakref.ref(parameter) for parameter, live in found if live is not None]
@@ -64,7 +64,7 @@ class OldGradients:
         first : Region
             The first region of the step.
         freed : sequence of bool
-            For each gradient that :meth:`record` returned, whether it was freed in time.
+            For each gradient that :meth:`record` returned, whether it was freed before the first backward pass.
         """
         found = [reference for reference, gone in zip(self._recorded, freed, strict=False) if gone]
         self._freed[first] = found[:WATCHED]
@@ -79,7 +79,7 @@ class OldGradients:
         self._watched = [live for live in lives if live is not None]
 
     def were_kept(self) -> bool:
-        """Return whether a gradient that :meth:`watch` chose last is still alive. At most one call returns True."""
+        """Return whether a gradient from the last call of :meth:`watch` still exists; True in at most one call."""
         kept, self._watched = any(live.alive for live in self._watched), []
         if not kept or self.stay:
             return False

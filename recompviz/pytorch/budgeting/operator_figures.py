@@ -1,7 +1,6 @@
 """Measurements of operator calls, read from a recorded training step.
 
-The measurements of a call are its workspace, the sizes of the storages that it allocates, and its time. Together they
-are called the *figures* of the call.
+The *figures* of a call are its workspace, the sizes of the storages that it allocates, and its time.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ class OperatorFigures:
     Attributes
     ----------
     workspace : int
-        The most bytes that the call held at one time, without its inputs and outputs.
+        The largest number of bytes that the call allocated at one time, without its outputs.
     sizes : tuple of int
         For each storage that the call allocates, its bytes.
     seconds : float
@@ -115,8 +114,9 @@ def equal_calls_alike(folded: Folded, seconds: Sequence[float]) -> list[float]:
     """Replace the time of each call by the median over equal calls.
 
     Calls are equal if they run the same operator on input tensors of the same shapes and dtypes. A recorded step runs
-    each call only once. If another process interrupts a call, the measured time of this call is too long. The median is
-    still right if at most half of the equal calls were interrupted: of two middle times, the shorter one is taken.
+    each call only once, and the measured time is too long if another process interrupts the call. The median is right
+    if at most half of the equal calls were interrupted. For an even number of calls, it is the shorter of the two
+    middle times.
 
     Parameters
     ----------
@@ -159,8 +159,8 @@ def figures_of_call(
     seconds : float
         Wall-clock time of the call, in seconds.
     replayed : bool
-        Whether the call runs again later in the step. Before a random call that runs again, the program saves the state
-        of the random generator. The allocation for this state is left out, because the simulation counts it separately.
+        Whether the call runs again later in the step. If the call is also random, the state of the random generator is
+        saved before it. The allocation for this state is left out, because the simulation counts it separately.
     """
     call = joint.calls[c]
     if call.random and replayed:

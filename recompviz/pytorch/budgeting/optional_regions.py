@@ -1,8 +1,8 @@
 """Reserve memory for regions (captured graphs) that some training steps run and others leave out.
 
-Examples are dropped layers, branches and early exits. A step may run a region that the recorded step left out, so
-memory is reserved for this region. Two graphs with the same parameters, for example captured for different shapes,
-count as one region.
+Examples are dropped layers, branches and early exits. A later step may run a region that the recorded step left out, so
+memory is reserved for this region. Graphs with the same parameters, for example captured for different shapes, count as
+one region.
 """
 
 from __future__ import annotations
@@ -64,10 +64,9 @@ class OptionalRegions:
     def reserve(self, recorded: Sequence[Region], regions: dict[Region, PlannedRegion]) -> int:
         """Return the bytes to reserve for regions that the recorded step left out.
 
-        All regions that ran in any step so far are considered. For each of them that the recorded step left out, bytes
-        are reserved for the values that its plan of least peak saves, for its outputs and for its gradients. Regions
-        with the same parameters count as one, with the largest of their bytes. Nothing is reserved for regions without
-        parameters.
+        For each region that ran in an earlier step, but not in the recorded step, bytes are reserved: for the values
+        that its plan of least peak saves, for its outputs and for its gradients. Regions with the same parameters count
+        as one, with the largest of their bytes. Nothing is reserved for regions without parameters.
 
         Parameters
         ----------

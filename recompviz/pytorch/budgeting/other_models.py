@@ -88,8 +88,8 @@ class OtherModels:
     Attributes
     ----------
     unnamed : int
-        Bytes that the user did not name with ``holds``: tensors that existed before the last recorded step and that
-        code in the recorded step read, and tensors that the recorded step left for the step after it.
+        Bytes of tensors that the user did not name with ``holds``. These are older tensors that the last recorded step
+        read, and tensors that this step left for the step after it.
     """
 
     def __init__(self, owner: Owner) -> None:
@@ -151,9 +151,9 @@ class OtherModels:
         return int(self._before.get(region, 0) * max(1.0, growth))
 
     def note_recorded(self, runs: Iterable[tuple[Region, OtherRun]]) -> None:
-        """Remember the bytes that code outside the regions held when other models ran in this model's recorded step.
+        """Store the bytes that code outside the regions held when other models ran in the recorded step of this model.
 
-        If a region ran several times, the bytes of its first run are remembered.
+        For a region that ran several times, the bytes at its first run are stored.
         """
         for region, run in runs:
             self._before.setdefault(region, run.held)
@@ -175,8 +175,8 @@ class OtherModels:
     def memories(self) -> list[ResidentMemory]:
         """Return the memory of the other models that train, or run without gradients, in the same loop.
 
-        These are the models of which a graph ran between the starts of two steps of this model, or ran without
-        gradients while an autograd graph of this model existed.
+        A model counts if one of its graphs ran between the starts of two steps of this model, or ran without gradients
+        while an autograd graph of this model existed.
         """
         return [other.memory for other in list(self._met)] if self._met else []
 

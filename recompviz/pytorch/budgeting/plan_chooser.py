@@ -43,8 +43,8 @@ class PlanChooser:
     unknown : bool
         Whether a run was not found among the remaining runs of the model.
     missing : int
-        Bytes by which the memory that the step has added in the forward pass of the latest run exceeds ``room``; 0 or
-        negative if it fits. Always 0 if every step runs all regions of ``model``.
+        The bytes that the step has added up to the forward pass of the latest run, minus ``room``. Positive if the step
+        does not fit. Always 0 if every step runs all regions of ``model``.
     """
 
     def __init__(
@@ -102,9 +102,9 @@ class PlanChooser:
         return model.masks[position][row]
 
     def add(self, size: int) -> None:
-        """Count ``size`` bytes that a run of an unknown region keeps until its backward pass.
+        """Count the bytes that a run of an unknown region keeps until its backward pass.
 
-        The plans of the remaining runs are then chosen again.
+        The plans of the remaining runs are then chosen again. ``size`` is the number of bytes.
         """
         self._held += size
         self._reserved = max(0, self._reserved - size)

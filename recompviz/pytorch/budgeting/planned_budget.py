@@ -66,8 +66,8 @@ class PlannedBudget(StepBudget):
     plan : Plan
         The plan of the traced graph.
     plans : sequence of Plan
-        If not empty, each call of the traced graph runs the one of these plans that fits ``total`` and recomputes
-        least. If empty, ``plan`` runs.
+        Plans to choose from. Each call of the traced graph runs the plan that recomputes least among those that fit
+        ``total``. If empty, ``plan`` runs.
     total : int or None
         The most bytes that a training step may take, parameters included. If None, a graph that was not traced keeps
         the same values if it has the same edges as the traced graph and enough slots for these values (see
@@ -91,8 +91,9 @@ class PlannedBudget(StepBudget):
     def add(self, region: Region) -> None:
         """Register a region: a graph that was just captured.
 
-        Warn if the trace was estimated and this is the traced graph. Warn once if a captured graph is not the traced
-        graph, unless it is in the first call of a step whose second call was traced (:attr:`Trace.after_first`).
+        Warn if this is the traced graph and the trace was estimated. Warn once if a captured graph is not the traced
+        graph. There is no such warning in the first call of a step whose second call was traced
+        (:attr:`Trace.after_first`).
 
         Warns
         -----

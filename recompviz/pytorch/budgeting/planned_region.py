@@ -109,16 +109,15 @@ class PlannedRegion:
     def lean(self, sizes: tuple[Any, ...] | None = None, seconds: float = 0.0) -> NDArray[np.bool_]:
         """Return the plan of least simulated peak, found without measurements.
 
-        If several plans have this peak, the plan that saves the fewest bytes is returned. It is the better plan for
-        larger inputs, for which saved values may determine the peak.
+        If several plans have this peak, the plan that saves the fewest bytes is returned.
 
         Parameters
         ----------
         sizes : tuple, optional
             Plans are simulated for these dynamic sizes of the inputs; by default for the sizes at the capture.
         seconds : float
-            Processor time of a search, in seconds. With 0, the plan that the last call returned is returned again, also
-            for other ``sizes``. If there was no call yet, the best of the plans that need no search is returned.
+            Processor time of a search, in seconds. With 0, the result of the last call is returned again, also for
+            other ``sizes``. If there was no call yet, the result is the best of the plans that need no search.
 
         Returns
         -------
@@ -140,9 +139,9 @@ class PlannedRegion:
     def first_plan(self, free: int) -> NDArray[np.bool_]:
         """Return the plan for a run in a step of an unknown kind, when no recorded step starts with the same region.
 
-        The later runs of such a step are unknown. The values that this run saves are alive while they run. Therefore a
-        plan that saves less may be better than the plan of least peak, if it fits. Half of the free bytes above the
-        least peak are left for the later runs and for other code.
+        The values that this run saves stay alive during the later runs, which are unknown. Therefore a plan that saves
+        less may be better than the plan of least peak. Half of the free bytes above the least peak are left for the
+        later runs and for other code.
 
         Parameters
         ----------

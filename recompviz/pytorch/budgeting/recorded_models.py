@@ -1,9 +1,8 @@
 """The recorded training steps of a loop with their plans, and these plans at other input sizes.
 
-A recorded step is known by its first region (captured graph). Steps that start with the same region but run other
-regions or sizes are merged into one model. Plans for a size that was not recorded are computed from the symbolic sizes
-of the graphs, and cached. Plans that were searched for a very different size would recompute more than needed, so plans
-are searched again.
+A recorded step is found by its first region (captured graph). Steps that start with the same region but run other
+regions or sizes are merged into one model. The bytes of plans at a size that was not recorded are computed from the
+symbolic sizes of the graphs, and cached. For a very different size, plans are searched again.
 """
 
 from __future__ import annotations
@@ -109,9 +108,8 @@ class RecordedModels(Mapping["Region", StepModel]):
     def searched(self, model: StepModel, sizes: tuple[Sizes, ...], ratio: float = RECORDED_RANGE) -> StepModel:
         """Return the model with the plans of a search at about these input sizes.
 
-        If there was no search yet for a step whose size differs at most by the factor ``ratio``, plans are searched
-        now, and the result takes the place of ``model`` in later steps. Plans from a search at very different sizes may
-        recompute far more than needed.
+        Plans are searched now, unless there was a search for a step whose size differs by at most the factor ``ratio``.
+        Later steps then use the result in place of ``model``.
         """
         growth = growth_of(model.sized, sizes)
         if any(size / ratio <= growth <= size * ratio for size in model.searched):

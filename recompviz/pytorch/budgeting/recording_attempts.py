@@ -1,6 +1,6 @@
 """Decide which training steps are recorded, and warn if recordings fail again and again.
 
-A step is known by its first region (captured graph). One step without a record comes first, because Dynamo allocates
+Steps are distinguished by their first region (captured graph). The first step is not recorded, because Dynamo allocates
 memory of its own while it compiles. After three failed recordings, some steps run before the next attempt: 2, 4, 8 and
 so on, at most 64.
 """
@@ -30,9 +30,9 @@ LONGEST_WAIT = 64
 class UnplannedStep(UserWarning):
     """Training steps do not run under the plans that would fit the total best. The message gives the reason.
 
-    Steps that cannot be recorded run under plans of least peak, and steps that cannot be captured run eagerly. The
-    warning is also given if a step or a forward pass without gradients takes more memory than the total, and if a step
-    keeps gradients that the recorded step had freed.
+    Steps that cannot be recorded run under plans of least peak, and steps that cannot be captured run eagerly. Other
+    reasons are that a step or a forward pass without gradients takes more memory than the total, or that a step does
+    not free gradients that the recorded step had freed.
     """
 
 

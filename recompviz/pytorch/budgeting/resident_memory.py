@@ -55,12 +55,12 @@ class ResidentMemory:
     Attributes
     ----------
     outside_gradients : int
-        Bytes of gradients from the last :meth:`count`: of parameters that an optimizer steps and no region has, and of
-        the parameters of other compiled models.
+        Bytes of gradients from the last :meth:`count`. They belong to parameters that an optimizer steps and no region
+        has, and to the parameters of other compiled models.
     held_bytes : int
-        Bytes in use beside the model, from the last :meth:`count`. These are the bytes of ``holds``, of other compiled
-        models that train in the same loop (without gradients), and of the outputs in ``outputs``. If the device's
-        allocator counts its bytes, as on CUDA, everything else that is allocated counts as well if it exceeds 2 MiB.
+        Bytes in use beside the model, from the last :meth:`count`. These are the bytes of ``holds``, of the outputs in
+        ``outputs``, and of other compiled models that train in the same loop, without their gradients. If the device's
+        allocator counts its bytes, as on CUDA, all other allocated bytes are added if they exceed 2 MiB.
     outputs : list of LiveOutput
         Outputs of regions that were alive at the last :meth:`count`, of this and other models. An output that counts as
         something else, for example as an input of the step, is left out.
@@ -130,7 +130,7 @@ class ResidentMemory:
         return tuple(known.parameter_ids) if known is not None else ()
 
     def gradients_to_come(self, region: Region) -> tuple[int, int]:
-        """Return the bytes that gradients of all known parameters take, and the part for parameters outside ``region``.
+        """Return two numbers of bytes: of the gradients of all known parameters, and of those outside ``region``.
 
         The known parameters are the trainable parameters of ``region``, and of the models given to :meth:`note_model`.
 
@@ -163,7 +163,7 @@ class ResidentMemory:
         run : Run
             The first run of the step.
         outside_gradients : int
-            The least bytes to count for the gradients of parameters outside the regions, because the step may allocate
+            A lower limit for the bytes counted for gradients of parameters outside the regions. The step may allocate
             such gradients later.
         kept : int
             Bytes that existing autograd graphs save. The result does not include them, because the caller adds them.
@@ -198,8 +198,8 @@ class ResidentMemory:
     def old_gradients(self) -> int:
         """Bytes of the regions' parameter gradients that an optimizer has used already, from the last :meth:`count`.
 
-        These gradients have no further use, but many loops free them only after the next forward pass. If no optimizer
-        has stepped between the starts of the last two training steps, gradients accumulate, and the result is 0.
+        They are not needed any more, but many loops free them only after the next forward pass. If no optimizer has
+        stepped between the starts of the last two training steps, gradients accumulate, and the result is 0.
         """
         return self._inside_gradients if self._stepped else 0
 

@@ -2,8 +2,8 @@
 
 The schedule of a plan does not depend on sizes. The bytes alive in a step of the schedule are therefore a sum of terms.
 Each term is a constant times a *unit*, which is an expression of the sizes (see
-:mod:`recompviz.pytorch.internals.symbolic_sizes`). One simulation for each unit gives the constants of its terms. In
-this simulation, storages whose bytes are a multiple of the unit have a size, and all other storages have none.
+:mod:`recompviz.pytorch.internals.symbolic_sizes`). The constants for a unit come from one simulation, in which only the
+storages whose bytes are a multiple of this unit have a size.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """Keep a training loop within one total of memory; its model was compiled into regions (captured graphs).
 
 The first training steps run under plans of least peak. One of them is recorded. The record shows the order of the
-regions, the bytes that code between them holds, and the time of each operator. Then a search finds plans for each
-region, and the plans of the regions are combined. The memory that is free when a step starts is the total minus
-parameters, buffers, inputs, accumulated gradients and optimizer state. Each later step runs the combination that
-recomputes least and fits into this memory.
+regions, the bytes that code between the regions holds, and the time of each operator. Then plans are searched for each
+region, and combined into plans of the whole step. When a later step starts, the free memory is the total minus
+parameters, buffers, inputs, accumulated gradients and optimizer state. The step runs the combination that fits into
+this memory and recomputes least.
 """
 
 from __future__ import annotations
@@ -215,7 +215,8 @@ class StepBudget:
     def note_inference(self, run: Run, peak: int) -> None:
         """Note a run of a graph without a backward pass that starts now, and will take ``peak`` bytes.
 
-        Each model whose training loop contains this run checks it against its total; see :meth:`check_inference`.
+        Each compiled model whose training loop contains this run compares it with its own total; see
+        :meth:`check_inference`.
         """
         self.others.note_use()
         self.memory.note_run(run)
@@ -539,7 +540,7 @@ class StepBudget:
 
     @property
     def planned(self) -> PlannedStep | None:
-        """The plans of the current or, between steps, of the last training step; None if that step was not planned."""
+        """The plans of the current training step, or of the last one between steps; None if it was not planned."""
         if self.total is None or self._step is None:
             return None
         return PlannedStep(self._step.model, self._step.point, self.total - self._room)
@@ -562,8 +563,8 @@ class StepBudget:
     def range_of_totals(self) -> tuple[int, int]:
         """The least feasible total and the least total that keeps every value, in bytes.
 
-        Both include the memory that was in use before the last training step. Each is the maximum over all
-        recorded steps.
+        Both include the memory that was in use before the last training step. If steps of different kinds were
+        recorded, each number is the largest over these kinds.
 
         Raises
         ------
@@ -578,7 +579,7 @@ class StepBudget:
 
     @property
     def text(self) -> str:
-        """A text: the total, the number of regions, and for a planned step the planned peak and recomputation."""
+        """The total and the number of regions as text; for a planned step also the planned peak and recomputation."""
         if self.total is None:
             return "no total: every value is kept"
         if (planned := self.planned) is None:

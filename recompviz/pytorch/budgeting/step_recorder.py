@@ -270,10 +270,11 @@ class StepRecorder:
         return max(int(blocks.live[:split].max(initial=0)), int(blocks.live[split:].max(initial=0)) - freed)
 
     def unnamed(self, known: set[int], rounded: Callable[[int], int]) -> int:
-        """Count the bytes that the step read or left for the next step, and that are counted nowhere else.
+        """Count the bytes of older tensors that the step read and of tensors that it left for the next step.
 
-        Call it after :meth:`finish`, when the next step starts. The result is 0 if the device's allocator counts its
-        bytes, as on CUDA, because its count contains these bytes.
+        Storages that already count as memory in use are left out. Call this method after :meth:`finish`, when the next
+        step starts. The result is 0 if the device's allocator counts its bytes, as on CUDA, because this count contains
+        these tensors.
 
         Parameters
         ----------

@@ -1,11 +1,11 @@
 """Memory that the user did not name: tensors that eager code of a recorded step reads or leaves for the next step.
 
-Examples are targets, a teacher that is not compiled, and a loss that the caller keeps until the next step. The storage
-of a loss can be large: for a mean squared error it is as large as the outputs. On CUDA, the allocator counts all this
-memory. On the CPU, the recording shows which storages the operators read, and which blocks are not freed.
+Examples are targets, a teacher that is not compiled, and a loss that the caller keeps until the next step. On CUDA, the
+allocator counts all this memory. On the CPU, the recording shows which storages the operators read, and which blocks
+are not freed.
 
-A storage is recognized by a weak reference that was made when the recording stopped. Its address alone does not say
-which storage it is: when the next step starts, a new tensor may have the address of one that was freed.
+A storage is recognized by a weak reference that was made when the recording stopped, and not by its address, because a
+new tensor may have the address of one that was freed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ LEAST_LEFT = 4096
 
 
 def still_alive(living: Mapping[int, StorageWeakRef]) -> set[int]:
-    """Return the addresses of those storages in ``living`` that still exist. ``living`` has references by address."""
+    """Return the addresses of the storages that still exist. ``living`` maps addresses to references to storages."""
     return {address for address, storage in living.items() if not storage.expired()}
 
 

@@ -1,9 +1,9 @@
 """Observe a few steps of a training loop that other code runs: a script, a notebook cell or a trainer.
 
-The loop says where each step ends. The first steps are recorded. If the loop goes on, the next step is used to search
-for the objects that hold memory at the peak, and one more to find the lines that store into them. If the search finds
-nothing, for example because the step ends before the operator of the peak, it is tried again in the following steps.
-Then the loop runs at its usual speed.
+The loop says where each step ends. The first steps are recorded. In the next step, the objects that hold memory at the
+peak are searched. If the search finds nothing, for example because the step ends before the operator of the peak, it is
+tried again in the following steps. One more step finds the lines that store into these objects. Later steps run at
+their usual speed.
 """
 
 from __future__ import annotations
@@ -53,13 +53,14 @@ def debug_steps(
     Parameters
     ----------
     model : torch.nn.Module, optional
-        The model; it names parameters before they are used.
+        The model, whose parameters then have names in the report even if the steps do not use them.
     optimizer : torch.optim.Optimizer, optional
-        The optimizer; it tells which memory is optimizer state. Wrapped optimizers of trainers are accepted.
+        The optimizer, so that its state is recognized from the first step on. Wrapped optimizers of trainers are
+        accepted.
     steps : int
-        Number of recorded steps. Three or more show memory that grows from step to step. If the loop runs so long,
-        further steps are searched for references and for the lines that store them: usually up to two steps, and at
-        most ``steps + 2`` steps if the search finds nothing at first.
+        Number of recorded steps. Three or more show memory that grows from step to step. If the loop goes on, usually
+        up to two further steps, and at most ``steps + 2``, are used to find the objects that hold memory and the lines
+        that store it there.
     title : str
         The title of the report.
 
@@ -131,7 +132,7 @@ class LoopSession:
 
     @property
     def done(self) -> bool:
-        """Whether the observation is complete, so that there is a report and further steps run at their usual speed."""
+        """Whether the observation is complete. If so, there is a report, and further steps run at their usual speed."""
         return self._report is not None
 
     @property

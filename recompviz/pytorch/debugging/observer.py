@@ -44,7 +44,7 @@ class Observer:
     module : torch.nn.Module, optional
         The module whose parameters are named first.
     optimizer : torch.optim.Optimizer, optional
-        The optimizer whose existing state gets names. Without it, optimizer state gets names at a watched ``step``.
+        An optimizer whose state gets names at once. The state of other optimizers gets names when their ``step`` runs.
     functions : sequence of callable
         Functions whose variables the search for references reads.
     in_loop : bool

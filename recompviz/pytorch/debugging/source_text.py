@@ -73,10 +73,10 @@ def call_line(file: str, function: str) -> SourceLine | None:
 
 
 def last_use(line: SourceLine, name: str) -> SourceLine | None:
-    """Return the last line of a function that reads a local variable, if ``del`` of the variable after it is safe.
+    """Return the last line of a function that reads a local variable, if the variable can be deleted after this line.
 
-    It is safe if no inner function uses the name, the name is not declared global or nonlocal, no loop contains the
-    last line, and the last line neither returns nor begins a compound statement such as ``if``.
+    This is the case if no inner function uses the name, the name is not declared global or nonlocal, no loop contains
+    the line, and the line neither returns nor begins a compound statement such as ``if``.
 
     Parameters
     ----------
@@ -89,7 +89,7 @@ def last_use(line: SourceLine, name: str) -> SourceLine | None:
     -------
     SourceLine or None
         The end of the last statement that reads the variable. None if the function is not found or is a lambda, if no
-        line reads the variable, or if ``del`` may not be safe.
+        line reads the variable, or if deleting it may not be safe.
     """
     function = _function_at(line)
     if function is None or isinstance(function, ast.Lambda):

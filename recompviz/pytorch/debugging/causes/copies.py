@@ -106,8 +106,8 @@ def _view_of(peak: PeakState, block: int, needed: set[tuple[int, ...]]) -> Opera
 def out_of_place(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
     """Yield findings about inputs that an elementwise operator could have overwritten with its result.
 
-    There is one finding for each operator name and source line. There is none if anything but local variables holds one
-    of its inputs.
+    There is one finding for each operator name and source line. It is left out if an object other than a local variable
+    holds one of the inputs.
     """
     groups: dict[tuple[str, SourceLine | None], LiveRows] = defaultdict(list)
     for i, live in rows:

@@ -131,12 +131,13 @@ def frozen_state(peak: PeakState, entries: list[tuple[int, Block, int]]) -> Iter
 def untouched_memory(peak: PeakState, step_bytes: int) -> Iterator[Finding]:
     """Yield a finding about tensors of the process that the recorded steps do not touch.
 
-    Untouched models, and tensors that the traceback of the last error holds, are reported if together they take at
-    least a tenth of the bytes of the steps and of all untouched tensors. Other tensors are reported if they take at
-    least half of these bytes; models that are reported count towards this half. If other tensors are reported, all
-    untouched models are reported, too. A tensor is left out if the steps read other tensors of the same variable,
-    because it is then the rest of a data set. A variable whose tensors take less than 1 % of these bytes is left out,
-    too.
+    Untouched tensors are those of models and of the traceback of the last error, and other tensors, for example cached
+    batches. There is a finding if the first kind takes at least a tenth of all bytes (of the steps and of all untouched
+    tensors), or the second kind at least half. It names both kinds if together they take at least half of all bytes,
+    and otherwise only the first kind.
+
+    A tensor is left out if the steps read other tensors of the same variable, because it is then the rest of a data
+    set. A variable whose tensors take less than 1 % of all bytes is left out, too.
 
     Parameters
     ----------

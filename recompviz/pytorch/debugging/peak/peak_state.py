@@ -147,10 +147,10 @@ class PeakState:
         return any(self.start <= n < self.end for n in self.reads.get(block, []))
 
     def read_one_step_later(self, live: LiveBlock) -> bool:
-        """Return whether a training step after the one that made a block will probably read it.
+        """Return whether a training step after the one that made a block will probably read the block.
 
-        The answer comes from an earlier block: the block that the operator at the same position made one training step
-        before. The result is True if an operator of a later step, up to the step of the peak, read that earlier block.
+        One training step earlier, the operator at the same position made another block. The result is True if an
+        operator of a later step, up to the step of the peak, read that other block.
         """
         block, starts = live.block, self.recording.steps.step_starts
         if block is None or block.maker < 0 or block.step < 1:
@@ -224,8 +224,8 @@ class PeakState:
         """Return the object that most likely keeps a block alive, and the reference path that contains the object.
 
         Every reference path to the block has one candidate. The candidate with the most growth per training step is
-        returned. Among equals, a path that outlives the training step is preferred, then an object to a variable, then
-        a collection to another object.
+        returned. If several grow equally, a path that outlives the training step is taken first, then an object rather
+        than a variable, then a collection rather than another object.
 
         Returns
         -------

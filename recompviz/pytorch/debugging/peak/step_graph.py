@@ -109,9 +109,9 @@ class StepGraph:
         return self.parts.get(forward.number) if forward is not None else None
 
     def allocations_of(self, operators: frozenset[int]) -> list[int]:
-        """Return the numbers of the allocations made while one of these operators was the last that had started.
+        """Return the numbers of the allocations between the start of one of these operators and of the next operator.
 
-        These are results and workspace of the operators, and allocations before the next operator starts.
+        These are mainly the results and the workspace of the operators.
         """
         recording = self.peak.recording
         births = recording.allocations.at[recording.allocations.birth].tolist()

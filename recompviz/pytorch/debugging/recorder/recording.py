@@ -64,8 +64,8 @@ class Recording:
     steps : WatchedSteps
         The operators and blocks that the watcher observed.
     allocations : Allocations
-        Every allocation and free. Their positions ``at`` are the numbers of the operators that started last before
-        them; −1 if none had started.
+        Every allocation and free. The position ``at`` of an event is the number of the operator that started last
+        before the event; −1 if none had started.
     block_of : tuple of int
         For each allocation, the number of its block; −1 for workspace and unattributed memory.
     device : str
@@ -335,10 +335,10 @@ def _blocks_of(steps: WatchedSteps, allocations: Allocations) -> Iterator[int]:
 
 
 def operator_label(op: Operator) -> str:
-    """Return pass, module and name of an operator: ``"backward: layer1.conv/convolution_backward"``.
+    """Return a text with the pass, the module and the name of an operator.
 
-    For an operator of the forward pass, the pass is left out: ``"layer1.conv/convolution"``. For an operator of an
-    optimizer, the text is for example ``"Adam.step/mul"``.
+    For example ``"layer1.conv/convolution"`` in the forward pass, ``"backward: layer1.conv/convolution_backward"`` in
+    the backward pass, and ``"Adam.step/mul"`` in an optimizer.
     """
     name = f"{op.module}/{op.short}" if op.module else op.short
     if op.optimizer:

@@ -1,9 +1,9 @@
 """List the objects that an object refers to: items, attributes, variables and hooks.
 
-Each listed object comes with a suffix, such as ``[3]``. The expression of the object that refers to it, followed by the
-suffix, is an expression for the listed object. Objects are read without calling methods of the user's classes, for
-example with ``list.__iter__`` instead of ``iter``. Therefore the search neither fills a lazy collection nor resolves a
-proxy. Only ``repr`` of a dictionary key, and a ``__dict__`` that a class defines itself, may run the user's code.
+Each listed object comes with a suffix, such as ``[3]``: if ``log`` is an expression for a list, ``log[3]`` is an
+expression for its item. Objects are read without calling methods of the user's classes, for example with
+``list.__iter__`` instead of ``iter``. Therefore the search neither fills a lazy collection nor resolves a proxy. Only
+``repr`` of a dictionary key, and a ``__dict__`` that a class defines itself, may run the user's code.
 """
 
 from __future__ import annotations
