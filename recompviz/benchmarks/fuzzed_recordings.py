@@ -7,7 +7,7 @@ compressed or not. The table has a row for each kind of recording and figure. Co
   kind        "whole": the recording begins with an empty allocator. "from the middle": it begins later, or its ring
               buffer lost the oldest events. "not told": like "from the middle", but some blocks that existed before
               the recording began are larger than their rounded requests, and are freed later. A recording does not
-              state the sizes of these blocks. The allocated bytes may therefore differ by what the blocks are larger,
+              state the sizes of these blocks. The allocated bytes may therefore differ by the excess of these blocks,
               and the fragments are not compared
   compared    what is compared: at the end of the recording, after each event, or after some events
   devices     recordings of one device each

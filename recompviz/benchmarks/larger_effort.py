@@ -74,7 +74,7 @@ class Found:
 
     @property
     def sides(self) -> str:
-        """Which side is loose, as text; ``"unknown"`` if both stood.
+        """Which sides of the gap are loose, as text; ``"unknown"`` if the effort found nothing better.
 
         ``"search"``: a better plan was found. ``"plans"``: a strategy that is no plan recomputes less than the best
         plan found. ``"bound"``: the bound for all strategies rose.

@@ -200,7 +200,7 @@ def row(name: str, graph: Graph, clock: Clock, repeats: int) -> str:
 
 
 def worst_gap(graph: Graph, exact: Tradeoff) -> float:
-    """Return how much more the plans of the family "prefixes" recompute than the exact plans, as a share of the latter.
+    """Return how much more the plans of the family "prefixes" recompute, as a share of what the exact plans recompute.
 
     The result is the maximum at three budgets: 25, 50 and 75 % between the least budget and the largest peak.
     """

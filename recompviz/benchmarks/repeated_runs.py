@@ -2,8 +2,8 @@
 
 A plan runs each call at most once more. The bound *any* is also for strategies that run calls several times, and that
 free a kept value and compute it again later. To see how much such strategies save, their peak must be known. A strategy
-is given as the forward calls that run again before each backward call. A block of memory is freed after its last read
-before the value is computed again, or after its last read of all.
+is given as the forward calls that run again before each backward call. Each computation of a value makes a new block of
+memory, which is freed after its last read.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def runs_of(schedule: Schedule) -> dict[int, list[int]]:
 
 
 def needed_runs(joint: JointGraph, runs: Runs) -> dict[int, list[int]]:
-    """Return the runs without those whose outputs nothing reads before they are computed again.
+    """Leave out the runs whose outputs nothing reads before they are computed again, and return the other runs.
 
     Examples
     --------
@@ -60,9 +60,9 @@ def needed_runs(joint: JointGraph, runs: Runs) -> dict[int, list[int]]:
 
 
 def peak_of_runs(joint: JointGraph, runs: Runs) -> int:
-    """Return the most transient bytes alive while the calls of a strategy run.
+    """Return the largest number of transient bytes that are alive at one time under a strategy.
 
-    States of the random generator are not counted, nor are copies of gradients after the last call.
+    States of the random generator do not count, nor do copies of gradients after the last call.
 
     Raises
     ------

@@ -1,7 +1,7 @@
 """Training steps under recompviz's memory limit (``total``) and under PyTorch's activation budget, measured alike.
 
-A training step runs the compiled model, then the loss and the backward pass in eager code. Peaks are total bytes. They
-include the parameters, buffers and inputs of the model, and the most that is allocated besides them during the step.
+A training step runs the compiled model, then the loss and the backward pass in eager code. A peak is the bytes of the
+parameters, buffers and inputs of the model, plus the largest number of bytes that the step allocates at one time.
 """
 
 from __future__ import annotations

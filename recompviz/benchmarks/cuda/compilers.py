@@ -22,7 +22,7 @@ SAME, ALIKE = 1e-4, 2e-2
 
 
 def fit_in(setting: Setting) -> Iterator[Row]:
-    """``fit_in``: the measured peak of a step with its optimizer is within the total.
+    """Check that the measured peak of a step of ``fit_in``, optimizer included, is within the total.
 
     A total of one byte must be refused with an error that names the least total.
     """
@@ -46,7 +46,10 @@ def fit_in(setting: Setting) -> Iterator[Row]:
 
 
 def compiled(setting: Setting) -> Iterator[Row]:
-    """``rv.compile`` and ``torch.compile(backend="recompviz")``: peaks within the total, losses as in eager PyTorch."""
+    """Check the peaks and losses of ``rv.compile`` and of ``torch.compile(backend="recompviz")``.
+
+    Peaks must be within the total, and losses must be near those of eager PyTorch.
+    """
     yield from cases(setting, compiled_rows, SMALL[:2] if setting.rehearsal else (SMALL[0], REAL[0], REAL[1], SMALL[3]))
 
 

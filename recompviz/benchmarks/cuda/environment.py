@@ -20,7 +20,7 @@ PACKAGES = ("torch", "triton", "numpy", "networkx", "numba", "recompviz")
 
 
 def environment(setting: Setting) -> Iterator[Row]:
-    """The device, versions and settings."""
+    """Yield rows with the device, the versions of all software, and the settings."""
     used = setting.runtime
     cudnn: Any = torch.backends.cudnn
     if not used.is_available():

@@ -108,7 +108,7 @@ class StandInCuda:
         return self._books.allocated
 
     def max_memory_allocated(self, device: Any = None) -> int:
-        """Return the most bytes in use since the last reset."""
+        """Return the largest number of bytes in use since the last reset."""
         return self._peak_allocated
 
     def memory_reserved(self, device: Any = None) -> int:
@@ -116,7 +116,7 @@ class StandInCuda:
         return self._books.reserved
 
     def max_memory_reserved(self, device: Any = None) -> int:
-        """Return the most bytes reserved since the last reset."""
+        """Return the largest number of bytes reserved since the last reset."""
         return self._peak_reserved
 
     def reset_peak_memory_stats(self, device: Any = None) -> None:

@@ -109,12 +109,12 @@ class Dag:
     def points(
         self, family: Iterable[Nodes], keep: Nodes = frozenset(), recompute: Nodes = frozenset(), sign: int = 1
     ) -> set[Point]:
-        """Points of sequences over a family, among them all points that no other point dominates.
+        """Points of sequences over a family. All points that no other point dominates are among them.
 
-        Only sequences count that keep the values ``keep`` and recompute the values ``recompute``. A point dominates
-        another one if neither its peak nor ``sign`` times its overhead is larger. The sequences are extended one lower
-        set at a time. Of two beginnings with the same last set, one is dropped if the other one is not larger in each
-        of three figures so far: ``sign`` times the overhead, the bytes kept, and the peak.
+        The sequences keep the values ``keep`` and recompute the values ``recompute``. A point dominates another one if
+        neither its peak nor ``sign`` times its overhead is larger. The sequences are extended one lower set at a time.
+        Of two beginnings with the same last set, one is dropped if none of three figures of the other is larger:
+        ``sign`` times the overhead, the bytes kept, and the peak.
         """
         sets = sorted({*family, frozenset[int](), self.all}, key=len)
         after = {lower: self.terms_after(lower) for lower in sets}
@@ -135,7 +135,7 @@ class Dag:
     # ---------------------------------------------------------------- lifetimes in the paper's memory model
 
     def simulated_peak(self, keep: Nodes) -> int:
-        """The most bytes alive if each value is freed after its last use.
+        """The largest number of bytes alive at one time, if each value is freed after its last use.
 
         Forward calls run in ``order``, and gradients are computed in the opposite order. The gradient of v needs the
         gradients of the successors of v, and all values that these successors read. Values that are not kept are

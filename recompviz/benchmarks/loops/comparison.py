@@ -47,7 +47,7 @@ class Trained:
         Parameters, buffers and other tensors of the model after the last training step.
     peaks : list of int
         Measured peaks in total bytes, one for each training step from the fourth on; empty if not measured. A peak is
-        the sum of :func:`resident` and the most bytes allocated in the step.
+        the result of :func:`resident` plus the largest number of bytes allocated in the step.
     messages : list of str
         The first lines of all warnings, each once.
     """
@@ -110,7 +110,7 @@ def one_step(case: ModelCase, called: Callable[..., Any], inputs: tuple[Any, ...
 
 
 def highest(events: Iterable[AllocationEvent]) -> int:
-    """Return the most bytes that are allocated at one time by these events.
+    """Return the largest number of bytes that these events have allocated at one time.
 
     Memory that was allocated before the first event does not count.
     """
@@ -275,8 +275,8 @@ def compare(name: str, position: float = 0.4) -> Row:
 def planned_share(model: StepModel) -> float:
     """Return the share of the bytes kept for the backward pass that the regions (captured graphs) keep, from 0 to 1.
 
-    The share is that of a training step that recomputes nothing. The other bytes are the most that code outside the
-    regions keeps after a forward pass.
+    The training step recomputes nothing. For the code outside the regions, the largest number of bytes that it keeps
+    after a forward pass counts.
     """
     inside = sum(int(plans.saved.max()) for plans in model.options)
     outside = max(recorded.outside.after_forward for recorded in model.passes)

@@ -45,8 +45,7 @@ class SelfCheck:
 
     @property
     def holds(self) -> bool:
-        """Whether the replay ends with the bytes that the file states, and ``outside`` and ``contradictions`` are 0.
-        """
+        """Whether the replay ends with the bytes that the file states, and ``outside`` and ``contradictions`` are 0."""
         return not self._faults()
 
     @property

@@ -27,7 +27,7 @@ class Owner(Protocol):
     Attributes
     ----------
     total : int or None
-        The most bytes that a training step may take; None without a limit.
+        The memory limit of a training step in bytes; None without a limit.
     memory : ResidentMemory
         Counts the bytes in use before a step.
     graphs : LiveGraphs

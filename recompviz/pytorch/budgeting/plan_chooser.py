@@ -32,7 +32,7 @@ class PlanChooser:
     point : int
         The index in ``model.plans`` of the point with which the step starts.
     room : int
-        The most bytes that the step may add to the memory in use before it.
+        The largest number of bytes that the step may add to the memory in use before it.
     sizes : sequence of tuple, optional
         For each run, the predicted dynamic sizes of its inputs. Left out if all sizes are fixed.
     predicted : PredictedSizes, optional

@@ -69,7 +69,7 @@ class PlannedBudget(StepBudget):
         Plans to choose from. Each call of the traced graph runs the plan that recomputes least among those that fit
         ``total``. If empty, ``plan`` runs.
     total : int or None
-        The most bytes that a training step may take, parameters included. If None, a graph that was not traced keeps
+        The memory limit of a training step in bytes, parameters included. If None, a graph that was not traced keeps
         the same values if it has the same edges as the traced graph and enough slots for these values (see
         :meth:`Region.fits`). Any other graph is planned for about the bytes that ``plan`` takes, and may take more.
     """

@@ -54,7 +54,7 @@ class StepBudget:
     Parameters
     ----------
     total : int, float, str or None
-        The most bytes that a training step may take, or a string such as ``"10 GiB"``. None keeps every value.
+        The memory limit of a training step in bytes, or a string such as ``"10 GiB"``. None keeps every value.
     optimizer : torch.optim.Optimizer, optional
         Its state counts from the first step on. If left out, the optimizer is found when it first steps a parameter of
         a region.

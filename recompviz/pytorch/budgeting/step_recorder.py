@@ -115,7 +115,7 @@ class StepRecorder:
     stopped : bool
         Whether the profiler was stopped.
     peak : int
-        The most bytes that the step added to the memory in use before it. Valid after :meth:`finish`.
+        The largest number of bytes that the step added to the memory in use before it. Valid after :meth:`finish`.
     others : list of (Region, OtherRun)
         Runs of other compiled models, each with its region.
     freed_outputs, freed_gradients : int
