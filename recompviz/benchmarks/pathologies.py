@@ -1,4 +1,4 @@
-"""All pathologies for ``rv.debug``: those within one training step are defined here, the others in ``leaks``."""
+"""Training steps that waste memory, on which ``rv.debug`` is tested. The module ``leaks`` has more of them."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ class Lab:
     Raises
     ------
     RuntimeError
-        If the server does not start within 5 minutes. On a busy machine, it may take longer than one minute.
+        If the server does not start within 5 minutes.
     """
 
     def __init__(self, folder: Path, expose: bool = False) -> None:

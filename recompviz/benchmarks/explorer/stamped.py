@@ -60,7 +60,7 @@ class StampedExplorer(Explorer):
 
 
 def install() -> None:
-    """Record, from now on in this process, the time at which a timeline was packed into a message."""
+    """Let this process record, for each timeline from now on, the time at which it is packed into a message."""
     wire.timeline_message = stamped(wire.timeline_message)
 
 

@@ -66,7 +66,8 @@ def prepare() -> None:
 def opened(path: Path) -> str | None:
     """Open a snapshot file, and return what was wrong; None if nothing was.
 
-    Wrong are an unclear error, too much time or memory, a wrong peak, and code that was executed.
+    Something is wrong if the error is unclear, if opening takes too much time or memory, if the peak is wrong, or if
+    code of the file was executed.
     """
     global _watching
     _seen.clear()

@@ -52,7 +52,7 @@ class Prepared:
     to_compile : Subject or None
         A second, equal subject for ``rv.compile``, which changes how the layers of the model are called.
     points : dict
-        (function, kind of fault) → the number of points of a call.
+        (function, kind of fault) → the number of points of a call at which the fault can be raised.
     """
 
     subject: Subject

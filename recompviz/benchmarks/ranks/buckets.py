@@ -166,7 +166,7 @@ def figures(model: str, place: str) -> dict[str, Any]:
 
 
 def trained(name: str, place: str) -> tuple[list[Tensor], list[str]]:
-    """Train ten steps; return losses, gradients and parameters, and the order in which the last gradients arrived.
+    """Train ten steps; return losses, gradients and parameters, and the order of the gradients in the last step.
 
     ``place`` is as for :func:`figures`. If it is empty, the model runs eagerly.
     """

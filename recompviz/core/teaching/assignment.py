@@ -47,7 +47,8 @@ def write_assignment(
     ValueError
         If one of the names is not the name of an exercise, or ``points`` is not a positive int.
     TypeError
-        If ``path`` is not a path, a name is not a str, or ``seed`` is neither an int nor a str.
+        If ``path`` is not a path, ``names`` is not iterable, a name is not a str, or ``seed`` is neither an int nor a
+        str.
     FileError
         If the file cannot be written.
 

@@ -61,7 +61,7 @@ def attribute_line(file: str, attribute: str, first: int, last: int) -> SourceLi
 
 
 def call_line(file: str, function: str) -> SourceLine | None:
-    """Return the only line of a file that calls the function or class ``function``; None unless there is just one."""
+    """Return the line of a file that calls the function or class ``function``; None if no or several lines call it."""
     tree = _parsed(file)
     found = []
     for node in ast.walk(tree) if tree is not None else ():

@@ -52,8 +52,8 @@ class ModuleLayout:
     offsets : numpy.ndarray of uint32, shape (#lines + 1,)
         The points that line i passes are ``passed[offsets[i]:offsets[i + 1]]``.
     skips : numpy.ndarray of uint32, shape (#skips,)
-        The lines that make a box a U, as in :mod:`recompviz.widgets.layout.nested_skips`. The lines of a box follow
-        each other, the outermost first.
+        For each box that is drawn as a U, the numbers of the lines of its nested skip connections, the outermost first;
+        see :mod:`recompviz.widgets.layout.nested_skips`.
     """
 
     rank: NDArray[np.uint16]

@@ -19,9 +19,9 @@ def step_budgets(graph: Graph | str) -> Stepper:
     Parameters
     ----------
     graph : Graph or str
-        A graph with at most 80 lower sets, or the name of a small graph: ``"chain"``, ``"diamond"``, ``"residual"``,
-        ``"inception"``, ``"u-net"``, ``"branches"``, ``"uneven chain"``, ``"long skip"``,
-        ``"transformer block"``.
+        A graph with at least one node and at most 80 lower sets, or the name of a small graph: ``"chain"``,
+        ``"diamond"``, ``"residual"``, ``"inception"``, ``"u-net"``, ``"branches"``, ``"uneven chain"``,
+        ``"long skip"``, ``"transformer block"``.
 
     Returns
     -------

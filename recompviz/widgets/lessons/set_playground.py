@@ -127,9 +127,9 @@ class Playground(Lesson):
     def graph(self) -> Graph:
         """The graph that is shown.
 
-        Setting it empties the sequence. Chosen nodes stay chosen if the new graph has a node of the same name.
-        ``ValueError`` is raised if the new graph is empty or has more than 16 nodes, and ``TypeError`` if the new value
-        is not a graph.
+        It can be set to another graph, or to the name of a small graph. The sequence is then empty. A chosen node stays
+        chosen if the new graph has a node of the same name. ``ValueError`` is raised if the new graph is empty or has
+        more than 16 nodes, or if there is no small graph of this name. ``TypeError`` is raised for any other value.
         """
         return self._graph
 
@@ -141,7 +141,8 @@ class Playground(Lesson):
     def chosen(self) -> frozenset[Name]:
         """The names of the chosen nodes. They need not form a lower set.
 
-        The property can be set. ``GraphError`` is raised if a name is not a node.
+        The property can be set to a collection of names. ``GraphError`` is raised if a name is not a node, and
+        ``TypeError`` if the value is not a collection.
         """
         return frozenset(self._graph.names[v] for v in self._chosen)
 
@@ -154,7 +155,8 @@ class Playground(Lesson):
         """The chosen sequence of lower sets, as sets of node names. It need not end with V, the set of all nodes.
 
         The property can be set to a list of sets of node names. ``ValueError`` is raised if a set has an unknown name,
-        is not a lower set, or does not strictly contain the set before.
+        is not a lower set, or does not strictly contain the set before. ``TypeError`` is raised if the value is not a
+        list of sets.
         """
         return tuple(frozenset(self._graph.names[v] for v in nodes) for nodes in self._sequence)
 
