@@ -80,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def drag(page: Any, events: int) -> dict[str, Any]:
-    """Drag the budget slider down, up and down again, over ``events`` positions; return the times taken by the page.
+    """Drag the budget slider down, up and down again, over ``events`` positions; return times measured in the page.
 
     The times are those of ``rvSeen`` and ``rvWire`` in :mod:`recompviz.benchmarks.explorer.probes`.
     """

@@ -273,10 +273,10 @@ def compare(name: str, position: float = 0.4) -> Row:
 
 
 def planned_share(model: StepModel) -> float:
-    """Return the share of the bytes kept for the backward pass that the regions (captured graphs) keep, from 0 to 1.
+    """Return which share of the memory that a step keeps for its backward pass is in the regions (captured graphs).
 
-    The training step recomputes nothing. For the code outside the regions, the largest number of bytes that it keeps
-    after a forward pass counts.
+    The share is from 0 to 1, for a step that recomputes nothing. The rest is the largest number of bytes that code
+    outside the regions keeps after a forward pass.
     """
     inside = sum(int(plans.saved.max()) for plans in model.options)
     outside = max(recorded.outside.after_forward for recorded in model.passes)

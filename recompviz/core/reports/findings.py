@@ -131,10 +131,10 @@ class Finding:
         return self.text
 
     def matters(self, peak: int) -> bool:
-        """Return whether a fix is worthwhile.
+        """Return whether the finding is worth a fix.
 
-        Only a surprising finding matters. Its memory must also grow by at least 1 KiB in each training step, or its fix
-        must save at least 3 % of the peak.
+        It is, if it is surprising, and if its memory grows by at least 1 KiB in each training step or its fix saves at
+        least 3 % of the peak.
 
         Parameters
         ----------

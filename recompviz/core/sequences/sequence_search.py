@@ -131,9 +131,9 @@ def shortest_sequence(
     GraphError
         If ``order`` is not a topological order of the nodes.
     TypeError
-        If ``budget`` is neither a number nor a string.
+        If ``budget`` is neither a number nor a string, or ``order`` is not a sequence.
     ValueError
-        If ``budget`` is not a size, or ``seconds`` is not a number above 0.
+        If ``budget`` is not a size, ``seconds`` is not a number above 0, or ``seed`` is not a number.
     OverflowError
         If ``seed`` is out of its range.
     ImportError

@@ -55,9 +55,9 @@ class Stack:
     Attributes
     ----------
     lines : tuple of SourceLine
-        The user's source lines, innermost first. If the backward pass allocated, and the stack of the forward pass is
-        recorded, the lines of the forward pass. If code that torch.compile generated allocated, the lines from which it
-        was generated, if they are recorded. If no line of the stack is the user's, all lines of Python files.
+        The user's source lines, innermost first. An allocation of the backward pass has the lines of the forward pass,
+        if they are recorded. An allocation by generated code of torch.compile has the lines from which the code was
+        generated, if they are recorded. If no line of the stack is the user's, all lines of Python files.
     category : Category
         The use of the memory, guessed from the stack. It is ``OPTIMIZER`` if a frame is in a library's optimizer.
         Otherwise it is ``GRADIENT`` if the stack is of a backward pass, and ``KEPT`` if not. An empty stack has the
@@ -68,7 +68,7 @@ class Stack:
     operator : str
         The name of the autograd node, or else of the outermost operator, in the C++ frames; empty if there is none.
     compiled : bool
-        Whether torch.compile generated the code that allocated.
+        Whether generated code of torch.compile made the allocation.
     forward : bool
         True if the backward pass allocated, but ``lines`` are of the forward pass.
     """

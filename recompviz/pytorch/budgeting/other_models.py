@@ -51,9 +51,9 @@ class Owner(Protocol):
         """The size of the current step, relative to the recorded step."""
 
     def check_inference(self, run: Run, peak: int) -> None:
-        """Warn, at most once, if a graph without a backward pass and the memory in use take more than the total.
+        """Warn, at most once, if a run without a backward pass exceeds the total, together with the memory in use.
 
-        ``run`` is a run of this graph that starts now, and ``peak`` the bytes that it will take.
+        ``run`` is this run, which starts now, and ``peak`` the bytes that it will take.
         """
 
 

@@ -224,10 +224,10 @@ class StepBudget:
             budget.check_inference(run, peak)
 
     def check_inference(self, run: Run, peak: int) -> None:
-        """Warn if a graph without a backward pass, together with the memory in use, takes more than the total.
+        """Warn if a run without a backward pass exceeds the total, together with the memory in use.
 
-        Each budget warns of an exceeded total only once. While a training step is recorded, this method only notes that
-        the graph runs in the step.
+        Each budget gives this warning only once. While a training step is recorded, this method only notes that the
+        graph runs in the step.
 
         Parameters
         ----------

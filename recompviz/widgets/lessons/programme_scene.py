@@ -1,7 +1,7 @@
 """The picture in the stepper of the dynamic programme: graph, recursion with numbers, table, and trade-off curve.
 
-A *frame* is one step of the picture. There is one frame for each cell, and one for the finished table. Then there is
-one frame for each cell of the last row. It shows the path of the cell's plan through the table. All numbers come from
+A *frame* is one step of the picture. The first frames fill one cell each. The next frame shows the finished table. The
+last frames show the plans of the cells of the last row, each as a path through the table. All numbers come from
 :mod:`recompviz.core.teaching.programme`.
 """
 

@@ -131,10 +131,10 @@ def frozen_state(peak: PeakState, entries: list[tuple[int, Block, int]]) -> Iter
 def untouched_memory(peak: PeakState, step_bytes: int) -> Iterator[Finding]:
     """Yield a finding about tensors of the process that the recorded steps do not touch.
 
-    Untouched tensors are those of models and of the traceback of the last error, and other tensors, for example cached
-    batches. There is a finding if the first kind takes at least a tenth of all bytes (of the steps and of all untouched
-    tensors), or the second kind at least half. It names both kinds if together they take at least half of all bytes,
-    and otherwise only the first kind.
+    There are two kinds of untouched tensors. Tensors of the first kind belong to models, or are held by the traceback
+    of the last error. All others are of the second kind, for example cached batches. A finding is made if the first
+    kind takes at least a tenth of all bytes (of the steps and of all untouched tensors), or the second kind at least
+    half. The finding names both kinds if together they take at least half of all bytes, and otherwise the first kind.
 
     A tensor is left out if the steps read other tensors of the same variable, because it is then the rest of a data
     set. A variable whose tensors take less than 1 % of all bytes is left out, too.

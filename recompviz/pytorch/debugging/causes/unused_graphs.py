@@ -43,9 +43,9 @@ LEAST_PARTS = 3
 def graph_without_backward(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
     """Yield findings about values saved for backward passes that the recorded steps never run.
 
-    Values of a failed attempt that a handled exception keeps alive, graphs of earlier iterations, and branches whose
-    result the loss does not use are reported separately. In a step with a backward pass, one graph that is freed after
-    its own forward pass is not a surprise.
+    There are separate findings for values of a failed attempt that a handled exception keeps alive, for graphs of
+    earlier iterations, and for branches whose result the loss does not use. If the step has a backward pass, one graph
+    that is freed after its own forward pass is not marked as surprising.
     """
     graph = StepGraph(peak)
     members = [(i, live) for i, live in rows if not has_role(live) and peak.age(live) == 0 and _never_used(peak, live)]

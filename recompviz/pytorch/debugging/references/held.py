@@ -64,13 +64,14 @@ class HeldAfterStep:
 def paths_by_block(
     watcher: Watcher, found: Sequence[FoundTensor], nodes: dict[Key, int] | None = None
 ) -> dict[int, list[ReferencePath]]:
-    """Map the number of each live block without a role to its reference paths.
+    """Return the reference paths to each live block without a role, by the number of the block.
 
     A block is one storage. Blocks with a role are parameters, gradients, buffers, optimizer state, inputs and targets.
     If no path reaches a block directly, the path to a tensor whose autograd graph saved the block is used. Blocks
-    without any path are left out. At most 200 autograd graphs are searched. ``nodes``, if given, receives for each
-    tensor that outlives the step the number of autograd nodes in its graph, under the key of its path. A node that is
-    in several graphs counts once, for the graph that is searched first.
+    without any path are left out. At most 200 autograd graphs are searched.
+
+    If ``nodes`` is given, it is filled with the number of autograd nodes of each tensor that outlives the step. The key
+    is the key of the path to the tensor. A node that is in several graphs counts in the first of them only.
     """
     paths: dict[int, list[ReferencePath]] = {}
     with_graph: list[tuple[tuple[bool, bool, int], FoundTensor, ReferencePath]] = []
