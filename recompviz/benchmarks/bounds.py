@@ -14,10 +14,10 @@ processor time of the bounds.
 
 With ``--effort``, a row follows for each budget at which the gap *any, integer* is above 3 %, after a larger effort for
 both sides (:mod:`recompviz.benchmarks.larger_effort`). *gap before* and *after* are the gaps of the plan to the bound
-*any*, *plan* and *bound* say by how much plan and bound moved, *to plans* is the gap of the best plan to the bound for
-plans, and *strategy* says how much less a strategy recomputes that fits, but is no plan. The last column has the loose
-sides: ``search`` (a better plan was found), ``plans`` (a strategy is better than the best plan), ``bound`` (the bound
-rose), or ``unknown``.
+*any*. *plan* and *bound* say by how much the plan and the bound have improved. *to plans* is the gap of the best plan
+to the bound for plans. *strategy* says how much less than the best plan a strategy recomputes that fits, but is no
+plan. The last column has the loose sides: ``search`` (a better plan was found), ``plans`` (a strategy is better than
+the best plan), ``bound`` (the bound rose), or ``unknown``.
 
     python -m recompviz.benchmarks.bounds                                # 70 small steps per cost model, all networks
     python -m recompviz.benchmarks.bounds --steps 0 --networks resnet50  # one network

@@ -60,7 +60,7 @@ class Found:
     plan : float
         The least overhead of a plan that fits.
     plans_after : float
-        The bound for plans.
+        The bound for plans, after the effort.
     strategy : float
         The overhead of the best strategy that fits; infinite if none with less overhead than the plan was found.
     """

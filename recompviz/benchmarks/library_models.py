@@ -41,10 +41,7 @@ SIZES = {
 def library_models() -> dict[str, Callable[[], rv.Trace]]:
     """Return a function for each model by name. The function traces a training step of the model.
 
-    Raises
-    ------
-    ImportError
-        The function raises it if the library of the model is not installed.
+    If the library of the model is not installed, the function raises ImportError when it is called.
     """
     made: dict[str, Callable[[], rv.Trace]] = {
         f"torchvision {name}": partial(_torchvision, name) for name in TORCHVISION

@@ -96,9 +96,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def growth(sizes: Sequence[int]) -> None:
     """Print the growth of the live search: residual networks of one stage with random real costs.
 
-    A row has the processor time until the first table, which needs no search, and until the table of the live search.
-    It has the exponent with which the second time grows with the number of nodes, from the row before; the number of
-    plans found; and the rise of the memory.
+    A row has the processor time until the first table, which needs no search; the processor time until the table of the
+    live search; the exponent with which this second time has grown with the number of nodes since the row before; the
+    number of plans found; and the rise of the memory.
     """
     Planner(*residual_step((1,))).plans("live")  # loads the compiled functions
     print(f"{'#V':>7} {'calls':>7} {'first table':>11} {'live table':>10} {'exponent':>8} {'plans':>5} {'memory':>8}")

@@ -1,4 +1,4 @@
-"""Interactive widgets: the Explorer, the lessons, and the layout of graphs.
+"""Interactive widgets: the Explorer, the views of ranks and of recordings, and the lessons.
 
 This is the highest of the three layers ``core``, ``pytorch`` and ``widgets``. It imports ``core`` only, except in four
 modules that also import ``pytorch`` when one of their functions runs: ``explore_model``, ``debug_model`` and

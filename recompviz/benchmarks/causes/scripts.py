@@ -25,7 +25,7 @@ class Script:
     follow : tuple of (str, str)
         Pairs (old text, new text): the changes to the program that the printed advice asks for.
     says : str
-        A text that the printed advice must contain. Otherwise the replacements would not follow the advice.
+        A text that the printed advice must contain, so that the changes in ``follow`` are what the advice asks for.
     """
 
     name: str

@@ -272,7 +272,7 @@ class _Counted(TorchDispatchMode):
 
 @contextlib.contextmanager
 def stand_in(total_memory: int = MEMORY) -> Iterator[StandInCuda]:
-    """In a ``with`` block, let recompviz treat the CPU as a CUDA device. Make the tensors of the device in the block.
+    """In a ``with`` block, let recompviz treat the CPU as a CUDA device. Its tensors must be made inside the block.
 
     Parameters
     ----------

@@ -9,7 +9,7 @@ must not have reported an error.
 Each minute gives a line. Columns: actions so far; errors so far; JavaScript heap in MiB and DOM nodes of the page after
 garbage collection; elements of the Explorer's views that are in the document; event listeners; resident memory of the
 kernel in MiB; tensors in the kernel; objects of recompviz in the kernel; runs. A table with all its rows, or a second
-view, shows more elements; memory leaks where heap and nodes rise and the elements do not.
+view, has more elements. If heap and nodes rise but the elements do not, the page leaks memory.
 
     python -m recompviz.benchmarks.explorer soak --minutes 120 --out DIR      # needs recompviz[test] and Chromium
     python -m recompviz.benchmarks.explorer soak --minutes 3 --out DIR --seed 5

@@ -9,8 +9,8 @@ recompviz makes plans. Losses, gradients and the model's tensors must be exactly
 
 *Least* is the least total that suffices for all recorded training steps. Each total lies between the least total and
 the total that keeps every value. For the loop over many lengths, a total that is too small for the longest batch is
-tried, too. *Planned* is the share of the bytes kept for the backward pass that the regions keep. *Choice* is the mean
-processor time of choosing plans in one training step. The percentage in the tables of loops is the planned
+tried, too. *Planned* is the share of the regions in the memory that a step keeps for its backward pass. *Choice* is the
+mean processor time of choosing plans in one training step. The percentage in the tables of loops is the planned
 recomputation, relative to the time of the forward passes.
 """
 

@@ -192,7 +192,7 @@ class Row:
     breaks : int
         The number of graph breaks.
     share : float
-        The share of the bytes kept for the backward pass that planned regions keep, from 0 to 1.
+        The share of the planned regions in the memory that a step keeps for its backward pass, from 0 to 1.
     least : int
         The least total that suffices for every recorded training step; 0 if nothing was planned.
     keep_all : int

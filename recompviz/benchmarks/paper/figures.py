@@ -56,8 +56,8 @@ def totals(data: Mapping[str, Any]) -> dict[str, float]:
 def reduction_bars(networks: Data) -> str:
     """Draw four bars for each network: by how many percent the peak of a plan is below the peak of keep-all.
 
-    The first bar is the better plan that the paper reports. The others are exact memory-centric plans, Chen's plans and
-    live plans of recompviz.
+    The first bar is the better of the two plans that the paper reports. The others are exact memory-centric plans,
+    Chen's plans and live plans of recompviz.
     """
     series = (
         ("paper: its better plan", GREY),

@@ -224,7 +224,7 @@ def exercise(name: str, seed: Seed = None) -> Exercise:
 
 
 def exercises(seed: Seed = None) -> Exercises:
-    """Return all exercises of the course, in its order.
+    """Return all exercises, in the order of the course.
 
     Parameters
     ----------
@@ -307,7 +307,7 @@ def score(seed: Seed = None) -> Score:
     Parameters
     ----------
     seed : int or str, optional
-        The seed that the exercises were made with.
+        The seed that the exercises were made with. Default: the exercises made without a seed.
 
     Returns
     -------

@@ -254,8 +254,8 @@ def table_cell(mask: int, t: float) -> Judge:
 def extreme_overhead_through(through: int, budget: int, *, largest: bool = False) -> Judge:
     """Return a judge of plans whose peak is at most ``budget`` and whose sequence contains a given lower set.
 
-    The judge accepts a plan if no other of these plans has less overhead (cost of recomputation), or more overhead if
-    ``largest`` is True. The peak is computed by the paper's formula.
+    The judge accepts those of these plans that have the least overhead (cost of recomputation), or the largest overhead
+    if ``largest`` is True. The peak is computed by the paper's formula.
 
     Parameters
     ----------

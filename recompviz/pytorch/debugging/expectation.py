@@ -26,7 +26,7 @@ def differences(traced: Trace, recording: Recording) -> tuple[Difference, ...]:
     A difference begins at an aligned operator and ends before the next aligned operator. The largest difference comes
     first. The measured training step is the step that contains the peak, without its optimizer step. The simulated step
     has no recomputation. If nothing was recorded, or if one of the two steps has more than 6,000 operators, the result
-    is empty. Of the measured step, only operators that return a new block count.
+    is empty. Operators of the measured step that return no new block are ignored.
     """
     if recording.peak_operator is None:
         return ()

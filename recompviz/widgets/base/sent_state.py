@@ -73,7 +73,7 @@ class SentState:
         number : int
             The page has received all messages up to this number.
         own : int
-            The page has the values that pages have set up to this count; see :attr:`own`.
+            Of the values that pages have set, the page has those up to this count; see :attr:`own`.
         values : mapping of str to object
             The present values of the traits. They are compared by identity, because values are replaced, not changed.
         """

@@ -147,7 +147,7 @@ def fill_ranks(
     most: int,
     branches: Sequence[str] = (),
 ) -> list[int]:
-    """Return ranks with at most ``most`` nodes each. A node gets the first rank with room after its predecessors.
+    """Return ranks with at most ``most`` nodes each. A node gets the first rank after its predecessors that is not full.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""``memory_strips``: the live memory over a training step, for several plans, one below the other on one axis.
+"""``memory_strips``: the live memory over a training step for several plans, as charts one below the other.
 
 The bars show the memory in the paper's model, which discards all values of a segment at the same time. The dotted line
 shows the memory if each value and gradient is freed right after its last use.

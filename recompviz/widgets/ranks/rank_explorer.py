@@ -259,6 +259,8 @@ class RankExplorer(PageWidget):
         ------
         FileError
             If the file cannot be written.
+        TypeError
+            If ``path`` is not a path.
         """
         self.wait_for_plans()
         traits = {name: getattr(self, name) for name in ("_title", "_board", "_chosen", "_confirmed", "_search")}

@@ -42,7 +42,7 @@ SHORT_HISTORY = 2
 
 
 def left_gradients(peak: PeakState, entries: list[tuple[int, Block, int]]) -> Iterator[Finding]:
-    """Yield a finding about gradients from before the recorded steps that the step of the peak does not read.
+    """Yield a finding about gradients that are older than the recorded steps and are not read in the step of the peak.
 
     Parameters
     ----------
@@ -259,7 +259,7 @@ def growing_graphs(peak: PeakState) -> Iterator[Finding]:
 def cycles(peak: PeakState, rows: LiveRows) -> Iterator[Finding]:
     """Yield a finding for each kind of reference cycle that keeps tensors alive after their step.
 
-    Cycles of the same objects are one kind. A kind that keeps less than 1 KiB of each step is left out.
+    Cycles of the same objects are one kind. A kind that keeps less than 1 KiB per step is left out.
     """
     groups: dict[str, set[int]] = defaultdict(set)
     for cycle in peak.cycles:

@@ -72,7 +72,9 @@ def variables(value: Any) -> Iterator[tuple[Any, str, str, Namespace]]:
     Yields
     ------
     value : object
+        The value of the variable.
     name : str
+        The name of the variable.
     root : str
         ``closure of f``, ``global`` or ``default of f``.
     namespace : Namespace
