@@ -67,10 +67,7 @@ def _interrupted(*_: object) -> None:
 
 
 def missing() -> dict[str, str]:
-    """Return a dictionary from each package that is missing to a line of text.
-
-    The line has the commands that fetch and install the package.
-    """
+    """Return for each missing package a line of text with the commands that fetch and install the package."""
     found = {}
     for name in (*NEEDED, *WANTED):
         if importlib.util.find_spec(name) is None:

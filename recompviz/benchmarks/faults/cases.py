@@ -69,7 +69,7 @@ def unclear(error: BaseException) -> str | None:
 
 
 def said(error: BaseException) -> str:
-    """Return the type and the message of an error in one line. The message of an error may raise an error."""
+    """Return the type and the message of an error in one line, also if the error has no message that can be shown."""
     try:
         text = ascii(str(error))[1:300]
     except Exception as second:  # __str__ may raise anything

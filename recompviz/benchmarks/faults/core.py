@@ -40,12 +40,12 @@ TIMES = ([0, 1, 10], [1], [1, 10], [0.25, 3, 2**20], [0], [2**40, 1])
 
 
 def run(count: int, seed: int) -> list[FaultCount]:
-    """Compare results on ``count`` random graphs with results computed from the definitions."""
+    """Compare results on ``count`` random graphs with the results by the definitions."""
     return run_in_processes("core", count, seed)
 
 
 def cases(numbers: Iterable[int], seed: int) -> list[FaultCount]:
-    """Compare results on the random graphs with these numbers with results computed from the definitions."""
+    """Compare results on the random graphs of these numbers with the results by the definitions."""
     tally = Tally()
     compile_kernels()
     for number in numbers:

@@ -107,7 +107,7 @@ class Operators(Counter, TorchDispatchMode):
 
     @classmethod
     def ignore_compile_internals(cls) -> bool:
-        """Let ``torch.compile`` compile as without this mode."""
+        """Return True: ``torch.compile`` then compiles as it does without this mode."""
         return True
 
     def __torch_dispatch__(

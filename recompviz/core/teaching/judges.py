@@ -347,7 +347,7 @@ def even_chain_least_peak(length: int) -> int:
 
 
 def most_useful_to_drop(graph: Graph, answer: Any) -> Feedback:
-    """Accept a node if setting its size M to 0 gives the lowest least peak, compared with every other node."""
+    """Accept a node if the least peak of the graph falls the most when the size M of this node is set to 0."""
     if isinstance(answer, (set, frozenset, list, tuple)) and len(answer) == 1:
         (answer,) = answer
     if answer not in graph.names:

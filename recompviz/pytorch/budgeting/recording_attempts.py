@@ -57,7 +57,7 @@ class RecordingAttempts:
 
     @property
     def failed(self) -> int:
-        """The number of recordings that failed, of steps with any first region."""
+        """The number of recordings that failed, for all first regions together."""
         return sum(self._failed.values())
 
     def forget(self, first: Region) -> None:

@@ -540,7 +540,7 @@ class StepBudget:
 
     @property
     def planned(self) -> PlannedStep | None:
-        """The plans of the current training step, or of the last one between steps; None if it was not planned."""
+        """The plans of the current training step or, between steps, of the last one; None if it was not planned."""
         if self.total is None or self._step is None:
             return None
         return PlannedStep(self._step.model, self._step.point, self.total - self._room)

@@ -147,7 +147,7 @@ def fill_ranks(
     most: int,
     branches: Sequence[str] = (),
 ) -> list[int]:
-    """Return ranks with at most ``most`` nodes each. A node gets the first rank after its predecessors that is not full.
+    """Return the rank of each node. A node gets the first rank after its predecessors that is not full.
 
     Parameters
     ----------

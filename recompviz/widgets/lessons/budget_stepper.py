@@ -1,4 +1,4 @@
-"""``step_budgets``: a stepper in which one budget moves the trade-off curve, memory, graph and lattice together."""
+"""``step_budgets``: a stepper with one step for each budget, which draws the plan of this budget in four ways."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ class Lesson(PageWidget):
         raise NotImplementedError
 
     def page_data(self) -> dict[str, Any]:
-        """Return the data of a page without a kernel: a dictionary, whose keys are listed in ``widgets/lessons.md``."""
+        """Return the data of a page without a kernel. The file ``widgets/lessons.md`` lists the keys."""
         raise NotImplementedError
 
     def to_html(self, path: str | Path | None = None) -> str:

@@ -120,7 +120,7 @@ class RankExplorer(PageWidget):
         self._job.start()
 
     def from_page(self, _name: str, value: Any, _state: Mapping[str, Any]) -> Any:
-        """Return the checked choice of the page; see :class:`PageWidget`."""
+        """Check the choice that the page has sent; see :meth:`PageWidget.from_page`."""
         return {"budget": amount(value["budget"]), "request": whole_number(value["request"])}
 
     # ---------------------------------------------------------------- the search
