@@ -42,7 +42,7 @@ class NotNow(Exception):
 
 
 class Session:
-    """The page and the kernel.
+    """The page with the Explorer, and its kernel, while the soak test runs.
 
     Parameters
     ----------

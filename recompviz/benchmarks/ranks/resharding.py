@@ -56,8 +56,8 @@ def fixed_points(step: RankStep, made: RankCase, gather: GatherTime = GATHER) ->
 def beside(point: ReshardPoint, curve: Sequence[ReshardPoint]) -> str:
     """Return where a point lies beside a curve, as text.
 
-    The text says that the point is on the curve, or better than the curve. Otherwise it names a point of the curve that
-    takes no more memory and no more time.
+    The text says that the point is on the curve, or better than the curve. Otherwise it gives the fastest point of the
+    curve that takes no more memory, with the differences of time and memory.
     """
     best = min((other for other in curve if other.peak <= point.peak), key=lambda other: other.time, default=None)
     if best is None or best.time > point.time:

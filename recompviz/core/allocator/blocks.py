@@ -71,7 +71,7 @@ class Block:
 
     @property
     def room(self) -> int:
-        """The bytes to which a free block can grow: its own, and those of the block after it if that is unmapped."""
+        """The bytes of a free block, plus the bytes of the block after it if that block is unmapped."""
         after = self.after
         return self.size + (after.size if after is not None and after.state == UNMAPPED else 0)
 

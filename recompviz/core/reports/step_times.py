@@ -153,7 +153,7 @@ class StepTimes:
     def predicted_share(self) -> float | None:
         """The predicted extra time as a share of the time of the eager step; None if the costs are not times.
 
-        The time of the eager step is ``predicted_eager``, or the measured ``eager_step`` if that is None.
+        The time of the eager step is ``predicted_eager``. If it is None, the measured ``eager_step`` is used.
         """
         if self.predicted_extra is None:
             return None

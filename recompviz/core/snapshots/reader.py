@@ -3,7 +3,7 @@
 Reading returns plain data or raises an error. It executes no code. A snapshot of PyTorch's allocator is a pickle of
 dictionaries, lists, tuples, strings and numbers. The opcodes are checked before anything is unpickled; see
 :mod:`recompviz.core.snapshots.opcodes`. The unpickler refuses every reference to a class or function, so that nothing
-in the file can be called. The same data may also be JSON, and each may be compressed with gzip.
+in the file can be called. The data may also be JSON. Pickle and JSON may be compressed with gzip.
 """
 
 from __future__ import annotations

@@ -130,7 +130,7 @@ class ResidentMemory:
         return tuple(known.parameter_ids) if known is not None else ()
 
     def gradients_to_come(self, region: Region) -> tuple[int, int]:
-        """Return two numbers of bytes: of the gradients of all known parameters, and of those outside ``region``.
+        """Return the bytes of the gradients of all known parameters, and the part of parameters outside ``region``.
 
         The known parameters are the trainable parameters of ``region``, and of the models given to :meth:`note_model`.
 

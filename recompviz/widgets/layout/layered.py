@@ -123,7 +123,9 @@ def ranks_within(graph: Graph, shape: float) -> list[int]:
 
 
 def branches_of(graph: Graph) -> list[str]:
-    """Return for each node the innermost module of a list or sequence that it belongs to; empty if there is none.
+    """Return for each node the innermost module around it that is an item of a list, for example ``experts.1``.
+
+    The text is empty if there is no such module.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Ranks and orders of the items in every module box. They do not change when boxes are opened or closed.
+"""The layout of every module box: ranks and places of its items. It does not change when boxes are opened or closed.
 
 An item is a node, or the box of a module. A box has two *ports*, where lines from outside enter the box and leave it.
 Each box is laid out separately, with its items, its ports and its lines. The page computes the sizes of the items, so

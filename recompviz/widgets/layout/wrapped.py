@@ -9,9 +9,9 @@ window; if it would be higher, the graph fills the window as before.
 Each line has a layered layout. An edge to a later line runs through the gaps between the lines. An edge that skips
 lines also runs along the left margin.
 
-A graph with nested skip connections (:mod:`recompviz.widgets.layout.nested_skips`) is drawn as a U if it then fills the
-window about as well. In a U, two lines share a row: a part of the way down, and the part of the way up that the skip
-connections of the row lead to.
+A graph with nested skip connections (:mod:`recompviz.widgets.layout.nested_skips`) is drawn as a U if the U fills the
+window about as well as lines do. In a U, two lines share a row: a part of the way down, and the part of the way up that
+the skip connections of the row lead to.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Causes of memory at the peak: gradients of parameters that no optimizer updates.
 
-A network may be used as if it were frozen, although its parameters require gradients. Autograd then saves values for
-the gradients of these parameters, and computes the gradients. Or a step runs its backward pass into a network that
-another step trains.
+There are two cases. A network is used as if it were frozen, but its parameters require gradients, so autograd saves
+values for these gradients and computes them. Or a backward pass runs into a network that is trained in another step.
 """
 
 from __future__ import annotations

@@ -371,7 +371,8 @@ def _one_at_a_time(peak: PeakState, graph: StepGraph, parts: set[int]) -> int:
 def leaf_gradients(peak: PeakState, backward: list[Operator]) -> set[int]:
     """Return the numbers of the allocations that backward operators make for gradients of leaf tensors.
 
-    A result is taken for such a gradient if it has the bytes of a leaf tensor that the forward operator reads.
+    A result of a backward operator counts as such a gradient if it has as many bytes as a leaf tensor that the
+    corresponding forward operator reads.
     """
     leaves = peak.recording.steps.leaves
     found = set()
