@@ -66,17 +66,17 @@ def compile_joint(
 ) -> Callable[..., Any]:
     """Compile a graph that Dynamo captured, with given functions for its forward and backward pass.
 
-    AOTAutograd makes the joint graph and the autograd function that calls the given functions.
+    AOTAutograd makes the joint graph, and an autograd function that calls the given functions.
 
     Parameters
     ----------
     graph : torch.fx.GraphModule
     inputs : sequence
-        Example inputs.
+        Example inputs of the graph.
     partition : callable (joint graph, number of forward outputs) → (int, int)
-        Called once with the joint graph, if the graph has a backward pass. Returns the number of tensors that the
-        forward pass saves with a check of their version, and the number that it saves without a check. Each saved
-        tensor is a *slot*.
+        Called once with the joint graph, if the graph has a backward pass. Returns two numbers of tensors that the
+        forward pass saves: those that autograd checks for in-place writes before the backward pass reads them, and
+        those that it does not check. Each saved tensor is a *slot*.
     forward, backward : callable () → callable
         Each is called when its pass is compiled, and returns the function of the pass. Both functions take one list and
         empty it. The forward function gets the inputs, and returns outputs, slots and the symbolic sizes among the
@@ -143,7 +143,7 @@ def _used_only_inside(positions: Sequence[int], count: int) -> list[int]:
 
 
 class DoubleBackward(RecompvizError, RuntimeError):
-    """The gradients that a planned region computed were differentiated again."""
+    """The gradients of a graph that recompviz compiled were differentiated a second time."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -264,13 +264,14 @@ def _refused(_context: Any, compute: Callable[[Any], Any], arguments: list[Any])
         def backward(_context: Any, *_gradients: Any) -> Any:
             raise DoubleBackward
 
-    return Refused.apply(torch.empty(0, requires_grad=True), *arguments)  # type: ignore[no-untyped-call]  # not annotated
+    return Refused.apply(torch.empty(0, requires_grad=True), *arguments)  # type: ignore[no-untyped-call]  # not
+    annotated
 
 
 def own_code(kind: type[torch.nn.Module]) -> types.FunctionType:
-    """Return the ``forward`` function of a class with a new code object.
+    """Return a copy of a class's ``forward`` function. The copy has a code object of its own.
 
-    Dynamo stores and counts compiled versions by code object. The new function therefore has versions of its own.
+    Dynamo stores and counts compiled versions by code object. The copy therefore has versions of its own.
     """
     return _own_function(kind.forward)
 
@@ -288,11 +289,11 @@ def _own_function(function: Any) -> types.FunctionType:
 
 
 class EndOfCapture(BaseException):
-    """Ends a capture before anything runs. It is a BaseException, so that Dynamo neither wraps nor suppresses it."""
+    """Ends a capture before the captured code runs. A BaseException is neither wrapped nor suppressed by Dynamo."""
 
 
 class CaptureOff(RecompvizError, RuntimeError):
-    """PyTorch's compiler did not capture a function, and called it instead."""
+    """PyTorch's compiler is off: it would run a function instead of capturing it."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -315,8 +316,8 @@ class CapturedStep:
     inputs : list of torch.Tensor
         The inputs of the graph, parameters included.
     assigns_state : bool
-        Whether the step assigns to attributes or fills containers. The next call of the step may then have another
-        graph.
+        Whether the step assigns to attributes of its modules, or changes a container such as a list. The next call of
+        the step may then have another graph.
     """
 
     joint: GraphModule
@@ -364,7 +365,8 @@ def make_lazy_parameters(
     Returns
     -------
     bool
-        Whether all parameters have a shape now. False if Dynamo cannot capture the code before a lazy layer.
+        Whether all parameters and buffers have a shape now. False if Dynamo cannot capture the code before a lazy
+        layer.
     """
     if not has_lazy_parameters([*step.parameters(), *step.buffers()]):
         return True

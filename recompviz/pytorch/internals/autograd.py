@@ -87,7 +87,7 @@ def saved_tensors_are_packed() -> bool:
 
 
 def saved_by(node: Any) -> Iterator[torch.Tensor]:
-    """Yield the tensors that an autograd node has saved for its backward; nothing if autograd has freed them."""
+    """Yield the tensors that an autograd node has saved for its backward, without those freed or changed in place."""
     for name in _saved_names(type(node)):  # type: ignore[arg-type]  # mypy looks at the hash of an instance
         try:
             value = getattr(node, name)
@@ -174,18 +174,18 @@ def backward_of_step(result: Any, arrival: contextlib.AbstractContextManager[Non
     Raises
     ------
     RuntimeError, IndexError
-        If ``result`` is a scalar that requires no gradient, or contains no tensor that requires one.
+        RuntimeError if ``result`` is a scalar that requires no gradient. IndexError if ``result`` is not a scalar, and
+        none of its tensors requires a gradient.
     """
     if isinstance(result, torch.Tensor) and not result.dim():
         torch.autograd.backward(result)
         return
-    outputs = trained_outputs(result)
-    end = _CodeOutside.apply(arrival or contextlib.nullcontext(), *outputs)  # type: ignore[no-untyped-call]  # not annotated
-    torch.autograd.backward(end, torch.zeros_like(end))
+    outputs = trained_outputs(result) end = _CodeOutside.apply(arrival or contextlib.nullcontext(), *outputs)  # type:
+    ignore[no-untyped-call]  # not annotated torch.autograd.backward(end, torch.zeros_like(end))
 
 
 def trained_outputs(result: Any) -> list[torch.Tensor]:
-    """Return the tensors in the result of a training step that require a gradient."""
+    """Return those tensors in the result of a training step that require a gradient."""
     leaves = pytree.tree_leaves(result)
     return [leaf for leaf in leaves if isinstance(leaf, torch.Tensor) and leaf.requires_grad]
 
@@ -221,7 +221,7 @@ def next_sequence_number() -> int:
 
 
 def autocast_off() -> contextlib.AbstractContextManager[None]:
-    """Disable autocast in a ``with`` block, so that operators run in the traced dtypes."""
+    """Disable autocast in a ``with`` block. The operators of a traced graph already have the dtypes of autocast."""
     return torch._C._DisableAutocast()
 
 
@@ -256,7 +256,7 @@ def dispatch_modes_off() -> contextlib.AbstractContextManager[None]:
 
 
 def leaves_of(tensor: torch.Tensor) -> list[torch.Tensor]:
-    """Return the leaf tensors that get a gradient from a backward pass of a tensor, each once.
+    """Return the leaf tensors that get a gradient if a backward pass starts at ``tensor``, each once.
 
     If the tensor is a leaf itself, the list is empty.
 

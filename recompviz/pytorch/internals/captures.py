@@ -37,7 +37,10 @@ _EVALUATION = torch._dynamo.eval_frame.__file__
 
 
 def first_user_line(graph: GraphModule) -> str:
-    """Return ``file:line`` of the first call in a captured graph that is in the user's code; empty if none is."""
+    """Return ``file:line`` of the user's code that made the first call of a captured graph.
+
+    Calls that only libraries made are skipped. If there are no other calls, the result is empty.
+    """
     for node in graph.graph.nodes:
         lines = _LINE.findall(node.meta.get("stack_trace") or "")
         own = [f"{file}:{number}" for file, number in lines if is_own(file)]
@@ -53,7 +56,7 @@ class Capture:
     Attributes
     ----------
     line : SourceLine or None
-        The line of the user's code that made the first call in the graph; None if all calls come from libraries.
+        The user's line of :func:`first_user_line`; None if only libraries made the calls of the graph.
     ended_by : GraphBreak or None
         The graph break at which the graph ends; None if it ends with the return of the captured function.
     """
@@ -77,7 +80,8 @@ class Callers:
     resumed_at : tuple of (file, int)
         For each function on the stack that resumed after a graph break: file and line of that break.
     parameters : tuple of weakref.ref
-        The parameters with which the region is called. They distinguish layers that share one region.
+        The parameters with which the region is called. If several layers share one region, the parameters tell which
+        layer runs.
     """
 
     inside: tuple[SourceLine, ...] = ()
@@ -135,9 +139,9 @@ def skipped_functions() -> dict[tuple[str, int], GraphBreak]:
     """Return the functions that Dynamo runs eagerly as a whole, and the reason for each.
 
     Only the captures that Dynamo remembers count (see :func:`~recompviz.pytorch.internals.dynamo.allow_more_captures`).
-    A key is (file, first line of the function). The ``line`` of a reason is None if the line is not in the user's code.
-    A function is left out if Dynamo captured it after an earlier capture had failed: the failure then belongs to
-    another model or another call.
+    A key is (file, first line of the function). A reason has ``line`` None if its line is not in the user's code. If a
+    capture of a function failed, and a later one succeeded, the function is left out: another model or another call
+    caused the failure.
     """
     found = {}
     for entry in dynamo_utils.get_compilation_metrics():  # in the order of time
@@ -153,7 +157,7 @@ def skipped_functions() -> dict[tuple[str, int], GraphBreak]:
 
 
 def breaks_at(file: str, number: int) -> list[GraphBreak]:
-    """Return the graph breaks whose stack contains line ``number`` of a file, without repetitions."""
+    """Return the graph breaks that line ``number`` of a file, or code called from it, has caused; each once."""
     found = []
     for reason in dynamo_utils.graph_break_reasons:
         line = _innermost(reason.user_stack)

@@ -25,6 +25,11 @@ _COLLECTIVES = frozenset({"c10d", "_c10d_functional", "_c10d_functional_autograd
 class CollectiveBuffers(TorchDispatchMode):
     """A ``with`` block in which the buffers of collectives are freed by the thread that started the collectives.
 
+    Attributes
+    ----------
+    held : dict of int to torch.UntypedStorage
+        The buffers that this object holds now, by the address of PyTorch's storage object.
+
     Examples
     --------
     >>> with CollectiveBuffers() as buffers:
@@ -59,6 +64,6 @@ class CollectiveBuffers(TorchDispatchMode):
         self.held.clear()
 
     def drop_unused(self) -> None:
-        """Drop the buffers that nobody else holds."""
+        """Drop the buffers in ``held`` to which no other reference exists. This frees them."""
         for key in [key for key in self.held if torch._C._storage_Use_Count(key) == 1]:
             del self.held[key]

@@ -24,11 +24,12 @@ _noted: weakref.WeakSet[DistributedDataParallel] = weakref.WeakSet()
 
 
 def bucket_bytes(device: torch.device, rounded: Callable[[int], int]) -> int:
-    """Return the bytes of the buckets of all DDPs whose forward pass is running or was seen before.
+    """Return the bytes that the buckets of DDPs take on a kind of device.
 
-    The result is 0 on devices whose allocator counts the allocated bytes. With ``gradient_as_bucket_view=True``,
-    gradients are views of the buckets. The bytes of the gradients that exist are then subtracted, because they are
-    counted as gradients.
+    A DDP counts, as long as it exists, if its forward pass is running in this call or was running in an earlier call.
+    The result is 0 on devices whose allocator counts the allocated bytes, buckets included. With
+    ``gradient_as_bucket_view=True``, gradients are views of the buckets. The bytes of the gradients that exist are then
+    subtracted, because they are counted as gradients.
 
     Parameters
     ----------

@@ -100,10 +100,10 @@ def allow_more_captures() -> None:
     """Let Dynamo capture recurrent layers and gradients taken inside a model, and notice hooks that are added later.
 
     The settings hold for the whole process. By default, Dynamo runs such layers and gradients eagerly, so that they
-    cannot be planned. It does not notice hooks that are added after a capture. It replaces ``numpy.random`` by numbers
-    of PyTorch's generator. It treats an int attribute of a ``torch.nn`` layer as a constant. This function also raises
-    Dynamo's limit on the compilations that it remembers, and its limit on the graphs of one function if that has its
-    default value.
+    cannot be planned, and it does not notice hooks that are added after a capture. The function has four further
+    effects. ``numpy.random`` draws from NumPy's generator, and no longer from PyTorch's. An int attribute of a
+    ``torch.nn`` layer is no longer a constant. Dynamo remembers more compilations. If Dynamo's limit on the graphs of
+    one function has its default value, the limit is raised.
     """
     wanted = {
         "allow_rnn": True,
@@ -126,8 +126,10 @@ def guard_process_state() -> None:
 
     With them, Dynamo captures the function again after each of these changes:
 
-    - A method is replaced in its class. (Dynamo itself notices one that is replaced in an object.)
-    - An environment variable is added or removed. (Dynamo itself notices a new value of an existing one.)
+    - A method that the function calls is replaced in its class. (Dynamo itself notices one that is replaced in an
+      object.)
+    - An environment variable is added or removed, and the function reads ``os.environ``. (Dynamo itself notices a new
+      value of an existing variable.)
     - The compiled model is called under other settings that choose kernels, such as
       ``with torch.nn.attention.sdpa_kernel(…):``.
     - A hook for all modules is added or removed, as by ``torch.nn.modules.module.register_module_forward_hook``.
@@ -173,9 +175,9 @@ def _guard_state(builder: GuardBuilder, guard: Guard) -> None:
 
 
 def in_dispatch_mode() -> bool:
-    """Return whether a dispatch mode such as ``FlopCounterMode`` is active. Dynamo then runs everything eagerly.
+    """Return whether a dispatch mode is active in which Dynamo runs everything eagerly, such as ``FlopCounterMode``.
 
-    If a compiled function is called in such a mode once, PyTorch 2.13 runs it eagerly from then on.
+    If a compiled function is called in such a mode once, PyTorch 2.13 runs the function eagerly from then on.
     """
     return is_in_any_mode_without_ignore_compile_internals()
 
@@ -224,9 +226,10 @@ def frequent_recompilation(often: bool) -> str:
 
 
 def assigns_state() -> bool:
-    """Return whether the function that Dynamo captures now assigns to attributes of ``self``, or fills a container.
+    """Return whether the function that Dynamo captures now assigns to attributes of ``self``, or changes a container.
 
-    Only objects that existed before the call of the function count. Call this in the backend.
+    The submodules of ``self`` count as well. Containers are lists, dicts and sets; only those that existed before the
+    call of the function count. Call this in the backend.
     """
     translator = getattr(dynamo_tls, "current_tx", None)
     if translator is None:
@@ -336,7 +339,7 @@ def backend_of(module: nn.Module) -> Callable[..., Any] | None:
 
 
 def register_name(name: str, backend: Callable[..., Any]) -> None:
-    """Register a backend in this process, unless one of this name is registered, as by the package's entry point."""
+    """Register a backend of ``torch.compile`` under a name in this process, unless the name is registered already."""
     if name not in torch._dynamo.list_backends(exclude_tags=()):
         torch._dynamo.register_backend(backend, name=name)
 

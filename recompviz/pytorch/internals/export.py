@@ -155,8 +155,9 @@ def _joint_graph(
 def capture_settings(varying_sizes: bool = False) -> Iterator[None]:
     """In a ``with`` block, let Dynamo capture more kinds of code.
 
-    These are recurrent layers, gradients that the forward pass computes, and calls of loggers. A method of
-    ``logging.Logger`` is not called while Dynamo captures. Functions such as ``logging.info`` still end a graph.
+    These are recurrent layers, gradients that the forward pass computes, and methods of ``logging.Logger``, which are
+    not called while Dynamo captures. Functions such as ``logging.info`` still end a graph. Dynamo also notices hooks
+    that are added later, and captures up to 256 versions of a function.
 
     Parameters
     ----------

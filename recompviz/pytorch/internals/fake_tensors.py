@@ -110,7 +110,7 @@ def size_as_text(size: torch.SymInt, inputs: Mapping[str, Any]) -> tuple[str | N
     """Return a symbolic size as a Python expression of named sizes, and the names in the expression.
 
     ``inputs`` has values by name. A value that is a single symbol gives the symbol its name; other values are not used.
-    If the size depends on a symbol without a name, the expression is None.
+    If the size depends on a symbol without a name, the expression is None, and the list of names is empty.
     """
     names = {
         expression: name
@@ -126,7 +126,7 @@ def size_as_text(size: torch.SymInt, inputs: Mapping[str, Any]) -> tuple[str | N
 
 @contextlib.contextmanager
 def real_constants_allowed() -> Iterator[None]:
-    """In a ``with`` block, allow a trace to contain tensors that are no parameters, buffers or inputs as constants.
+    """In a ``with`` block, allow a trace to contain other real tensors than parameters, buffers and inputs: constants.
 
     PyTorch 2.13 and later allow this by default.
     """

@@ -14,7 +14,9 @@ __all__ = ["tracked_peak"]
 
 
 def tracked_peak(model: torch.nn.Module, step: Callable[[], Any], inputs: Any) -> int:
-    """Return the peak in bytes that ``FSDPMemTracker`` counts on all devices while a step of a sharded model runs.
+    """Return the bytes that PyTorch's ``FSDPMemTracker`` counts at the peak of a step of a sharded model.
+
+    The result is the sum of the peaks of the devices that this process uses.
 
     Parameters
     ----------

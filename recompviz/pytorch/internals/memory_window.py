@@ -48,11 +48,11 @@ class MemoryWindow:
     seconds : float
         Wall-clock time of the ``with`` block, until the device had finished its work, in seconds.
     reserved : int or None
-        The largest number of bytes that the device's allocator had reserved at one time; None if peaks of the device
-        are unknown (CPU, MPS).
+        The largest number of bytes that the device's allocator had reserved at one time during the block; None if
+        peaks of the device are unknown (CPU, MPS).
     allocated : int or None
-        The largest number of bytes that the whole process had allocated on the device at one time, minus the bytes
-        allocated before the block. None as for ``reserved``.
+        The largest number of bytes that the whole process had allocated on the device at one time during the block,
+        minus the bytes allocated before the block. None as for ``reserved``.
     """
 
     profiled: Any

@@ -93,7 +93,9 @@ def _in_loss(node: Node) -> bool:
 
 
 def block_of(module: str) -> str:
-    """Return the series of repeated blocks to which a module belongs; empty if it belongs to none.
+    """Return the outermost series of repeated blocks that contains a module; empty if there is none.
+
+    A series is the modules whose names differ only in a number, such as the elements of a ``ModuleList``.
 
     Examples
     --------

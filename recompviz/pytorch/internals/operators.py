@@ -84,7 +84,7 @@ def allocating_call(node: Node) -> tuple[Any, tuple[Any, ...], dict[str, Any]] |
     Returns
     -------
     (operator, positional arguments, named arguments) or None
-        None if the node makes a view or does not call an operator (``getitem``).
+        None if the node makes a view, calls a subgraph (``torch.cond``) or does not call an operator (``getitem``).
     """
     operator: Any = node.target
     arguments: tuple[Any, ...] = node.args

@@ -29,7 +29,7 @@ __all__ = ["process_state"]
 
 
 def process_state() -> dict[str, Any]:
-    """Return the state that Python and PyTorch keep for the process and for this thread, by name."""
+    """Return the state of the process and of this thread, as values that can be compared, by name."""
     hooks: Any = torch.nn.modules.module
     autograd: Any = torch._C._autograd
     return {

@@ -112,7 +112,7 @@ def allocation_events(
 
 
 def older_reads(profile: torch.profiler.profile, device_type: str) -> dict[int, int]:
-    """Return the storages from before the profile that operators outside the ranges named ``"rv:…"`` read.
+    """Return the storages that existed before the profile and that operators outside ranges named ``"rv:…"`` read.
 
     Parameters
     ----------

@@ -70,7 +70,7 @@ def gradient_holders(module: nn.Module, arguments: Any) -> list[torch.Tensor]:
 
 
 def clear_gradients(module: nn.Module, arguments: Any) -> None:
-    """Set the gradient of every parameter, input and target to None."""
+    """Set the gradient of every tensor of :func:`gradient_holders` to None."""
     for holder in gradient_holders(module, arguments):
         holder.grad = None
 
@@ -114,8 +114,8 @@ def state_restored(
 ) -> Iterator[None]:
     """Restore, after a ``with`` block, the state that a training step in the block changes.
 
-    It is restored also if the block raises an error. The docstring of the module lists the state. Only one such block
-    runs at a time in a process; other threads wait.
+    The docstring of this module lists the state. It is restored also if the block raises an error. Only one thread of
+    the process is in such a block at a time; other threads wait.
 
     Parameters
     ----------
@@ -159,17 +159,17 @@ _NO_DRAWS = -1
 
 @contextlib.contextmanager
 def own_random_numbers(draws: bool) -> Iterator[None]:
-    """In a ``with`` block, let :func:`state_restored` leave the random generators of other threads alone.
+    """In a ``with`` block, let :func:`state_restored` handle random generators so that other threads can use them.
 
-    The random generators of Python and NumPy are not restored. Each step in the block sets PyTorch's generators to
-    another seed. Other threads that draw random numbers during the step draw from this other seed. After the step, the
-    generators get their earlier states, unless another thread has seeded them. Therefore no random number that another
-    thread has drawn from the earlier states is drawn again.
+    If a generator were restored, other threads would draw its numbers a second time. Therefore the generators of Python
+    and NumPy are not restored. PyTorch's generators get a random seed before each training step, so that all threads
+    draw from this seed during the step. After the step, they get their earlier states, unless another thread has seeded
+    them.
 
     Parameters
     ----------
     draws : bool
-        Whether the step draws random numbers. If not, no generator is written to.
+        Whether the training steps draw random numbers. If not, no generator is changed.
     """
     with undone(partial(_own_seed.set, _own_seed.get())):
         _own_seed.set(int.from_bytes(os.urandom(7), "little") if draws else _NO_DRAWS)

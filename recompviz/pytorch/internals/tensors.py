@@ -74,7 +74,10 @@ def storage_key(tensor: torch.Tensor) -> int:
 
 
 def place_of(tensor: torch.Tensor) -> tuple[Any, ...]:
-    """Return the address, shape, strides and dtype of a tensor; only shape and dtype if it has no storage."""
+    """Return the address of a tensor's first element, and its shape, strides and dtype.
+
+    If the tensor has no storage, return only shape and dtype.
+    """
     try:
         return tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype
     except (RuntimeError, NotImplementedError):  # sparse, or a subclass that wraps other tensors
@@ -108,8 +111,9 @@ def address_of(tensor: torch.Tensor) -> int:
 def living_storages() -> dict[int, StorageWeakRef]:
     """Return a weak reference to the storage of each living tensor, by the address at which the storage begins.
 
-    Later, an address alone does not identify a storage, because a new tensor may have the same address. Tensors are
-    found among all objects that Python's garbage collector knows. This takes tens of milliseconds.
+    Tensors for which :func:`address_of` is 0 are left out. Later, an address alone does not identify a storage, because
+    a new storage may have the same address. Tensors are found among all objects that Python's garbage collector knows.
+    This takes tens of milliseconds.
     """
     found: dict[int, StorageWeakRef] = {}
     for value in gc.get_objects():

@@ -93,7 +93,7 @@ def warn_user(message: str, category: type[Warning]) -> None:
 def calls_step(function: Function) -> Function:
     """Decorate a function of recompviz that calls the user's training step.
 
-    :func:`own_frames` then knows that the user's frames that called this function are outside the step.
+    By this mark, :func:`own_frames` knows that the user's frames that called the function are outside the step.
     """
     _CALLS_STEP.add(function.__code__)
     return function
@@ -107,8 +107,8 @@ def runs_steps(frame: FrameType) -> bool:
 def loop_around(frame: FrameType | None) -> contextlib.ExitStack:
     """Let the user's functions that led to a frame count as the training loop, from this call on.
 
-    Return a context manager: after its block, the functions no longer count. Meanwhile, :func:`own_frames` ends with
-    the innermost of these functions.
+    Return a context manager: after its block, the functions no longer count. Until then, :func:`own_frames` ends with
+    the innermost of these functions on the stack.
     """
     added = {own.f_code for own, _ in own_frames(frame)} - _LOOPS
     stack = undone(partial(_LOOPS.difference_update, added))

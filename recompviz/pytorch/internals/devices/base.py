@@ -23,7 +23,7 @@ class Stopwatch(Protocol):
 
     @property
     def preempted(self) -> bool:
-        """Whether another program is known to have taken a core from the work. :meth:`seconds` is then an estimate."""
+        """Whether other programs are known to have made the time too long. :meth:`seconds` is then an estimate."""
 
     def start(self) -> None:
         """Note the start of the work. The device need not have finished earlier work at this time."""
@@ -36,10 +36,11 @@ class Stopwatch(Protocol):
 
 
 def typical_seconds(watches: Sequence[Stopwatch]) -> float:
-    """Return the time of one of several equal pieces of work, in seconds: the median of those without preemption.
+    """Return the typical time of several equal pieces of work, in seconds: the median of the undisturbed times.
 
-    If all were preempted, the result is their least time. Other programs make times longer, and never shorter. Of two
-    middle times, the median is the shorter one.
+    A time is undisturbed if its stopwatch is not :attr:`~Stopwatch.preempted`. If all times are disturbed, the result
+    is the least of them, because other programs make a time longer and never shorter. Of two middle times, the median
+    is the shorter one.
 
     Parameters
     ----------
@@ -103,7 +104,7 @@ class DeviceRuntime(ABC):
         return None
 
     def settings(self) -> dict[str, Any]:
-        """Return the settings of PyTorch that decide which kernels run on the device."""
+        """Return, by name, what decides which kernels run on the device: settings of PyTorch and the processor."""
         backends: Any = torch.backends  # its attributes are set at run time
         return {
             "deterministic": torch.are_deterministic_algorithms_enabled(),

@@ -39,8 +39,9 @@ class CpuClock:
     Attributes
     ----------
     preempted : bool
-        Whether the operating system took a core from a thread of this process between the start and the stop, so that
-        the wall-clock time is too long. Always False on Windows, where this is not known.
+        Whether the wall-clock time is too long, because the operating system took a core from a thread of this process
+        between the start and the stop. Work of 20 ms or more counts as preempted only if the calling thread was without
+        a core for more than 10 % of the time. Always False on Windows, where preemptions are not known.
     """
 
     def __init__(self) -> None:
