@@ -73,7 +73,7 @@ class Row:
     simulated, measured : int
         Transient peaks (without parameters and inputs), bytes.
     ends, inside : float
-        Largest difference of the simulated and the measured memory, as a fraction of the simulated transient peak.
+        Largest difference between simulated and measured memory, as a fraction of the simulated transient peak.
         ``ends`` counts only the ends of operator calls, ``inside`` the moments inside them.
     predicted, overhead : float
         Extra time, as a fraction of the time of a training step that keeps every value. ``predicted`` comes from

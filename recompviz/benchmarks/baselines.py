@@ -127,7 +127,10 @@ def _traced(step: networks.Example, device: str | None = None) -> rv.Trace:
 
 
 def report(name: str, trace: rv.Trace, each: bool = False) -> int:
-    """Compare the planner with the baselines on one trace; print the row, and return the number of losses."""
+    """Compare the planner with the baselines on one trace; print the row, and return the number of losses.
+
+    ``each`` is the option ``--each`` of the command line.
+    """
     start = time.process_time()
     table = trace.plans("live")
     seconds = time.process_time() - start

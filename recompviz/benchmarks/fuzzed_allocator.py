@@ -157,7 +157,7 @@ class FuzzedAllocator:
 
     @property
     def unknown(self) -> int:
-        """By how many bytes a reader's allocated bytes may differ; the recording does not state these bytes."""
+        """By how many bytes a reader's result may differ from :attr:`allocated`; the recording lacks these bytes."""
         actions = {event["action"] for event in self.events}
         leaves_out = "free_completed" in actions and "free_requested" not in actions
         # the reader takes a recording without requests of frees for one that leaves them out
@@ -198,7 +198,7 @@ class FuzzedAllocator:
     # ---------------------------------------------------------------- the allocator
 
     def rounded(self, size: int) -> int:
-        """Return the bytes of a block for a request."""
+        """Return the bytes of a request after rounding."""
         divisions = self.options.divisions
         if divisions > 1 and size > 512 * divisions:
             power = 1 << (size.bit_length() - 1)
@@ -313,14 +313,14 @@ class FuzzedAllocator:
         segment.pieces = merged
 
     def free(self, segment: Segment, piece: Piece, delay: bool) -> None:
-        """Free a block; with ``delay``, its memory is free only after :meth:`complete`."""
+        """Release a block. With ``delay``, other requests can use its memory only after a call of :meth:`complete`."""
         piece.state = WAITING
         self._event("free_requested", piece.address, piece.requested, stream=segment.stream, pool_id=segment.pool)
         if not delay:
             self.complete(segment, piece)
 
     def complete(self, segment: Segment, piece: Piece) -> None:
-        """Make the memory of a released block free."""
+        """Let other requests use the memory of a block that :meth:`free` has released."""
         address, requested = piece.address, piece.requested
         piece.state = FREE
         self._merge(segment)

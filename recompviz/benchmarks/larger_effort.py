@@ -54,11 +54,11 @@ class Found:
     Attributes
     ----------
     before : float
-        The overhead of the plan before.
+        The overhead of the plan that was known before the effort.
     any_before, any_after : float
-        The bound for all strategies, before and after.
+        The bound for all strategies, before and after the effort.
     plan : float
-        The least overhead of a plan that fits.
+        The least overhead of the plans found that fit.
     plans_after : float
         The bound for plans, after the effort.
     strategy : float
@@ -120,8 +120,8 @@ class LargerEffort:
     def at(self, budget: int, before: float, any_before: float, plans_before: float = 0.0) -> Found:
         """Make the effort for a budget in transient bytes.
 
-        ``before`` is the overhead of the plan before, ``any_before`` the bound for all strategies before, and
-        ``plans_before`` the bound for plans before, all in the unit of ``graph.time``.
+        The other arguments are known before the effort, in the unit of ``graph.time``: ``before`` is the overhead of
+        the plan, ``any_before`` the bound for all strategies, and ``plans_before`` the bound for plans.
         """
         forward = float(self._graph.time.sum())
         known_plan = self._candidates.best_within(budget).overhead

@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def along_the_curve(step: networks.Example, rows: int) -> None:
-    """Print the table of one network, with ``rows`` plans along the live curve."""
+    """Print the table of one network, with at most ``rows`` plans along the live curve."""
     trace = rv.calibrate(rv.trace(step.model, *step.inputs, targets=step.targets, loss=step.loss, costs="paper"))
     formula = [trace.plans("time"), trace.plans("memory")]
     start = time.perf_counter()

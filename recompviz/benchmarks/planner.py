@@ -211,7 +211,7 @@ def worst_gap(graph: Graph, exact: Tradeoff) -> float:
 
 
 def best_time(action: Callable[[], object], clock: Clock, repeats: int) -> float:
-    """Return the least time of ``repeats`` runs, in seconds. After a run of more than 5 s, no other run follows."""
+    """Return the least time of ``repeats`` runs, in seconds. There is only one run if it takes more than 5 s."""
     best = float("inf")
     for _ in range(repeats):
         start = clock()
@@ -223,7 +223,7 @@ def best_time(action: Callable[[], object], clock: Clock, repeats: int) -> float
 
 
 def worst_tick(curve: Tradeoff, clock: Clock, most: int = 50) -> float:
-    """Return the longest time of ``curve.plan(budget)``, in seconds, over about ``most`` budgets along the curve."""
+    """Return the longest time of ``curve.plan(budget)``, in seconds, over at most 2 · ``most`` budgets of the curve."""
     peaks = curve.time_centric.peaks.tolist()
     worst = 0.0
     for budget in peaks[:: max(1, len(peaks) // most)]:

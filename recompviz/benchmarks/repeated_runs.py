@@ -23,7 +23,10 @@ Runs = Mapping[int, Sequence[int]]
 
 
 def runs_of(schedule: Schedule) -> dict[int, list[int]]:
-    """Return the forward calls that the schedule of a plan runs again before each backward call."""
+    """Return the forward calls that the schedule of a plan runs again before each backward call.
+
+    The keys are backward calls. A backward call is left out if no forward call runs again before it.
+    """
     runs: dict[int, list[int]] = {}
     waiting: list[int] = []
     for call, phase in zip(schedule.calls, schedule.phases, strict=True):
@@ -35,7 +38,9 @@ def runs_of(schedule: Schedule) -> dict[int, list[int]]:
 
 
 def needed_runs(joint: JointGraph, runs: Runs) -> dict[int, list[int]]:
-    """Leave out the runs whose outputs nothing reads before they are computed again, and return the other runs.
+    """Return the runs that are needed.
+
+    A run of a call is not needed if nothing reads its outputs until the call runs again, or until the end.
 
     Examples
     --------

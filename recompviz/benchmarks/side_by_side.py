@@ -105,6 +105,6 @@ def about(device: str) -> dict[str, str]:
 
 
 def write_json(path: Path, device: str, **tables: Any) -> None:
-    """Write tables as one JSON object, together with the entries of :func:`about`."""
+    """Write a file with one JSON object: the entries of :func:`about`, and ``tables`` by name."""
     text = json.dumps({**about(device), **tables}, indent=1, ensure_ascii=False)
     write_file(path, text + "\n")

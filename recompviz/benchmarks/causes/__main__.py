@@ -6,8 +6,8 @@
 
 For each planted script the table has the first finding, and the peak before and after its advice was followed. The exit
 status is 1 if a first finding is wrong, if a healthy script raises an alarm, if a peak did not fall by the bytes that
-the report promised, or if an alarm of the same cause remains. For files it is 0. A file that contains the word "fix"
-runs a second time, with the argument ``fix``.
+the report promised, or if an alarm of the same cause remains. With files, the exit status is 0. A file that contains
+the word "fix" runs a second time, with the argument ``fix``.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ HEADER = "import torch\nimport torch.nn.functional as F\nfrom torch import nn\n"
 
 @dataclass(frozen=True)
 class Script:
-    """A small program that calls ``debug`` once, with the arguments of :func:`recompviz.debug`.
+    """A small program that calls ``debug`` once. This function takes the arguments of :func:`recompviz.debug`.
 
     Attributes
     ----------
@@ -42,7 +42,7 @@ class Script:
 
     @property
     def followed(self) -> str:
-        """The program after the advice was followed."""
+        """The whole program, with the changes in ``follow``."""
         text = self.text
         for old, new in self.follow:
             assert old in text, (self.name, old)

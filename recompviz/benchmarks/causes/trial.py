@@ -45,7 +45,7 @@ class Trial:
     promised : int or None
         Bytes by which the peak should fall; None if the report promises nothing, and for a healthy script.
     after : int or None
-        The peak after the advice was followed, bytes; None if it was not followed.
+        The peak after the advice was followed, bytes; None if the script has no changes that follow the advice.
     still : bool
         Whether the script raises an alarm of the same cause after the advice was followed.
     """
@@ -85,10 +85,10 @@ class Trial:
 
 
 def run(source: str, folder: str, name: str = "script.py") -> MemoryReport:
-    """Run a program that calls ``debug``, and return its first report.
+    """Run a program that calls ``debug``, and return the report of the first call.
 
-    ``debug`` is :func:`recompviz.debug` with ``advise=False``. The program is written to the file ``name`` in
-    ``folder``.
+    In the program, ``debug`` is :func:`recompviz.debug` with ``advise=False``. The program runs in this process. It is
+    first written to the file ``name`` in ``folder``, so that the report can show its lines.
     """
     path = Path(folder) / name
     path.write_text(source, encoding="utf-8")
@@ -107,7 +107,7 @@ def run(source: str, folder: str, name: str = "script.py") -> MemoryReport:
 
 
 def tried(script: Script) -> Trial:
-    """Run a script, follow its advice, and run it again."""
+    """Run a script. If its advice can be followed, run the changed script as well."""
     with tempfile.TemporaryDirectory() as folder:
         report = run(script.text, folder)
         top = report.top
@@ -139,7 +139,10 @@ def _arguments(*arguments: str) -> Iterator[None]:
 
 
 def reports_of(path: Path, *arguments: str) -> list[MemoryReport]:
-    """Run a file that calls :func:`recompviz.debug`, with arguments for its command line, and return its reports."""
+    """Run a Python file as a program in this process, and return the reports of its calls of :func:`recompviz.debug`.
+
+    ``arguments`` are the arguments of the program's command line.
+    """
     path = path.resolve()
     found: list[MemoryReport] = []
     original = rv.debug

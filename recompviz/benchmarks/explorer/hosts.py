@@ -78,7 +78,7 @@ class Host(NamedTuple):
     command : callable (folder, port) → list of str
         The arguments after ``python -m`` that start the program.
     execute : callable (page)
-        Runs the notebook, where the program does not do so by itself.
+        Runs the notebook. Does nothing if the program runs a notebook when it is opened.
     """
 
     package: str

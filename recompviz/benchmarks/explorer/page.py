@@ -33,7 +33,7 @@ class Lab:
     Raises
     ------
     RuntimeError
-        If the server does not start within 5 minutes.
+        If the server ends, or does not start within 5 minutes.
     """
 
     def __init__(self, folder: Path, expose: bool = False) -> None:
@@ -94,7 +94,7 @@ def environment_in(folder: Path) -> dict[str, str]:
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
-    """Terminate a server; kill it if it still runs after 20 seconds."""
+    """Ask a server to terminate; kill the server if it still runs after 20 seconds."""
     process.terminate()
     try:
         process.wait(20)
@@ -161,7 +161,11 @@ def heap(page: Any) -> float:
 
 
 def counters(page: Any) -> dict[str, float]:
-    """Return the JavaScript heap in MiB, and the numbers of DOM nodes and event listeners, after garbage collection."""
+    """Return figures of a page after garbage collection.
+
+    The keys are ``"heap"`` (the JavaScript heap in MiB), ``"nodes"`` (the number of DOM nodes) and ``"listeners"`` (the
+    number of event listeners).
+    """
     session = page.context.new_cdp_session(page)
     for _ in range(3):
         session.send("HeapProfiler.collectGarbage")

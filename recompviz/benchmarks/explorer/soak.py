@@ -143,7 +143,8 @@ class SoakRun:
     def check(self) -> None:
         """Wait until page and kernel agree, but not longer than a time limit.
 
-        Then report what still does not agree, and every error of page, kernel or server.
+        Then report what still does not agree, and every error of page, kernel or server. If something does not agree,
+        load the page again.
         """
         soak, self.checks = self.soak, self.checks + 1
         soak.page.mouse.move(3, 3)  # over no view
@@ -294,7 +295,7 @@ def differences(kernel: dict[str, Any], view: dict[str, Any]) -> list[str]:
 
 
 def slope(hours: Sequence[float], values: Sequence[float], groups: Sequence[int] | None = None) -> float:
-    """Return the slope of a line through the values, per hour.
+    """Return the slope of a line through the values, per hour; 0 if the hours of a group do not differ.
 
     ``groups`` has the number of the group of each value. Each group has a line of its own, and all lines have the same
     slope. If ``groups`` is None, all values are one group.

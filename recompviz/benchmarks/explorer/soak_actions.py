@@ -66,7 +66,10 @@ ALLOWED = "import contextlib, recompviz\nwith contextlib.suppress(ValueError, re
 
 
 class Soak(Session):
-    """The session of the soak test, with one method for each action."""
+    """The session of the soak test, with one method for each action.
+
+    A method raises :class:`NotNow` if the page does not offer its action.
+    """
 
     def reload(self) -> None:
         """Load the page again: the Explorer comes back from the saved notebook, or else by running its cell again."""
@@ -412,7 +415,7 @@ class Soak(Session):
         got.value.delete()
 
     def save_the_page(self) -> None:
-        """Download the Explorer as one page. Raise :class:`NotNow` while a solver or a search runs."""
+        """Download the Explorer as one page. This is not offered while a solver or a search runs."""
         view = self._tab_save()
         if json.loads(self.kernel.ask("soaked.state(explorer)"))["busy"]:
             raise NotNow("a search is under way")

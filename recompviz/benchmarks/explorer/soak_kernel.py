@@ -48,8 +48,13 @@ class Kernel:
     def ask(self, expression: str, seconds: float = 120) -> str:
         """Return the value of an expression in the notebook's namespace, as text.
 
-        Waits while a cell runs, at most ``seconds``. Asks again after an interrupt. Raises ``RuntimeError`` if there is
-        no answer.
+        The answer comes when no cell runs. The question is asked again after an interrupt of the kernel.
+
+        Raises
+        ------
+        RuntimeError
+            If the expression raises an error, if there is no answer within ``seconds``, or if 20 answers were
+            interrupted.
         """
         for _ in range(20):
             found = self._pool.submit(self._ask, expression, seconds).result()
@@ -85,7 +90,7 @@ class Kernel:
         self._rest(f"api/kernels/{self.id}/interrupt", "POST")
 
     def problems(self) -> list[dict[str, Any]]:
-        """Return the errors and the texts on stderr that the kernel sent since the last call."""
+        """Return the errors (without interrupts) and the texts on stderr that the kernel sent since the last call."""
         found, self._problems = self._problems, []
         return found
 

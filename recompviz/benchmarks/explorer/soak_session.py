@@ -57,9 +57,9 @@ class Session:
     loads, made : int
         How often the page was loaded, and how often an Explorer was made.
     detail : str
-        What the last action chose, for the log.
+        What the latest action chose, as text for the log.
     noise : int
-        The number of ignored messages, which other libraries wrote and which are not about the Explorer.
+        The number of messages of other libraries that are not about the Explorer. They are ignored.
     connections : int
         How often a page connected to the kernel.
     """

@@ -39,7 +39,7 @@ class TooLong(BaseException):
 
 @contextlib.contextmanager
 def limited(seconds: float = SECONDS) -> Iterator[None]:
-    """Raise :class:`TooLong` if a ``with`` block takes longer than ``seconds``. Only for the main thread."""
+    """Raise :class:`TooLong` if a ``with`` block takes longer than ``seconds``. It works in the main thread only."""
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         raise TooLong(f"took longer than {seconds} s")
@@ -107,7 +107,10 @@ class Tally:
 
 
 def run_in_processes(part: str, count: int, seed: int, size: int = 500) -> list[FaultCount]:
-    """Try ``count`` cases of a part in processes of ``size`` cases each; return rows summed over the processes."""
+    """Try ``count`` cases of a part in processes of ``size`` cases each; return rows summed over the processes.
+
+    If a process hangs or crashes, this counts as one fault, in a row of its own.
+    """
     tally = Tally()
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
         parts = pool.map(lambda first: _in_process(part, first, min(first + size, count), seed), range(0, count, size))

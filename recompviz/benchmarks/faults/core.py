@@ -40,12 +40,15 @@ TIMES = ([0, 1, 10], [1], [1, 10], [0.25, 3, 2**20], [0], [2**40, 1])
 
 
 def run(count: int, seed: int) -> list[FaultCount]:
-    """Compare results on ``count`` random graphs with the results by the definitions."""
+    """Run :func:`cases` on the random graphs 0 to ``count`` − 1, in several processes."""
     return run_in_processes("core", count, seed)
 
 
 def cases(numbers: Iterable[int], seed: int) -> list[FaultCount]:
-    """Compare results on the random graphs of these numbers with the results by the definitions."""
+    """Compare results on random graphs with results that are computed from the definitions.
+
+    ``numbers`` are the numbers of the graphs. For each graph, three calls with arguments of any type are tried as well.
+    """
     tally = Tally()
     compile_kernels()
     for number in numbers:
@@ -102,7 +105,7 @@ def random_pair(drawn: random.Random) -> tuple[Graph, Dag]:
 def checks(drawn: random.Random, graph: Graph, dag: Dag) -> Iterator[tuple[str, str, Callable[[], None]]]:
     """Yield (subject, kind, function) for each comparison of a graph.
 
-    The function makes the comparison. It raises an error if a result differs from the definitions.
+    The function makes the comparison. It raises :class:`Differs` if a result differs from the definitions.
     """
     seed = drawn.random()
     yield "graphs", "lower sets and boundaries", lambda: check_sets(graph, dag)
@@ -125,7 +128,7 @@ def check_sets(graph: Graph, dag: Dag) -> None:
 
 
 def check_curve(graph: Graph, dag: Dag, family: Any, sets: Iterable[frozenset[int]], **pins: frozenset[int]) -> None:
-    """Compare both fronts of the trade-off curve, and the plan of each point.
+    """Compare the time-centric and the memory-centric front of the trade-off curve, and the plan of each point.
 
     ``family`` is the name of a family of lower sets for the solver, and ``sets`` are its sets by the definitions.
     ``pins`` are the nodes to ``keep`` and to ``recompute``.

@@ -31,6 +31,8 @@ class FaultCount:
 def table(part: str, rows: Iterable[FaultCount]) -> Iterator[str]:
     """Yield the lines of a table with one row for each subject and kind, and with their sum.
 
+    Below the table, there is a line for each fault that did harm.
+
     Examples
     --------
     >>> for line in table("files", [FaultCount("plan", "cut off", 40), FaultCount("plan", "one bit flipped", 60)]):

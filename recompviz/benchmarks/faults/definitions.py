@@ -2,7 +2,7 @@
 
 Sets are frozensets of node numbers, and every search tries everything. This module does not use recompviz, so that its
 results are an independent check of recompviz. A graph is a :class:`Dag`. All functions are meant for graphs of a few
-nodes.
+nodes. δ⁺(S) are the nodes that read a node of the set S, and δ⁻(S) the nodes that a node of S reads.
 
 Source: Kusumoto et al. 2019, sections 2 to 4; Chen et al. 2016, Algorithm 3.
 """
@@ -24,7 +24,24 @@ class Point(NamedTuple):
 
 
 class Dag:
-    """A directed acyclic graph of nodes 0 … n − 1 with sizes M_v and costs T_v."""
+    """A directed acyclic graph of nodes 0 … n − 1 with sizes M_v and costs T_v.
+
+    Parameters
+    ----------
+    edges : iterable of (int, int)
+        Pairs (u, v) for which node v reads node u.
+    memory : sequence of int
+        M_v of each node.
+    time : sequence of float
+        T_v of each node.
+    order : sequence of int
+        The nodes in the order in which they run.
+
+    Raises
+    ------
+    ValueError
+        If ``order`` is not a topological order of the nodes.
+    """
 
     def __init__(
         self, edges: Iterable[tuple[int, int]], memory: Sequence[int], time: Sequence[float], order: Sequence[int]
@@ -81,7 +98,13 @@ class Dag:
         return frozenset().union(*map(self.boundary, sequence))
 
     def point(self, sequence: Sequence[Nodes]) -> Point:
-        """The overhead and the formula peak of a sequence L_1 ⊊ … ⊊ L_k = V."""
+        """The overhead and the formula peak of a sequence L_1 ⊊ … ⊊ L_k = V.
+
+        Raises
+        ------
+        ValueError
+            If the sequence is no such sequence of lower sets.
+        """
         peak, earlier, previous = 0, frozenset[int](), frozenset[int]()
         for lower in sequence:
             if not previous < lower or any(self.before[v] - lower for v in lower):
@@ -95,7 +118,7 @@ class Dag:
     # ---------------------------------------------------------------- every sequence
 
     def sequences(self, family: Collection[Nodes]) -> Iterator[list[Nodes]]:
-        """Every lower-set sequence over a family."""
+        """Every sequence L_1 ⊊ … ⊊ L_k = V of sets of a family."""
 
         def longer(start: list[Nodes], last: Nodes) -> Iterator[list[Nodes]]:
             if last == self.all:
@@ -197,7 +220,11 @@ class Dag:
         return min(found, key=lambda point: (point.peak, point.overhead))
 
     def checkpointed(self, checkpoint_of: Mapping[int, str]) -> Nodes:
-        """The values kept by checkpoints: those outside them, and those read outside their own checkpoint."""
+        """The values that are kept if some nodes lie in checkpoints.
+
+        These are the values outside all checkpoints, and the values that are read outside their own checkpoint.
+        ``checkpoint_of`` has the name of each node's checkpoint; empty for a node outside all checkpoints.
+        """
         outside = {v for v in self.all if not checkpoint_of[v]}
         return frozenset(outside | {a for a, b in self.edges if checkpoint_of[a] != checkpoint_of[b]})
 

@@ -37,6 +37,13 @@ class Counter:
         The number of the point at which to raise ``error``, from 0. If None, points are only counted.
     error : type of exception
         The type of the exception.
+
+    Attributes
+    ----------
+    count : int
+        The number of points that were passed.
+    where : str
+        The point at which the exception was raised; empty if it was not raised.
     """
 
     def __init__(self, at: int | None = None, error: type[BaseException] = Fault) -> None:
@@ -53,7 +60,7 @@ class Counter:
 
 
 class Lines(Counter):
-    """Counts the lines of recompviz that run in this thread. A context manager."""
+    """A context manager that counts the lines of recompviz, without its benchmarks, that run in this thread."""
 
     def __enter__(self) -> Lines:
         self.before = sys.gettrace()
@@ -99,7 +106,7 @@ def _leaves_block(code: CodeType, offset: int) -> bool:
 
 
 class Operators(Counter, TorchDispatchMode):
-    """Counts the operators that run on tensors, and those that PyTorch traces on fake tensors. A context manager."""
+    """A context manager that counts the operators that run on tensors or that PyTorch traces on fake tensors."""
 
     def __init__(self, at: int | None = None, error: type[BaseException] = Fault) -> None:
         Counter.__init__(self, at, error)
@@ -118,9 +125,9 @@ class Operators(Counter, TorchDispatchMode):
 
 
 class UserCode(Counter):
-    """Counts the calls of the user's functions: ``forward`` of layers, losses, hooks and ``step`` of optimizers.
+    """A context manager that counts calls of the user's functions: ``forward``, losses, hooks and ``Optimizer.step``.
 
-    The functions of the models call :func:`user_code`. A context manager.
+    Each of these functions calls :func:`user_code`, which counts the call.
     """
 
     def __enter__(self) -> UserCode:

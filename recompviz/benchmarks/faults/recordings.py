@@ -172,7 +172,7 @@ def random_snapshot(drawn: random.Random) -> dict[str, Any]:
 
 
 def change_bytes(drawn: random.Random, data: dict[str, Any]) -> bytes:
-    """Flip, delete, insert, move and cut off bytes."""
+    """Return the pickled snapshot with bytes flipped, deleted, inserted, moved or cut off."""
     raw = bytearray(_pickled(drawn, data))
     for _ in range(drawn.choice([1, 1, 2, 5, 20])):
         if not raw:
@@ -211,7 +211,7 @@ OPCODES = (
 
 
 def change_opcodes(drawn: random.Random, data: dict[str, Any]) -> bytes:
-    """Insert random opcodes of pickle at places where an opcode begins."""
+    """Return the pickled snapshot with random opcodes of pickle, inserted where an opcode begins."""
     import pickletools
 
     raw = _pickled(drawn, data)
@@ -224,7 +224,7 @@ def change_opcodes(drawn: random.Random, data: dict[str, Any]) -> bytes:
 
 
 def only_opcodes(drawn: random.Random, data: dict[str, Any]) -> bytes:
-    """Write random opcodes of pickle instead of a snapshot."""
+    """Return random opcodes of pickle instead of a snapshot."""
     del data
     return b"\x80\x04" + b"".join(drawn.choices(OPCODES, k=drawn.choice([1, 3, 10, 100]))) + b"."
 
@@ -245,7 +245,7 @@ def _values(drawn: random.Random) -> Any:
 
 
 def change_values(drawn: random.Random, data: dict[str, Any]) -> bytes:
-    """Put values of any type in any place; remove and repeat values."""
+    """Return a pickle of the snapshot in which some values were replaced by any values, removed or repeated."""
     data = copy.deepcopy(data)
     for _ in range(drawn.choice([1, 1, 2, 4])):
         places = list(_places(data))
@@ -278,7 +278,7 @@ def _places(value: Any, depth: int = 0) -> Iterable[tuple[Any, Any]]:
 
 
 def contradict(drawn: random.Random, data: dict[str, Any]) -> bytes:
-    """Replace the events by random events at the same few addresses, in any order."""
+    """Return a pickle of the snapshot with random events instead of its own, at few addresses and in any order."""
     actions = ["segment_alloc", "segment_map", "segment_unmap", "segment_free", "alloc", "free_requested",
                "free_completed", "oom", "snapshot", "other"]  # fmt: skip
     addresses, sizes = (
@@ -301,7 +301,7 @@ def contradict(drawn: random.Random, data: dict[str, Any]) -> bytes:
 
 
 def repeat(drawn: random.Random, data: dict[str, Any]) -> bytes:
-    """Write a file in which many places refer to the same long list."""
+    """Return a pickle of the snapshot in which many places refer to the same long list."""
     times = drawn.choice([2, 1000])
     blocks = [{"size": 512, "state": "active_allocated", "frames": []}] * times
     history = [{"frames": [{"filename": "a.py", "line": 1, "name": "f"}] * times}] * times

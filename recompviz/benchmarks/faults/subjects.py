@@ -47,7 +47,7 @@ class Subject:
         }  # fmt: skip
 
     def train(self, steps: int) -> None:
-        """Run training steps as a user does. The gradients of the last step are kept."""
+        """Run training steps with the mean squared error. The gradients of the steps add up, and are kept."""
         for _ in range(steps):
             torch.autograd.backward(F.mse_loss(self.model(*self.inputs), *self.targets))
             if self.optimizer is not None:
@@ -71,7 +71,7 @@ class Layer(nn.Linear):
 
 
 def mse(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Return the mean squared error, which is the loss of all subjects."""
+    """Return the mean squared error. This function is the loss of most subjects."""
     user_code("loss")
     return F.mse_loss(output, target)
 
@@ -89,7 +89,7 @@ class WatchedSgd(optim.SGD):
 class FloatMomentum(optim.Optimizer):
     """SGD with momentum in float32, whatever the dtype of the parameters is.
 
-    The state of a parameter also has a list, to which each step adds its number.
+    The state of a parameter also has a list of the numbers of its steps.
     """
 
     def __init__(self, parameters: Any) -> None:

@@ -197,7 +197,10 @@ def _train_compiled(p: Prepared) -> None:
 
 
 def usable(verb: str, p: Prepared) -> bool:
-    """Return whether a function can be called with a subject. Some functions need a model that can be traced."""
+    """Return whether a function can be called with a subject. Some functions need a model that can be traced.
+
+    ``verb`` is the name of the function, a key of ``VERBS``.
+    """
     return verb not in OF_TRACE or p.trace is not None
 
 
@@ -226,7 +229,19 @@ KINDS: dict[str, type[injection.Counter] | None] = {
 def inject(
     verb: str, p: Prepared, kind: str, error: type[BaseException], chosen: random.Random, folder: Path
 ) -> list[str] | None:
-    """Inject one fault into one call.
+    """Inject one fault at a random point of one call.
+
+    Parameters
+    ----------
+    verb, kind : str
+        A key of ``VERBS``, and a key of ``KINDS``.
+    p : Prepared
+    error : type of exception
+        The fault.
+    chosen : random.Random
+        Chooses the point.
+    folder : Path
+        The folder of :func:`own_folders`, in which no new file may be left.
 
     Returns
     -------
@@ -295,7 +310,7 @@ def _comes_through(raised: BaseException | None, error: type[BaseException], use
 
 
 def outcome(verb: Verb, p: Prepared) -> BaseException | None:
-    """Call a function, and return the exception that it raised; None if it raised none."""
+    """Call a public function, and return the exception that it raised; None if it raised none."""
     try:
         verb(p)
     except BaseException as error:  # also an injected interrupt; the caller judges the type

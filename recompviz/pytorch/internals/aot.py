@@ -264,8 +264,7 @@ def _refused(_context: Any, compute: Callable[[Any], Any], arguments: list[Any])
         def backward(_context: Any, *_gradients: Any) -> Any:
             raise DoubleBackward
 
-    return Refused.apply(torch.empty(0, requires_grad=True), *arguments)  # type: ignore[no-untyped-call]  # not
-    annotated
+    return Refused.apply(torch.empty(0, requires_grad=True), *arguments)  # type: ignore[no-untyped-call]  # not annotated
 
 
 def own_code(kind: type[torch.nn.Module]) -> types.FunctionType:
@@ -289,7 +288,7 @@ def _own_function(function: Any) -> types.FunctionType:
 
 
 class EndOfCapture(BaseException):
-    """Ends a capture before the captured code runs. A BaseException is neither wrapped nor suppressed by Dynamo."""
+    """Ends a capture before the captured code runs. Dynamo neither wraps nor suppresses it: it is a BaseException."""
 
 
 class CaptureOff(RecompvizError, RuntimeError):

@@ -180,8 +180,9 @@ def backward_of_step(result: Any, arrival: contextlib.AbstractContextManager[Non
     if isinstance(result, torch.Tensor) and not result.dim():
         torch.autograd.backward(result)
         return
-    outputs = trained_outputs(result) end = _CodeOutside.apply(arrival or contextlib.nullcontext(), *outputs)  # type:
-    ignore[no-untyped-call]  # not annotated torch.autograd.backward(end, torch.zeros_like(end))
+    outputs = trained_outputs(result)
+    end = _CodeOutside.apply(arrival or contextlib.nullcontext(), *outputs)  # type: ignore[no-untyped-call]  # not annotated
+    torch.autograd.backward(end, torch.zeros_like(end))
 
 
 def trained_outputs(result: Any) -> list[torch.Tensor]:

@@ -62,7 +62,10 @@ class PageWidget(anywidget.AnyWidget):
         raise NotImplementedError
 
     def set_state(self, sync_data: Any) -> None:
-        """Set the traits that a page has sent, if their values are valid. Called by ipywidgets."""
+        """Take the values of traits that a page has sent. Called by ipywidgets.
+
+        Only traits in ``page_traits`` count. If a value is not valid, the page gets the kernel's value of the trait.
+        """
         if not isinstance(sync_data, Mapping):
             return
         state, refused = dict(sync_data), []

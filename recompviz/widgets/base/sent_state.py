@@ -71,7 +71,7 @@ class SentState:
         Parameters
         ----------
         number : int
-            The page has received all messages up to this number.
+            The number of the last message that the page has, with all messages before it.
         own : int
             Of the values that pages have set, the page has those up to this count; see :attr:`own`.
         values : mapping of str to object

@@ -140,10 +140,10 @@ def display_with_picture(
     wait: Callable[[], None] | None = None,
     busy: Callable[[], bool] = lambda: False,
 ) -> SavedPicture | None:
-    """Display a widget and a picture in the current cell.
+    """Display a widget and a picture in the current cell, and return the displayed picture.
 
-    The result is the displayed picture, which replaces itself after changes. It is None if the picture cannot be
-    replaced.
+    Call :meth:`SavedPicture.changed` of the result when the widget changes. The result is None outside IPython, where
+    the picture cannot be replaced.
 
     Parameters
     ----------
@@ -155,7 +155,7 @@ def display_with_picture(
         A function that returns when a search has ended. Another thread calls it, and then replaces the picture. If
         None, there is no search.
     busy : callable () → bool, optional
-        Whether the widget does work that must not be disturbed. A change of the picture waits until it ends.
+        Whether the widget does work that must not be disturbed. The picture is not replaced while it does.
     """
     from IPython.display import HTML, display
 

@@ -22,8 +22,8 @@ def to_html(text: str, pages: Collection[str] = (), problems: list[str] | None =
     text : str
         Markdown with formulas between dollar signs.
     pages : collection of str
-        The stems of the notebooks that have a page. A link to one of these notebooks leads to its page. A link to
-        another notebook becomes plain text.
+        The names, without ``.ipynb``, of the notebooks that have a page. A link to one of these notebooks leads to its
+        page. A link to another notebook becomes plain text.
     problems : list of str, optional
         A list to which a description of each formula that cannot be converted is appended. The result has the LaTeX of
         such a formula.

@@ -281,7 +281,8 @@ def formulas(markdown: str) -> Iterator[tuple[int, int, str, bool]]:
     Yields
     ------
     tuple of (int, int, str, bool)
-        Start and end of the formula with its dollar signs, the formula, and whether it is on its own line.
+        The positions in the text at which the formula starts and ends, dollar signs included; the formula without
+        dollar signs; and whether it is on its own line.
 
     Examples
     --------

@@ -30,7 +30,7 @@ class Awaited(traitlets.Instance):  # type: ignore[type-arg]  # traitlets has no
 
 
 class Chosen(traitlets.Any):
-    """A trait that selects a plan when it is set.
+    """A trait that Python code sets to select a plan, such as the budget.
 
     The whole assignment holds the lock of the selection, because traitlets itself is not safe for threads. Without the
     lock, a message from the page could arrive in the middle of the assignment and remove the trait's validation and

@@ -40,7 +40,7 @@ def budget_bytes(value: Any, keep_all: int) -> int:
 
 
 def first_choice(table: PlanTable, budget: int | float | str | None) -> tuple[int, int]:
-    """Return the row to select first, and its budget in total bytes.
+    """Return the row of a table to select first, and the budget to show, in total bytes.
 
     If ``budget`` is None, the row is the best one for a budget halfway between the least total peak of the table and
     the total peak of the plan that recomputes least. The returned budget is then the total peak of the row.

@@ -293,7 +293,8 @@ class ResizedRunner:
     """An object that runs plans of a training step at other sizes than those at which the step was traced.
 
     The batch is made from the traced one: examples are repeated or left out, and sequences are repeated or cut. If the
-    traced step was calibrated, the step at this size is calibrated too, so that the report explains its workspace.
+    traced step was calibrated, the step at these sizes is calibrated too: otherwise the report of a run could not
+    explain the memory that operators use as workspace.
 
     Parameters
     ----------
@@ -332,7 +333,10 @@ class ResizedRunner:
 
 
 def forget_if_too_high(trace: Trace, times: StepTimes | None) -> None:
-    """Have the operators of a trace measured again by the next Explorer, if a run contradicts their times."""
+    """If a run contradicts the calibrated times of a trace, let the next Explorer measure its operators again.
+
+    ``times`` are the times that the run measured; None if it measured none.
+    """
     if times is not None and times.too_high:
         from recompviz.pytorch.measuring.calibration import forget
 

@@ -324,7 +324,7 @@ class Explorer(PageWidget):
         Raises
         ------
         ValueError
-            If the size cannot be changed for this training step, or is outside its range.
+            If the size cannot be changed for this training step, or is not a whole number in its range.
         """
         sizes = {name: size for name, size in (("batch", batch), ("length", length)) if size is not None}
         if sizes:

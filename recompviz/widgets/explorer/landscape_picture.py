@@ -1,7 +1,8 @@
 """The memory landscape as a part of a static picture: memory over the step, in the colours of the page.
 
-The page draws one bar for each value. The picture draws one area for each part of the model and state: kept, transient
-or recomputed. The areas have the order and the colours of the bars in ``js/explorer/landscape_pixels.js``.
+The page draws one bar for each value. The picture draws up to three areas for each part of the model: its kept, its
+transient and its recomputed values. The areas have the order and the colours of the bars in
+``js/explorer/landscape_pixels.js``.
 """
 
 from __future__ import annotations
@@ -99,7 +100,7 @@ def svg_text(
 
 
 def fill_of(layer: int, category: Category, strata: int) -> str:
-    """Return the colour of a block, the same as in the page.
+    """Return the colour of a block of memory, the same as in the page.
 
     Parameters
     ----------

@@ -71,7 +71,7 @@ class OpeningExplorer(Explorer):
         return bool(self._opening["state"] == "done")
 
     def wait_until_open(self, seconds: float | None = None) -> None:
-        """Wait until the training step is shown.
+        """Wait until the training step is shown. A call by the work itself returns without waiting.
 
         Parameters
         ----------

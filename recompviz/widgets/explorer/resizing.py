@@ -25,12 +25,12 @@ class SizeAxis(Protocol):
 
     @property
     def size(self) -> int:
-        """The size of the traced step."""
+        """The size at which the step was traced."""
         ...
 
     @property
     def most(self) -> int:
-        """The largest size."""
+        """The largest size that can be chosen."""
         ...
 
 
@@ -87,7 +87,7 @@ class Resizing:
     told : callable (message)
         Called when the state changes. The message is the new value of the Explorer's trait ``_sizes``.
     shown : callable (subject, budget)
-        Called when the step at the new sizes is known.
+        Called when the step at the new sizes is known. ``budget`` is the one that was given to :meth:`ask`.
 
     Attributes
     ----------
@@ -132,7 +132,7 @@ class Resizing:
         Raises
         ------
         ValueError
-            If the trace has no axis of this name, or if the size is outside the range of the axis.
+            If the trace has no axis of this name, or if a size is not a whole number in the range of the axis.
         """
         for name, size in sizes.items():
             axis = next((axis for axis in self._axes if axis.name == name), None)

@@ -126,9 +126,10 @@ class Tables:
         return renumbered
 
     def improved(self) -> list[PlanTable]:
-        """Return new tables of the objectives if the planner has better plans than these; otherwise [].
+        """Return new tables of the objectives if the planner has better plans than the tables in ``first``.
 
-        A search under pins can find better plans for the objective ``"live"`` than the search without pins.
+        Otherwise, and if no search found the tables in ``first``, the result is empty. A search under pins can find
+        better plans for the objective ``"live"`` than the search without pins.
         """
         old = [shown.table for shown in self.first]
         if not self.searched or all(table.objective != "live" for table in old):
@@ -138,7 +139,7 @@ class Tables:
         return [] if all(map(operator.is_, new, old)) else new
 
     def shown(self, number: int) -> Shown | None:
-        """Return the entry of a table number; None if there is no table with this number."""
+        """Return the table with a number, and its texts; None if there is no table with this number."""
         everything = [*self.first, *self.more]
         return everything[number] if 0 <= number < len(everything) else None
 

@@ -118,6 +118,11 @@ def _plain(drawing: graphviz.Digraph, seconds: float) -> str:
 def parse_plain(text: str) -> DotDrawing:
     """Read a layout in the ``plain`` format of ``dot``. Inches become points, and y grows downwards.
 
+    Raises
+    ------
+    ValueError, IndexError
+        If the text is not in this format.
+
     Examples
     --------
     >>> parse_plain("graph 1 2 1\\nnode 0 0.5 1 1 1 x solid box black lightgrey\\nstop").nodes

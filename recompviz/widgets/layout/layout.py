@@ -84,8 +84,8 @@ def lay_out(graph: Graph, mode: Mode | None = None, seconds: float = 2.0) -> Lay
     mode : "wrapped", "right" or "down", optional
         If None, the result of :func:`default_mode`.
     seconds : float
-        The time limit of the first run of Graphviz; see :func:`recompviz.widgets.layout.dot.run_dot`. With 0, Graphviz
-        is not used.
+        The time limit of the first run of Graphviz; see :func:`recompviz.widgets.layout.dot.run_dot`. Graphviz is not
+        used if ``seconds`` is 0, and never for the mode ``"wrapped"``.
 
     Raises
     ------

@@ -217,7 +217,7 @@ def _of_one_list(items: Sequence[int | _Box]) -> bool:
 
 
 def has_parallel_fold(graph: Graph, modules: Modules) -> bool:
-    """Whether a box folds six or more blocks of which none uses a value of another one.
+    """Return whether a box folds six or more blocks of which none uses a value of another one.
 
     The experts of a mixture are an example.
     """

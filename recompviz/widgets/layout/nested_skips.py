@@ -22,7 +22,9 @@ LEAST_SHARE = 0.4
 def nested_skips(
     rank: Sequence[int], edges: Sequence[tuple[int, int]], chosen_from: Sequence[bool] | None = None
 ) -> list[int]:
-    """Return the numbers of edges that lie inside each other, the outermost first; empty if the graph is no U.
+    """Return the positions in ``edges`` of edges that lie inside each other, the outermost first.
+
+    The result is empty if the graph is no U; see the docstring of the module.
 
     Parameters
     ----------
@@ -92,7 +94,7 @@ def _crossed_by_few(rank: Sequence[int], edges: Sequence[tuple[int, int]], chain
 
 
 def spread(chain: Sequence[int], count: int) -> list[int]:
-    """Return ``count`` edges of a chain, evenly spread. The last one, the innermost, is always among them.
+    """Return ``count`` elements of a list of edges, evenly spread. The last element is always among them.
 
     Examples
     --------

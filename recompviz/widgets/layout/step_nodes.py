@@ -28,7 +28,10 @@ _NAMES = {"threshold": "relu"}
 
 
 def node_numbers(graph: Graph) -> dict[str, int]:
-    """Return a dictionary from the key of each node (``NodeInfo.key``) to its number. A name replaces a missing key."""
+    """Return a dictionary from the key of each node (``NodeInfo.key``) to the number of the node.
+
+    If a node has no key, its name is used.
+    """
     return {info.key or str(name): v for v, (name, info) in enumerate(zip(graph.names, graph.info, strict=True))}
 
 

@@ -64,9 +64,9 @@ class LineRanks:
     first, last : int
         The first and the last rank in the line.
     row : int
-        The number of the row of the line, from the top.
+        The row of the picture in which the line is drawn; 0 is the highest row.
     shift : float
-        The column of the first rank.
+        The column in which the first rank is drawn; 0 is the column on the left. Columns are numbered like ranks.
     """
 
     first: int

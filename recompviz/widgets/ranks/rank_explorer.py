@@ -48,8 +48,8 @@ class RankExplorer(PageWidget):
     board : RankBoard, optional
         The ranks with their plans. If None, ``search`` makes it.
     budget : int, float or str, optional
-        The first budget, in the forms that the attribute ``budget`` takes. If None, the largest peak without
-        recomputation.
+        The first budget, in the forms that the attribute ``budget`` takes. If None, the largest peak of all ranks
+        without recomputation.
     search : callable (progress) → iterable of RankBoard, optional
         Makes boards in the background, each with better plans than the board before. It should often call
         ``progress(done, total, text)``. This call raises :class:`recompviz.Cancelled` after the user has stopped the
@@ -63,7 +63,7 @@ class RankExplorer(PageWidget):
         The ranks with their plans. Reading ``board``, ``plans``, ``rows`` or ``peaks`` waits for the search.
     budget : int
         The budget of every rank, in total bytes. It can be set to a number, to a string such as ``"10 GiB"``, or to a
-        percentage of the largest peak without recomputation.
+        percentage of the largest peak of all ranks without recomputation.
 
     Raises
     ------
@@ -332,8 +332,9 @@ def explore_ranks(
         What :func:`recompviz.rank_kinds`, :func:`recompviz.shard_step` or :func:`recompviz.replicate_step` returns, or
         the stages of one pipeline from :func:`recompviz.stage_step`, or its ranks from :func:`recompviz.pipeline_rank`.
     budget : int, float or str, optional
-        The first budget of each rank: total bytes, a string such as ``"10 GiB"``, or a percentage of the largest peak
-        without recomputation, such as ``"60%"``. If None, this peak, so that nothing is recomputed.
+        The first budget of each rank: total bytes, a string such as ``"10 GiB"``, or a percentage such as ``"60%"``.
+        The percentage is of the largest peak of all ranks without recomputation. If None, this largest peak, so that
+        nothing is recomputed.
     title : str, optional
         The title of the view. If None, the name of the model's class.
     background : bool, optional

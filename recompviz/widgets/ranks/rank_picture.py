@@ -159,6 +159,9 @@ def lane_columns(
 ) -> tuple[list[float], np.ndarray[tuple[int, int], np.dtype[np.float64]]]:
     """Divide the time axis of a lane into columns; return their edges, and the bytes of each layer in each column.
 
+    A lane is an element of ``board.lanes``: ranks with equal memory use. A layer is a kind of memory, such as
+    parameters; ``LAYERS`` of :mod:`recompviz.core.ranks.rank_layers` lists the layers.
+
     Between two passes the rank waits. Its memory is then what it was at the end of the earlier pass.
 
     Parameters

@@ -164,7 +164,10 @@ def recording_message(report: SnapshotReport) -> dict[str, Any]:
 
 
 def comparison(reports: Sequence[SnapshotReport]) -> str:
-    """Return a table of one or several recordings as text, the highest peak first, followed by their warnings."""
+    """Return a table of recordings as text, the highest peak first. Lines below the table have their warnings.
+
+    There must be at least one recording.
+    """
     least = min(report.peak for report in reports)
     width = max(len(report.title) for report in reports)
     lines = [f"{'recording':<{width}}  {'device':<18} {'peak':>10} {'+ least':>10} {'reserved':>10}  top finding"]
