@@ -28,8 +28,8 @@ _used: weakref.WeakSet[Chooser] = weakref.WeakSet()
 def active(budget: Chooser) -> Iterator[None]:
     """Let a budget choose the plans of the regions (captured graphs) that run in a ``with`` block.
 
-    If Dynamo raises an error that wraps a MemoryError, or an exception of a class that neither Python, PyTorch nor
-    recompviz defines, this exception is raised in place of Dynamo's error.
+    Dynamo may raise an error that wraps a MemoryError, or an exception of a class that neither Python, PyTorch nor
+    recompviz defines. The wrapped exception is then raised in place of Dynamo's error.
     """
     _used.add(budget)
     before = _active.get()
@@ -78,7 +78,7 @@ class ActiveBudget:
         return None if budget is None else budget.choose(run)
 
     def note_inference(self, run: Run, peak: int) -> None:
-        """Tell the active budget that a graph without a backward pass starts now, and will take ``peak`` bytes."""
+        """Tell the active budget that a graph without a backward pass starts, and allocates up to ``peak`` bytes."""
         budget = _active.get()
         if budget is not None:
             budget.note_inference(run, peak)

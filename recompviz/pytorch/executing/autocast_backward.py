@@ -25,11 +25,11 @@ _checked: weakref.WeakSet[Region] = weakref.WeakSet()
 
 
 class BackwardInAutocast(UserWarning):
-    """A backward pass runs inside ``torch.autocast``, but computes the gradients of a backward pass outside of it."""
+    """A backward pass runs inside ``torch.autocast``, but computes its gradients as if it ran outside of autocast."""
 
 
 def check_autocast(region: Region) -> None:
-    """Warn if eager PyTorch would compute matrix products of the backward pass that starts now in another dtype.
+    """Warn if eager PyTorch would use another dtype for matrix products in the backward pass that starts now.
 
     Warns
     -----

@@ -1,6 +1,6 @@
 """Compile one captured graph. AOTAutograd makes its joint graph, and a plan decides which values are saved.
 
-A graph that is compiled in this way is a *region*. Dynamo captures the graph. PyTorch itself handles guards, graph
+A graph that is compiled in this way is a *region*. Dynamo captures the graph, and PyTorch itself handles guards, graph
 breaks, side effects, module wrappers, dynamic shapes and errors. A graph that cannot be planned runs eagerly, with a
 warning.
 """
@@ -49,17 +49,17 @@ class UnplannedGraph(UserWarning):
 def active_backend(
     graph: GraphModule, inputs: Sequence[Any], *, options: Mapping[str, Any] | None = None
 ) -> Callable[..., Any]:
-    """Compile a captured graph. The active budget will choose its plans. This is a backend of ``torch.compile``.
+    """Compile a captured graph whose plans the active budget will choose. This is a backend of ``torch.compile``.
 
-    ``torch.compile`` keeps a reference to a backend and its options until the process ends. They therefore have no
-    reference to a budget. :func:`recompviz.pytorch.executing.active_budget.active` sets the active budget.
+    The active budget is set by :func:`recompviz.pytorch.executing.active_budget.active`. It is not an option of the
+    backend, because ``torch.compile`` keeps a reference to a backend and its options until the process ends.
 
     Parameters
     ----------
     graph : torch.fx.GraphModule
         A graph that Dynamo captured.
     inputs : sequence
-        Its example inputs.
+        The example inputs of the graph.
     options : mapping, optional
         ``{"granularity": "operators"}`` (the default) or ``{"granularity": "paper"}``: what one node of the planned
         graph stands for; see :mod:`recompviz.pytorch.tracing.grouping`.
@@ -91,10 +91,10 @@ def compile_region(
     ----------
     graph : torch.fx.GraphModule
     inputs : sequence
-        Its example inputs.
+        The example inputs of the graph.
     chooser : Chooser
-        Chooses the plan at each run. Its method ``add`` is called with the :class:`Region` before the first run, unless
-        the graph has no backward pass.
+        Chooses the plan at each run. ``chooser.add`` is called with the :class:`Region` before this function returns,
+        unless the graph has no backward pass.
     granularity : "operators" or "paper"
         What one node of the planned graph stands for; see :mod:`recompviz.pytorch.tracing.grouping`.
 
@@ -106,7 +106,7 @@ def compile_region(
     Raises
     ------
     InfeasibleBudget
-        If the chooser raises it.
+        If ``chooser.add`` raises it.
     MemoryError
         If there is not enough memory to compile the graph.
     torch._dynamo.exc.TorchDynamoException

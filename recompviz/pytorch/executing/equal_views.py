@@ -37,17 +37,17 @@ class EqualViews:
         self._equal: dict[Node, Node] = {}
 
     def equal(self, node: Node) -> Node:
-        """Return the earliest node with the same storage, shape and strides as ``node``.
+        """Return the earliest node that can be read in place of a view, because storage, shape and strides are equal.
 
-        If ``node`` is a view, the result may be read in its place. A view of a sum over one dimension is replaced by
-        the sum if :meth:`without_dimension` holds.
+        The result is ``node`` itself if there is no earlier one, or if ``node`` is not a view. A view of a sum over one
+        dimension is replaced by the sum if :meth:`without_dimension` holds.
         """
         if node not in self._equal:
             self._equal[node] = self._find(node)
         return self._equal[node]
 
     def argument(self, node: Node) -> Node:
-        """Return the earliest node that a view can read instead of its first argument, with the same result."""
+        """Return the earliest node that can replace the first argument of a view without changing the view's value."""
         source = self.equal(cast(Node, node.args[0]))
         while node.target in VIEWS and source.target in VIEWS and source not in self.calls:
             earlier = self.equal(cast(Node, source.args[0]))
@@ -57,9 +57,9 @@ class EqualViews:
         return source
 
     def without_dimension(self, node: Node) -> bool:
-        """Return whether a node is a sum with a dimension of length 1 (``keepdim``) that all readers of the sum remove.
+        """Return whether a node is a two-dimensional sum whose readers all remove its dimension of length 1 (``keepdim``).
 
-        The sum then has only one other dimension, so it is contiguous with and without the dimension of length 1.
+        The sum is contiguous with and without the dimension of length 1, because it has only one other dimension.
         """
         if node.target is not aten.sum.dim_IntList or len(node.args) != 3 or node.args[2] is not True or node.kwargs:
             return False

@@ -1,4 +1,4 @@
-"""A captured graph without a backward pass, for example of a teacher under ``torch.no_grad``, or of a validation pass.
+"""A captured graph without a backward pass, for example of a frozen model under ``torch.no_grad``, or of a validation.
 
 Such a graph saves nothing, so there is nothing to plan. Its program runs the operators once, and frees each value after
 its last use. The bytes that the graph takes while it runs, its parameters and its outputs count in the totals of the
@@ -21,16 +21,16 @@ MOST_SIZES = 512
 
 
 class InferenceRegion(Region):
-    """A captured graph without a backward pass. The arguments are those of :class:`Region`."""
+    """A captured graph without a backward pass. Parameters and attributes are those of :class:`Region`."""
 
     @cached_property
     def _peaks(self) -> dict[tuple[Any, ...], int]:
         return {}
 
     def peak(self, sizes: tuple[Any, ...]) -> int:
-        """Return the most bytes that the graph takes while it runs, outputs included, inputs not included; cached.
+        """Return the largest number of bytes that the run has allocated at one time. It is cached.
 
-        Workspace of operators is not counted.
+        Outputs count. Inputs and the workspace of operators do not count.
 
         Parameters
         ----------

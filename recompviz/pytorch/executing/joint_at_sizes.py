@@ -26,8 +26,8 @@ def at_sizes(region: Region, joint: JointGraph, sizes: tuple[Any, ...]) -> Joint
 def resized_joint(region: Region, joint: JointGraph, recorded: tuple[Any, ...], sizes: tuple[Any, ...]) -> JointGraph:
     """Return a calibrated joint graph for other sizes of the inputs; ``joint`` itself if all sizes are fixed.
 
-    Workspace is multiplied by the largest factor by which a storage grows from ``recorded`` to ``sizes``. It does not
-    become smaller than in ``joint``.
+    The workspace of every call is multiplied by one factor: the largest by which the bytes of a storage of dynamic size
+    grow from ``recorded`` to ``sizes``, and at least 1.
 
     Parameters
     ----------

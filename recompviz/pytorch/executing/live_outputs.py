@@ -1,7 +1,7 @@
 """The outputs of planned regions (captured graphs) that are alive, of all models in the process.
 
-A caller may keep an output after its training step, or give it to another compiled model. The captured graphs do not
-show this, so each output has a weak reference here.
+A caller may keep an output after the training step, or give it to another compiled model. The captured graphs do not
+show this, so this module has a weak reference to each output.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ FEWEST = 256
 
 
 class LiveOutput(NamedTuple):
-    """A weak reference to an output of a region, or to a gradient.
+    """A weak reference to an output of a region, or to a gradient, with its size, device and address.
 
     Attributes
     ----------
@@ -54,7 +54,7 @@ _most = FEWEST
 
 
 def note_outputs(outputs: Iterable[torch.Tensor], sizes: Iterable[int]) -> None:
-    """Remember outputs of a region for as long as they are alive; ``sizes`` are the bytes of their storages."""
+    """Remember outputs of a region for as long as they are alive. ``sizes`` has the bytes of each output's storage."""
     global _most
     for output, size in zip(outputs, sizes, strict=True):
         reference = weak_storage(output)
@@ -66,7 +66,7 @@ def note_outputs(outputs: Iterable[torch.Tensor], sizes: Iterable[int]) -> None:
 
 
 def live_outputs(device: str) -> list[LiveOutput]:
-    """Return the outputs on a type of device that are alive."""
+    """Return the outputs that are alive on a type of device, for example ``"cuda"``."""
     return [live for live in _alive() if live.device == device] if _outputs else []
 
 

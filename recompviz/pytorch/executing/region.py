@@ -1,10 +1,10 @@
-"""Execute a plan: a region, which is one graph that Dynamo captured, runs forward and backward under it.
+"""Execute a plan: the forward and backward pass of a region, one graph that Dynamo captured, run under the plan.
 
 Each run of a region may follow another plan. AOTAutograd fixes the number of tensors that a compiled forward pass
 saves. The place of each saved tensor is a *slot*. At each run, the program of the chosen plan fills the slots. The
 first slot holds a token, which is a tensor of three integers on the CPU: the numbers of the region, the program and the
-run, so that the backward pass runs the same program. The inputs that the backward pass reads and the saved values
-follow. Empty tensors fill the other slots.
+run. By these numbers, the backward pass runs the same program. The next slots hold the inputs that the backward pass
+reads, and the saved values. Empty tensors fill the other slots.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _token_addresses: collections.deque[int] = collections.deque(maxlen=4096)
 
 
 class SavedTensorsChanged(RecompvizError, RuntimeError):
-    """Hooks for saved tensors gave back other tensors than they were given."""
+    """The hooks of ``torch.autograd.graph.saved_tensors_hooks`` unpacked other tensors than were packed."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -79,7 +79,7 @@ class Chooser(Protocol):
     """Chooses which values each run of a region (a captured graph) keeps for its backward pass."""
 
     def add(self, region: Region) -> None:
-        """Register a new region. Called once for each region, before its first run."""
+        """Register a new region. Called once for each region with a backward pass, before its first run."""
 
     def remove(self, region: Region) -> None:
         """Forget a region that will not run again, or that could not be compiled."""
@@ -88,7 +88,7 @@ class Chooser(Protocol):
         """Return for each node whether its value is kept in a run that starts now; None keeps every value."""
 
     def note_inference(self, run: Run, peak: int) -> None:
-        """Note a run of a graph without a backward pass that starts now, and will take ``peak`` bytes."""
+        """Note a run of a graph without a backward pass. The run starts now and allocates up to ``peak`` bytes."""
 
 
 class Run:
@@ -110,8 +110,8 @@ class Run:
     mask : numpy.ndarray of bool or None
         For each node, whether its value is kept. None before the plan is chosen, and if every value is kept.
     token : weakref.ref or None
-        Refers to the first tensor that the run saves, which is freed together with the graph of this run. None before
-        the plan is chosen.
+        Refers to the token, which is the first tensor that the run saves. It is freed together with the graph of this
+        run. None before the plan is chosen.
     when_freed : callable (Run) → None, or None
         Called when autograd frees the graph of this run, after its backward pass or without one.
     """
@@ -130,10 +130,10 @@ class Run:
         self.sizes = tuple(arguments[i] for i in region.symbols)
 
     def inputs(self) -> dict[int, tuple[StorageWeakRef, int]]:
-        """Return for each input a weak reference to its storage and the bytes of the storage, by address.
+        """Return a weak reference to the storage of each input and the bytes of the storage, by the storage's address.
 
-        Parameters, buffers, sizes and tensors on another type of device than the region's are left out. Call it before
-        the plan is chosen.
+        Parameters, buffers, sizes and tensors on another type of device than the region are left out. Call this method
+        before the plan is chosen.
         """
         found: dict[int, tuple[StorageWeakRef, int]] = {}
         for i, role in self.region.other_inputs:
@@ -163,7 +163,8 @@ class NumberedProgram:
     unchecked : tuple of int
         Positions of the inputs that the backward pass reads and that the region itself overwrites.
     padding, unchecked_padding : tuple of torch.Tensor
-        The empty tensors that fill the remaining slots: the slots that autograd checks for changes, and the others.
+        The empty tensors that fill the remaining slots. ``padding`` is for the slots that autograd checks for changes,
+        ``unchecked_padding`` for the slots that it does not check.
     read : tuple of int
         The positions of the inputs that the backward pass reads, among the arguments of the backward pass.
     saved : slice
@@ -202,9 +203,9 @@ class Region:
     symbols : tuple of int
         Positions of the inputs that are dynamic sizes, not tensors.
     device : torch.device
-        The device of the first tensor in the graph that is not on the CPU; the CPU if all tensors are there.
+        The device of the first tensor in the graph that is not on the CPU; the CPU if all tensors are on the CPU.
     input_count : int
-        The number of inputs.
+        The number of inputs, dynamic sizes included.
     parameter_positions : tuple of int
         Positions of the inputs that are parameters.
     other_inputs : tuple of (int, str)
@@ -263,7 +264,7 @@ class Region:
         return tuple(i for i in left_alone if i not in self._overwritten)
 
     def program(self, mask: NDArray[np.bool_] | None = None, marked: bool = False) -> NumberedProgram:
-        """Return the program of a keep mask. It is generated at the first call and then cached.
+        """Return the program for a plan. The program is generated at the first call and then cached.
 
         Parameters
         ----------
@@ -407,10 +408,10 @@ class Region:
         return contextlib.nullcontext() if self._has_foreign else function_modes_off()
 
     def saved_values(self, output: torch.Tensor) -> list[torch.Tensor] | None:
-        """Return the saved values that autograd holds for the run that made an output.
+        """Return the saved values that autograd keeps for the run that made an output.
 
-        They have the order of :attr:`Program.saved_storages`. If no run of this region made the output, None is
-        returned.
+        The values have the order of :attr:`Program.saved_storages`. The result is None if no run of this region made
+        the output.
 
         Raises
         ------
@@ -443,7 +444,7 @@ class Region:
 def token_addresses() -> frozenset[int]:
     """Return the addresses of the tokens of the newest runs.
 
-    The docstring of the module explains tokens. Their 24 bytes do not count as memory of a step.
+    A token is a tensor of 24 bytes on the CPU that each run saves first. Tokens do not count as memory of a step.
     """
     return frozenset(_token_addresses)
 

@@ -34,7 +34,7 @@ def memory_policy(plan: Plan) -> MemoryPolicy:
     Raises
     ------
     TypeError
-        If ``plan`` is no plan.
+        If ``plan`` is not a Plan.
     PlanMismatch
         When the returned pass is called, if the graph has other forward operators than the plan.
 
@@ -91,7 +91,7 @@ class MemoryPolicy:
         Raises
         ------
         TypeError
-            If ``graph`` is no ``torch.fx.GraphModule``.
+            If ``graph`` is not a ``torch.fx.GraphModule``.
         PlanMismatch
             If the graph has other forward operators than the plan. Nothing is tagged then.
         """

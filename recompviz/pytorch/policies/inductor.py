@@ -46,7 +46,8 @@ class Partitioner(CustomPartitionerFn):
 
     Each graph is split once, when it is compiled. PyTorch's own split is used if it fits. Otherwise a search
     finds plans, and they are simulated. For a few of these plans, Inductor generates code without compiling kernels,
-    and the buffers in this code are counted. Of these plans, the one that fits and recomputes least is used.
+    and the buffers in this code are counted. Among the plans with counted buffers that fit, the plan that recomputes
+    least is used.
 
     Parameters
     ----------
@@ -62,13 +63,13 @@ class Partitioner(CustomPartitionerFn):
     graphs : list of PlannedGraph
         One for each joint graph that can be planned, in the order of compilation.
     outside : int
-        Bytes by which the measured peak was above the predicted peak in :meth:`calibrate`; 0 before the first call of
-        this method.
+        Bytes by which the measured peak was above the predicted peak in the last measurement of :meth:`calibrate`; 0
+        before the first measurement, and if the measured peak was not above the predicted peak.
 
     Raises
     ------
     TypeError
-        If ``total`` is neither a number nor a string, or ``optimizer`` is no optimizer.
+        If ``total`` is neither a number nor a string, or ``optimizer`` is not an optimizer.
     ValueError
         If ``total`` is not a size of at least 1 byte.
     InfeasibleBudget
@@ -131,10 +132,10 @@ class Partitioner(CustomPartitionerFn):
         self._rows: dict[str, int] = {}  # plans that were chosen for all graphs of a step together
 
     def uuid(self) -> Any:
-        """Return the key under which Inductor caches graphs. It changes with each planned graph, so none is reused.
+        """Return the key under which Inductor caches a graph. It changes with each graph, so no cached graph is used.
 
-        The bytes that a graph may take depend on the graphs before it. If Inductor took a graph from its cache, the
-        bytes of this graph would not be counted.
+        If Inductor took a graph from its cache, this partitioner would not be called, and the bytes of this graph would
+        not be counted.
         """
         return f"{self._identity} {self._version}"
 
@@ -144,7 +145,7 @@ class Partitioner(CustomPartitionerFn):
 
     @property
     def predicted(self) -> int | None:
-        """The predicted peak of a training step in bytes, parameters included; None before a graph is compiled."""
+        """The predicted peak of a training step in bytes, parameters included; None before a graph was planned."""
         if not self.graphs:
             return None
         held, most = 0, 0

@@ -43,9 +43,9 @@ class OutsideBytes:
     Attributes
     ----------
     resident : dict
-        Bytes of parameters, buffers and inputs, by storage.
+        Bytes of parameters, buffers and inputs, by a key of the storage.
     gradients : dict
-        Bytes of the gradients of parameters, by parameter.
+        Bytes of the gradients of parameters, by a key of the parameter.
     """
 
     resident: dict[Hashable, int]

@@ -123,7 +123,7 @@ class PlanPolicy:
         Raises
         ------
         PlanMismatch
-            If the plan contains the operator, but the next operator of the plan is another one.
+            If the plan has another operator at this point. An operator that occurs nowhere in the plan raises no error.
         """
         recomputing = bool(context.is_recompute)  # always False from torch 2.13 on
         if recomputing and not self._recomputing:

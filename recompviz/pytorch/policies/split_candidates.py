@@ -167,11 +167,9 @@ class SplitCandidates:
 
         Notes
         -----
-        The plan of least simulated peak is always lowered. If it fits, a bisection over the Pareto front lowers at most
-        seven other plans. For two values of ``room``, the bisection tries the same plans until a plan fits only the
-        larger value. After this plan, only plans that recompute more are tried for the smaller value. Therefore, if the
-        counted peaks fall along the front, a smaller ``room`` never gets a plan of higher peak. If the counted peaks do
-        not fall, plans that were lowered for a larger ``room`` are candidates, too.
+        The plan of least simulated peak is always lowered. If it fits, a bisection lowers at most seven other plans.
+        The bisection is over the plans that no other plan beats in both simulated peak and recomputation. Plans that
+        were lowered in earlier calls are candidates, too.
         """
         lowered = self.plans.lowered
         if self.memory(self.leanest).peak <= room:
@@ -199,7 +197,7 @@ class SplitCandidates:
 
 
 def saved_nodes(folded: Folded, storages: frozenset[int]) -> list[Node]:
-    """Return for each of the given storages the first fx node that computes a value in it. Inputs are left out."""
+    """Return the first fx node that computes a value in each given storage. Storages of inputs are left out."""
     first: dict[int, Node] = {}
     for node, s in folded.storage_of.items():
         if s in storages and node.op == "call_function":

@@ -56,12 +56,12 @@ def backend(
     graph : torch.fx.GraphModule
         A graph that Dynamo captured.
     inputs : sequence
-        Its example inputs.
+        The example inputs of the graph.
     options : mapping, optional
         ``{"total": "10 GiB"}``: the most bytes that a training step may take, as in :func:`compile`. Without it, the
         total is read from the environment variable ``RECOMPVIZ_TOTAL``. Without both, every value is kept.
     **others
-        Other arguments of ``torch.compile``, such as ``mode``. They raise an error.
+        Other arguments of ``torch.compile``, such as ``mode``. They are not allowed.
 
     Returns
     -------
@@ -71,8 +71,8 @@ def backend(
     Raises
     ------
     TypeError, ValueError
-        When the compiled graph is called, if an option is unknown or the total is not a size. ``torch.compile`` wraps
-        errors that a backend raises earlier in an error of its own type.
+        When the compiled graph is called, if an option or argument is unknown, or the total is not a size. The error is
+        raised so late because ``torch.compile`` would wrap an error of the backend itself in another type.
 
     Warns
     -----
@@ -124,9 +124,9 @@ def _raises(error: Exception) -> Callable[..., Any]:
 
 
 def budget_for(total: int | float | str | None) -> StepBudget:
-    """Return the budget for a total. All models compiled by ``backend="recompviz"`` with this total share it.
+    """Return the budget for a total. Models compiled by ``backend="recompviz"`` with one total share their budget.
 
-    They share one budget because they share the memory of one device.
+    The budget chooses the plans of these models. None as ``total`` stands for no limit.
 
     Raises
     ------
@@ -140,9 +140,9 @@ def budget_for(total: int | float | str | None) -> StepBudget:
 
 
 def runs_by_name() -> int:
-    """Return how often regions (captured graphs) have run that were compiled by ``backend="recompviz"``.
+    """Return the number of runs so far of all regions (captured graphs) compiled by ``backend="recompviz"``.
 
-    The regions of budgets that :func:`forget_budgets` has forgotten do not count.
+    Runs before the last call of :func:`forget_budgets` do not count.
     """
     return sum(budget.runs for budget in _by_total.values())
 
@@ -163,7 +163,7 @@ def compile(
 ) -> M:
     """Compile a model so that each training step takes at most ``total`` bytes.
 
-    The first two training steps run in little memory, which may still be more than the total, and the second is
+    The first two training steps run in little memory, which may still be more than the total. The second step is
     recorded. Each later step recomputes as little as the total allows.
 
     Parameters
@@ -175,13 +175,13 @@ def compile(
         The most bytes that a training step may take, or a string such as ``"10 GiB"``. If left out, every value is
         kept. The total includes parameters, gradients, optimizer state, inputs, and everything that is allocated from
         the start of the model's forward pass to the end of the backward pass. Scratch memory of ``optimizer.step()`` is
-        not included, because this step runs after the backward pass. On CUDA it also includes everything else that is
-        allocated when the forward pass starts. On the CPU, it also includes the following, from the first planned step
-        on: tensors that code between the forward pass and the end of the backward pass reads, such as targets, and
-        tensors that a step leaves for the next one, such as the loss. Name anything else with ``holds``, for example a
-        model that is not compiled and runs before the forward pass. The memory of other models that recompviz compiled
-        counts without ``holds``: their parameters, the values that they save, and their outputs. If compiled models
-        with different totals run in one step, the smallest total applies to all of them.
+        not included, because it runs after the backward pass. On CUDA, the total also includes everything else that is
+        allocated when the forward pass starts. On the CPU, from the first planned step on, it also includes the tensors
+        that code between the forward pass and the end of the backward pass reads, such as targets, and the tensors that
+        a step leaves for the next one, such as the loss. Name anything else with ``holds``, for example a model that is
+        not compiled and runs before the forward pass. The memory of other models that recompviz compiled counts without
+        ``holds``: their parameters, the values that they save, and their outputs. If compiled models with different
+        totals run in one step, the smallest total applies to all of them.
     optimizer : torch.optim.Optimizer, optional
         The optimizer of the model. Its state counts from the first step on. If left out, the optimizer is found when it
         first steps, and its state counts from then on. If several optimizers train the model, name one here and the
@@ -393,9 +393,9 @@ def budget_of(compiled: Any) -> StepBudget:
 
 
 def is_compiled(model: Any) -> bool:
-    """Return whether :func:`budget_of` finds a budget for a model, or the model is a module made by ``torch.compile``.
+    """Return whether a model was compiled: :func:`budget_of` finds its budget, or ``torch.compile`` made it.
 
-    The result is False for a function that ``torch.compile`` has compiled.
+    A function counts as compiled only if it was compiled by :func:`recompviz.compile`.
     """
     try:
         budget_of(model)

@@ -1,10 +1,10 @@
 """``apply`` makes a module that trains like the model, within the memory of a plan.
 
 The module is the traced step (model and loss), compiled by ``torch.compile``. If the captured graph is the traced
-graph, the given plan runs. Dynamo's guards notice every change of shapes, attributes, globals, closures, hooks and
-training flags. A changed step is captured again. If the module has a *total* (a memory limit), the changed step is
-planned for this total. Without a total, the changed step keeps the same values if possible. Otherwise it is planned for
-about the bytes that the given plan takes.
+graph, the given plan runs. Dynamo's guards notice changes of shapes, attributes, globals, closures, hooks and training
+flags. A changed step is captured again. If the module has a *total* (a memory limit), the changed step is planned for
+this total. Without a total, the changed step keeps the same values as the given plan if possible. If not, it is planned
+for about the bytes that the given plan takes.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ class PlannedModule(nn.Module):
     plan : Plan
         A plan of the trace's graph.
     plans : sequence of Plan, optional
-        If given, each call runs the one of these plans that fits ``total`` and recomputes least. Otherwise ``plan``
-        runs.
+        If given, each call of the traced graph runs the one of these plans that fits ``total`` and recomputes least. If
+        left out, ``plan`` runs.
     total : int, optional
         The most bytes that a training step may take, parameters included.
 
@@ -150,10 +150,10 @@ class PlannedModule(nn.Module):
         return result
 
     def marked(self, mark: StepMark, *values: Any, **kwargs: Any) -> Callable[[], Any]:
-        """Return a function that runs the forward pass with marks, for a measurement.
+        """Return a function without arguments that runs the forward pass with marks, for a measurement.
 
-        Each step of the plan's schedule, in the forward and in the backward pass, runs inside the context manager
-        ``mark(step)``.
+        Each operator call of the plan's schedule, in the forward and in the backward pass, runs inside the context
+        manager ``mark(number of the call)``. The other arguments are those of :meth:`forward`.
 
         Raises
         ------
@@ -169,7 +169,7 @@ class PlannedModule(nn.Module):
         return run
 
     def saved_values(self, result: Any) -> list[torch.Tensor] | None:
-        """Return the values that autograd holds for the backward pass of a call, ordered as ``program.saved_storages``.
+        """Return the values that autograd keeps for the backward pass of a call, ordered as ``program.saved_storages``.
 
         Parameters
         ----------
@@ -250,7 +250,7 @@ def _compiled_once(step: nn.Module) -> Callable[..., Any]:
 
 
 def replace_step(trace: Trace, step: Any) -> Trace:
-    """Return a copy of the trace with ``step`` as its step, for example with a copy of the original step."""
+    """Return a copy of a trace whose attribute ``step`` is the given step, for example a copy of the original step."""
     return replace(trace, step=step)
 
 

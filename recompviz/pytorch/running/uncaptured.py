@@ -1,4 +1,4 @@
-"""Warn if a model was compiled with ``backend="recompviz"`` but trains without any planned region.
+"""Warn if a model was compiled with ``backend="recompviz"`` but trains without a planned region (captured graph).
 
 If Dynamo cannot capture the outermost function of a model, for example because of a branch in a loop, it runs the
 function eagerly and never calls the backend. The optimizer's steps show that the model trains.
@@ -30,10 +30,10 @@ _watching = False
 
 
 def watch_steps(backend: Callable[..., Any], runs: Callable[[], int]) -> None:
-    """From now on, warn if an optimizer trains a model that ``backend`` should compile, but no region runs.
+    """From now on, warn if an optimizer trains a model that ``backend`` should compile, but no captured graph runs.
 
-    The warning comes after several optimizer steps without a run of a region. A second call of this function does
-    nothing.
+    The warning comes after three steps of the optimizer without a run of a region, which is a captured graph that runs
+    under a plan. A second call of this function does nothing.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ def watch_steps(backend: Callable[..., Any], runs: Callable[[], int]) -> None:
     Warns
     -----
     UnplannedStep
-        When an optimizer steps; once for each optimizer, and again if regions have run since the last warning.
+        When an optimizer steps. The warning is repeated for an optimizer only if regions have run since.
     """
     global _watching
     if _watching:
@@ -66,7 +66,14 @@ def watch_steps(backend: Callable[..., Any], runs: Callable[[], int]) -> None:
 
 
 def note_unplanned(inputs: Iterable[Any]) -> None:
-    """Remember the inputs of a graph for which the user was already warned that it cannot be planned."""
+    """Remember the parameters of a graph that cannot be planned. The user was warned of this graph already.
+
+    :func:`watch_steps` then does not warn of an optimizer that trains these parameters.
+
+    Parameters
+    ----------
+    inputs : iterable
+        The inputs of the graph."""
     for tensor in inputs:
         if isinstance(tensor, nn.Parameter):
             _warned_of[tensor] = True

@@ -1,6 +1,6 @@
-"""The calls of a joint graph: the fx nodes that allocate memory or overwrite an argument.
+"""The calls of a joint graph (forward and backward pass): the operators that allocate memory or overwrite an argument.
 
-Every other fx node is an alias, such as a view. The value of an alias is in a storage that exists already.
+Any other operator is an alias, such as a view. The value of an alias is in a storage that exists already.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ ARRIVE = "gradients of the outputs arrive"
 
 
 def has_arrival(joint: JointGraph) -> bool:
-    """Return whether gradients arrive from outside when the backward pass starts.
+    """Return whether the backward pass of a joint graph starts with gradients that come from outside the graph.
 
-    These are the gradients of the outputs, or of tensors that a whole training step assigns to attributes.
+    They are gradients of outputs, or of tensors that a whole training step assigns to attributes of modules.
     """
     return joint.forward_count < len(joint.calls) and joint.calls[joint.forward_count].info.op == ARRIVE
 
@@ -38,7 +38,7 @@ class CallList:
     Parameters
     ----------
     table : StorageTable
-        Gets the storages that the calls allocate.
+        The storages that the calls allocate are added to this table.
     mutated : frozenset of torch.fx.Node
         The placeholders that the training step overwrites.
 
@@ -48,7 +48,7 @@ class CallList:
     nodes : list of torch.fx.Node
         The fx node of each call.
     info : InfoMaker
-        Makes the names of the calls, and of the nodes of the graph G that stand for views or for several calls.
+        Makes the descriptions of the calls, and of the nodes of the graph G that stand for views or for several calls.
     """
 
     def __init__(self, table: StorageTable, mutated: frozenset[Node]) -> None:
@@ -58,7 +58,7 @@ class CallList:
         self._table, self._mutated = table, mutated
 
     def add(self, node: Node, backward: bool) -> None:
-        """Add the call of an fx node. For an alias (a view, getitem or detach), only its storage is recorded.
+        """Add the call of an fx node. An alias (a view, getitem or detach) is no call; only its storage is recorded.
 
         Parameters
         ----------
@@ -92,9 +92,9 @@ class CallList:
         self._append(node, Call(info, backward, -1, tuple(reads), tuple(makes), pinned=pinned, random=random))
 
     def add_arrival(self, tangents: Sequence[Node], fallback: Node) -> None:
-        """Add the call with which the backward pass starts if gradients of outputs come from outside.
+        """Add a first call of the backward pass, which stands for the arrival of gradients from outside the graph.
 
-        The call allocates these gradients. Each is freed after its last use.
+        The call allocates these gradients. Each gradient is freed after its last use.
 
         Parameters
         ----------
@@ -112,7 +112,7 @@ class CallList:
         self._append(tangents[0] if tangents else fallback, call)
 
     def hold(self, tangents: Sequence[Node]) -> None:
-        """Keep the gradients of outputs until the end of the backward pass: its last call reads them as well."""
+        """Keep gradients of outputs until the end of the backward pass: let the last call read them, too."""
         last = self.calls[-1]
         held = (self._table.storage_of[node] for node in tangents if node in self._table.storage_of)
         self.calls[-1] = replace(last, reads=tuple(dict.fromkeys((*last.reads, *held))))

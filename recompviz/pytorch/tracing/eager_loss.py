@@ -1,8 +1,8 @@
 """The error that the loss raises in eager PyTorch, for a training step whose capture failed.
 
-A capture works on tensors without memory. Their kernels check less than real ones, and word their errors differently:
-a target of a wrong shape may only be noticed in the backward pass. So the loss is called once on zeros of the shape of
-the model's output, and on the real targets. The model itself runs on shapes only.
+A capture works on tensors without memory. The kernels for such tensors check less than real kernels, and have other
+messages. A target of a wrong shape may be noticed only in the backward pass. So the loss is called once with the real
+targets, and with zeros of the shape of the model's output. The model itself runs on tensors without memory.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class _ModelOnly(torch.nn.Module):
 
 
 def output_on_shapes(step: Step, arguments: tuple[Any, ...]) -> Any:
-    """Return the model's output as tensors without memory; None if the model cannot compute it without memory."""
+    """Return the model's output as tensors without memory; None if the model raises an error on such tensors."""
     try:
         with warnings_filtered(_NO_WARNINGS):
             return result_on_shapes(_ModelOnly(step.model), tuple(arguments[:2]))

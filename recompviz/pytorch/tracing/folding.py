@@ -1,8 +1,8 @@
 """Folding: turn the joint ATen graph into calls, storages and the graph G of intermediate values.
 
-In the joint ATen graph, views, getitems and detaches are fx nodes, too, but they own no memory. Folding keeps the fx
-nodes that allocate memory or overwrite an argument. These are the *calls*. Every other node gets the storage of its
-input.
+In the joint ATen graph, views, getitems and detaches are fx nodes, too, but they own no memory. Folding keeps the
+operators that allocate memory or overwrite an argument. These are the *calls*. The value of any other operator is in
+the storage of the operator's input.
 """
 
 from __future__ import annotations

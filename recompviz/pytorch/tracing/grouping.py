@@ -97,7 +97,7 @@ def contents_of(
 
 
 def parent_of(alias: Node, storages: Callable[[Node], list[int]]) -> Node | None:
-    """Return the input of an fx node with which the node's value shares a storage; None if there is none."""
+    """Return the first input of an fx node that shares a storage with the node's value; None if no input does."""
     mine = set(storages(alias))
     return next((source for source in alias.all_input_nodes if mine & set(storages(source))), None)
 
@@ -143,7 +143,9 @@ def _name_of(nodes: Sequence[Node]) -> str:
 
 
 def layer_call(node: Node) -> tuple[str, str] | None:
-    """Return the call of a ``torch.nn`` layer in which an fx node was traced, as (identity of the call, layer class).
+    """Return the call of a ``torch.nn`` layer in which an fx node was traced, as (key of the call, name of the class).
+
+    Two calls of the same layer have different keys.
 
     The result is None if the innermost module of the node does not count as one function: a container, a recurrent
     network, attention, ``Flatten``, or the user's own module. It is also None if the node was traced outside every

@@ -1,7 +1,7 @@
 """Corrections for operators whose kernels allocate more or fewer bytes than their fake kernels report.
 
 A trace gets the sizes of storages from fake kernels, which run on tensors without memory. The corrections were found by
-comparing measured with simulated memory. The shapes of the tensors agree. Only the bytes of their storages differ.
+comparing measured with simulated memory. Real and fake kernels agree on shapes. Only the bytes of storages differ.
 """
 
 from __future__ import annotations

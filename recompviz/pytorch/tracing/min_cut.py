@@ -32,8 +32,8 @@ def min_cut(folded: Folded, ratio: float) -> Plan:
         The traced training step. It is not changed; the partitioner works on a copy.
     ratio : float
         ``torch._functorch.config.activation_memory_budget``, from 0 to 1. At 1 the partitioner saves what it saves by
-        default, and at 0 the least that it can. A ratio between 0 and 1 limits the saved bytes to a value between these
-        two. It does not limit the peak memory.
+        default, and at 0 the least that it can. A ratio between 0 and 1 limits the saved bytes to a value between the
+        bytes saved at 0 and at 1. The ratio does not limit the peak memory.
 
     Raises
     ------
@@ -46,9 +46,9 @@ def min_cut(folded: Folded, ratio: float) -> Plan:
 
     Notes
     -----
-    Values that the partitioner neither saves nor recomputes count as kept. The plan's ``overhead`` is therefore the sum
-    of the costs T_v over the values that are computed twice. The plan runs in recompviz's own schedule, which
-    recomputes each value as late as possible.
+    A value that the backward pass does not need is neither saved nor recomputed. It counts as kept. The plan's
+    ``overhead`` is therefore the sum of the costs T_v over the values that are computed twice. The plan runs in
+    recompviz's own schedule, which recomputes each value as late as possible.
 
     Examples
     --------

@@ -1,7 +1,7 @@
 """Build the paper's graph G of intermediate values from the operator calls of a training step.
 
-A node of G is a forward call whose result contributes to an output or to a value that the backward pass reads. Calls
-outside G, such as the update of BatchNorm's counters, are simulated but not planned.
+The nodes of G stand for the forward calls whose results contribute to an output or to a value that the backward pass
+reads. Other forward calls, such as the update of BatchNorm's counters, are simulated but not planned.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def node_graph(
     forward : set of torch.fx.Node
         The fx nodes of the forward pass.
     results : frozenset of int
-        The storages of outputs and gradients.
+        The numbers of the storages of outputs and gradients.
     granularity : "operators" or "paper"
         What one node of G stands for; see :mod:`recompviz.pytorch.tracing.grouping`.
     """

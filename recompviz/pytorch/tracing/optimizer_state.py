@@ -1,8 +1,8 @@
 """The memory that an optimizer adds to a training step: its state between steps, and scratch memory while it steps.
 
 An optimizer makes its state in its first step. The sizes depend on its class, its options and the parameters' shapes.
-A copy of the optimizer therefore takes two steps on parameters that have shapes and no memory, and every allocation is
-counted. The user's optimizer is not changed.
+A copy of the optimizer therefore takes two steps on parameters that have shapes and no memory, and the bytes that it
+would allocate are counted. The user's optimizer is not changed.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ class OptimizerBytes:
     state : int
         Bytes of the state that the optimizer holds on the device between its steps.
     scratch : int
-        The largest number of bytes that are alive at one time during the optimizer's step, in addition to state,
-        parameters and gradients.
+        The largest number of bytes that the optimizer's step needs at one time in addition to state, parameters and
+        gradients.
     """
 
     state: int
@@ -63,14 +63,15 @@ def optimizer_bytes(
     has_gradient : callable (parameter) → bool
         Whether a parameter gets a gradient. The optimizer skips the other parameters.
     device : torch.device
-        The device of the step. On a GPU, PyTorch updates all parameters together (``foreach``), which takes more
-        scratch memory. On the CPU, 12 bytes are added to ``scratch`` if an operator makes a tensor of a Python number.
+        The device on which the optimizer steps. On a GPU, PyTorch updates all parameters together (``foreach``), which
+        takes more scratch memory. On the CPU, 12 bytes are added to ``scratch`` if an operator makes a tensor of a
+        Python number.
     rounded : callable (bytes) → bytes
         Rounds a size as the allocator of the device does. By default sizes are not rounded.
     shard : callable (tensor) → tensor, optional
-        Makes an empty tensor of the shape and dtype of the shard that the optimizer updates on this rank, if parameters
-        are sharded. State that the optimizer has already is then not counted, because the state is made again for the
-        shards. By default, the optimizer updates whole parameters.
+        For sharded parameters: returns, for a parameter, an empty tensor of the shape and dtype of the shard that the
+        optimizer updates on this rank. State that the optimizer has already is then not counted, because the state is
+        made again for the shards. By default, the optimizer updates whole parameters.
 
     Returns
     -------

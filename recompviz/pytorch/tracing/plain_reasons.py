@@ -78,18 +78,18 @@ def plain_reason(report: str) -> Reason | None:
 
 
 def user_line(report: str) -> str:
-    """Return the user's innermost line in a report of Dynamo, with its text; empty if there is none.
+    """Return the user's innermost line in a report of Dynamo, with the text of the line; empty if there is none.
 
-    If no line is the user's, it is the innermost line of another package, but never one of PyTorch or recompviz.
+    If the report has no line of the user, return the innermost line of a package other than PyTorch and recompviz.
     """
     frames = [(found["file"], int(found["line"]), found["name"]) for found in _FRAME.finditer(report)]
     return frame_text(frames)
 
 
 def line_of(error: BaseException) -> str:
-    """Return the user's innermost line in the traceback of an error, with its text; empty if there is none.
+    """Return the user's innermost line in the traceback of an error, with the text of the line; empty if there is none.
 
-    If no line is the user's, the result is a line of another package, as for :func:`user_line`.
+    If the traceback has no line of the user, return a line of another package, as :func:`user_line` does.
     """
     return frame_text([(f.filename, f.lineno or 0, f.name) for f in traceback.extract_tb(error.__traceback__)])
 
@@ -97,7 +97,8 @@ def line_of(error: BaseException) -> str:
 def frame_text(frames: list[tuple[str, int, str]]) -> str:
     """Return the text of the user's innermost frame, ``File "model.py", line 7, in forward: if h.sum() > 0:``.
 
-    If no frame is the user's, the result is a frame of another package, as for :func:`user_line`.
+    If no frame is the user's, return the text of a frame of another package, as :func:`user_line` does. Return an empty
+    text if there is none.
 
     Parameters
     ----------

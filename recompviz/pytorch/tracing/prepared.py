@@ -1,7 +1,7 @@
 """Preparation of the joint fx graph, so that forward calls can run a second time during the backward pass.
 
 A training step overwrites some of its inputs, such as running statistics and counters. If the backward pass reads such
-an input, the graph is changed: the backward pass then reads a copy of the input that is made before the write.
+an input, the graph is changed. The backward pass then reads a copy of the input, made before the input is overwritten.
 BatchNorm's backward operator needs no copy, because it ignores the running statistics. A forward call that reads an
 overwritten input must not run again; see :func:`reads_overwritten`.
 """

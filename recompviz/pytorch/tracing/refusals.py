@@ -69,7 +69,7 @@ _RAISED = re.compile(r"got (\w+)\((['\"])(.+)\2\)\s*$", re.MULTILINE)
 def is_wrong_call(error: Exception) -> bool:
     """Return whether a capture failed because the arguments do not fit the model or the loss.
 
-    Such a step fails in eager PyTorch, too.
+    A step with such arguments fails in eager PyTorch, too.
     """
     return "when making fake tensor call" in str(error) or _in_backward(error) is not None
 

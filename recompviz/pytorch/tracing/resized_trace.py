@@ -1,10 +1,10 @@
 """The bytes and times of a traced training step at another batch size or sequence length.
 
-The operators of a step do not depend on these sizes. The bytes of each storage are a polynomial of them: of degree 1 in
-the batch size, and of degree 2 in the length, because attention makes matrices of length × length. Traces at one other
-batch size and at two shorter lengths give the coefficients. Each further size then takes milliseconds instead of a new
-trace. For a length above the length of the trace, the step is traced again, because the model may not run at this
-length.
+The operators of a step are assumed not to depend on these sizes; if they do, an error is raised. The bytes of each
+storage are a polynomial of the sizes: of degree 1 in the batch size, and of degree 2 in the length, because attention
+makes matrices of length × length. Traces at one other batch size and at two shorter lengths give the coefficients. Each
+further size then takes milliseconds instead of a new trace. For a length above the length of the trace, the step is
+traced again, because the model may not run at this length.
 """
 
 from __future__ import annotations
@@ -175,16 +175,16 @@ class ResizedTraces:
         self._figures: dict[tuple[str, int], _Figures] = {}
 
     def trace_at(self, sizes: AxisSizes) -> Trace:
-        """Trace the step at other sizes. The new trace is not calibrated. Errors are as in :func:`recompviz.trace`."""
+        """Trace the step at other sizes. The new trace is not calibrated. Errors: see :func:`recompviz.trace`."""
         return trace_again(self.trace, resized_arguments(self.trace.arguments, self.axes, sizes))
 
     def learn(self, sizes: AxisSizes, progress: Callable[[int, int, str, int], None] | None = None) -> None:
         """Make the traces that are missing to compute the bytes and times of the step at the given sizes.
 
-        One call traces at most once for each axis whose size differs. One trace gives the figures of all batch sizes.
-        The figures of all shorter lengths follow from traces at a half and at a quarter of the traced length. If only
-        one of these two traces is missing, it is made. If both are missing, or for a longer length, the step is traced
-        at the given length itself.
+        A call makes at most one trace for each axis. For the batch, a single trace at twice the size gives the figures
+        of all batch sizes. For the length, the step is traced at the given length. Once it was traced at a half and at
+        a quarter of the original length, no more traces are needed for shorter lengths. If only one of these two traces
+        is missing, it is made in place of a trace at the given length.
 
         Parameters
         ----------

@@ -26,7 +26,7 @@ def split_outputs(output: Node, output_count: int | None) -> tuple[Values, Value
         The output node of the joint graph.
     output_count : int or None
         The number of outputs of a region, which is a part of a training step. None for a whole training step, which
-        returns its loss.
+        returns its loss and the tensors that it assigns to attributes of modules.
 
     Raises
     ------

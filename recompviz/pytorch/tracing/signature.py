@@ -75,7 +75,7 @@ class Signature:
         return any(_is_tensor(leaf) and leaf[5] for leaf in self.leaves)
 
     def difference(self, other: Signature) -> str:
-        """Return a text about the first property in which another signature differs; empty if there is none."""
+        """Return a text about the first property that differs in another signature; empty if both are equal."""
         if self.structure != other.structure:
             return "inputs of another structure"
         for i, (mine, theirs) in enumerate(zip(self.leaves, other.leaves, strict=True)):

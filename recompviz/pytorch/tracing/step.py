@@ -1,8 +1,8 @@
 """The training step as one module: ``loss(model(*inputs, **kwargs), *targets)``.
 
 A step with a loss returns the scalar loss. Without a loss function, the loss is the model's output if that is one
-number, or the ``loss`` in the model's output. The other outputs are then dropped. Any other model is traced without its
-loss. Its step returns the model's outputs, and the caller of the step computes the gradients of the outputs.
+number, or the ``loss`` in the model's output. Other outputs of the model are then dropped. Any other model is traced
+without a loss. The step then returns the model's outputs, and the caller of the step computes their gradients.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ def refuse_foreign(optimizer: torch.optim.Optimizer | None, model: nn.Module, ar
 def refuse_call(model: nn.Module, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     """Raise TypeError if ``forward`` of a model cannot be called with these arguments.
 
-    Hooks may change the arguments, so a model with hooks is not checked.
+    Hooks may change the arguments, so a model with hooks is not checked. Neither is a scripted module.
     """
     if changes_arguments(model) or isinstance(model, torch.jit.ScriptModule):
         return
@@ -144,7 +144,8 @@ def _names(signature: inspect.Signature) -> str:
 def refuse_loss_call(loss: Loss | None, targets: tuple[Any, ...]) -> None:
     """Raise TypeError if a loss cannot be called with the model's output and these targets.
 
-    A loss module with hooks is not checked, because hooks may change the arguments.
+    A loss module with hooks is not checked, because hooks may change the arguments. A loss written in C is not checked
+    if it has no signature.
     """
     if loss is None or (isinstance(loss, nn.Module) and changes_arguments(loss)):
         return
@@ -204,12 +205,12 @@ class Step(nn.Module):
 
 
 def scalar(output: Any) -> Any:
-    """Return the loss in an output, without dimensions: the output itself, its ``.loss``, or its ``["loss"]``.
+    """Return the loss as a tensor without dimensions: a model's output, its ``.loss``, or its ``["loss"]``.
 
     Raises
     ------
     TraceError
-        If the loss is not one tensor with one element. No error is raised while PyTorch compiles the step.
+        If the loss is not one tensor with one element. While PyTorch compiles the step, such a loss is returned.
     """
     output = _loss_in(output)
     if torch.compiler.is_compiling():
@@ -251,7 +252,9 @@ def refuse_no_scalar(outputs: Sequence[Any]) -> None:
 
 
 def refuse_captured_tensors(loss: Loss | None) -> None:
-    """Raise TraceError if the loss is no function or module, or uses a tensor from a closure, a global or a default.
+    """Raise TraceError if the loss is not callable, or is a function that uses a tensor from elsewhere.
+
+    Elsewhere is a closure, a global variable, a default, or an argument of a ``functools.partial``.
 
     The trace would contain such a tensor as a constant. Every later batch would then train on the old data in it.
     """
@@ -268,7 +271,7 @@ def refuse_captured_tensors(loss: Loss | None) -> None:
 
 
 def expect_loss(loss: Loss | None) -> None:
-    """Raise TraceError unless an argument is callable or None. A class of modules, instead of a module, is refused."""
+    """Raise TraceError unless a loss is callable or None. A class of modules is refused, too."""
     if loss is not None and not callable(loss):
         raise TraceError(
             f"loss is {shown(loss)}, expected a function of the model's output and the targets, for example "

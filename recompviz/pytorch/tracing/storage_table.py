@@ -97,9 +97,10 @@ class StorageTable:
         role_of : callable (torch.fx.Node) → (role, which)
             Returns the value that the placeholder stands for.
         targets : frozenset of int
-            The flat positions of the inputs that are targets.
+            The positions of the targets in the flattened list of inputs, keyword arguments and targets.
         allocated : bool
-            Whether a call of the graph allocates the value. This method then adds no storage.
+            Whether a call of the graph allocates the value, as for gradients that arrive from outside. This method then
+        adds no storage.
 
         Raises
         ------

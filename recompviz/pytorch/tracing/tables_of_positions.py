@@ -1,8 +1,8 @@
 """Whether a step that was traced at a longer sequence can run there: the tables that it looks up must have enough rows.
 
-A table of positions (``nn.Embedding`` over ``torch.arange``) has a fixed number of rows. Looking up a row that it lacks
-is an error only when the step runs, because shapes do not show it. The indices are therefore computed, wherever they
-follow from whole numbers alone: from ``torch.arange``, from buffers of positions, and from the tokens of the batch.
+A table of positions (``nn.Embedding`` over ``torch.arange``) has a fixed number of rows. Looking up a missing row is an
+error only when the step runs, because shapes do not show it. The indices are therefore computed here. They are known
+only if they follow from integers alone: ``torch.arange``, buffers of positions, and the tokens of the batch.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MOST_NODES = 500
 
 
 def short_table(trace: Trace) -> str:
-    """Return a sentence about a table that lacks a row which the step looks up; an empty string if there is none.
+    """Return a sentence about a table without a row that the step looks up; an empty string if no such table is found.
 
     Parameters
     ----------

@@ -65,11 +65,12 @@ class Trace:
         Whether the second step of the model was traced, because the step assigns to attributes or fills containers. The
         first step, which for example fills a cache, may have another graph.
     outside : tuple of weakref.ref
-        The tensors that the step reads and that belong to no module of the step, for example tensors in a global cache.
+        References to the tensors that the step reads and that are neither its arguments nor attributes of its modules,
+        for example tensors in a global cache.
     graph_inputs : tuple of weakref.ref
-        The inputs of the captured graph: the placeholders of ``folded`` without the gradients of outputs, in order.
-        Empty for an estimated trace, and for a graph with an input that is not a tensor. A reference is dead if its
-        tensor no longer exists.
+        References to the tensors that were the inputs of the captured graph, in the order of the placeholders of
+        ``folded``. Gradients of outputs are left out. Empty for an estimated trace, and for a graph with an input that
+        is not a tensor.
     planner : Planner
         Makes and caches the curves, plan tables, what-ifs and baselines of this step.
     """
@@ -112,7 +113,7 @@ class Trace:
 
     @property
     def constants(self) -> list[torch.Tensor]:
-        """The tensors that the step reads besides parameters, buffers and arguments, for example plain attributes."""
+        """The tensors that the step reads, except parameters, buffers and arguments; for example plain attributes."""
         buffers = {name for name, _ in self.step.named_buffers(remove_duplicate=False)}
         names = [str(which) for _, (role, which) in self.folded.placeholders if role == "buffer"]
         found = [_attribute(self.step, name) for name in names if name not in buffers]
@@ -138,7 +139,7 @@ class Trace:
     def estimated(self) -> bool:
         """Whether the training step was traced on tensors without memory (on the meta device, or fake).
 
-        The sizes of its values are exact. On the real device, PyTorch may run other kernels, which need other memory.
+        On the real device, PyTorch may run other kernels, which need other memory.
         """
         return self.planned_for is not None
 
@@ -256,9 +257,9 @@ class Trace:
         return self.planner.plans(objective, progress)
 
     def plan(self, total: int | float | str, objective: PlanObjective = "live") -> Plan:
-        """Return the plan that recomputes least and whose simulated peak is at most ``total``.
+        """Return the plan that recomputes least among the plans of a table whose simulated peak is at most ``total``.
 
-        With ``objective="memory"``, the plan that recomputes most and fits ``total`` is returned.
+        With ``objective="memory"``, return the plan that recomputes most among these plans.
 
         Parameters
         ----------
@@ -317,7 +318,9 @@ class Trace:
         return self.planner.baseline(name)
 
     def bounds(self, once: bool = False) -> BoundCurve:
-        """Return lower bounds on recomputation for all budgets; see :meth:`recompviz.Planner.bounds`. They are cached.
+        """Return lower bounds on recomputation for all budgets. They are cached.
+
+        ``once`` and the errors are explained in :meth:`recompviz.Planner.bounds`.
 
         Every plan of this trace has its own bound: ``plan.bound`` and ``plan.gap``.
         """
@@ -326,7 +329,7 @@ class Trace:
     def optimality_gap(self, plan: Plan, once: bool = False) -> float:
         """Return an upper bound on a plan's overhead beyond the optimum, as a share of the cost of a forward pass.
 
-        See :meth:`recompviz.Planner.optimality_gap`.
+        ``once`` and the errors are explained in :meth:`recompviz.Planner.optimality_gap`.
         """
         return self.planner.optimality_gap(plan, once)
 
@@ -364,7 +367,9 @@ class Trace:
         return self.planner.check(plan)
 
     def with_joint(self, joint: JointGraph) -> Trace:
-        """Return the same trace with another joint graph, for example a calibrated one."""
+        """Return a trace of the same step with another joint graph, for example a calibrated one.
+
+        The costs T_v are computed again, because a calibrated joint graph has measured times."""
         folded = replace(self.folded, joint=joint)
         other = replace(self, folded=priced(folded, self.costs, torch.device(self.device)))
         other.planner.reuse_curves(self.planner)
@@ -407,10 +412,10 @@ def simulate(
     plan : Plan, optional
         If left out, every value is kept, as PyTorch does by default.
     allocator : AllocatorSettings or str, optional
-        Settings of PyTorch's caching allocator, or a text such as ``"expandable_segments:True"``. The memory that the
-        allocator reserves on the device is then predicted, too. If left out, the settings are read from the environment
-        variable ``PYTORCH_ALLOC_CONF``, and reserved memory is predicted only for a trace on CUDA, or if
-        ``device_memory`` is given.
+        Settings of PyTorch's caching allocator, or a text such as ``"expandable_segments:True"``. If given, the memory
+        that the allocator reserves on the device is predicted, too. If left out, reserved memory is predicted only for
+        a trace on CUDA, or if ``device_memory`` is given; the settings are then read from the environment variable
+        ``PYTORCH_ALLOC_CONF``.
     device_memory : int, float or str, optional
         The bytes that the allocator can reserve on the device, or a string such as ``"24 GiB"``. If left out, there is
         no limit.

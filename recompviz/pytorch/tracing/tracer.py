@@ -79,8 +79,8 @@ def trace_step(
 
     The step does not run, but a forward pass that assigns to attributes or fills containers runs once.
 
-    The parameters and errors are those of :func:`recompviz.trace`. In addition, ``costs="measured"`` raises ValueError,
-    because a new trace has no measured times.
+    The parameters and errors are those of :func:`recompviz.trace`. ``costs="measured"`` raises ValueError, because a
+    new trace has no measured times.
     """
     if not isinstance(model, nn.Module):
         raise TraceError(f"model is {shown(model)}, expected a torch.nn.Module; give the model first, then one batch")
@@ -266,7 +266,7 @@ def _exported(step: Step, arguments: Arguments) -> GraphModule:
 def trace_again(old: Trace, arguments: tuple[Any, ...]) -> Trace:
     """Trace the step of an existing trace again with other arguments, for example a smaller batch.
 
-    The new trace is not calibrated. It has the cost model of the old trace, or ``"time"`` if that is ``"measured"``.
+    The new trace is not calibrated. Its cost model is that of the old trace, but ``"time"`` in place of ``"measured"``.
     The errors are those of :func:`trace_step`.
 
     Parameters
@@ -285,7 +285,7 @@ def trace_again(old: Trace, arguments: tuple[Any, ...]) -> Trace:
 def with_optimizer(trace: Trace, optimizer: torch.optim.Optimizer) -> Trace:
     """Return a trace that also counts the memory of an optimizer: its state, and the scratch memory of its step.
 
-    The attribute ``optimizer`` of the trace does not change.
+    Only the joint graph of the returned trace differs. Its attribute ``optimizer`` is that of ``trace``.
 
     Raises
     ------

@@ -1,7 +1,7 @@
 """A copy of a trace for background runs, called a twin.
 
-A twin shares the memory of the parameters, but has its own gradients and buffers. Without a twin, a background run
-would write to the ``.grad`` of the original model, and disturb a notebook cell that trains the model.
+A twin shares the memory of the model's parameters, but has its own gradients and its own copies of the buffers. Without
+a twin, a background run would write to the ``.grad`` of the model, and disturb a notebook cell that trains the model.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ def twin(trace: Trace) -> Trace:
     Returns
     -------
     Trace
-        A trace of a copied step. Its parameters share the memory of the original parameters and have their own
-        ``.grad``. If ``trace`` has an optimizer, ``trace`` itself is returned, because the optimizer writes to the
-        original parameters. ``trace`` is also returned if the model cannot be copied, or if a parameter, or an input
-        that requires a gradient, has a type other than ``nn.Parameter`` and ``torch.Tensor``.
+        A trace of a copied step. The copied parameters share the memory of the original parameters and have their own
+        ``.grad``. The result is ``trace`` itself if it has an optimizer, because the optimizer writes to the original
+        parameters. The result is also ``trace`` if the model cannot be copied, or if a parameter, or an input that
+        requires a gradient, has a type other than ``nn.Parameter`` and ``torch.Tensor``.
 
     Raises
     ------
@@ -77,14 +77,12 @@ def _leaf_of(tensor: torch.Tensor) -> torch.Tensor:
 
 @contextlib.contextmanager
 def undisturbed(trace: Trace) -> Iterator[None]:
-    """Replace a RuntimeError in the ``with`` statement by an error that explains it, if a parameter was written to.
-
-    Only writes while the block of the statement ran count.
+    """Replace a RuntimeError of a ``with`` block by an error that explains it, if a parameter was changed meanwhile.
 
     Raises
     ------
     RecompvizError
-        In place of the RuntimeError, if a parameter was written to. Any other error is raised unchanged.
+        In place of the RuntimeError, if a parameter was changed while the block ran. Other errors are not replaced.
     """
     versions = [version_of(p) for p in trace.step.parameters()]
     try:

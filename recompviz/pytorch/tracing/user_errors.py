@@ -1,7 +1,7 @@
 """Find the exception of the user's own code, or the ``MemoryError``, inside an error that a capture raises.
 
-While PyTorch captures a step, it wraps each exception in errors of its own. If the captured code raises an exception,
-Dynamo does not raise it, and reports only its type.
+While PyTorch captures a step, it wraps each exception in errors of its own. If the captured code itself raises an
+exception, Dynamo reports only the type of the exception.
 """
 
 from __future__ import annotations
@@ -21,10 +21,9 @@ _OBSERVED, _UNBOUND = "Observed exception", "failed to bind arguments"
 
 
 def must_come_through(error: BaseException | None) -> BaseException | None:
-    """Of an error and its causes, return the first that must be raised unchanged; None if there is none.
+    """Return the first exception among an error and its causes that must be raised unchanged; None if there is none.
 
-    Such exceptions are ``MemoryError``, and exceptions whose type is neither built in nor defined by PyTorch or
-    recompviz.
+    These are ``MemoryError``, and exceptions whose type is neither built in nor defined by PyTorch or recompviz.
 
     Examples
     --------
@@ -56,8 +55,8 @@ def raise_if_it_must_come_through(error: BaseException) -> None:
 def raised_by_user(error: Exception, step: torch.nn.Module, arguments: tuple[Any, ...]) -> BaseException | None:
     """Return the exception that the user's code raised while a step was captured; None if it raised none.
 
-    If Dynamo reports that the captured code raises an exception, or calls a function with wrong arguments, the step
-    runs on tensors without memory, where it raises this exception again.
+    Dynamo may only report that the captured code raises an exception, or calls a function with wrong arguments. Then
+    the step runs on tensors without memory, to raise this exception again.
     """
     if (found := must_come_through(error)) is not None:
         return found
