@@ -57,7 +57,9 @@ class EqualViews:
         return source
 
     def without_dimension(self, node: Node) -> bool:
-        """Return whether a node is a two-dimensional sum whose readers all remove its dimension of length 1 (``keepdim``).
+        """Return whether all readers of a two-dimensional sum remove its dimension of length 1 (``keepdim``).
+
+        False for a node that is no such sum.
 
         The sum is contiguous with and without the dimension of length 1, because it has only one other dimension.
         """

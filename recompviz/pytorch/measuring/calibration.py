@@ -73,17 +73,17 @@ TIMED_SECONDS = 2.0
 def calibrate(trace: Trace, *, fresh: bool = False, progress: Progress | None = None) -> Trace:
     """Measure the workspace and time of each operator call, and return a trace that includes them.
 
-    The training step runs five times, under the time-centric plan with the least simulated peak. It runs four times if
-    it takes more than one second, and three times if it takes more than two. A step on the CPU that takes about half a
-    second or more, by an estimate, is *long* and usually runs only once. In this one run, only the first of equal calls
-    runs, and it is repeated: a call of up to 5 ms runs three times in all, a call of up to 50 ms twice, and a longer
-    call once. If the device has no memory for the plan, the step runs under the plan with the least simulated peak that
-    a search finds. Without ``fresh``, the step does not run if the figures of all its operators are in the cache.
+    The training step runs five times, under the plan of ``trace.plans("time")`` with the least simulated peak. It runs
+    four times if it takes more than one second, and three times if it takes more than two. A step on the CPU that takes
+    about half a second or more, by an estimate, is *long* and usually runs only once. In this one run, only the first
+    of equal calls runs, and it is repeated: a call of up to 5 ms runs three times in all, a call of up to 50 ms twice,
+    and a longer call once. If the device has no memory for the plan, the step runs under the plan of
+    ``trace.plans("live")`` with the least simulated peak. Without ``fresh``, the step does not run if the measurements
+    of all its operators are in the cache.
 
-    Where the operating system counts preemptions, a run of a call that other programs disturbed does not count. A
-    short call of a long step runs a few more times if all its runs were disturbed. Any other step runs up to seven more
-    times while calls of which all runs were disturbed take over 10 % of its time. If no run of a call is undisturbed,
-    the time of the call is an estimate from processor times.
+    Where the operating system counts preemptions, a run of a call that other programs disturbed does not count. If too
+    many runs were disturbed, calls or steps run a few more times. If every run of a call was disturbed, its time is an
+    estimate from processor times.
 
     The forward pass also runs once in eager PyTorch, to compare the bytes that it saves with the bytes that the
     captured step saves. For a long step, this forward pass runs on tensors without memory where that is possible. If
@@ -114,7 +114,7 @@ def calibrate(trace: Trace, *, fresh: bool = False, progress: Progress | None = 
     ProfilerBusy
         If another profiler runs in this process when the training step has to run.
     torch.OutOfMemoryError
-        If the device has no memory for the second plan either.
+        If the device has no memory for either of the two plans.
 
     Warns
     -----
@@ -169,9 +169,9 @@ def calibrate(trace: Trace, *, fresh: bool = False, progress: Progress | None = 
 
 
 def forget(trace: Trace) -> None:
-    """Remove the measurements of a trace's operators from the cache, because a run has shown that they are wrong.
+    """Remove the measurements of a trace's operators from the cache, for example because they have become wrong.
 
-    The next calibration of a trace with one of these operators measures its operators again.
+    The next calibration of a trace with one of these operators measures all operators of that trace again.
 
     Parameters
     ----------

@@ -2,7 +2,7 @@
 
 The measurements of a call are its workspace, the sizes of its outputs and its time, together called its *figures*.
 A file is replaced as a whole, so no reader sees an incomplete file. A lock lets concurrent processes add their figures
-to the same file. A file that cannot be read counts as empty; a warning is given once if it is damaged. Each row has a
+to the same file. A file that cannot be read counts as empty; if it is damaged, one warning is given. Each row has a
 checksum. A row that is invalid or was altered counts as missing.
 """
 
@@ -81,7 +81,7 @@ class CalibrationCache:
         return complete if len(complete) == len(found) else None
 
     def store(self, figures: Mapping[str, OperatorFigures]) -> None:
-        """Add measurements by key, and write them to the file. Measurements that other processes wrote stay there."""
+        """Add measurements by key, and write them to the file. Measurements with other keys stay in the file."""
         self._figures |= figures
         self._write()
 
@@ -109,7 +109,7 @@ def call_key(node: Node, count: int) -> str:
     """Return a key of a call: a hash of its operator, its constants, and its tensors' shapes, strides and dtypes.
 
     ``count`` is the number of storages that the call allocates. It is part of the key, because a step may use only some
-    results of an operator that has several.
+    of the results of an operator.
     """
     result = _described(node.meta.get("val"))
     text = f"{node.target}({_described(node.args)}, {_described(node.kwargs)}) -> {count} of {result}"

@@ -1,11 +1,11 @@
-"""The certificate: a training step under a plan has the results of an eager step, and saves the values of the plan.
+"""The certificate: a step under a plan has the results of an eager step, and saves the values that the plan keeps.
 
 Two training steps in a row run eagerly, and two run under the plan. Both pairs start from the same state. The second
 step of each pair has other inputs and parameters. Gradients, loss and buffers of the planned steps must be bitwise
 equal to those of the eager steps. If two eager runs differ from each other, because a kernel is not deterministic, the
 planned results need only equal the eager results within a tolerance. The gradients of trained tensors outside the model
-are compared, too. Between the forward and the backward pass, autograd must hold exactly the values that the schedule of
-the plan saves.
+are compared, too. Between the forward and the backward pass, autograd must hold the values that the schedule of the
+plan saves, and no others.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ UNSTEADY = (
 class CertificateError(RecompvizError, AssertionError):
     """A check of a certificate failed, or the certificate could not be made because the step cannot run.
 
-    A check fails if a step under a plan has other results than an eager step, or saves other values than the plan.
+    A check fails if a step under a plan has other results than an eager step, or saves other values than the plan says.
 
     Attributes
     ----------
@@ -69,13 +69,14 @@ class Certificate:
         if two eager runs differ from each other, and all gradients are equal within a relative tolerance of 1e-3
         (absolute 1e-5). Otherwise ``"different"``.
     worst : str
-        The name of the gradient that differs most in the first step with a difference, and its largest difference. If
-        only one of the two runs has some gradient, a text says so. Empty if no gradient differs.
+        The name of the gradient that differs most in the first step with a difference, and the largest difference of
+        its elements. If a tensor has a gradient only in the eager or only in the planned step, the text names this
+        tensor instead. Empty if no gradient differs.
     buffers, loss : bool
         Whether the buffers and the loss (or the outputs) equal those of the eager steps: bitwise, or within the
         tolerance if ``gradients`` is ``"close"``.
     saved : bool
-        Whether autograd held exactly the storages that the plan saves, between the forward and the backward pass.
+        Whether autograd held the storages that the plan saves, and no others, between the forward and backward pass.
     saved_bytes : int
         Bytes that the plan saves between the forward and backward pass, not rounded, without parameters and inputs.
     notes : tuple of str

@@ -86,9 +86,8 @@ class TwoSteps:
     def eager(self) -> list[StepResult]:
         """Run both steps in eager PyTorch, and return their results.
 
-        The tensors outside the model that get a gradient are noted for :meth:`under`.
-
-        If the model raises an error for the changed inputs, the second step uses the inputs of the first.
+        Tensors outside the model that get a gradient are noted, so that :meth:`under` compares their gradients, too. If
+        the model raises an error for the changed inputs of the second step, both steps use the inputs of the first.
         """
 
         def run(arguments: Arguments) -> Any:
@@ -109,7 +108,7 @@ class TwoSteps:
     def under(self, run: StepFunction, held_by: Callable[[Any], list[torch.Tensor] | None]) -> list[StepResult]:
         """Run both steps with ``run`` as their forward pass, and return their results.
 
-        Call :meth:`eager` first: it finds the tensors outside the model whose gradients are compared.
+        Call :meth:`eager` first. It finds the tensors outside the model whose gradients belong to the results.
 
         Parameters
         ----------
@@ -231,8 +230,9 @@ def changed(arguments: Arguments) -> Arguments:
 def changed_in_place(tensors: Iterable[torch.Tensor]) -> Iterator[None]:
     """Scale floating-point tensors in place for a ``with`` block, and restore them bitwise afterwards.
 
-    If other code wrote to a tensor inside the block, the elements of the tensor are divided by the factors instead.
-    What the other code wrote is kept, and the tensor is not restored bitwise. Tensors of a subclass are not changed.
+    The elements are multiplied by random factors between 0.97 and 1. If other code wrote to a tensor inside the block,
+    the tensor is divided by its factors at the end, so that the change of the other code is kept. It is then not
+    restored bitwise. Tensors of a subclass are not changed.
     """
     plain = [t for t in tensors if type(t) in (torch.Tensor, torch.nn.Parameter) and t.is_floating_point()]
     before = [(t, version_of(t), t.detach().to("cpu", copy=True)) for t in plain]

@@ -1,9 +1,9 @@
 """Run only the first of equal operator calls in a training step. Later equal calls get the result of the first.
 
 A network repeats its blocks. Most calls of a long step therefore equal an earlier call: they run the same operator on
-tensors of the same shapes. For the calibration, one of them is enough. The values in such a step are wrong, but every
-tensor has the right shape, and has numbers that an equal call computed. A call runs each time if it writes to one of
-its arguments, or if an equal call cannot take its result.
+tensors of the same shapes. For the calibration, one of these calls is enough. The values in such a step are wrong, but
+every tensor has the right shape, and has numbers that an equal call computed. Calls that write to an argument, and
+calls whose result an equal call cannot take, run each time.
 
 The first run of a kernel in a process is slower than later runs: the kernel is prepared for these shapes, and its
 memory is touched for the first time. A short call therefore runs again, in the memory that its first result has freed,
@@ -38,7 +38,7 @@ DISTURBED_SECONDS = 0.06
 class DistinctCalls:
     """Runs the operator calls of one training step. Of equal calls, usually only the first runs.
 
-    A call runs each time if it writes to one of its arguments, or if an equal call cannot take its result.
+    Calls that write to an argument, and calls whose result an equal call cannot take, run each time.
 
     Parameters
     ----------
@@ -49,8 +49,8 @@ class DistinctCalls:
     keys : sequence of str
         A key for each call of the joint graph. Calls with the same key are equal.
     again : callable () → context manager
-        If a short call runs again to be timed, the further runs are inside ``again()``. So the caller can leave out
-        their allocations.
+        If a short call runs again to be timed, the further runs are inside ``with again():``. The caller can then leave
+        out the allocations of these runs.
     stopwatch : callable () → Stopwatch
         Returns a new stopwatch of the device.
 

@@ -47,10 +47,10 @@ def trace(
         Arguments of the loss after the model's output.
     loss : callable or torch.nn.Module, optional
         A function of the model's output and the targets that returns a scalar. If left out, the loss is the ``loss`` in
-        the model's output, or the output itself if it has no ``loss``. If this is not one number, and there are no
-        targets, the model is traced without a loss. The traced step then returns the model's outputs, and the caller
-        provides the gradients of the outputs for the backward pass. Simulated memory includes the outputs and their
-        gradients.
+        the model's output, or the output itself if it has no ``loss``. If the loss found in this way is not one number,
+        and there are no targets, the model is traced without a loss. The traced step then returns the model's outputs,
+        and the caller provides the gradients of the outputs for the backward pass. Simulated memory includes the
+        outputs and their gradients.
     granularity : "operators" or "paper"
         The meaning of a node of the graph. With ``"operators"``, a node is one operator call that allocates memory.
         With ``"paper"``, a node is one function as in the paper. A layer of ``torch.nn`` is one node, softmax and cross

@@ -216,7 +216,7 @@ def overwritten_parameters(trace: Trace | None) -> list[torch.Tensor] | None:
     """Return the parameters that a training step may overwrite; None if they are not known.
 
     They are not known if there is no trace. They are also not known if the trace is of the second training step
-    (:attr:`Trace.after_first`), because the first step may overwrite others.
+    (:attr:`Trace.after_first`), because the first step may overwrite other parameters.
     """
     return None if trace is None or trace.after_first else overwritten_in(trace)
 

@@ -49,8 +49,8 @@ def measure(
 ) -> Timeline:
     """Run one training step and record every allocation and free on its device.
 
-    Two training steps run before it to warm up, or three for a planned module whose trace is of the second step (see
-    :attr:`Trace.after_first`).
+    Before the recorded step, two training steps run to warm up, or three for a planned module whose trace is of the
+    second step (see :attr:`Trace.after_first`).
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ def measure(
         As for :func:`recompviz.trace`. It is not used for a planned module, which contains its loss. If a step returns
         outputs instead of a loss, each output gets a gradient of ones with the full size of the output.
     optimizer : torch.optim.Optimizer, optional
-        If given, its step is part of the measured step. It runs without hooks and schedulers.
+        If given, ``optimizer.step()`` is part of the measured step. It runs without hooks and schedulers.
     progress : callable (done, total), optional
         Called before each training step. For a planned module, it is also called several times in each step of the
         warm-up. Raise :class:`recompviz.Cancelled` in it to stop.

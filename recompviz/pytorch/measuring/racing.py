@@ -1,4 +1,4 @@
-"""``race`` runs one training step under several methods: their memory over time, under one out-of-memory line."""
+"""``race`` runs one training step under several methods, and shows their memory over time and the total as a line."""
 
 from __future__ import annotations
 
@@ -37,8 +37,9 @@ def race(trace: Trace, total: int | float | str, *, rounds: int = 7, seconds: fl
 
     The memory of each method is measured in one training step. Then the methods take turns in timed steps. Eager
     PyTorch runs as it is. Each other method runs as a plan that keeps the values which the method keeps, so that all
-    plans run the same kernels. Ten values of ``activation_memory_budget`` are tried for PyTorch's partitioner. Of those
-    whose simulated peak fits the total, the one of least recomputation runs; if none fits, the one of least peak runs.
+    plans run the same kernels. Ten values of ``activation_memory_budget`` are tried for PyTorch's partitioner. Among
+    the values whose simulated peak fits the total, the one with the least recomputation runs. If none fits, the value
+    with the least peak runs.
     A method that cannot plan this step, such as a checkpoint per block for a model without submodules, is left out, and
     a note says why. No method is really limited to the total. A method that takes more memory runs to its end, and the
     picture shows where it would run out of memory.
@@ -71,8 +72,8 @@ def race(trace: Trace, total: int | float | str, *, rounds: int = 7, seconds: fl
     ValueError
         If ``rounds`` is less than 1, or ``total`` is not a size.
     TypeError
-        If ``trace`` is not a trace, ``total`` is neither a number nor a string, or ``rounds`` or ``seconds`` is not a
-        number.
+        If ``trace`` is not a trace, ``total`` is neither a number nor a string, ``rounds`` is not a whole number, or
+        ``seconds`` is not a number.
     ProfilerBusy
         If another profiler runs in this process.
     torch.OutOfMemoryError

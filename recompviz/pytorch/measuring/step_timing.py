@@ -45,8 +45,9 @@ class Turns(NamedTuple):
 def time_pairs(trace: Trace, planned: PlannedModule, progress: Progress | None = None) -> StepTimes:
     """Run pairs of one eager and one planned training step, and return their times.
 
-    The order alternates. Before the first pair, each kind of step runs once to warm up. At most 15 pairs run, and
-    fewer if they take over eight seconds together. The state that the steps change is restored.
+    Eager and planned step take turns to be the first of a pair. Before the first pair, each of them runs once to warm
+    up. At most 15 pairs run, and fewer if they take over eight seconds together. The state that the steps change is
+    restored.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""``shared_plans``: rank 0 plans for all ranks, and all agree before the first step, or all raise an error in time.
+"""``shared_plans``: rank 0 plans for all ranks. All agree on the plans before the first step, or all raise an error.
 
 Ranks that run different plans would start collectives at different times, and could wait for each other without end.
 Therefore no rank goes on before all ranks have the same plans. If a rank fails or does not answer, the error of the
@@ -60,9 +60,9 @@ def shared_plans(
     seconds : float
         The time limit for planning and for the answers of all ranks together, in seconds.
     step : RankStep, optional
-        The predicted step of this rank, traced with its own batch. Its peak under the plans is then compared with
-        ``total`` of this rank. Rank 0 plans for its own batch; without ``step``, nobody predicts whether the plans fit
-        a rank with a larger one.
+        The predicted step of this rank, traced with the batch of this rank. Its peak under the plans is then compared
+        with the ``total`` of this rank. Give it if this rank may have a larger batch than rank 0, because rank 0 plans
+        for its own batch.
 
     Returns
     -------
@@ -72,8 +72,8 @@ def shared_plans(
     Raises
     ------
     RanksDisagree
-        On every rank, if a rank fails or does not answer in time, or if the peak of a rank that gives ``step`` is more
-        than its total. If ``make`` fails on rank 0, all other ranks raise this error, and rank 0 raises the error of
+        On every rank, if a rank fails or does not answer in time, or if a rank that gives ``step`` cannot run the plans
+        within its total. If ``make`` fails on rank 0, all other ranks raise this error, and rank 0 raises the error of
         ``make``.
     RuntimeError
         If there is no default process group.

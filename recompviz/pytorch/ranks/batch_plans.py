@@ -1,8 +1,8 @@
 """The plans of a rank of a pipeline over a whole batch, and the best of them within a total.
 
 A *choice* has one plan for each stage of the rank. Its peak is simulated over all micro-batches. A search for a single
-micro-batch finds some choices. Further choices lie between two of these: starting from the choice of lower peak, values
-are kept one after another as long as the peak does not exceed the peak of the other choice.
+micro-batch finds some choices. Further choices are made between two neighbours among them: to the choice of lower peak,
+kept values are added one after another, as long as the peak does not exceed the peak of the other choice.
 
 A *row* is a tuple (overhead, peak, choice). The overhead is the time of recomputation for one micro-batch, in the unit
 of ``graph.time``. The peak is in total bytes.
@@ -103,10 +103,19 @@ class BatchPlans:
         return kept["rows"]
 
     def within(self, curve: Sequence[Row], size: int) -> Choice:
-        """Of the choices found whose peak is at most ``size`` bytes, return the one that recomputes least.
+        """Return the choice that recomputes least among those found with a peak of at most ``size`` bytes.
+
+        A choice has one plan for each stage.
 
         The search starts from the first row of ``curve`` whose peak fits. It keeps further values, one after another,
         as long as the peak still fits.
+
+        Parameters
+        ----------
+        curve : sequence of rows
+            By rising overhead, as :meth:`curve` returns them.
+        size : int
+            Total bytes.
 
         Raises
         ------
@@ -144,10 +153,10 @@ class BatchPlans:
 
 
 def best_rows(rows: Iterable[Row]) -> tuple[Row, ...]:
-    """Return the rows on the Pareto front of overhead and peak, by rising overhead and falling peak.
+    """Return the rows that no other row beats, by rising overhead and falling peak.
 
-    A row is a tuple (overhead, peak, choice). It is dropped if another row is at least as good in overhead and peak.
-    Of rows with equal overhead and equal peak, one is kept.
+    A row is a tuple (overhead, peak, choice). It is dropped if another row has no more overhead and no higher peak. Of
+    rows with equal overhead and equal peak, one is kept.
     """
     best: list[Row] = []
     for row in sorted(rows, key=lambda row: row[:2]):

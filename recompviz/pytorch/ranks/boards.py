@@ -1,9 +1,9 @@
-"""Bring the predicted steps of several ranks under one budget: kinds of ranks, or the ranks of a pipeline.
+"""Find plans for the predicted steps of several ranks: sharded or replicated ranks, or the ranks of a pipeline.
 
 A *board* (:class:`RankBoard`) has plans for all ranks. The search for plans may take minutes, so :class:`RankBoards`
 makes several boards. The first board has plans that need no search. For a pipeline, each rank has a search of its own,
-and in each later board one more rank has the plans that its search found. Kinds of ranks run one plan, so one search
-serves them all, and the second board is the last.
+and in each later board one more rank has the plans that its search found. Sharded and replicated ranks all run the same
+plan, so one search is enough for them, and the second board is the last.
 """
 
 from __future__ import annotations

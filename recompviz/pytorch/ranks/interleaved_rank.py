@@ -122,7 +122,7 @@ class PipelineRank:
         return self.batch_plans.rows((*keep_all[:place], plan, *keep_all[place + 1 :]) for plan in plans)
 
     def plan(self, total: int | float | str) -> Choice:
-        """Return a plan for each stage: of the combinations found that fit ``total``, the one that recomputes least.
+        """Return a plan for each stage: the combination that recomputes least among those found that fit ``total``.
 
         The search starts from the first row of :attr:`curve` whose peak fits. It keeps further values, one after
         another, as long as the peak still fits.

@@ -3,7 +3,7 @@
 Megatron-Core recomputes whole layers (``recompute_method="block"``: the first layers of each pipeline stage), or named
 modules of every layer (``recompute_modules``). Each such setting is a plan of the traced step. The plan recomputes the
 values inside these layers or modules, except the values that code outside reads. Some named modules also free their
-outputs; the plan recomputes these, too. The peak of each setting is simulated as for any plan. Of the settings that
+outputs; the plan recomputes these, too. The peak of each setting is simulated as for any plan. Among the settings that
 fit, the one with the least recomputation is returned.
 """
 
@@ -62,9 +62,9 @@ def megatron_recompute(
     total : int, float or str
         The most bytes that the training step may take, such as ``"10 GiB"``.
     modules : mapping from str to str, optional
-        For each name that ``recompute_modules`` may get, a pattern of the dotted paths of its modules in the traced
-        model:
-        ``{"mlp": "layers.*.mlp", "core_attn": "layers.*.attention"}``. If left out, only whole layers are recomputed.
+        For each name that ``recompute_modules`` may contain, a pattern of the dotted paths of these modules in the
+        traced model, for example ``{"mlp": "layers.*.mlp", "core_attn": "layers.*.attention"}``. If left out, only
+        whole layers are recomputed.
 
     Returns
     -------
@@ -82,10 +82,10 @@ def megatron_recompute(
 
     Notes
     -----
-    PyTorch's own checkpoints around the same modules of a GPT-2 have the predicted peak to 0.1 %. Megatron-Core 0.16.1
-    was tried on a small GPT: its peaks were 0.3 to 17.7 % above the predicted ones, because its own checkpoints and
-    its attention hold a few more tensors of one layer in the backward pass. So measure the settings before a long run.
-    ``modules`` takes any name: Megatron-Core refuses names that it does not know.
+    A GPT-2 with PyTorch's own checkpoints around the same modules had the predicted peak within 0.1 %. A small GPT of
+    Megatron-Core 0.16.1 had peaks 0.3 to 17.7 % above the predicted peaks, because the checkpoints and the attention of
+    Megatron-Core keep a few more tensors of one layer in the backward pass. So measure the settings before a long run.
+    The names in ``modules`` are not checked here. Megatron-Core refuses names that it does not know.
 
     Examples
     --------

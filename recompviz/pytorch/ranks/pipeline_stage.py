@@ -44,10 +44,10 @@ class StageStep:
     steps : StageSteps
         The operator calls of the stage under a plan, for the first micro-batch, and for any later micro-batch.
     unplanned : StageSteps
-        The same without a plan: no module is a unit, and eager PyTorch runs all of them.
+        The operator calls of the stage without a plan: eager PyTorch runs all modules.
     planner : Planner
-        Makes and caches plans for a training step with one micro-batch. Its budgets are for such a step, not for the
-        whole batch.
+        Makes and caches plans for a training step with one micro-batch. Budgets of the planner are for such a step, not
+        for the whole batch.
     """
 
     trace: Trace
@@ -66,8 +66,8 @@ class StageStep:
     def simulate(self, plan: Plan | None = None) -> Timeline:
         """Return the predicted memory of the stage over one batch.
 
-        Without a plan, the stage runs as it is written, without units. ``Plan.keep_all`` also keeps every value, but
-        its units free values and pass on gradients in another order, so the two peaks may differ a little.
+        Without a plan, the stage runs in eager PyTorch. With ``Plan.keep_all``, every value is kept, too, but units
+        under a plan free values and pass on gradients in another order. The two peaks may therefore differ a little.
 
         Raises
         ------
@@ -129,7 +129,7 @@ class StageStep:
         return (*plans, Plan.keep_all(self.graph))
 
     def plan(self, total: int | float | str) -> Plan:
-        """Of the plans found whose peak over the batch is at most ``total``, return the one that recomputes least.
+        """Return the plan that recomputes least among those found whose peak over the batch is at most ``total``.
 
         The search starts from the first plan of :attr:`curve` whose peak fits. It keeps further values, one after
         another, as long as the peak still fits.
@@ -181,9 +181,8 @@ def stage_step(
     trace : Trace
         The trace of the stage alone, with one micro-batch. Trace the module that is given to ``PipelineStage``. Trace
         the last stage with the loss, and the other stages without it. In each stage except the first, let the input
-        require a gradient.
-        If the trace has an optimizer, the optimizer's step runs once for each batch, after the last backward pass.
-        Losses count until then, as with ``schedule.step(…, losses=losses)``.
+        require a gradient. If the trace has an optimizer, the optimizer's step runs once for each batch, after the last
+        backward pass. Losses count until then, as with ``schedule.step(…, losses=losses)``.
     stage, stages, micro_batches : int
         The number of the stage, counted from 0, the number of stages, and the number of micro-batches.
     units : iterable of str

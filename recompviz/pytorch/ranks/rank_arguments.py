@@ -77,6 +77,8 @@ def expect_amount(value: Any, name: str, meaning: str, positive: bool = False) -
 def expect_paths(units: Any) -> list[str]:
     """Return paths or patterns of modules as a list; one str counts as a list of one.
 
+    Raise TypeError for anything but a str or an iterable of str.
+
     Examples
     --------
     >>> expect_paths("layers.*"), expect_paths(("a", "b"))

@@ -157,9 +157,10 @@ class RankStep:
         return unit_plans(self.graph, keep, self.units, shapes_of(self.trace.model, self.units))
 
     def whole_plan(self, plans: Sequence[UnitPlan]) -> Plan:
-        """Return the plan of this step with the given parts. Units without a part, and all other code, keep everything.
+        """Return the plan of this step that is made of the given parts. Units without a part keep every value.
 
-        The parts may be made by the step of another rank, for example with another batch size.
+        Values outside the units are kept, too. The parts may be made by the step of another rank, for example with
+        another batch size.
 
         Raises
         ------
@@ -196,14 +197,15 @@ def shard_step(
     shards : int
         The number of ranks among which each parameter is divided.
     units : iterable of str
-        Dotted paths of the modules that are given to ``fully_shard`` besides the model itself. A ``*`` stands for one
-        name of a path, for example in ``["layers.*"]``.
+        Dotted paths of the modules that are given to ``fully_shard`` in addition to the model itself. A ``*`` stands
+        for one name of a path, for example in ``["layers.*"]``.
     replicas : int
         The number of groups of ``shards`` ranks. If it is more than 1, gradients are also reduced over the groups, as
         in HSDP.
     reshard : bool or mapping of str to bool
         The argument ``reshard_after_forward`` of the units: one value for all, or a mapping from paths or patterns to
-        values. A unit that matches no key of the mapping reshards. The root never reshards, as in PyTorch.
+        values. A unit that matches no key of the mapping reshards. The root (the model itself) never reshards, as in
+        PyTorch.
     rank : int
         The number of the rank within its group of ``shards`` ranks.
     stored, reduced : torch.dtype, optional

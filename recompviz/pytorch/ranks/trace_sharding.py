@@ -23,7 +23,7 @@ def units_of(
     stored: torch.dtype | None = None,
     reduced: torch.dtype | None = None,
 ) -> tuple[ShardedUnit, ...]:
-    """Return the units of a trace: first the root, then the other units in the order of their forward passes.
+    """Return the units of a trace: first the root (the model), then the others in the order of their forward passes.
 
     Units that do not run come last.
 
@@ -34,7 +34,7 @@ def units_of(
         Dotted paths of modules, in which ``*`` stands for one name of a path.
     reshard : bool or mapping of str to bool
         Whether units free their gathered parameters after their forward passes: one value for all, or a mapping from
-        paths or patterns to values. The root never does, as is PyTorch's default.
+        paths or patterns to values. The root never frees them, as is PyTorch's default.
     stored, reduced : torch.dtype, optional
         The dtype of the parts of parameters that each rank holds, and the dtype of gradients while they are reduced. By
         default, both are the dtype of the traced parameters.
