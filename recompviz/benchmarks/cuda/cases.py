@@ -114,7 +114,9 @@ def chosen(trace: rv.Trace, table: PlanTable) -> dict[str, rv.Plan]:
 
 @contextlib.contextmanager
 def deterministic() -> Iterator[None]:
-    """In a ``with`` block, use kernels that give the same bits each time. PyTorch warns of operators without one."""
+    """In a ``with`` block, use kernels that give the same bits each time.
+
+    PyTorch warns of operators without such a kernel."""
     cudnn: Any = torch.backends.cudnn
     before = cudnn.deterministic, cudnn.benchmark
     chosen = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()

@@ -3,7 +3,7 @@
 A dispatch mode sees the result of every operator. Each new storage becomes a block of
 :class:`~recompviz.core.allocator.caching_allocator.CachingAllocator`, and is freed when the storage is. So the
 statistics, the snapshots and the errors of a full device are those that CUDA's allocator would give for the same
-requests. Memory that kernels use internally is not seen. Operators run on the CPU, and events measure its clock.
+requests. Memory that kernels use internally is not seen. Operators run on the CPU, and events note the CPU's clock.
 """
 
 from __future__ import annotations

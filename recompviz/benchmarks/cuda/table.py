@@ -37,7 +37,7 @@ def table(results: list[dict[str, Any]], device: str, seconds: float) -> str:
 
 
 def summary(result: dict[str, Any]) -> str:
-    """Return the result of a part in some words, for the table."""
+    """Return the result of a part in a few words, for the table."""
     where = " (stand-in)" if result.get("stand-in") else ""
     return f"{'ok' if result.get('ok') else '**not ok**'}{where}: {outcome(result)}"
 

@@ -78,8 +78,8 @@ class Outcome:
     changes : int
         The number of changes made.
     stale : list of str
-        The seed, number and kind of the change after which a result differed from eager PyTorch, as text; empty if no
-        result differed. It has at most one text, because the run ends there.
+        A text with the seed, number and kind of the change after which a result differed from eager PyTorch. The run
+        ends at this change, so there is at most one text. Empty if no result differed.
     kinds : dict of str to int
         How often each kind of change was made.
     """
@@ -336,7 +336,7 @@ def random_changes(seed: int, changes: int, total: int | str = "1 MiB", kinds: S
     total : int or str
         The total of the compiled model, in bytes or with a unit.
     kinds : sequence of str, optional
-        The kinds of changes to make. Default: all.
+        The kinds of changes to make; by default all.
     """
     generator, outcome, calls = random.Random(seed), Outcome(), Calls()
     forget_graphs()

@@ -275,8 +275,8 @@ def compare(name: str, position: float = 0.4) -> Row:
 def planned_share(model: StepModel) -> float:
     """Return which share of the memory that a step keeps for its backward pass is in the regions (captured graphs).
 
-    The share is from 0 to 1, for a step that recomputes nothing. The rest is the largest number of bytes that code
-    outside the regions keeps after a forward pass.
+    The share is for a training step that recomputes nothing. The rest is kept by code outside the regions. It is the
+    largest number of bytes that this code keeps after the forward pass of a region.
     """
     inside = sum(int(plans.saved.max()) for plans in model.options)
     outside = max(recorded.outside.after_forward for recorded in model.passes)

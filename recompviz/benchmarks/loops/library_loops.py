@@ -1,4 +1,4 @@
-"""Training loops of libraries, such as transformers' Trainer. They differ from usual ones only by the compilation.
+"""Training loops of libraries, such as transformers' Trainer. Only the compilation is added to what users write.
 
 ``LIBRARIES`` maps the name of a loop to its library and its function. The function takes a total in bytes, or None to
 run eagerly. It returns the losses and the model's state.

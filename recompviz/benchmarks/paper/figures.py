@@ -57,7 +57,7 @@ def reduction_bars(networks: Data) -> str:
     """Draw four bars for each network: by how many percent the peak of a plan is below the peak of keep-all.
 
     The first bar is the better of the two plans that the paper reports. The others are exact memory-centric plans,
-    Chen's plans and live plans of recompviz.
+    Chen's plans and live plans: the plans of least peak that recompviz finds by a search in simulated bytes.
     """
     series = (
         ("paper: its better plan", GREY),
@@ -87,6 +87,8 @@ def reduction_bars(networks: Data) -> str:
 
 def step_curve(name: str, part: Mapping[str, Any]) -> str:
     """Draw measured step time against measured peak for every method, and the predicted curve of the live plans.
+
+    Live plans are the plans that recompviz finds by a search in simulated bytes.
 
     Parameters
     ----------

@@ -4,7 +4,7 @@ On the CPU the batch, the images and the number of channels are smaller than in 
 Operators are calibrated first. Peaks are measured at the allocator. Step times are measured in rounds, with one step of
 each method in a round. The time of recomputation is the calibrated time of the operator calls that run twice. Eager
 PyTorch and ``torch.utils.checkpoint`` run directly; all other methods run as plans. Checkpoints, PyTorch's memory
-budget and Chen's plan are compared with the live plan of least recomputation that fits into their peak.
+budget and Chen's plan are compared with the plan of recompviz that recomputes least within the method's peak.
 """
 
 from __future__ import annotations
@@ -158,9 +158,9 @@ def row_of(trace: rv.Trace, method: str, plan: rv.Plan, peak: int, seconds: floa
 
 
 def beside(row: dict[str, Any], ours: dict[str, Any] | None) -> dict[str, Any]:
-    """Return the row of a method and the row of our plan within its peak as one row.
+    """Return one row from the row of a method and the row of the plan of recompviz that fits in the method's peak.
 
-    If no plan fits, ``ours`` is None, and the fields of our plan are None.
+    If no plan fits, ``ours`` is None, and the fields of this plan are None.
     """
     missing = dict.fromkeys(("ours_measured", "ours_seconds", "ours_recompute_seconds"))
     return {name: row[name] for name in ("method", "measured", "seconds", "recompute_seconds")} | (ours or missing)

@@ -95,7 +95,7 @@ def method_table(data: Data, of: Callable[[Mapping[str, Any], Mapping[str, Any]]
 
 
 def binding_table(data: Data) -> str:
-    """Return a table about the live plan of least peak: the operator at the peak, and the blocks alive there."""
+    """Return a table about the plan of least peak: the operator at the peak, and the blocks that are alive then."""
     rows = []
     for name in having(data, "predicted"):
         part = data[name]["predicted"]
@@ -107,7 +107,7 @@ def binding_table(data: Data) -> str:
 
 
 def neighbours_predicted(data: Data) -> str:
-    """Return the table of other methods: simulated total peak, overhead, least overhead of a live plan in that peak."""
+    """Return the table of other methods: simulated peak, overhead, and recompviz's least overhead within this peak."""
     rows = []
     for name in having(data, "predicted"):
         for row in data[name]["predicted"]["at_equal_peak"]:
@@ -128,7 +128,7 @@ def neighbours_predicted(data: Data) -> str:
 def neighbours_measured(data: Data) -> str:
     """Return the table of other methods: measured peak, step time and recomputation.
 
-    Each method is compared with the live plan of least recomputation within the method's measured peak.
+    Each method is compared with the plan of recompviz that recomputes least within the method's measured peak.
     """
     rows = []
     for name in data:
@@ -152,7 +152,7 @@ def neighbours_measured(data: Data) -> str:
 
 
 def compared(ours: float | None, theirs: float) -> str:
-    """Return how ``ours`` compares with ``theirs``, in words. ``ours`` is None if no plan of ours fits."""
+    """Return how ``ours`` compares with ``theirs``, in words. ``ours`` is None if no plan of recompviz fits."""
     if ours is None:
         return "no plan of ours fits"
     return "less" if ours < theirs else "equal" if ours == theirs else "MORE"

@@ -82,7 +82,7 @@ def really_recomputed(trace: rv.Trace, plan: rv.Plan) -> float:
 
 
 def at_equal_peak(trace: rv.Trace, method: str, plan: rv.Plan, peak: int) -> dict[str, Any]:
-    """Return the overhead of a method and the least overhead of a live plan within the same peak, as a dictionary.
+    """Return the overhead of a method and the least overhead of recompviz within the same peak, as a dictionary.
 
     Parameters
     ----------
@@ -97,8 +97,8 @@ def at_equal_peak(trace: rv.Trace, method: str, plan: rv.Plan, peak: int) -> dic
     Returns
     -------
     dict
-        ``method``, ``simulated`` (the peak), ``overhead`` (of the method), and ``ours``: the least overhead of a live
-        plan, None if no live plan fits.
+        ``method``, ``simulated`` (the peak), ``overhead`` (of the method), and ``ours``: the least overhead of a plan
+        that recompviz finds by a search in simulated bytes (a live plan); None if no such plan fits.
     """
     table = trace.plans("live")
     ours = table.plan(peak).overhead if peak >= table.least_total else None

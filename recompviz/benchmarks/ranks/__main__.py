@@ -7,8 +7,8 @@
 steps, and *most* the largest. *most* is larger if a thread of gloo held a buffer longer than needed. *tracker* is the
 peak that PyTorch's ``FSDPMemTracker`` counts in a real step. The tracker does not know plans, so only rows of FSDP2
 without a plan have this figure. A plan of 20 % is the plan for a budget that lies 20 % above the least total, as a
-share of the range from the least total to the total without recomputation. *equal*: whether losses, gradients and
-parameters of ten steps are bitwise those of the run without a plan.
+share of the range from the least total to the total without recomputation. *equal*: whether the losses of ten steps,
+and the gradients and parameters after them, are bitwise those of the run without a plan.
 """
 
 from __future__ import annotations

@@ -3,13 +3,13 @@
     python -m recompviz.benchmarks.ranks.buckets              # all models, four processes; about two minutes
     python -m recompviz.benchmarks.ranks.buckets lstm --world 3
 
-If its argument is a list of cases as JSON, the module is the program of one process.
+If the argument is a list of cases as JSON, the module is the program of one process.
 
 After the first step, DistributedDataParallel fills its buckets in the order in which gradients have arrived. With more
-than two ranks, the place in a bucket decides in which order a sum is rounded. *equal*: whether losses, gradients and
-parameters of ten steps are bitwise those of the eager run. *first*: the first parameter whose gradient arrives at
-another place in the order than in the eager run. ``inside`` compiles the model before it is wrapped, ``outside``
-compiles the wrapped model.
+than two ranks, the place in a bucket decides in which order a sum is rounded. *equal*: whether the losses and gradients
+of ten steps, and the parameters after them, are bitwise those of the eager run. *first*: the first parameter whose
+gradient arrives at another place in the order than in the eager run. ``inside`` compiles the model before it is
+wrapped, ``outside`` compiles the wrapped model.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class Tied(nn.Module):
 
 
 class Branches(nn.Module):
-    """Layers that are used in another order than they are defined, one of them twice, and one never."""
+    """Layers that are used in another order than that of their definition, one of them twice, and one never."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -166,9 +166,10 @@ def figures(model: str, place: str) -> dict[str, Any]:
 
 
 def trained(name: str, place: str) -> tuple[list[Tensor], list[str]]:
-    """Train ten steps; return losses, gradients and parameters, and the order of the gradients in the last step.
+    """Train ten steps. Return the losses, all gradients and the final parameters, and a list of names of parameters.
 
-    ``place`` is as for :func:`figures`. If it is empty, the model runs eagerly.
+    The names are in the order in which gradients arrived in the last step. ``place`` is as for :func:`figures`. If it
+    is empty, the model runs eagerly.
     """
     kind, options = MODELS[name]
     torch.manual_seed(0)

@@ -48,8 +48,8 @@ class RankCase:
     inputs, targets : tuple of Tensor
     loss : callable (output, *targets) → scalar
     units : tuple of str
-        Patterns of the units' dotted paths, such as ``"h.*"``. In each pattern, the path before the first ``*`` is that
-        of the module that has the blocks.
+        Patterns of the units' dotted paths, such as ``"h.*"``. In each pattern, the path before the first ``*`` is the
+        path of the module that has the blocks.
     """
 
     model: nn.Module
@@ -64,7 +64,7 @@ class RankCase:
         return self.units[0].partition(".*")[0]
 
     def block_units(self, block: int | str) -> tuple[str, ...]:
-        """Return the dotted paths of the units of a block; for the block ``"*"``, patterns for those of all blocks."""
+        """Return the dotted paths of the units of a block; for ``"*"``, patterns for the units of all blocks."""
         return tuple(f"{self.blocks}.{block}{unit.partition('.*')[2]}" for unit in self.units)
 
 

@@ -3,7 +3,7 @@
     python -m recompviz.benchmarks.ranks.faults              # all faults, two processes
     python -m recompviz.benchmarks.ranks.faults --world 4
 
-A row has the fault, the expected result, and for each rank how it ended and after how many seconds. If its argument is
+A row has the fault, the expected result, and for each rank how it ended and after how many seconds. If the argument is
 the name of a fault, the module is the program of one process.
 """
 
@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def outcomes(fault: str, world: int) -> list[str]:
     """Run a fault in ``world`` new processes; return for each rank how it ended.
 
-    If some ranks print no result, only those ranks are returned.
+    If some ranks print no result, the list has only these ranks.
     """
     results: Sequence[dict[str, Any] | None]
     try:
@@ -76,7 +76,7 @@ def outcomes(fault: str, world: int) -> list[str]:
 
 
 def worker(fault: str) -> None:
-    """Run one process, and print how it ended. A process that is to be killed prints this before it is killed."""
+    """Run one process, and print how it ended. A process that kills itself for the test prints ``"killed"`` before."""
     torch.set_num_threads(1)
     dist.init_process_group("gloo", timeout=timedelta(seconds=COLLECTIVES))
     rank, last = dist.get_rank(), dist.get_world_size() - 1

@@ -19,12 +19,12 @@ _GRACE = 15.0
 
 
 class RankFailed(RuntimeError):
-    """Processes of a group failed or did not end in time. ``ranks`` has the ranks that did not end normally.
+    """Processes of a group failed or did not end in time.
 
     Attributes
     ----------
     ranks : dict of int to str
-        For each such rank, how it ended and the last lines that it wrote.
+        For each rank that did not end normally, how it ended and the last lines that it wrote.
     results : list of dict or None
         For each rank the JSON object that it printed last; None if it printed none.
     """
@@ -45,7 +45,7 @@ def run_ranks(module: str, arguments: Sequence[str], world: int, seconds: float 
     module : str
         The module to run as a program.
     arguments : sequence of str
-        Its arguments.
+        The arguments of the program.
     world : int
         The number of processes.
     seconds : float

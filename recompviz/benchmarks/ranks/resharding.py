@@ -8,7 +8,8 @@ The rows are both ends (reshard always and never), two common choices between th
 keep the last half of the blocks gathered), and the points of the curve, which also recompute. *time* is the time of the
 second all-gathers and of recomputation, in milliseconds, as if nothing overlapped. *beside the curve* compares an end
 or a common choice with the curve: it names the fastest point of the curve that needs no more memory and no more time.
-The last line says which ends are points of the curve, and what is better than every second block.
+The last line says which ends are points of the curve, and which point is better than the choice to keep every second
+block gathered.
 """
 
 from __future__ import annotations
@@ -68,7 +69,9 @@ def beside(point: ReshardPoint, curve: Sequence[ReshardPoint]) -> str:
 
 
 def summary(points: dict[str, ReshardPoint], curve: Sequence[ReshardPoint]) -> str:
-    """Return which ends are points of the curve, and what is better than every second block."""
+    """Return the last line of the output: whether "always reshard" and "never reshard" are points of the curve.
+
+    The line also names the point of the curve that is better than the choice to keep every second block gathered."""
     places = {text: beside(point, curve) for text, point in points.items()}
     ends = [f"{text}: {'' if places[text] == POINT else 'dominated, '}{places[text]}" for text in list(points)[:2]]
     second = places["every second block gathered"]

@@ -215,7 +215,7 @@ def train(made: RankCase, strategy: str, plans: tuple[UnitPlan, ...], steps: int
 
 
 def predicted_blocks(timeline: Timeline) -> dict[str, int]:
-    """Return the predicted bytes at the peak for each kind of memory."""
+    """Return the predicted bytes at the peak by kind of memory, such as ``"static"`` or ``"values and gradients"``."""
     found = {"static": timeline.static}
     for block in timeline.at_peak():
         kind = next((kind for part, kind in KINDS.items() if part in block.label), "values and gradients")
