@@ -131,7 +131,7 @@ def timeline(setting: Setting) -> Iterator[Row]:
 
 
 def budgets(setting: Setting) -> Iterator[Row]:
-    """Measure plans for rising budgets: each peak must be within its budget, and none lower than the one before."""
+    """Measure plans for rising budgets: each peak must be within the plan's budget, and not below the peak before."""
 
     def rows(setting: Setting, case: Case) -> Iterator[Row]:
         step = example(case, setting.device)

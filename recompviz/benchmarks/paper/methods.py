@@ -1,7 +1,7 @@
 """The methods that are compared, as plans of one trace, in the order of the tables.
 
 They are: keep-all; Chen's algorithm with the segment budget of least simulated peak; approximate and exact plans by the
-formula at the least feasible budget, time-centric and memory-centric; a checkpoint around each block; PyTorch's
+paper's formula at its least feasible budget, time-centric and memory-centric; a checkpoint around each block; PyTorch's
 activation memory budget; and the *live* plan of least peak, found by the search in simulated bytes.
 """
 

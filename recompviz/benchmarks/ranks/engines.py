@@ -70,7 +70,7 @@ class Network(nn.Module):
         self.head = nn.Linear(WIDTH, 10)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map a batch to logits."""
+        """Map [N, width] to logits [N, 10]."""
         for block in self.blocks:
             x = block(x)
         logits: Tensor = self.head(x)

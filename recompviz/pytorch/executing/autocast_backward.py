@@ -2,8 +2,8 @@
 
 PyTorch advises to call ``loss.backward()`` outside of the autocast block. A region (a captured graph) always computes
 its backward pass as if it were outside. Inside the block, eager PyTorch also casts the operands of matrix products in
-the backward pass. For most models the operands have the lower precision already, and the gradients are equal. They
-differ where the model itself computes a part in full precision, as in ``with torch.autocast(…, enabled=False):``.
+the backward pass. In most models these operands have the lower precision already, and the gradients are equal. The
+gradients differ if the model computes a part in full precision, as in ``with torch.autocast(…, enabled=False):``.
 """
 
 from __future__ import annotations

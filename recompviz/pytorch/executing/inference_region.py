@@ -28,9 +28,9 @@ class InferenceRegion(Region):
         return {}
 
     def peak(self, sizes: tuple[Any, ...]) -> int:
-        """Return the largest number of bytes that the run has allocated at one time. It is cached.
+        """Return the predicted peak of a run: the largest number of bytes that the run has allocated at one time.
 
-        Outputs count. Inputs and the workspace of operators do not count.
+        Outputs count. Inputs and the workspace of operators do not count. The result is cached.
 
         Parameters
         ----------

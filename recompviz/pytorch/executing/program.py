@@ -1,10 +1,10 @@
 """The program of a plan: its schedule as two generated Python functions.
 
 ``forward`` runs the forward steps and returns the outputs and the saved values. ``backward`` takes the saved values
-and runs the recomputation and backward steps in the schedule's order. A name is set to None right after the step that
-frees its value in the schedule. Views take no memory, so they are made again where they are needed. If the real strides
-of a tensor do not allow a traced view, the program makes a copy instead. A random operator that runs twice uses the
-same generator state both times.
+and runs the recomputation and backward steps in the schedule's order. A variable is set to None right after the step at
+which the schedule frees its value. Views take no memory, so they are made again where they are needed. If the real
+strides of a tensor do not allow a traced view, the program makes a copy instead. A random operator that runs twice uses
+the same generator state both times.
 """
 
 from __future__ import annotations

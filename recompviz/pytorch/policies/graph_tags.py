@@ -42,8 +42,8 @@ def memory_policy(plan: Plan) -> MemoryPolicy:
     -----
     ``CheckpointPolicy.MUST_SAVE`` and ``MUST_RECOMPUTE`` tag the values of the plan. ``PREFER_RECOMPUTE`` tags the
     results of operators that the plan does not contain, such as views. Results of random operators are saved, because
-    these graphs do not replay random numbers. The program that reads the tags decides when a value is computed
-    again, so the peak can be above the simulated peak of the plan.
+    a second run of a random operator in the joint graph would draw other numbers. The program that reads the tags
+    decides when a value is computed again, so the peak can be above the simulated peak of the plan.
 
     PyTorch's own partitioner reads the tags: tests compare what it saves with the plan. For torchtitan's graph trainer,
     register the pass as one of its memory policies (written after its published source, not run with it)::

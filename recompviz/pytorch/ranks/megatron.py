@@ -35,7 +35,7 @@ class MegatronRecompute:
     settings : dict
         Arguments of ``TransformerConfig``; empty if nothing is recomputed.
     plan : Plan
-        The plan that recomputes the same values. :func:`recompviz.simulate` shows its memory.
+        The plan that recomputes the values that Megatron-Core recomputes with these settings.
     peak : int
         The predicted peak of the training step with these settings, in total bytes.
     overhead : float

@@ -45,7 +45,8 @@ class RankStep:
     joint : JointGraph
         The operator calls of the rank under a plan, collectives included. Code outside the units runs in eager PyTorch.
     rank : int
-        The number of the rank. Ranks differ only in their optimizer, and only if parameters are not divided evenly.
+        The number of the rank. The memory of ranks differs only in the state and scratch memory of the optimizer, and
+        only if parameters are not divided evenly.
     sharding : Sharding or None
         How parameters are divided; None if each rank has all of them.
     units : tuple of str

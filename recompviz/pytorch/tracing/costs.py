@@ -162,7 +162,7 @@ def priced(folded: Folded, costs: Costs, device: torch.device) -> Folded:
 
 
 def node_times(folded: Folded, call_costs: Sequence[float]) -> NDArray[np.float64]:
-    """Return T_v of each node, the sum of the costs of its calls, as an array of shape (#V,).
+    """Return the forward cost T_v of each node: the sum of the costs of its calls, as an array of shape (#V,).
 
     Parameters
     ----------

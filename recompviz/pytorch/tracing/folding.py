@@ -49,8 +49,9 @@ class Folded:
         The storage of each fx node whose value is one tensor.
     placeholders : tuple of (torch.fx.Node, (role, which))
         The inputs of the joint graph. The role is ``"parameter"``, ``"buffer"``, ``"input"``, ``"target"`` or
-        ``"tangent"`` (the gradient of an output). ``which`` is the name of a parameter or buffer, and otherwise a
-        position.
+        ``"tangent"`` (the gradient of an output). ``which`` is the name of a parameter or buffer, and 0 for a tangent.
+        For an input or target it is a position. By default, this is the position in the flattened list of inputs,
+        keyword arguments and targets. With :func:`roles_of_inputs`, it is the position among the graph's inputs.
     outputs : tuple of (torch.fx.Node or None)
         The values that the forward pass returns. In a whole training step they are the loss and the tensors that the
         step assigns to attributes of modules. In a region (see :func:`fold`) they are the outputs of the region. None
@@ -116,8 +117,8 @@ def fold(
         from outside. By default the graph is a whole training step. Its outputs are then one scalar, the loss, and the
         tensors that the step assigns to attributes of modules.
     role_of : callable (torch.fx.Node) → (role, which), optional
-        Returns the value that a placeholder stands for, as in :attr:`Folded.placeholders`. By default it is read from
-        the placeholder's descriptor.
+        Returns what a placeholder stands for, as in :attr:`Folded.placeholders`. By default it is read from the
+        placeholder's descriptor.
     leaves : bool
         Whether the inputs of a region are leaves, so that autograd accumulates their gradients. The inputs of a whole
         training step always count as leaves, and this argument is not used.

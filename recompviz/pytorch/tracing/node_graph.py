@@ -29,7 +29,7 @@ class NodeGraph:
     Attributes
     ----------
     graph : Graph
-        The graph G, in which every T_v is 1.
+        The graph G, in which the cost T_v of every node is 1.
     node_calls : tuple of tuple of int
         The calls of each node; none for a node of views.
     calls : tuple of Call

@@ -21,16 +21,16 @@ _ATTRIBUTE = re.compile(r"\._(?:modules|parameters|buffers)\['([^']*)'\]|\.([A-Z
 def roles_of_inputs(sources: Sequence[str], inputs: Sequence[Any]) -> Callable[[Node], Role]:
     """Return a function from a placeholder of the joint graph to its role: what its value is in the training step.
 
-    The role is ``("parameter", name)``, ``("buffer", name)``, ``("target", position)`` or ``("input", position)``. It
-    is ``("tangent", 0)`` for the gradient of any output. A tensor that is a plain attribute of the model counts as a
-    buffer.
+    The role is ``("parameter", name)``, ``("buffer", name)``, ``("target", position)`` or ``("input", position)``,
+    where ``position`` is the index of the value in ``inputs``. It is ``("tangent", 0)`` for the gradient of any output.
+    A tensor that is a plain attribute of the model counts as a buffer.
 
     Parameters
     ----------
     sources : sequence of str
         Dynamo's source of each input, for example ``"L['self']._modules['fc']._parameters['weight']"``.
     inputs : sequence
-        The value of each input.
+        The value of each input of the graph.
     """
     roles: list[Role] = []
     for position, (value, source) in enumerate(zip(inputs, sources, strict=True)):

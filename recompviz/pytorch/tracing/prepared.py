@@ -48,12 +48,12 @@ def prepare(fx: GraphModule, output_count: int) -> Prepared:
     ----------
     fx : torch.fx.GraphModule
     output_count : int
-        The number of outputs of the forward pass. They are the first outputs of the graph.
+        The number of outputs of the forward pass. The graph returns them before its other outputs.
 
     Raises
     ------
     TraceError
-        If an operator in the graph overwrites a tensor in place, other than a copy into an input.
+        If the graph overwrites a tensor in place, except by a copy into an input of the graph.
     """
     mutated = _mutated_placeholders(fx, output_count)
     _release_running_statistics(fx)

@@ -46,7 +46,7 @@ class StorageTable:
     storage_of : dict from torch.fx.Node to int
         The storage of each fx node whose value is one tensor.
     placeholders : list of (torch.fx.Node, (role, which))
-        The placeholders that were added, each with the value that it stands for.
+        The placeholders that were added, as in :attr:`Folded.placeholders`.
     device : torch.device
         The device of the trace. A storage on another type of device has the size 0.
     """
@@ -95,12 +95,12 @@ class StorageTable:
         ----------
         node : torch.fx.Node
         role_of : callable (torch.fx.Node) → (role, which)
-            Returns the value that the placeholder stands for.
+            Returns what the placeholder stands for, as in :attr:`Folded.placeholders`.
         targets : frozenset of int
             The positions of the targets in the flattened list of inputs, keyword arguments and targets.
         allocated : bool
             Whether a call of the graph allocates the value, as for gradients that arrive from outside. This method then
-        adds no storage.
+            adds no storage.
 
         Raises
         ------

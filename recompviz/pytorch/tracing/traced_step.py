@@ -149,7 +149,7 @@ class Trace:
         return unit_of(self.costs, bool(self.joint.seconds))
 
     def with_costs(self, costs: Costs) -> Trace:
-        """Return a trace of the same step with the costs T_v of another cost model.
+        """Return a trace of the same step with the forward costs T_v of another cost model.
 
         Plans of this trace are valid for the new trace, with another overhead.
 
@@ -210,7 +210,7 @@ class Trace:
         )
 
     def tradeoff(self, family: Family = "auto") -> Tradeoff:
-        """Return the trade-off curve of the graph: its optimal plans for all budgets. It is cached.
+        """Return the trade-off curve of the graph: for each budget, the plan of least overhead. It is cached.
 
         Budgets count *formula bytes*: intermediate values and their gradients, as in the paper's peak formula.
 
@@ -276,7 +276,8 @@ class Trace:
         Raises
         ------
         InfeasibleBudget
-            If no plan of the table fits. Its ``least`` is the least total for which the table has a plan, in bytes.
+            If no plan of the table fits. The attribute ``least`` of the error is the least total for which the table
+            has a plan, in bytes.
         TypeError
             If ``total`` is neither a number nor a string.
         ValueError
@@ -320,16 +321,16 @@ class Trace:
     def bounds(self, once: bool = False) -> BoundCurve:
         """Return lower bounds on recomputation for all budgets. They are cached.
 
-        ``once`` and the errors are explained in :meth:`recompviz.Planner.bounds`.
-
-        Every plan of this trace has its own bound: ``plan.bound`` and ``plan.gap``.
+        ``once`` and the errors are explained in :meth:`recompviz.Planner.bounds`. Every plan of this trace has its own
+        bound: ``plan.bound`` and ``plan.gap``.
         """
         return self.planner.bounds(once)
 
     def optimality_gap(self, plan: Plan, once: bool = False) -> float:
-        """Return an upper bound on a plan's overhead beyond the optimum, as a share of the cost of a forward pass.
+        """Return an upper bound on how far a plan's overhead is above the least possible overhead for the plan's peak.
 
-        ``once`` and the errors are explained in :meth:`recompviz.Planner.optimality_gap`.
+        The bound is a share of the cost of a forward pass. ``once`` and the errors are explained in
+        :meth:`recompviz.Planner.optimality_gap`.
         """
         return self.planner.optimality_gap(plan, once)
 
@@ -355,7 +356,9 @@ class Trace:
         return self.planner.schedule(plan)
 
     def check(self, plan: Plan | None) -> Plan:
-        """Return the plan with the costs of this trace's graph. None stands for the plan that keeps every value.
+        """Check that a plan is for this trace's graph, and return it with the costs of this graph.
+
+        None stands for the plan that keeps every value.
 
         Raises
         ------

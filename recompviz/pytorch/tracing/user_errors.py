@@ -53,10 +53,10 @@ def raise_if_it_must_come_through(error: BaseException) -> None:
 
 
 def raised_by_user(error: Exception, step: torch.nn.Module, arguments: tuple[Any, ...]) -> BaseException | None:
-    """Return the exception that the user's code raised while a step was captured; None if it raised none.
+    """Return the exception that the user's code raised while a step was captured; None if no such exception is found.
 
-    Dynamo may only report that the captured code raises an exception, or calls a function with wrong arguments. Then
-    the step runs on tensors without memory, to raise this exception again.
+    Sometimes Dynamo's error only says that the captured code raises an exception, or calls a function with wrong
+    arguments. The step then runs on tensors without memory, so that the same exception is raised again.
     """
     if (found := must_come_through(error)) is not None:
         return found
