@@ -275,7 +275,7 @@ def compare(name: str, position: float = 0.4) -> Row:
 def planned_share(model: StepModel) -> float:
     """Return which share of the memory that a step keeps for its backward pass is in the regions (captured graphs).
 
-    The share is for a training step that recomputes nothing. The rest is kept by code outside the regions. It is the
+    The share is from 0 to 1, for a step that recomputes nothing. The rest is kept by code outside the regions: the
     largest number of bytes that this code keeps after the forward pass of a region.
     """
     inside = sum(int(plans.saved.max()) for plans in model.options)
