@@ -158,6 +158,37 @@ def test_the_explorer_is_downloaded_as_one_page(page, tmp_path):
     assert page.errors == []
 
 
+def test_the_downloaded_page_opens_as_the_notebook_looked(page, tmp_path, chromium):
+    graph = page.get_by_role("toolbar", name="Graph")
+    graph.get_by_role("button", name="Collapse all modules").click()
+    closed = page.locator(".rv-nodes [data-m]").nth(1)
+    head = f".rv-frame-head[data-m='{closed.get_attribute('data-m')}']"
+    closed.click()
+    page.locator(head).wait_for()
+    graph.get_by_role("button", name="Top down").click()
+    page.locator(".rv-colour select").select_option("bytes")
+    page.get_by_role("tab", name="Save and share").click()
+    page.evaluate("document.body.setAttribute('data-jp-theme-light', 'false')")  # the system has a light theme
+    with page.expect_download() as got:
+        page.get_by_role("button", name=re.compile("as one page")).click()
+    page.evaluate("document.body.setAttribute('data-jp-theme-light', 'true')")
+    path = tmp_path / "page.html"
+    got.value.save_as(path)
+    opened = chromium.new_page()
+    opened.goto(path.as_uri())
+    opened.locator("html[data-jp-theme-light=false] .rv-explorer").wait_for()
+    opened.locator(head).wait_for()
+    shown = "document.querySelector('.rv-graph-note').textContent"
+    assert re.match(r"\d+ boxes for \d+ values", opened.evaluate(shown))
+    assert opened.evaluate(shown) == page.evaluate(shown)
+    assert opened.locator(".rv-colour select").input_value() == "bytes"
+    assert opened.locator("[aria-label='Top down'][aria-pressed=true]").count() == 1
+    assert opened.get_by_role("tab", name="Save and share").get_attribute("aria-selected") == "true"
+    opened.close()
+    page.locator(".rv-colour select").select_option("state")
+    graph.get_by_role("button", name="Expand all modules").click()
+
+
 def test_the_curve_of_given_plans_does_not_cover_the_typed_budget(page):
     page.get_by_role("button", name=re.compile("^baseline chen: ")).press("Enter")
     settled(page)

@@ -7,6 +7,7 @@ import re
 import pytest
 
 from recompviz.core.plans.plan import Plan
+from recompviz.widgets.base.static_output import NO_MESSAGE
 from tests.widgets.conftest import Lab
 
 pytestmark = pytest.mark.browser
@@ -592,6 +593,27 @@ def test_the_landscape_reads_colours_of_the_page_by_name(page):
     white = page.evaluate(pixels, "white")
     assert white == page.evaluate(pixels, "#ffffff")
     assert white != page.evaluate(pixels, "black")
+
+
+def test_the_picture_of_a_saved_notebook_follows_the_theme_of_the_lab(chromium, exported):
+    page = chromium.new_page()
+    pictures = {}
+    for light in ("true", "false"):
+        ground = 'style="background: #888"'  # the picture has none
+        page.set_content(f"<body data-jp-theme-light={light} {ground}>{NO_MESSAGE}{exported[1]._image()}</body>")
+        page.wait_for_function("document.images[0].complete")
+        pictures[light] = page.locator("img").screenshot()
+    page.close()
+    assert pictures["true"] != pictures["false"]
+
+
+@pytest.mark.parametrize(("system", "light"), [("light", "true"), ("dark", "false")])
+def test_a_page_from_python_has_the_theme_of_the_system(chromium, exported, system, light):
+    context = chromium.new_context(color_scheme=system, offline=True)
+    page = context.new_page()
+    page.goto(exported[2].as_uri())
+    page.locator(f"html[data-jp-theme-light={light}] .rv-explorer").wait_for()
+    context.close()
 
 
 def test_a_key_that_needs_a_kernel_says_so(page):

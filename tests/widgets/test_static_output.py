@@ -13,9 +13,9 @@ import nbclient
 import nbformat
 import pytest
 
-from recompviz.core.base.palette import LIGHT
+from recompviz.core.base.palette import DARK, LIGHT
 from recompviz.widgets.base.any_ground import GREY
-from recompviz.widgets.base.static_output import NO_MESSAGE, SavedPicture, display_with_picture, image
+from recompviz.widgets.base.static_output import CLASS, NO_MESSAGE, SavedPicture, display_with_picture, image
 from recompviz.widgets.explorer.labels import squeezed
 from tests.widgets.conftest import Lab
 
@@ -66,6 +66,20 @@ def test_a_saved_picture_has_no_ground_and_text_for_light_and_dark_pages():
         assert f'[fill="{colour}"]{{fill:{GREY}}}' in sheet
     assert "<style" not in explorer.to_svg()
     assert "<style" not in image("<svg/>", "")
+
+
+def test_a_saved_picture_has_the_colours_of_the_dark_theme_on_a_dark_ground():
+    picture = Lab().explorer(title="Net")._image()
+    svg = base64.b64decode(re.search(r'base64,([^"]+)', picture)[1]).decode()
+    dark = dict(
+        re.findall(r'="(#\w{6})"\]\{(?:fill|stroke|stop-color):(#\w{6})\}', svg.split("prefers-color-scheme:dark")[1])
+    )
+    drawn = svg.split("</style>")[1]
+    colours = set(re.findall(r'(?:fill|stroke|stop-color)="(#\w{6})"', drawn))
+    assert colours == set(dark)  # the style sheet leaves no colour of the light theme
+    assert dark[LIGHT["land-parameters"]] == DARK["land-parameters"]
+    assert dark[LIGHT["text"]] == DARK["text"]
+    assert f'[data-jp-theme-light="false"] .{CLASS} img {{ color-scheme: dark }}' in NO_MESSAGE
 
 
 def test_the_memory_is_above_a_large_graph():

@@ -2,11 +2,16 @@
 
 A PNG cannot follow the theme of its page. It therefore gets a transparent background. Text and lines outside filled
 shapes become grey. Filled boxes, bars and the text on them keep the colours of the light theme.
+
+An SVG image has the colours of the dark theme where its page says that the ground is dark, by the CSS property
+``color-scheme``. Other pages show the same colours as in a PNG.
 """
 
 from __future__ import annotations
 
-from recompviz.core.base.palette import LIGHT, ON_ANY_PAGE
+from collections.abc import Mapping
+
+from recompviz.core.base.palette import DARK, LIGHT, ON_ANY_PAGE
 from recompviz.widgets.base.styles import STYLES
 
 GREY, VEIL = ON_ANY_PAGE["text"], ON_ANY_PAGE["veil"]
@@ -53,3 +58,30 @@ def any_ground_sheet() -> str:
         for colour in grey
     ]
     return "".join(rules)
+
+
+def dark_sheet(svg: str, mixtures: Mapping[str, str]) -> str:
+    """Return a style sheet that gives a picture the colours of the dark theme on a dark ground.
+
+    Parameters
+    ----------
+    svg : str
+        The picture. Its colours are values of the attributes ``fill``, ``stroke`` and ``stop-color``.
+    mixtures : mapping of str to str
+        Colours of the picture that are not in the palette → the same colours of the dark theme.
+
+    Examples
+    --------
+    >>> dark_sheet('<text fill="#1f2328"/>', {})
+    '@media (prefers-color-scheme:dark){svg:not(.rv-still) [fill="#1f2328"]{fill:#e6e9ed}}'
+    """
+    pairs = {**{LIGHT[name]: DARK[name] for name in reversed(LIGHT) if name in DARK}, **mixtures}
+    # text on filled shapes that are light in the one theme and dark in the other
+    pairs[LIGHT["on-hue"]] = DARK["text"]
+    rules = [
+        f'svg:not(.rv-still) [{name}="{light}"]{{{name}:{dark}}}'
+        for name in ("fill", "stroke", "stop-color")
+        for light, dark in pairs.items()
+        if f'{name}="{light}"' in svg
+    ]
+    return f"@media (prefers-color-scheme:dark){{{''.join(rules)}}}" if rules else ""

@@ -34,6 +34,7 @@ html[data-jp-theme-light="false"] body {{ background: {dark[surface]}; }}"""
 _BODY = """<div id="recompviz"></div>
 <noscript>{fallback}</noscript>
 <script id="recompviz-data" type="application/octet-stream">{data}</script>
+<script id="recompviz-shown" type="application/json">{{}}</script>
 <script type="module">
 {script}
 </script>"""
@@ -58,6 +59,11 @@ def offline_page(entry: str, data: Any, title: str, fallback: str) -> str:
     ------
     TypeError
         If the data contain another object.
+
+    Notes
+    -----
+    The page has an empty element ``recompviz-shown``. A widget that hands out its page writes there how it is shown
+    (``withShown`` of ``js/shared/page_data.js``): the theme, and what the reader has opened.
     """
     css = _CSS.format(css=assets.css(), light=palette.LIGHT, dark=palette.DARK)
     script = script_text(assets.esm(entry))

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from html import escape
 from typing import Any
 
-from recompviz.widgets.base.any_ground import any_ground_sheet
+from recompviz.widgets.base.any_ground import any_ground_sheet, dark_sheet
 
 CLASS = "recompviz-static"
 # s without a change until a picture is replaced, and the least time between two pictures of a widget
@@ -23,11 +23,13 @@ QUIET, EVERY = 3.0, 6.0
 # hides JupyterLab's message in the place of a widget that has no kernel and no saved state: it has no elements
 NO_MESSAGE = (
     f"<style>.jp-OutputArea-child:has(+ .jp-OutputArea-child .{CLASS}) > .jupyter-widgets:not(:has(*)) "
-    "{ display: none }</style>"
+    "{ display: none }"
+    # an image does not know the theme of JupyterLab; from this it knows
+    f'[data-jp-theme-light="false"] .{CLASS} img {{ color-scheme: dark }}</style>'
 )
 
 
-def image(svg: str, words: str, beside_widget: bool = True) -> str:
+def image(svg: str, words: str, beside_widget: bool = True, mixtures: Mapping[str, str] | None = None) -> str:
     """Return an SVG picture as an HTML image without a background, in colours for light and dark pages.
 
     JupyterLab removes SVG elements from notebooks that are not trusted, but not images.
@@ -40,6 +42,8 @@ def image(svg: str, words: str, beside_widget: bool = True) -> str:
         Text for people who cannot see the picture.
     beside_widget : bool
         Whether the picture is hidden if a widget is alive in the same cell. True for the picture of a widget.
+    mixtures : mapping of str to str, optional
+        Colours of the picture that are not in the palette → the same colours of the dark theme.
 
     Examples
     --------
@@ -47,12 +51,8 @@ def image(svg: str, words: str, beside_widget: bool = True) -> str:
     'src="data:image/svg+xml;base64,PHN2Zy8+"></div>'
     """
     head = svg.find(">") + 1
-    # an image does not know the theme of its page
-    drawn = (
-        svg
-        if svg[:head].endswith("/>")
-        else f"{svg[:head]}<style>{escape(any_ground_sheet(), quote=False)}</style>{svg[head:]}"
-    )
+    sheet = escape(any_ground_sheet() + dark_sheet(svg, mixtures or {}), quote=False)
+    drawn = svg if svg[:head].endswith("/>") else f"{svg[:head]}<style>{sheet}</style>{svg[head:]}"
     data = base64.b64encode(drawn.encode("utf-8", "replace")).decode()
     source = f"data:image/svg+xml;base64,{data}"
     name = f' class="{CLASS}"' if beside_widget else ""

@@ -39,6 +39,7 @@ from recompviz.widgets.explorer.carried_pins import NO_PINS, carried_pins
 from recompviz.widgets.explorer.explorer_arguments import BASELINES, OBJECTIVES, ExplorerArguments
 from recompviz.widgets.explorer.joint_wire import packed_joint
 from recompviz.widgets.explorer.known_plans import KnownPlans
+from recompviz.widgets.explorer.landscape_picture import dark_mixtures
 from recompviz.widgets.explorer.page_choices import choice_of_page, numbers_asked
 from recompviz.widgets.explorer.picture import picture
 from recompviz.widgets.explorer.questions import Questions, check_solver
@@ -860,7 +861,7 @@ class Explorer(PageWidget):
 
     def _image(self) -> str:
         """Return the picture of the selected plan as an HTML image."""
-        return image(self._picture(CAPTION), repr(self))
+        return image(self._picture(CAPTION), repr(self), mixtures=dark_mixtures())
 
     def _ipython_display_(self) -> None:
         data, metadata = self._repr_mimebundle_()

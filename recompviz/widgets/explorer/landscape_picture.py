@@ -7,22 +7,23 @@ transient and its recomputed values. The areas have the order and the colours of
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from html import escape
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from recompviz.core.base.palette import LIGHT, mixed
+from recompviz.core.base.palette import DARK, LIGHT, mixed
 from recompviz.core.base.units import format_bytes
 from recompviz.core.graphs.graph import Graph
 from recompviz.core.steps.joint import Category
 from recompviz.core.steps.places import places_of
 from recompviz.core.steps.timeline import Timeline
 from recompviz.core.steps.transient_blocks import blocks_of
-from recompviz.widgets.explorer.strata import Strata, strata_of
+from recompviz.widgets.explorer.strata import MOST, Strata, strata_of
 from recompviz.widgets.layout.step_nodes import node_numbers, step_nodes
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def svg_text(
     )
 
 
-def fill_of(layer: int, category: Category, strata: int) -> str:
+def fill_of(layer: int, category: Category, strata: int, theme: Mapping[str, str] = LIGHT) -> str:
     """Return the colour of a block of memory, the same as in the page.
 
     Parameters
@@ -110,18 +111,35 @@ def fill_of(layer: int, category: Category, strata: int) -> str:
     category : Category
     strata : int
         The number of strata.
+    theme : mapping of str to str
+        ``LIGHT`` or ``DARK`` of :mod:`recompviz.core.base.palette`.
     """
     if layer == 0:
         names = {Category.PARAMETER: "land-parameters", Category.OPTIMIZER: "land-optimizer"}
-        return LIGHT[names.get(category, "land-static")]
+        return theme[names.get(category, "land-static")]
     if category is Category.WORKSPACE:
-        return LIGHT["land-workspace"]
-    fill = LIGHT["land-gradients" if layer == 1 else "land-flight"]
+        return theme["land-workspace"]
+    fill = theme["land-gradients" if layer == 1 else "land-flight"]
     if 2 <= layer < strata + 2:
         at = ((layer - 2) / (strata - 1) if strata > 1 else 0.3) * (len(RAMP) - 1)
         low = min(len(RAMP) - 2, int(at))
-        fill = mixed(RAMP[low], RAMP[low + 1], at - low)
-    return mixed(fill, SURFACE, 0.5) if category is Category.TRANSIENT else fill
+        fill = mixed(theme[f"land-ramp-{low}"], theme[f"land-ramp-{low + 1}"], at - low)
+    return mixed(fill, theme["surface"], 0.5) if category is Category.TRANSIENT else fill
+
+
+@cache
+def dark_mixtures() -> dict[str, str]:
+    """Return each colour of a stratum in the light theme, with the same colour in the dark theme.
+
+    Examples
+    --------
+    >>> dark_mixtures()[fill_of(2, Category.KEPT, 3)] == fill_of(2, Category.KEPT, 3, DARK)
+    True
+    """
+    kinds = (Category.KEPT, Category.TRANSIENT)
+    places = [(2 + i, kind, count) for count in range(1, MOST + 1) for i in range(count) for kind in kinds]
+    # the legend has all colours of the ramp, as has a landscape of five strata
+    return {fill_of(*place): fill_of(*place, DARK) for place in places}
 
 
 def landscape_parts(

@@ -3,6 +3,7 @@
 
 import { html, keepBareKeys, listeners } from "../shared/elements.js";
 import { inStep } from "../shared/in_step.js";
+import { isLight } from "../shared/page_data.js";
 import { scrollTo, scrollerOf } from "../shared/scrolling.js";
 import { readBound, readGraph, readLayout, readModules, readTable, readReply, readRuns } from "../data/wire.js";
 import { heldBytes } from "../data/held_bytes.js";
@@ -74,9 +75,9 @@ function initialState(model) {
 
 /**
  * Draw an Explorer for a widget model into an element. Returns the function that releases it; its `chosen()` is what the
- * reader has chosen, which can be given to the next call as `before`.
+ * reader has chosen, which can be given to the next call as `before`. `tab`: the open one at first.
  */
-export function mount(model, parent, before = null) {
+export function mount(model, parent, before = null, tab = null) {
   const id = `rv${++mounted}-${Math.random().toString(36).slice(2, 7)}`;
   const { listen, release } = listeners();
   const graph = readGraph(model.get("_graph"));
@@ -217,6 +218,7 @@ export function mount(model, parent, before = null) {
     },
   };
 
+  if (tab) views.drawer.open(tab);
   const sizesNow = () => JSON.stringify(model.get("_sizes").now);
   const sizes = sizesNow();
   if (before && before.count === graph.count) {
@@ -327,6 +329,7 @@ function makeViews(explorer, root, id) {
       load: (text) => explorer.send({ type: "load", text }),
       page: () => explorer.send({ type: "page" }),
       arrange: () => views.graph.arranged(),
+      shown: () => ({ light: isLight(root), view: { graph: views.graph.shown(), tab: views.drawer.current } }),
     },
     Boolean(model.offline),
   );

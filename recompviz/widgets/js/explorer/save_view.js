@@ -2,6 +2,7 @@
 
 import { html, listeners, setText } from "../shared/elements.js";
 import { keepMask, segmentsOf } from "../data/plan_table.js";
+import { withShown } from "../shared/page_data.js";
 import { snapshot, rasterise, download } from "./picture_out.js";
 
 // as in recompviz/core/plans/plan.py
@@ -57,7 +58,7 @@ export function applyLines(file) {
 
 /**
  * The panel.
- * @param actions { now() → { table, row, tables }, choose(table, row), load(text), page(), arrange() of snapshot }
+ * @param actions { now() → { table, row, tables }, choose(table, row), load(text), page(), arrange() of snapshot, shown() for withShown }
  */
 export function makeSaveView(parent, graph, root, actions, offline) {
   const { listen, release } = listeners();
@@ -121,7 +122,7 @@ export function makeSaveView(parent, graph, root, actions, offline) {
     page(buffer) {
       if (!awaited) return; // another view asked for it
       awaited = false;
-      download(`${file}.html`, new Blob([buffer], { type: "text/html" }));
+      download(`${file}.html`, new Blob([withShown(new TextDecoder().decode(buffer), actions.shown())], { type: "text/html" }));
       setText(status, `saved ${file}.html`);
     },
     report: (text) => setText(status, text),

@@ -1,7 +1,11 @@
 // The entry of an exported page: unpack its data and draw the Explorer without a kernel.
 
 import { drawPage } from "../shared/page_data.js";
+import { startAs } from "../graph/graph_view.js";
 import { mount } from "./explorer.js";
 import { offlineModel } from "./offline.js";
 
-drawPage((data, parent) => mount(offlineModel(data), parent));
+drawPage((data, parent, view) => {
+  if (view) startAs(parent, view.graph);
+  mount(offlineModel(data), parent, null, view?.tab);
+});

@@ -29,6 +29,11 @@ const HINT_FAR = "too small for names: zoom in (+, or click and turn the wheel)"
 // parent element → what its view showed, so that a view that is drawn again there continues with it
 const lastViews = new WeakMap();
 
+/** Let the next view of a graph below `place` start with the choices of another one, as its `shown()` returns them. */
+export function startAs(place, { open, mode, shapes, colouring }) {
+  lastViews.set(place, { open: open && new Set(open), mode, shapes, colouring, breaks: new Map(), moved: false, search: null, lowerSet: 0, unsearched: null, hintAway: false });
+}
+
 /** Whether a graph opens collapsed. */
 export function opensCollapsed(graph, modules) {
   return modules.names.length > 1 && graph.count > modules.collapseAbove;
@@ -145,7 +150,7 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
     if (!open || first) show();
     if (!first || !last) return;
     if (last.moved) win.setCamera(last.camera, true);
-    bar.search.restore(last.search);
+    if (last.search) bar.search.restore(last.search);
     browser.resume(last.lowerSet);
     hint.classList.toggle("rv-away", last.hintAway);
   }
@@ -401,6 +406,8 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
       win.refit();
       return () => (moved ? win.setCamera(camera, true) : win.resize());
     },
+    /** What the reader has chosen, as JSON can express it. */
+    shown: () => ({ open: open && [...open], mode, shapes, colouring: painter.colouring }),
     /** Paint every box again, after `graph.held` is known. */
     again: () => painter.again(),
     /** Show a message in the corner. */

@@ -1,4 +1,5 @@
-// The data of an exported page, which has no kernel: unpack it, and draw it in the colours of the system.
+// The data of an exported page, which has no kernel: unpack it, and draw it in the colours of the notebook that it comes
+// from, or else of the system.
 
 /** A copy of a value in which {"$": base64} is replaced by a DataView of the bytes. */
 export function withBuffers(value) {
@@ -15,18 +16,33 @@ export async function unpack(text) {
   return withBuffers(JSON.parse(await new Response(stream).text()));
 }
 
-/** Follow the theme of the system, light or dark. */
-function followTheme() {
+const EMPTY = '<script id="recompviz-shown" type="application/json">{}</script>';
+
+/** The text of a page, with how it is shown: { light: whether the theme is light, view: what a view has opened }. */
+export function withShown(text, shown) {
+  const json = JSON.stringify(shown).replaceAll("<", "\\u003c"); // "</script" would end the element
+  return text.replace(EMPTY, () => EMPTY.replace("{}", () => json));
+}
+
+/** Whether the page around an element has a light theme. */
+export function isLight(element) {
+  return element.closest("[data-jp-theme-light]")?.getAttribute("data-jp-theme-light") !== "false";
+}
+
+/** Show a theme: light, dark, or that of the system if `light` is undefined. */
+function followTheme(light) {
+  if (light !== undefined) return document.documentElement.setAttribute("data-jp-theme-light", String(light));
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const set = () => document.documentElement.setAttribute("data-jp-theme-light", String(!dark.matches));
   dark.addEventListener("change", set);
-  set();
+  return set();
 }
 
-/** Draw the page with `draw(data, parent)`; nothing happens outside of an exported page. */
+/** Draw the page with `draw(data, parent, view)`, the last one as given to withShown; nothing happens outside of an exported page. */
 export function drawPage(draw) {
   const source = globalThis.document?.getElementById("recompviz-data");
   if (!source) return;
-  followTheme();
-  unpack(source.textContent).then((data) => draw(data, document.getElementById("recompviz")));
+  const { light, view } = JSON.parse(document.getElementById("recompviz-shown").textContent);
+  followTheme(light);
+  unpack(source.textContent).then((data) => draw(data, document.getElementById("recompviz"), view));
 }
