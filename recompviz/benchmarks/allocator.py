@@ -4,7 +4,7 @@ The model gets the segments and blocks that existed when the recording began. Af
 order of allocations and frees. The table has one row for each file, device and setting. Columns:
 
   requests             allocations in the recording
-  recorded, predicted  most bytes reserved from the device
+  recorded, predicted  largest number of bytes reserved from the device
   error                relative error of the predicted peak
   largest              largest relative error after any allocation or free
   from empty           error of the peak if the model starts empty and first allocates the blocks that existed

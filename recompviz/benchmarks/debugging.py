@@ -54,7 +54,7 @@ class Verdict:
 
     @property
     def text(self) -> str:
-        """The row of the printed table, as one line of text."""
+        """The entry of the printed list, as three lines of text: name, expected finding, reported finding."""
         wanted = self.pathology
         return (
             f"{'✓' if self.right else '✗'} {wanted.name}\n"

@@ -18,7 +18,19 @@ RANGE = 1 << 32  # addresses of an expandable segment
 
 @dataclass
 class Piece:
-    """A piece of a segment."""
+    """A piece of a segment: a block, free memory, or a part of an address range without memory.
+
+    Attributes
+    ----------
+    address, size : int
+        The first address and the bytes.
+    state : str
+        ``FREE``, ``USED``, ``WAITING`` (released, but not free yet) or ``UNMAPPED`` (without memory).
+    requested : int
+        The bytes of the request that the block serves; 0 for other pieces.
+    frames : object
+        The stack of the request, as the recording has it.
+    """
 
     address: int
     size: int

@@ -90,7 +90,7 @@ class Counts:
 
 
 def compare(seed: int, folder: Path, counts: Counts) -> None:
-    """Write a random recording, made from ``seed``, into a folder; read it, and count what differs."""
+    """Write a random recording, made from ``seed``, into a folder; read the recording, and count what differs."""
     drawn = random.Random(seed)
     legacy = drawn.random() < 0.1
     devices = [device(drawn, number, legacy) for number in range(drawn.choice([1, 1, 1, 2, 3]))]
@@ -207,7 +207,7 @@ class FuzzedHost:
 def write(
     drawn: random.Random, devices: Sequence[FuzzedAllocator], host: FuzzedHost | None, legacy: bool, folder: Path
 ) -> Path:
-    """Write one snapshot file for some devices, and return its path. If ``host`` is None, it has no pinned memory."""
+    """Write a snapshot file of some devices, and return its path. Without ``host``, the file has no pinned memory."""
     options = devices[0].options
     traces = []
     for one in devices:

@@ -27,7 +27,7 @@ TOLERANCE = 0.05
 
 @dataclass(frozen=True)
 class Trial:
-    """What the report of a script said, and what following its advice did.
+    """What the report of a script said, and how the memory changed when the advice was followed.
 
     Attributes
     ----------

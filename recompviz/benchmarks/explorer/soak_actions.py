@@ -72,7 +72,7 @@ class Soak(Session):
     """
 
     def reload(self) -> None:
-        """Load the page again: the Explorer comes back from the saved notebook, or else by running its cell again."""
+        """Load the page again. If the saved notebook does not show the Explorer, run the cell that shows it."""
         from playwright.sync_api import TimeoutError as NotShown
 
         saved = self.random.random() < 0.7
@@ -154,11 +154,11 @@ class Soak(Session):
             self.page.keyboard.press("Enter")
 
     def choose_an_objective(self) -> None:
-        """Switch to another curve."""
+        """Choose a trade-off curve at random."""
         self._click(".rv-switch [role=radio]", self._paper_view())
 
     def choose_a_solver(self) -> None:
-        """Choose another solver."""
+        """Choose a solver at random."""
         view = self._paper_view()
         if not view.locator("select[aria-label=Solver]:visible").count():
             self._click(".rv-switch [role=radio]:nth-child(2)", view)  # a curve of the formula, which has solvers
@@ -248,7 +248,7 @@ class Soak(Session):
         self.page.mouse.up()
 
     def choose_a_layout(self) -> None:
-        """Lay the graph out in another direction."""
+        """Choose a layout of the graph at random."""
         self._click(
             self.random.choice(("[aria-label^='Wrapped']", "[aria-label='Left to right']", "[aria-label='Top down']"))
         )
@@ -290,7 +290,7 @@ class Soak(Session):
         self._press(("Enter", "Enter", "Shift+Enter", "Escape"), 4)
 
     def colour(self) -> None:
-        """Colour the graph by another quantity."""
+        """Choose the quantity by which the graph is coloured."""
         self.detail = self.random.choice(("state", "segment", "bytes", "time", "density"))
         view = self._paper_view() if self.detail == "segment" else self._view()
         self._any("select[aria-label='Colour by']", view).select_option(self.detail)
@@ -346,7 +346,7 @@ class Soak(Session):
         self._click("[role=tab]")
 
     def click_a_row(self) -> None:
-        """Follow a link in the open table, or sort it."""
+        """Follow a link in the open table, or sort the table."""
         self._click(".rv-drawer .rv-link, .rv-drawer tbody tr, .rv-drawer th")
 
     def compare(self) -> None:
@@ -430,12 +430,12 @@ class Soak(Session):
     # ---------------------------------------------------------------- around the Explorer
 
     def change_the_theme(self) -> None:
-        """Switch between light and dark."""
+        """Choose the light or the dark theme at random."""
         self.detail = self.random.choice(("JupyterLab Light", "JupyterLab Dark"))
         self._command("apputils:change-theme", {"theme": self.detail})
 
     def resize_the_window(self) -> None:
-        """Give the window another size."""
+        """Give the window a random size."""
         width, height = self.random.choice(SIZES)
         self.detail = f"{width} × {height}"
         self.page.set_viewport_size({"width": width, "height": height})

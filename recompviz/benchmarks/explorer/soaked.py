@@ -112,7 +112,10 @@ def state(explorer: Explorer) -> str:
 
 
 def figures() -> str:
-    """Return, as JSON, the memory of the kernel process in MiB, and counts of tensors and of objects of recompviz."""
+    """Return, as JSON, figures about the kernel process, for example ``"rss"``, the resident memory in MiB.
+
+    ``"tensors"`` is the number of tensors, and ``"own"`` the number of objects of recompviz.
+    """
     gc.collect()
     own: Counter[str] = Counter()
     tensors = bytes_of_tensors = 0
@@ -139,10 +142,10 @@ def figures() -> str:
 
 
 def heap() -> dict[str, float]:
-    """Return figures about glibc's malloc: MiB in use, free and mapped, and the number of arenas.
+    """Return figures about the heaps (arenas) of glibc's malloc. With another C library, the dictionary is empty.
 
-    With another C library, the dictionary is empty. Free memory in arenas that stays resident is fragmentation: it
-    belongs to no object.
+    The keys are ``"heap_used"`` and ``"heap_free"`` (MiB in use and free in arenas), ``"mmap"`` (MiB of blocks with
+    pages of their own) and ``"arenas"`` (the number of arenas). Free memory that stays resident is fragmentation.
     """
     library = ctypes.CDLL(None)
     if not hasattr(library, "malloc_info"):

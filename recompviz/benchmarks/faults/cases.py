@@ -56,7 +56,8 @@ def limited(seconds: float = SECONDS) -> Iterator[None]:
 def unclear(error: BaseException) -> str | None:
     """Return why an error is not a clear one; None if it is clear.
 
-    A clear error is one that recompviz raises itself, of a type that it documents, with a message of some words.
+    A clear error is raised by code of recompviz. Its type is one that recompviz documents, and its message has some
+    words.
     """
     if not isinstance(error, (RecompvizError, ValueError, TypeError, IndexError)):
         return said(error)

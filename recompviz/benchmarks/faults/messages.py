@@ -240,7 +240,7 @@ def _almost(drawn: random.Random, widget: Any, name: str) -> Any:
 
 
 def damaged_plan(drawn: random.Random) -> Any:
-    """Return the text of a plan, usually with damage; sometimes another value instead of a text."""
+    """Return the text of a plan, usually with damage; sometimes a value that is no text."""
     plan = drawn.choice(_PLANNER.plans("time").plans)
     text = plan.to_json()
     choice = drawn.randrange(6)

@@ -1,7 +1,8 @@
 """Mutated memory snapshots: each must open, or be refused with a clear error, and none may execute anything.
 
-Some files are damaged byte by byte or opcode by opcode. Others are whole, and have values of any type in any place, or
-events that contradict each other. A file must open in a few seconds and in memory in proportion to its length.
+Some files are damaged byte by byte or opcode by opcode. Other files are whole, and have values of any type in any
+place, or events that contradict each other. A file must open in a few seconds and in memory in proportion to its
+length.
 """
 
 from __future__ import annotations

@@ -63,7 +63,7 @@ class Prepared:
     points: dict[tuple[str, str], int] = field(default_factory=dict)
 
     def fingerprint(self) -> Fingerprint:
-        """Return the fingerprint of the user's objects and of the process."""
+        """Return the fingerprint of the user's objects and of the process; see :func:`.fingerprint.fingerprint`."""
         compiled = {} if self.to_compile is None else self.to_compile.values()
         return fingerprint({**self.subject.values(), **{f"compiled {name}": value for name, value in compiled.items()}})
 

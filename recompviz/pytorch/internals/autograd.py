@@ -238,8 +238,8 @@ def below_autograd() -> contextlib.AbstractContextManager[None]:
 def function_modes_off() -> contextlib.AbstractContextManager[None]:
     """Hide the operators that are called in a ``with`` block from modes such as ``TorchFunctionMode``.
 
-    Such a mode has already changed the user's calls when the graph was captured. Without this function, it would change
-    the calls of the graph a second time.
+    Such a mode has already changed the user's calls when the graph was captured. Without this function, the mode would
+    change the calls of the graph a second time.
     """
     if not torch._C._len_torch_function_stack():
         return _NOTHING

@@ -1,7 +1,7 @@
 """The origin of a value: module path, operator, occurrence, and the user's source line.
 
 The key of a node consists of its module path, the public name of its operator, and its occurrence (0 for the first call
-of such an operator in the module). It is the same in every trace of the same model.
+of such an operator in the module). The key is the same in every trace of the same model.
 """
 
 from __future__ import annotations

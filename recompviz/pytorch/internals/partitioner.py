@@ -89,7 +89,7 @@ def copied_joint(fx: GraphModule) -> GraphModule:
 def default_split(joint: GraphModule, inputs: Any, options: dict[str, Any]) -> Split:
     """Return the forward and backward graph that PyTorch's min-cut partitioner makes. This changes the joint graph.
 
-    ``inputs`` and ``options`` are the other arguments with which Inductor calls a partitioner.
+    ``inputs`` and ``options`` are the arguments that Inductor passes to a partitioner after the joint graph.
     """
     return min_cut_rematerialization_partition(joint, inputs, **options)
 

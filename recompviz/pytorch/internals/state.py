@@ -114,8 +114,8 @@ def state_restored(
 ) -> Iterator[None]:
     """Restore, after a ``with`` block, the state that a training step in the block changes.
 
-    The docstring of this module lists the state. It is restored also if the block raises an error. Only one thread of
-    the process is in such a block at a time; other threads wait.
+    The state is restored also if the block raises an error. The docstring of this module lists the state. Only one
+    thread of the process is in such a block at a time; other threads wait.
 
     Parameters
     ----------
@@ -163,8 +163,8 @@ def own_random_numbers(draws: bool) -> Iterator[None]:
 
     If a generator were restored, other threads would draw its numbers a second time. Therefore the generators of Python
     and NumPy are not restored. PyTorch's generators get a random seed before each training step, so that all threads
-    draw from this seed during the step. After the step, they get their earlier states, unless another thread has seeded
-    them.
+    draw from this seed during the step. After the step, the generators get their earlier states, unless another thread
+    has seeded them.
 
     Parameters
     ----------

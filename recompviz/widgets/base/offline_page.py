@@ -58,7 +58,7 @@ def offline_page(entry: str, data: Any, title: str, fallback: str) -> str:
     Raises
     ------
     TypeError
-        If the data contain another object.
+        If the data contain anything else.
 
     Notes
     -----

@@ -1,4 +1,4 @@
-"""Budgets of the Explorer: the bytes that a budget means, and the row of a plan table that it selects."""
+"""Budgets of the Explorer: the bytes that a budget means, and the row of a plan table that a budget selects."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The pins of an Explorer when it shows its training step at another batch size or length.
 
-A pin names its value. It stays if the step at the other size has a value of the same name. Otherwise the pin is
+A pin names its value. The pin stays if the step at the other size has a value of the same name. Otherwise the pin is
 removed, and the Explorer says so.
 """
 

@@ -55,8 +55,8 @@ def compare_traces(
     ----------
     before, after : Trace or Planner
     total : int, float or str, optional
-        The most bytes that the training step may take, or a text such as ``"10 GiB"``. If given, the recomputation of
-        the best plans found for this total is compared too.
+        The largest number of bytes that the training step may take, or a text such as ``"10 GiB"``. If given, the
+        recomputation of the best plans found for this total is compared as well.
 
     Returns
     -------

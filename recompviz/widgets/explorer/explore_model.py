@@ -333,7 +333,7 @@ class ResizedRunner:
 
 
 def forget_if_too_high(trace: Trace, times: StepTimes | None) -> None:
-    """If a run contradicts the calibrated times of a trace, let the next Explorer measure its operators again.
+    """If a run contradicts the calibrated times of a trace, let the next Explorer measure the trace's operators again.
 
     ``times`` are the times that the run measured; None if it measured none.
     """

@@ -317,10 +317,10 @@ class Explorer(PageWidget):
         Parameters
         ----------
         batch : int, optional
-            Number of examples. If left out, it stays.
+            Number of examples. If left out, the batch size stays.
         length : int, optional
             Length of the token sequences. Some models cannot run at a longer length than the traced one; the page then
-            says so. If left out, it stays.
+            says so. If left out, the length stays.
 
         Raises
         ------
@@ -682,7 +682,7 @@ class Explorer(PageWidget):
             self._run_jobs.wait(seconds)
 
     def close(self) -> None:
-        """Close the widget. Its views disappear, and the search, the question and the run under way stop."""
+        """Close the widget. Its views disappear, and the search, the solver and the run under way stop."""
         # ipywidgets also closes a widget whose constructor failed before it made these parts
         parts = vars(self)
         if parts.get("_run_jobs") is not None:

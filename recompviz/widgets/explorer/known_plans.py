@@ -38,8 +38,8 @@ class KnownPlans:
     def shown(self, planner: Planner) -> Tables:
         """Return the tables to show first, together with the baselines.
 
-        They are the tables that a search by this planner found. If there are none, it is one table of the plans taken
-        over by :meth:`carry`, or else of plans that need no search.
+        These are the tables that a search by this planner found. Before such a search, there is one table: its plans
+        are those taken over by :meth:`carry`, or else plans that need no search.
         """
         tables = self._found.get(planner)
         if tables is None:

@@ -84,7 +84,7 @@ def picture(
     keep_all : numpy.ndarray of float32, optional
         The outline of the plan that keeps every value, from :attr:`PlanTable.outlines`. If None, it is not drawn.
     report : RunReport, optional
-        The last run of the plan. Its measured memory is drawn over the simulated memory, and one or two lines of text
+        The newest run of the plan. Its measured memory is drawn over the simulated memory, and one or two lines of text
         have its figures. If None, the picture has only predictions.
     theory : bool
         Whether the segments and the peak by the paper's formula are shown.

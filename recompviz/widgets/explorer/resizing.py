@@ -124,7 +124,7 @@ class Resizing:
         Parameters
         ----------
         sizes : mapping of str to int
-            The new size of some axes, by name. The others stay.
+            The new size of some axes, by name. The sizes of other axes stay.
         budget : int or None
             The budget to show, in total bytes. If None, the plan is shown that is best for a budget halfway between the
             least total peak and the total peak of the plan that recomputes least.

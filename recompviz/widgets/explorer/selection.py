@@ -46,8 +46,8 @@ class Selection:
     budget : int
         The budget in total bytes.
     wanted : int
-        The budget that the user asked for. It is less than ``budget`` while no known plan fits it; then the plan of
-        least total peak is selected, and its total peak is ``budget``.
+        The budget that the user asked for. If no known plan fits it, the plan of least total peak is selected, and
+        ``budget`` is the total peak of this plan.
     edition : int
         How often the tables of the objectives were replaced. A number of a table or row belongs to one edition.
     plan : Plan
