@@ -75,8 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def with_costs(graph: Graph, model: str, seed: int) -> Graph:
     """Return the graph with the costs of a cost model.
 
-    These are the graph's own costs for ``"paper"``, 1 for each node for ``"unit"``, and random real numbers for
-    ``"real"``.
+    These are the graph's own costs for ``"paper"``, 1 for each node for ``"unit"``, and random real numbers, drawn
+    from ``seed``, for ``"real"``.
     """
     rng = np.random.default_rng(seed)
     times = {"paper": graph.time, "unit": np.ones(len(graph)), "real": rng.lognormal(0, 1, len(graph))}

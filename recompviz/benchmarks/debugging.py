@@ -1,4 +1,4 @@
-"""Check the findings of ``rv.debug`` on models with known memory problems, and its attribution on ordinary networks.
+"""Check two results of ``rv.debug``: the first finding on models with known memory problems, and the origin of memory.
 
     python -m recompviz.benchmarks.debugging
 

@@ -370,7 +370,10 @@ class FuzzedAllocator:
     # ---------------------------------------------------------------- a run, and its file
 
     def run(self, stacks: list[Any]) -> None:
-        """Allocate and free at random. The recording begins after ``options.start`` operations."""
+        """Allocate and free at random. The recording begins after ``options.start`` operations.
+
+        The stack of each request is drawn from ``stacks``.
+        """
         drawn, options = self.drawn, self.options
         self.recording = options.start == 0
         for step in range(options.start + options.steps):

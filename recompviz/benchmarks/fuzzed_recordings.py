@@ -65,7 +65,10 @@ class Counts:
     def add(
         self, kind: str, what: str, found: Sequence[Any], truth: Sequence[Any], where: str, within: int = 0
     ) -> None:
-        """Compare found with true numbers. Count the pairs, and the pairs that differ by more than ``within``."""
+        """Compare found with true numbers. Count the pairs, and the pairs that differ by more than ``within``.
+
+        ``kind`` and ``what`` choose the row of the table. ``where`` names the recording in the text about a difference.
+        """
         pairs = list(zip(found, truth, strict=True))
         wrong = [i for i, (a, b) in enumerate(pairs) if (abs(a - b) > within if within else a != b)]
         self.rows[kind, what, "devices"] += 1

@@ -152,7 +152,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def narrow_resnet50(batch: int = 4, device: str = "cpu", size: int = 96) -> networks.Example:
-    """Return a ResNet-50 with a quarter of the channels, so that its values take more memory than its parameters."""
+    """Return a ResNet-50 with a quarter of the channels, and a batch of images of ``size`` × ``size`` pixels.
+
+    The values of this network take more memory than the parameters.
+    """
     with torch.device(device):
         x, y = torch.randn(batch, 3, size, size), torch.randint(0, 1000, (batch,))
         model = networks.resnet((3, 4, 6, 3), width=16)

@@ -98,7 +98,7 @@ def growth(sizes: Sequence[int]) -> None:
 
     A row has the processor time until the first table, which needs no search; the processor time until the table of the
     live search; the exponent with which this second time has grown with the number of nodes since the row before; the
-    number of plans found; and the rise of the memory.
+    number of plans found; and the rise of the memory. ``sizes`` are the approximate numbers of nodes.
     """
     Planner(*residual_step((1,))).plans("live")  # loads the compiled functions
     print(f"{'#V':>7} {'calls':>7} {'first table':>11} {'live table':>10} {'exponent':>8} {'plans':>5} {'memory':>8}")
@@ -123,6 +123,9 @@ def cost_models(wanted: Sequence[str], clock: Clock, repeats: int) -> None:
     A row has the least time of several runs; its ratio to the time with the paper's units; the number of time-centric
     plans; the proven error of their overheads, as a share of a forward pass; the longest time to get the plan of one
     budget; and the rise of the memory. The cost model "random" has random factors on the roofline estimates.
+
+    ``wanted`` has the names of networks; if it is empty, these are the paper's seven networks. ``clock`` returns a time
+    in seconds, and ``repeats`` is the number of timed runs.
     """
     from recompviz import Roofline
 
@@ -211,7 +214,10 @@ def worst_gap(graph: Graph, exact: Tradeoff) -> float:
 
 
 def best_time(action: Callable[[], object], clock: Clock, repeats: int) -> float:
-    """Return the least time of ``repeats`` runs, in seconds. There is only one run if it takes more than 5 s."""
+    """Return the least time of ``repeats`` runs of ``action``, in seconds, measured by ``clock``.
+
+    If the first run takes more than 5 s, no other run follows.
+    """
     best = float("inf")
     for _ in range(repeats):
         start = clock()

@@ -40,7 +40,8 @@ def runs_of(schedule: Schedule) -> dict[int, list[int]]:
 def needed_runs(joint: JointGraph, runs: Runs) -> dict[int, list[int]]:
     """Return the runs that are needed.
 
-    A run of a call is not needed if nothing reads its outputs until the call runs again, or until the end.
+    ``runs`` has, for each backward call, the forward calls that run again just before it. A run of a call is not needed
+    if nothing reads its outputs until the call runs again, or until the end.
 
     Examples
     --------
@@ -66,6 +67,8 @@ def needed_runs(joint: JointGraph, runs: Runs) -> dict[int, list[int]]:
 
 def peak_of_runs(joint: JointGraph, runs: Runs) -> int:
     """Return the largest number of transient bytes that are alive at one time under a strategy.
+
+    ``runs`` has, for each backward call, the forward calls that run again just before it.
 
     States of the random generator do not count, nor do copies of gradients after the last call.
 

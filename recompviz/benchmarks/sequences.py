@@ -55,7 +55,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def row(graph: Graph, order: Sequence[Name], budget: int, seconds: float) -> str:
-    """Search for a sequence within a budget in bytes; return the last columns of a row of the table."""
+    """Search for a sequence within a budget in bytes; return the last columns of a row of the table.
+
+    ``order`` has the nodes in the order of their first computations.
+    """
     start = time.process_time()
     try:
         found = shortest_sequence(graph, budget, order, seconds=seconds)

@@ -119,7 +119,10 @@ def chromium(playwright: Any) -> Any:
 
 
 def context_of(browser: Any, lab: Lab, **options: Any) -> Any:
-    """Return a browser context that reaches only the server of the lab."""
+    """Return a browser context that reaches only the server of the lab.
+
+    ``options`` are further arguments of Playwright's ``browser.new_context``.
+    """
     context = browser.new_context(viewport={"width": 1280, "height": 1000}, **options)
     mine = f"//127.0.0.1:{lab.port}/"
     context.route("**/*", lambda route: route.continue_() if mine in route.request.url else route.abort())
@@ -127,7 +130,7 @@ def context_of(browser: Any, lab: Lab, **options: Any) -> Any:
 
 
 def opened(browser: Any, lab: Lab, name: str, *cells: str) -> Any:
-    """Write a notebook, open it in the browser and run its first cell; return the ``Page`` of Playwright."""
+    """Write a notebook of code cells, open it in the browser and run the first cell; return Playwright's ``Page``."""
     lab.notebook(name, *cells)
     context = context_of(browser, lab)
     context.set_default_timeout(240_000)

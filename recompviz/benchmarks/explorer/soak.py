@@ -184,7 +184,10 @@ class SoakRun:
             soak.recover()
 
     def report(self, kind: str, about: Any) -> None:
-        """Record an error with the last actions; take a picture of the page for the first 40 errors."""
+        """Record an error with the newest 20 actions. Take a picture of the page for the first 40 errors.
+
+        ``kind`` says where the error was seen. ``about`` is the error: anything that JSON can express.
+        """
         number = len(self.errors)
         entry = {"number": number, "at": time.monotonic() - self.begun, "kind": kind, "about": about}
         entry["recent"] = list(self.recent)

@@ -177,7 +177,7 @@ def other_plan(explorer: Explorer, number: int) -> Plan:
 
 
 def set_budgets(explorer: Explorer, seconds: float, seed: int) -> None:
-    """Set random budgets for ``seconds``."""
+    """Set random budgets, drawn from ``seed``, for ``seconds``."""
     generator, end = random.Random(seed), time.monotonic() + seconds
     while time.monotonic() < end:
         with contextlib.suppress(ValueError):  # too small for every plan
@@ -186,5 +186,5 @@ def set_budgets(explorer: Explorer, seconds: float, seed: int) -> None:
 
 
 def set_budgets_in_thread(explorer: Explorer, seconds: float, seed: int) -> None:
-    """Set random budgets for ``seconds`` in another thread, and return immediately."""
+    """Call :func:`set_budgets` in another thread, and return immediately."""
     threading.Thread(target=set_budgets, args=(explorer, seconds, seed), daemon=True).start()

@@ -120,7 +120,7 @@ def checks(drawn: random.Random, graph: Graph, dag: Dag) -> Iterator[tuple[str, 
 
 
 def check_sets(graph: Graph, dag: Dag) -> None:
-    """Compare lower sets and their boundaries with the definitions."""
+    """Compare lower sets and their boundaries with the definitions. Raise :class:`Differs` if a result differs."""
     found = [_nodes(graph, mask) for mask in graph.lower_set_masks()]
     same("lower sets", sorted(map(sorted, found)), sorted(map(sorted, dag.lower_sets)))
     for mask in graph.lower_set_masks():
@@ -131,7 +131,7 @@ def check_curve(graph: Graph, dag: Dag, family: Any, sets: Iterable[frozenset[in
     """Compare the time-centric and the memory-centric front of the trade-off curve, and the plan of each point.
 
     ``family`` is the name of a family of lower sets for the solver, and ``sets`` are its sets by the definitions.
-    ``pins`` are the nodes to ``keep`` and to ``recompute``.
+    ``pins`` are the nodes to ``keep`` and to ``recompute``. Raise :class:`Differs` if a result differs.
     """
     sets = list(sets)
     names = {key: [graph.names[v] for v in nodes] for key, nodes in pins.items()}
@@ -180,7 +180,7 @@ def _check_front(
 
 
 def check_pins(drawn: random.Random, graph: Graph, dag: Dag) -> None:
-    """Compare the curve under random pins with the definitions."""
+    """Compare the curve under random pins with the definitions. Raise :class:`Differs` if a result differs."""
     nodes = drawn.sample(range(len(graph)), drawn.randint(0, min(3, len(graph))))
     middle = drawn.randint(0, len(nodes))
     keep, recompute = frozenset(nodes[:middle]), frozenset(nodes[middle:])
@@ -188,7 +188,7 @@ def check_pins(drawn: random.Random, graph: Graph, dag: Dag) -> None:
 
 
 def check_baselines(graph: Graph, dag: Dag) -> None:
-    """Compare the baselines with the definitions."""
+    """Compare the baselines with the definitions. Raise :class:`Differs` if a result differs."""
     everything = baseline(graph, "keep-all")
     same("keep-all", (everything.overhead, everything.peak), (0, 2 * dag.bytes_of(dag.all)))
     chen = baseline(graph, "chen")
@@ -208,7 +208,11 @@ def check_baselines(graph: Graph, dag: Dag) -> None:
 
 
 def check_planner(drawn: random.Random, graph: Graph, dag: Dag, searched: bool) -> None:
-    """Compare simulated peaks of tables and of random plans, and the rows that tables choose for budgets."""
+    """Compare simulated peaks of tables and of a random plan, and the rows that tables choose for budgets.
+
+    If ``searched`` is True, the tables of the search in simulated bytes are compared as well. Raise :class:`Differs` if
+    a result differs.
+    """
     planner = Planner(graph)
     pinned = drawn.sample(range(len(graph)), min(2, len(graph)))
     tables = [planner.plans("time"), planner.plans("memory"), planner.first_plans()]

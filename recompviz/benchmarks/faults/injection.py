@@ -52,7 +52,7 @@ class Counter:
         self.where = ""  # the point at which the exception was raised; empty if it was not raised
 
     def point(self, where: str) -> None:
-        """Pass a point, and raise the exception if it is the chosen one."""
+        """Pass a point. If it is the chosen one, raise the exception, whose message is ``where``."""
         here, self.count = self.count, self.count + 1
         if here == self.at:
             self.where = where

@@ -276,7 +276,7 @@ def answered(widget: Any, kind: str, message: Any) -> str | None:
     """Return what is wrong with the answer of an Explorer to a plan; None if nothing is.
 
     A valid plan must be shown, and a damaged one must be refused with a text. The result is None for all other messages
-    and widgets.
+    and widgets. ``kind`` and ``message`` are a result of :func:`any_message`.
     """
     if kind != "a damaged plan" or not isinstance(widget, Explorer):
         return None

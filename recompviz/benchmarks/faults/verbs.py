@@ -310,7 +310,7 @@ def _comes_through(raised: BaseException | None, error: type[BaseException], use
 
 
 def outcome(verb: Verb, p: Prepared) -> BaseException | None:
-    """Call a public function, and return the exception that it raised; None if it raised none."""
+    """Call a public function with a subject; return the exception that the function raised, or None."""
     try:
         verb(p)
     except BaseException as error:  # also an injected interrupt; the caller judges the type

@@ -119,7 +119,10 @@ def placeholder_role(node: Node) -> Role:
 
 
 def is_forward_output(desc: object) -> bool:
-    """Return whether the descriptor of a joint graph's output belongs to an output of the forward pass."""
+    """Return whether the descriptor of a joint graph's output belongs to an output of the forward pass.
+
+    AOTAutograd's descriptors are in ``meta["desc"]`` of the graph's output node, one for each output.
+    """
     return type(desc).__name__ == "PlainAOTOutput"
 
 

@@ -182,6 +182,8 @@ def lstm_in_single_operators() -> Iterator[None]:
 def lstm_for_training(*arguments: Any) -> Any:
     """Run MKL-DNN's fused LSTM with the workspace that its backward pass reads.
 
+    The arguments and the results are those of ``torch.ops.aten.mkldnn_rnn_layer``.
+
     The kernel makes this workspace only if gradients are enabled. In a compiled forward pass they are disabled.
     """
     with torch._C._AutoDispatchBelowAutograd(), torch.enable_grad():

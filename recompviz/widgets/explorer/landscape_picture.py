@@ -93,7 +93,11 @@ def svg_text(
     anchor: str = "start",
     more: str = "",
 ) -> str:
-    """Return an SVG element ``text`` with the text ``words`` at the point (x, y), and ``more`` attributes."""
+    """Return an SVG element ``text`` with the text ``words`` at the point (x, y).
+
+    ``size`` is in pixels. ``weight`` and ``anchor`` are SVG's ``font-weight`` and ``text-anchor``, and ``more`` has
+    further attributes as text.
+    """
     return (
         f'<text x="{x:.1f}" y="{y:.1f}" fill="{fill}" font-size="{size:g}" font-weight="{weight}" '
         f'text-anchor="{anchor}"{more}>{escape(words)}</text>'

@@ -194,7 +194,7 @@ class RunHistory:
         return int(self.entries[-1][2]["number"]) if self.entries else 0
 
     def with_run(self, planner: Planner, report: RunReport, message: dict[str, Any]) -> RunHistory:
-        """Return the history with one more run."""
+        """Return the history with one more run. ``message`` is its entry of the Explorer's trait ``_runs``."""
         entries = [*self.entries, (planner, report, message)]
         messages = bounded([entry[2] for entry in entries])
         entries = entries[-len(messages) :]

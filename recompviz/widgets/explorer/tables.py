@@ -188,7 +188,7 @@ class Tables:
         self.more[1] = None if table is None else self._shown(table, base=base)
 
     def add(self, table: PlanTable, family: str) -> int:
-        """Append a table that another solver found, and return its number."""
+        """Append a table that another solver found over a family of lower sets, and return the number of the table."""
         self.more.append(self._shown(table, family=family))
         return len(self.first) + len(self.more) - 1
 
