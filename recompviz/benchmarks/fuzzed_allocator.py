@@ -177,7 +177,7 @@ class FuzzedAllocator:
         return self.unsplit_at_start + (max(self.waiting_at_start, self.waiting) if misread else 0)
 
     def map(self) -> tuple[tuple[int, int, bool], ...]:
-        """Return address, bytes and use of each mapped piece, with free neighbours of one segment merged."""
+        """Return (address, bytes, whether it is used) of each mapped piece. Free neighbours in a segment are merged."""
         found: list[tuple[int, int, bool]] = []
         for segment in self.segments:
             last = None

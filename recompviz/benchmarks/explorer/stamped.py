@@ -60,7 +60,7 @@ class StampedExplorer(Explorer):
 
 
 def install() -> None:
-    """Let this process record, for each timeline from now on, the time at which it is packed into a message."""
+    """Record, for each later timeline of this process, the time at which the timeline is packed into a message."""
     wire.timeline_message = stamped(wire.timeline_message)
 
 
@@ -68,14 +68,14 @@ class StampedPlanner(Planner):
     """A planner that also records when a simulation ends."""
 
     def simulate(self, plan: Plan | None = None) -> Timeline:
-        """Simulate a plan as :meth:`recompviz.Planner.simulate` does, and record the clock time at which it ended."""
+        """Simulate a plan as :meth:`recompviz.Planner.simulate` does, and record the clock time of its end."""
         return stamped(super().simulate)(plan)
 
 
 def explorer(step: Step, objectives: Sequence[PlanObjective]) -> StampedExplorer:
     """Return an Explorer of a training step, with a plan table for each objective.
 
-    Without objectives, it has the plans that need no search.
+    Without objectives, the Explorer has the plans that need no search.
     """
     planner = StampedPlanner(*step, most_rows=200)
     return StampedExplorer(planner, objectives=objectives, baselines=(), background=False, title="s")

@@ -1,4 +1,6 @@
-"""Compare the solver, the baselines and the search in simulated bytes with the definitions, on random graphs.
+"""Compare the solver, the baselines and the live search with the paper's definitions, on random graphs.
+
+The module ``definitions`` has the definitions. The live search looks for plans by their simulated peaks.
 
 Sizes reach the limit of what is exact in 64 bits. Calls with arguments of any type must return a right result or raise
 a clear error.
@@ -210,7 +212,7 @@ def check_baselines(graph: Graph, dag: Dag) -> None:
 def check_planner(drawn: random.Random, graph: Graph, dag: Dag, searched: bool) -> None:
     """Compare simulated peaks of tables and of a random plan, and the rows that tables choose for budgets.
 
-    If ``searched`` is True, the tables of the search in simulated bytes are compared as well. Raise :class:`Differs` if
+    If ``searched`` is True, the tables of the live search are compared as well. Raise :class:`Differs` if
     a result differs.
     """
     planner = Planner(graph)

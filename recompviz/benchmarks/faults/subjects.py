@@ -56,7 +56,13 @@ class Subject:
 
 
 class Layer(nn.Linear):
-    """A linear layer that can raise an exception, also while PyTorch captures it."""
+    """A linear layer that can raise an exception, also while PyTorch captures it.
+
+    Attributes
+    ----------
+    error : type of exception or None
+        The exception that the next calls raise; None for no exception.
+    """
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__(inputs, outputs)

@@ -168,7 +168,7 @@ class PlanSearch:
 
 
 def tables_with(planner: Planner, tables: Sequence[PlanTable], baselines: Sequence[str], searched: bool) -> Tables:
-    """Return the tables of the objectives, together with those baselines that the graph has.
+    """Return the tables of the objectives, together with those of the baselines that exist for the graph.
 
     ``searched`` says whether a search found ``tables``.
     """

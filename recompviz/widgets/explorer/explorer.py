@@ -95,7 +95,7 @@ class Explorer(PageWidget):
         The unit of ``planner.graph.time`` to show, for example ``"ms"``.
     theory : bool
         Whether the view opens with the paper's view: lower sets, boundaries, segments, the peak formula, and the
-        paper's objectives. A button in the view switches it.
+        paper's objectives. A button in the view switches the paper's view on and off.
     resizer : Resizer, optional
         An object with the attribute ``axes`` and a method ``at(sizes, progress)`` that gives the training step another
         batch size or sequence length; see :mod:`recompviz.widgets.explorer.resizing`. If None, :meth:`resize` is not
@@ -673,8 +673,8 @@ class Explorer(PageWidget):
         Parameters
         ----------
         seconds : float, optional
-            Time limit for each of the three. The method also returns when a limit is reached. If None, there is no
-            limit.
+            Time limit for each of these three kinds of work. When a limit is reached, the method stops waiting for that
+            work. If None, there is no limit.
         """
         self._resizing.wait(seconds)
         self._questions.wait(seconds)

@@ -1,8 +1,8 @@
 """The plan tables that an Explorer has found, and the plans that the user loaded, for each size of its training step.
 
 When the user returns to a size, its plans are shown without another search. At a new size, the plans of the size before
-are shown until the search has ended. If some of them recompute less than the plans of the search, they are then added
-to the new table of the objective ``"live"``.
+are shown until the search has ended. Those of them that are better than the plans of the search are then added to the
+new table of the objective ``"live"``.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ class KnownPlans:
     def carry(self, table: PlanTable, planner: Planner) -> None:
         """Take over the plans of a table that was made at another batch size or sequence length.
 
-        They are shown until a search by this planner ends. The search gives a table for each objective. The plans taken
-        over that are better than the plans of the table ``"live"`` are then added to that table.
+        These plans are shown until a search by this planner ends. The search gives a table for each objective. The
+        plans taken over that are better than the plans of the table ``"live"`` are then added to that table.
 
         Parameters
         ----------

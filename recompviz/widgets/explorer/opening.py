@@ -38,8 +38,8 @@ class OpeningExplorer(Explorer):
     Parameters
     ----------
     work : callable (progress) → ExplorerArguments
-        Returns the arguments of the :class:`Explorer`. It runs in a background thread. It should often call
-        ``progress(done, total, text)``, which raises :class:`recompviz.Cancelled` after the user has cancelled.
+        A function that returns the arguments of the :class:`Explorer`. It runs in a background thread. It should often
+        call ``progress(done, total, text)``, which raises :class:`recompviz.Cancelled` after the user has cancelled.
     title : str
         The title that is shown until the step is traced.
 
@@ -51,8 +51,8 @@ class OpeningExplorer(Explorer):
     Raises
     ------
     Exception
-        Reading ``plan``, ``budget`` and other attributes raises the error of the work. If the user has cancelled it,
-        RecompvizError.
+        Reading ``plan``, ``budget`` and other attributes raises the error of the work. If the user has cancelled the
+        work, RecompvizError is raised.
     """
 
     def __init__(self, work: Callable[[JobProgress], ExplorerArguments], title: str) -> None:

@@ -82,7 +82,7 @@ class Runs:
         Called with a :class:`RunRequest` and its :class:`RunReport` when the run has succeeded. It is not called if the
         run failed or was cancelled.
     before : int
-        The number of the Explorer's last run so far; 0 if there is none. The first run of this object gets the next
+        The number of the Explorer's newest run; 0 if there is none. The first run of this object gets the next
         number.
     """
 

@@ -210,7 +210,7 @@ class Tables:
         return -1
 
     def find(self, plan: Plan) -> tuple[int, int] | None:
-        """Return (table, row) of the first plan that keeps the same values as ``plan``; None if there is none."""
+        """Return (table number, row) of the first plan that keeps the same values as ``plan``, or None if none does."""
         for number in range(len(self.first) + len(self.more)):
             if (row := self.row_in(number, plan)) >= 0:
                 return number, row

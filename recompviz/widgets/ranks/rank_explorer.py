@@ -73,7 +73,7 @@ class RankExplorer(PageWidget):
         If ``budget`` is neither a size nor a percentage.
     Exception
         If the search fails before there is a board, reading ``board``, ``plans`` and other attributes raises the error
-        of the search. If the user stops the search before there is a board, it raises RecompvizError.
+        of the search. If the user stops the search before there is a board, RecompvizError is raised.
     """
 
     _esm = assets.esm("ranks/rank_view.js")

@@ -1,7 +1,7 @@
 """The view of several ranks as one static SVG picture, for notebooks that are opened without a kernel.
 
 At the top is the schedule: a bar for each pass. Under it, on the same time axis, is the memory of each rank, the
-fullest rank first.
+rank with the highest peak first.
 """
 
 from __future__ import annotations
