@@ -62,8 +62,8 @@ def offline_page(entry: str, data: Any, title: str, fallback: str) -> str:
 
     Notes
     -----
-    The page has an empty element ``recompviz-shown``. A widget that hands out its page writes there how it is shown
-    (``withShown`` of ``js/shared/page_data.js``): the theme, and what the reader has opened.
+    The page has an empty element ``recompviz-shown``. A widget that hands out its page writes there how the widget is
+    shown (``withShown`` of ``js/shared/page_data.js``): the theme, and what the reader has opened.
     """
     css = _CSS.format(css=assets.css(), light=palette.LIGHT, dark=palette.DARK)
     script = script_text(assets.esm(entry))
