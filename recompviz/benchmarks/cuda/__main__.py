@@ -25,7 +25,7 @@ INSTALL = "python -m pip install --no-index --find-links wheels --no-deps"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parse the command line and run; return the exit status.
 
-    It is 2 if a needed package is missing, 1 if a part failed, and otherwise 0.
+    The status is 2 if a needed package is missing, 1 if a part failed, and otherwise 0.
     """
     parser = argparse.ArgumentParser(description=command.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="part", help=f"of {', '.join(part.name for part in PARTS)}")

@@ -96,7 +96,7 @@ def peak_rows(setting: Setting, case: Case) -> Iterator[Row]:
 
 
 def timeline(setting: Setting) -> Iterator[Row]:
-    """Compare simulated and measured bytes after and inside every operator of the plan for the least total."""
+    """Compare simulated and measured bytes inside and after every operator, under the plan for the least total."""
 
     def rows(setting: Setting, case: Case) -> Iterator[Row]:
         step = example(case, setting.device)
@@ -153,7 +153,7 @@ def budgets(setting: Setting) -> Iterator[Row]:
 
 
 def times(setting: Setting) -> Iterator[Row]:
-    """Compare the sum of the calibrated times of a plan's operators with the measured time of its training step."""
+    """Compare the sum of the calibrated times of all operators with the measured time of the training step."""
     yield from cases(setting, time_rows, SMALL[:2] if setting.rehearsal else (*REAL, SMALL[0]))
 
 

@@ -36,7 +36,7 @@ class ModelCase:
 
 
 def loss_of(output: Any) -> Tensor:
-    """Return the sum of the mean squares of all tensors in an output that require a gradient."""
+    """Return a loss of a model's output: the sum of the mean squares of its tensors that require a gradient."""
     if dataclasses.is_dataclass(output):
         output = vars(output)
     leaves = [leaf for leaf in pytree.tree_leaves(output) if isinstance(leaf, Tensor) and leaf.requires_grad]

@@ -127,7 +127,7 @@ def highest(events: Iterable[AllocationEvent]) -> int:
 
 
 def all_parameters(model: nn.Module) -> list[Tensor]:
-    """Return the parameters of a model, and the unregistered parameters in its attribute ``found``, if it has one."""
+    """Return a model's parameters, and unregistered parameters in an attribute ``found`` if the model has one."""
     return list(dict.fromkeys([*model.parameters(), *getattr(model, "found", [])]))
 
 

@@ -38,7 +38,7 @@ def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def peaks_table(data: Data) -> str:
-    """Return the table of the peaks in the paper and of recompviz, in GB and in percent of keep-all."""
+    """Return the table of the paper's peaks and the peaks of recompviz, in GB and in percent of keep-all."""
     rows = []
     for name in having(data, "predicted"):
         found, paper = totals(data[name]), REPORTED[name]

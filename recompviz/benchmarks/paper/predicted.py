@@ -116,7 +116,7 @@ def curve(trace: rv.Trace) -> list[list[float]]:
 
 
 def at_peak(timeline: Timeline) -> dict[str, Any]:
-    """Return the operator call at the peak, the transient bytes of each category there, and the largest blocks."""
+    """Return what is alive at the peak: the operator call, the transient bytes of each category, and the largest blocks."""
     blocks = timeline.at_peak()
     sums: dict[str, int] = {}
     for block in blocks:

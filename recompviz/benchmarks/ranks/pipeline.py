@@ -11,8 +11,8 @@ table has the rule of least recomputation with which all stages fit the budget. 
 least peak. Recomputation is in estimated milliseconds for one micro-batch, summed over the stages. The step of the
 schedule returns no outputs in this table.
 
-The second table has predicted and measured peaks. With *outputs returned*, the schedule is called without
-``return_outputs=False``, so its step returns the outputs of the last stage.
+The second table has predicted and measured peaks. With *outputs returned*, ``schedule.step`` is called without
+``return_outputs=False``, so it returns the outputs of the last stage.
 """
 
 from __future__ import annotations
@@ -87,9 +87,10 @@ def uniform_policies(stages: Sequence[rv.StageStep]) -> list[Policy]:
 
 
 def compared(stages: Sequence[rv.StageStep]) -> list[Policy]:
-    """Return three policies: keep-all, the best uniform one within the budget, and plans per stage within the budget.
+    """Return three policies: keep-all, and within the budget the best uniform policy and plans per stage.
 
-    If no uniform policy fits in the budget, the uniform policy of least peak takes its place.
+    A uniform policy uses the same rule for all stages. If none fits in the budget, the uniform policy of least peak is
+    returned in its place.
     """
     uniform = uniform_policies(stages)
     keep_all = next(row for row in uniform if row.name == "keep-all")
@@ -105,9 +106,9 @@ def compared(stages: Sequence[rv.StageStep]) -> list[Policy]:
 def split_text(layers: int, count: int, micro_batches: int, even: Sequence[rv.StageStep]) -> str:
     """Return a sentence about the best division of the blocks among the stages for the budget of the table.
 
-    In this division, the slowest stage takes the least time. A stage has at most one block more or less than in the
-    even division, whose stages are ``even``. The time of a stage is estimated as three times the time of its forward
-    pass, plus its recomputation.
+    The best division is the one whose slowest stage is fastest. Divisions are tried in which each stage has at most one
+    block more or less than in the even division, whose stages are ``even``. The time of a stage is estimated as three
+    times the time of its forward pass, plus its recomputation.
     """
     budget = max(min(stage.simulate().peak for stage in even), *(stage.curve[-1][1] for stage in even))
     usual = layers // count

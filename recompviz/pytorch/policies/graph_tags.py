@@ -1,7 +1,7 @@
 """``rv.memory_policy`` writes a plan as tags on the nodes of a joint graph, for trainers that work on graphs.
 
-PyTorch's partitioner and torchtitan's graph trainer read ``node.meta["recompute"]`` of the forward nodes. The nodes of
-the plan are found by the order and the name of the operators.
+PyTorch's partitioner and torchtitan's graph trainer read ``node.meta["recompute"]`` of the forward nodes. The plan's
+node for an operator is found by the order and the names of the operators.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """``rv.checkpoint_policy`` turns a plan into a policy of PyTorch's selective checkpoints, for eager models.
 
-PyTorch calls a policy after each operator of an eager forward pass. The policy finds the node of the plan by the order
-and the name of the operators.
+PyTorch calls a policy after each operator of an eager forward pass. The policy finds the plan's node for an operator by
+the order and the names of the operators.
 """
 
 from __future__ import annotations

@@ -88,7 +88,13 @@ class StageStep:
 
     @property
     def batch_plans(self) -> BatchPlans:
-        """A new object that finds plans for the stage over a whole batch."""
+        """A new object that finds plans for the stage over a whole batch.
+
+        Raises
+        ------
+        ValueError
+            If the schedule of the stage is ``"interleaved"``; see :func:`recompviz.pipeline_rank`.
+        """
         self._expect_alone()
 
         def peak(masks: Sequence[Sequence[bool]]) -> int:
@@ -101,6 +107,7 @@ class StageStep:
         """The best plans found, by rising overhead and falling peak; cached.
 
         Each is (overhead of one micro-batch in the unit of ``graph.time``, peak of the batch in total bytes, plan).
+        Errors are those of :attr:`batch_plans`.
         """
         return tuple((overhead, peak, plan) for overhead, peak, (plan,) in self.found())
 
@@ -117,7 +124,7 @@ class StageStep:
         )
 
     def candidates(self, progress: Progress | None = None) -> tuple[Plan, ...]:
-        """Search for plans for one micro-batch, and return those whose peak over a whole batch :meth:`found` simulates.
+        """Return the plans that a search for one micro-batch finds. :meth:`found` simulates them over a whole batch.
 
         ``progress(done, total)`` is called during the search.
         """

@@ -61,8 +61,8 @@ def step_report(compiled: Any) -> StepReport:
     Returns
     -------
     StepReport
-        Its text lists each region with the bytes that it keeps. For each island it lists the bytes that the island
-        holds, and the line and reason of the graph break before it.
+        The report as text lists each region with the bytes that the region keeps. For each island, it lists the bytes
+        that the island holds, and the line and reason of the graph break before the island.
 
     Raises
     ------

@@ -134,7 +134,7 @@ def _() -> Any:
 
 
 class Capsules(nn.Module):
-    """A capsule layer that repeats dynamic routing until its weights change little, at most five times."""
+    """A capsule layer that repeats dynamic routing until the routing weights change little, at most five times."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -107,7 +107,7 @@ def _() -> Any:
 
 
 class Generated(nn.Module):
-    """A model with a generator method that splits the input, and a dictionary of lists of outputs."""
+    """A model that splits its input with a generator method, and collects outputs in a dictionary of lists."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -122,7 +122,7 @@ def _() -> Any:
 
 
 class Counting(nn.Module):
-    """A model that overwrites one buffer in place, and assigns a new tensor to another."""
+    """A model that overwrites one buffer in place, and assigns a new tensor to another buffer."""
 
     count: Tensor
     mean: Tensor

@@ -140,7 +140,7 @@ def _() -> Any:
 
 
 class ReturnsParameter(nn.Module):
-    """A model that also returns a parameter and a view of it."""
+    """A model that returns a parameter and a view of this parameter, in addition to the usual output."""
 
     def __init__(self) -> None:
         super().__init__()
