@@ -272,7 +272,7 @@ class _Counted(TorchDispatchMode):
 
 @contextlib.contextmanager
 def stand_in(total_memory: int = MEMORY) -> Iterator[StandInCuda]:
-    """In a ``with`` block, let recompviz treat the CPU as a CUDA device. Its tensors must be made inside the block.
+    """In a ``with`` block, let recompviz treat the CPU as a CUDA device. Make the device's tensors inside the block.
 
     Parameters
     ----------

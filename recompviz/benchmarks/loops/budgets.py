@@ -116,7 +116,7 @@ def _run(loop: Callable[[int | None], list[Tensor]], total: int | None) -> tuple
 
 
 def different(mine: list[Any], theirs: list[Any]) -> list[str]:
-    """Compare two lists of tensors bit by bit; return a list of one sentence about the differences, or an empty one."""
+    """Compare two lists of tensors bit by bit. Return a list with one sentence about all differences; empty if none."""
     if len(mine) != len(theirs):
         return [f"{len(mine)} tensors, expected {len(theirs)}"]
     wrong = [i for i, (a, b) in enumerate(zip(mine, theirs, strict=True)) if not same_bits(a, b)]

@@ -1,6 +1,6 @@
 """Measure training steps of one network: the peak and the step time of each method.
 
-On the CPU the batch, the images and the number of channels are smaller than in the paper; on CUDA they are the same.
+On the CPU, the batch, the images and the number of channels are smaller than in the paper. On CUDA, they are as there.
 Operators are calibrated first. Peaks are measured at the allocator. Step times are measured in rounds, with one step of
 each method in a round. The time of recomputation is the calibrated time of the operator calls that run twice. Eager
 PyTorch and ``torch.utils.checkpoint`` run directly; all other methods run as plans. Checkpoints, PyTorch's memory
@@ -43,7 +43,7 @@ QUICK = (KEEP_ALL, CHEN, "exact, memory-centric", CHECKPOINT, "memory budget 0.5
 
 
 def example(name: str, small: bool, device: str, batch: int | None) -> networks.Example:
-    """Return the network with a batch and a loss: as in the paper on CUDA, smaller on the CPU."""
+    """Return the network with a batch and a loss. On CUDA, sizes are those of the paper; on the CPU they are smaller."""
     torch.manual_seed(0)
     if small or device != "cpu":
         return networks.example(name, batch or (4 if small else None), small=small, device=device)

@@ -116,7 +116,7 @@ def curve(trace: rv.Trace) -> list[list[float]]:
 
 
 def at_peak(timeline: Timeline) -> dict[str, Any]:
-    """Return what is alive at the peak: the operator call, the transient bytes of each category, and the largest blocks."""
+    """Return facts about the peak: its operator call, the transient bytes of each category, and the largest blocks."""
     blocks = timeline.at_peak()
     sums: dict[str, int] = {}
     for block in blocks:

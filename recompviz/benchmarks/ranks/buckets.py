@@ -77,7 +77,7 @@ class Tied(nn.Module):
 
 
 class Branches(nn.Module):
-    """Layers that are used in another order than that of their definition, one of them twice, and one never."""
+    """Layers that are not used in the order of their definition. One layer is used twice, and one never."""
 
     def __init__(self) -> None:
         super().__init__()

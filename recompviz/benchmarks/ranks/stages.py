@@ -66,7 +66,7 @@ class Part(nn.Module):
 
 
 def part(stage: int, stages: int, layers: int, split: Sequence[int] = ()) -> Part:
-    """Return a stage of the model. ``split`` has the number of blocks of each stage; by default they are about equal."""
+    """Return a stage of the model. ``split`` has the number of blocks of each stage; by default about equal numbers."""
     torch.manual_seed(0)
     whole = gpt2(layers, WIDTH, 4, vocabulary=VOCABULARY, context=LENGTH, dropout=0.0)
     sizes = list(split) or [layers // stages + (i < layers % stages) for i in range(stages)]

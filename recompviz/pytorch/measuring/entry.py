@@ -43,8 +43,8 @@ def trace(
         One batch: tensors, or nested tuples, lists and dicts of tensors.
     kwargs : dict, optional
         Keyword arguments of the model.
-    targets : sequence, optional
-        Arguments of the loss after the model's output.
+    targets : tuple, list or torch.Tensor, optional
+        Arguments of the loss after the model's output. A single tensor is one target.
     loss : callable or torch.nn.Module, optional
         A function of the model's output and the targets that returns a scalar. If left out, the loss is the ``loss`` in
         the model's output, or the output itself if it has no ``loss``. If the loss found in this way is not one number,

@@ -158,9 +158,9 @@ class RankStep:
         return unit_plans(self.graph, keep, self.units, shapes_of(self.trace.model, self.units))
 
     def whole_plan(self, plans: Sequence[UnitPlan]) -> Plan:
-        """Return the plan of this step that is made of the given parts. Units without a part keep every value.
+        """Return the plan of this step that is made of the given unit plans. Units without a plan keep every value.
 
-        Values outside the units are kept, too. The parts may be made by the step of another rank, for example with
+        Values outside the units are kept, too. The unit plans may be made by the step of another rank, for example with
         another batch size.
 
         Raises

@@ -257,9 +257,10 @@ class Trace:
         return self.planner.plans(objective, progress)
 
     def plan(self, total: int | float | str, objective: PlanObjective = "live") -> Plan:
-        """Return the plan that recomputes least among the plans of a table whose simulated peak is at most ``total``.
+        """Return the plan that recomputes least among those with a simulated peak of at most ``total``.
 
-        With ``objective="memory"``, return the plan that recomputes most among these plans.
+        The plan is taken from the table that :meth:`plans` returns. With ``objective="memory"``, the plan that
+        recomputes most and fits is returned.
 
         Parameters
         ----------
