@@ -20,7 +20,7 @@ UNMASKED = -100
 
 
 class Encoder(nn.Module):
-    """One layer of BERT: attention, then an MLP. The result of each is added to its input and normalized."""
+    """One layer of BERT: attention, then an MLP. Each result is added to the input of that part, then normalized."""
 
     def __init__(self, width: int, heads: int, dropout: float) -> None:
         super().__init__()

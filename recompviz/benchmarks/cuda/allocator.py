@@ -147,7 +147,7 @@ def _eager_step(step: networks.Example) -> Callable[[], None]:
 
 
 def out_of_memory(setting: Setting) -> Iterator[Row]:
-    """Limit the device's memory so that a training step runs out of it.
+    """Limit the memory of the device so that a training step runs out of memory.
 
     The step must raise the error in eager PyTorch and in ``rv.measure``. ``rv.measure`` must restore the buffers, and a
     plan that fits in the limit must train afterwards.

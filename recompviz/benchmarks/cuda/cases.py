@@ -1,4 +1,4 @@
-"""The setting of a part, and helpers that all parts share. A part is a function from its setting to rows of a table."""
+"""The setting of a part, and helpers that all parts share. A part is a function from a setting to rows of a table."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Setting:
 
 
 def example(case: Case, device: str) -> networks.Example:
-    """Return the network of a case with a batch. Its random values are the same at each call."""
+    """Return the network of a case with a batch. Random values are the same at each call."""
     name, batch, small = case
     torch.manual_seed(0)
     return networks.example(name, batch, small=small, device=device)

@@ -190,7 +190,7 @@ def outcome(result: dict[str, Any]) -> str:
 
 
 def environment_of(out: Path) -> dict[str, str]:
-    """Return the environment of a part: every cache is in the folder of the results, which can be written."""
+    """Return the environment variables of a part. They place every cache in the folder of the results."""
     caches = {
         "NUMBA_CACHE_DIR": "numba",
         "RECOMPVIZ_CACHE": "calibration",

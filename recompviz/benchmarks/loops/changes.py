@@ -324,7 +324,7 @@ class _Trained:
 
 
 def random_changes(seed: int, changes: int, total: int | str = "1 MiB", kinds: Sequence[str] = ()) -> Outcome:
-    """Change a compiled and an eager model alike, and compare one or three steps after each change, until they differ.
+    """Change a compiled and an eager model alike. Compare one or three steps after each change, until a result differs.
 
     Parameters
     ----------

@@ -43,7 +43,7 @@ class Mode(enum.Enum):
 
 @dataclass
 class Limits:
-    """The bounds to which the model clamps a value. They are nested in :class:`Settings`."""
+    """The bounds to which the model clamps a value. :class:`Settings` contains an object of this class."""
 
     low: float = -2.0
     high: float = 2.0

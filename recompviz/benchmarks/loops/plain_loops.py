@@ -1,7 +1,8 @@
 """Training loops in plain PyTorch, for eager and compiled models.
 
-``LOOPS`` maps the name of a loop to its function. Its argument is another function, which compiles a model or returns
-the model unchanged. A loop trains from a fixed seed, and returns the losses, and the tensors of the model at the end.
+``LOOPS`` maps the name of a loop to the function that runs it. The argument of this function is another function, which
+compiles a model or returns the model unchanged. A loop trains from a fixed seed. It returns the losses, and the tensors
+of the model at the end.
 """
 
 from __future__ import annotations

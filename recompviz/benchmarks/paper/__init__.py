@@ -1,4 +1,4 @@
-"""Repeat the paper's experiments with today's PyTorch: predict memory at its batch sizes, measure, and draw figures.
+"""Repeat the paper's experiments with today's PyTorch: predict memory at the paper's batch sizes, measure, and draw.
 
     python -m recompviz.benchmarks.paper            # everything: data, figures and page, into results/
     python -m recompviz.benchmarks.paper --page     # figures and page again, from the data

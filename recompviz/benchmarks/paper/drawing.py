@@ -1,4 +1,4 @@
-"""Static figures as SVG, which follow the light or dark theme of the viewer. The same data give the same bytes.
+"""Static SVG figures that follow the light or dark theme of the viewer. The same data give the same bytes.
 
 A panel maps data to pixels and draws axes, bars, lines and points. A figure consists of panels and one legend.
 """

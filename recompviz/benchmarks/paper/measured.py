@@ -43,7 +43,7 @@ QUICK = (KEEP_ALL, CHEN, "exact, memory-centric", CHECKPOINT, "memory budget 0.5
 
 
 def example(name: str, small: bool, device: str, batch: int | None) -> networks.Example:
-    """Return the network with a batch and a loss. On CUDA, sizes are those of the paper; on the CPU they are smaller."""
+    """Return the network with a batch and a loss. On CUDA, sizes are as in the paper; on the CPU they are smaller."""
     torch.manual_seed(0)
     if small or device != "cpu":
         return networks.example(name, batch or (4 if small else None), small=small, device=device)

@@ -1,4 +1,4 @@
-"""Start the processes of a group, and end them all if one fails or a time limit is over."""
+"""Start the processes of a group. If one process fails, or a time limit is over, end all of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The program of one process of a pipeline. The stages of the pipeline are parts of a GPT-2, divided by its blocks.
+"""The program of one process of a pipeline. Each stage of the pipeline has some of the blocks of a GPT-2.
 
     python -m recompviz.benchmarks.ranks.stages '[{"kind": "1f1b", "layers": 8, "micro_batches": 8}]'
 

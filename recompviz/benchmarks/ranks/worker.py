@@ -164,7 +164,7 @@ class Rank:
             parameter.grad = None
 
     def measured(self) -> Timeline:
-        """Measure one step of this rank. All ranks must call it together."""
+        """Measure one step of this rank. All ranks must call this method together."""
         held = list(self.model.buffers())
         if self.strategy.startswith("ddp"):  # the buckets, which DDP does not show
             held.append(

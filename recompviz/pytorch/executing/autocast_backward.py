@@ -1,4 +1,4 @@
-"""Warn when a backward pass runs inside ``torch.autocast`` and eager PyTorch would compute other gradients there.
+"""Warn when a backward pass runs inside ``torch.autocast``, where eager PyTorch would compute other gradients.
 
 PyTorch advises to call ``loss.backward()`` outside of the autocast block. A region (a captured graph) always computes
 its backward pass as if it were outside. Inside the block, eager PyTorch also casts the operands of matrix products in

@@ -1,4 +1,4 @@
-"""The outputs of planned regions (captured graphs) that are alive, of all models in the process.
+"""The outputs of planned regions (captured graphs) whose memory is not freed yet, for all models in the process.
 
 A caller may keep an output after the training step, or give it to another compiled model. The captured graphs do not
 show this, so this module has a weak reference to each output.

@@ -87,7 +87,9 @@ class MeasurementRun:
         self.optimizer = None if optimizer is None else plain_optimizer(optimizer)
 
     def one_step(self, run: ForwardFunction) -> list[tuple[int, int]]:
-        """Run a training step that is not recorded. Return how often it wrote to tensors; see :class:`WriteCounts`.
+        """Run a training step that is not recorded, and return how often the step wrote to tensors.
+
+        The result is that of :meth:`WriteCounts.so_far`.
 
         ``run`` is called without arguments. It runs the forward pass, and returns the loss or the outputs.
         """

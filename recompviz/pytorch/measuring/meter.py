@@ -47,7 +47,7 @@ def measure(
     optimizer: torch.optim.Optimizer | None = None,
     progress: Progress | None = None,
 ) -> Timeline:
-    """Run one training step and record every allocation and free on its device.
+    """Run one training step, and record every allocation and free on the device of the step.
 
     Before the recorded step, two training steps run to warm up, or three for a planned module whose trace is of the
     second step (see :attr:`Trace.after_first`).

@@ -1,4 +1,4 @@
-"""``rv.megatron_recompute`` finds settings of Megatron-Core's recomputation that fit a total, and their peak.
+"""``rv.megatron_recompute`` finds settings of Megatron-Core's recomputation that fit a total, and predicts the peak.
 
 Megatron-Core recomputes whole layers (``recompute_method="block"``: the first layers of each pipeline stage), or named
 modules of every layer (``recompute_modules``). Each such setting is a plan of the traced step. The plan recomputes the

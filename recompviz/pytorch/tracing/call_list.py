@@ -92,7 +92,7 @@ class CallList:
         self._append(node, Call(info, backward, -1, tuple(reads), tuple(makes), pinned=pinned, random=random))
 
     def add_arrival(self, tangents: Sequence[Node], fallback: Node) -> None:
-        """Add a first call of the backward pass, which stands for the arrival of gradients from outside the graph.
+        """Add a first call of the backward pass for the gradients that arrive from outside the graph.
 
         The call allocates these gradients. Each gradient is freed after its last use.
 

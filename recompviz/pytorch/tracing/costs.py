@@ -44,7 +44,7 @@ PARTS_PER_NODE = 8
 
 @dataclass(frozen=True)
 class Roofline:
-    """The roofline model of a device, which estimates the time of a call from its operations and bytes; frozen.
+    """The roofline model of a device; frozen. It estimates the time of a call from the call's operations and bytes.
 
     A call takes ``seconds_per_call`` plus the longer of two times: the time of its arithmetic, and the time to read and
     write its tensors.
@@ -162,7 +162,7 @@ def priced(folded: Folded, costs: Costs, device: torch.device) -> Folded:
 
 
 def node_times(folded: Folded, call_costs: Sequence[float]) -> NDArray[np.float64]:
-    """Return the forward cost T_v of each node: the sum of the costs of its calls, as an array of shape (#V,).
+    """Return the forward cost T_v of each node, the sum of the costs of the node's calls, as an array of shape (#V,).
 
     Parameters
     ----------

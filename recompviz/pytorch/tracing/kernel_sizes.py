@@ -1,4 +1,4 @@
-"""Corrections for operators whose kernels allocate more or fewer bytes than their fake kernels report.
+"""Corrections for operators whose real kernels allocate more or fewer bytes than the fake kernels report.
 
 A trace gets the sizes of storages from fake kernels, which run on tensors without memory. The corrections were found by
 comparing measured with simulated memory. Real and fake kernels agree on shapes. Only the bytes of storages differ.

@@ -1,4 +1,4 @@
-"""The role of each input of a captured graph (parameter, buffer, input or target), and its name in the model.
+"""The role of each input of a captured graph (parameter, buffer, input or target), and the input's name in the model.
 
 Dynamo makes parameters and buffers inputs of the graph. For each input it records a *source*: the Python expression by
 which it found the value.
@@ -49,7 +49,7 @@ def roles_of_inputs(sources: Sequence[str], inputs: Sequence[Any]) -> Callable[[
 
 
 def name_of(source: str) -> str:
-    """Return the dotted name of a parameter or buffer in its model, from Dynamo's source expression.
+    """Return the dotted name of a parameter or buffer in the model, from Dynamo's source expression.
 
     Examples
     --------

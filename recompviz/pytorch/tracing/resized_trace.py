@@ -241,7 +241,7 @@ class ResizedTraces:
         self._figures["length", length] = self._figures_of(there, "length", length)
 
     def at(self, sizes: AxisSizes) -> tuple[Graph, JointGraph]:
-        """Return the graph and the joint graph of the step at other sizes. It may trace first; see :meth:`learn`.
+        """Return the graph and the joint graph of the step at other sizes. :meth:`learn` makes missing traces first.
 
         Bytes that were traced become the bytes that a trace at these sizes finds. Bytes that were measured by a
         calibration change in proportion to the traced bytes. The times of the forward calls change in proportion to the

@@ -1,4 +1,4 @@
-"""Whether a step that was traced at a longer sequence can run there: the tables that it looks up must have enough rows.
+"""Whether a step that was traced with a longer sequence can run at this length: lookup tables must have enough rows.
 
 A table of positions (``nn.Embedding`` over ``torch.arange``) has a fixed number of rows. Looking up a missing row is an
 error only when the step runs, because shapes do not show it. The indices are therefore computed here. They are known

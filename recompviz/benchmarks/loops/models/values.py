@@ -165,7 +165,7 @@ class NamedOutput(collections.OrderedDict[str, Any]):
 
 
 class Named(nn.Module):
-    """A model that returns a dictionary of its own class, with the loss if labels are given."""
+    """A model that returns a :class:`NamedOutput`, which contains the loss if labels are given."""
 
     def __init__(self) -> None:
         super().__init__()
