@@ -1,6 +1,6 @@
 """Measure training steps of one network: the peak and the step time of each method.
 
-On the CPU, the batch, the images and the number of channels are smaller than in the paper. On CUDA, they are as there.
+On the CPU, the batch, the images and the number of channels are smaller than in the paper; on CUDA they are the same.
 Operators are calibrated first. Peaks are measured at the allocator. Step times are measured in rounds, with one step of
 each method in a round. The time of recomputation is the calibrated time of the operator calls that run twice. Eager
 PyTorch and ``torch.utils.checkpoint`` run directly; all other methods run as plans. Checkpoints, PyTorch's memory

@@ -55,7 +55,7 @@ def fixed_points(step: RankStep, made: RankCase, gather: GatherTime = GATHER) ->
 
 
 def beside(point: ReshardPoint, curve: Sequence[ReshardPoint]) -> str:
-    """Return where a point lies beside a curve, as text.
+    """Return as text how a point compares with a curve.
 
     The text says that the point is on the curve, or better than the curve. Otherwise it gives the fastest point of the
     curve that takes no more memory, with the differences of time and memory.

@@ -1,8 +1,8 @@
 """The plans of a rank of a pipeline over a whole batch, and the best of them within a total.
 
 A *choice* has one plan for each stage of the rank. Its peak is simulated over all micro-batches. A search for a single
-micro-batch finds some choices. Further choices are made between two neighbours among them: to the choice of lower peak,
-kept values are added one after another, as long as the peak does not exceed the peak of the other choice.
+micro-batch finds some choices. Between two such choices with neighbouring peaks, further choices are made: starting
+from the choice with the lower peak, values are kept one after another, as long as the higher peak is not exceeded.
 
 A *row* is a tuple (overhead, peak, choice). The overhead is the time of recomputation for one micro-batch, in the unit
 of ``graph.time``. The peak is in total bytes.

@@ -112,7 +112,13 @@ class CallList:
         self._append(tangents[0] if tangents else fallback, call)
 
     def hold(self, tangents: Sequence[Node]) -> None:
-        """Keep gradients of outputs until the end of the backward pass: let the last call read them, too."""
+        """Keep gradients of outputs alive until the backward pass ends, by adding them to the reads of the last call.
+
+        Parameters
+        ----------
+        tangents : sequence of torch.fx.Node
+            The placeholders of these gradients.
+        """
         last = self.calls[-1]
         held = (self._table.storage_of[node] for node in tangents if node in self._table.storage_of)
         self.calls[-1] = replace(last, reads=tuple(dict.fromkeys((*last.reads, *held))))

@@ -73,10 +73,10 @@ TYPICAL = GPUS["A100"]
 def speed_of(device: torch.device) -> Speed:
     """Return the speed figures of a device. All CPUs have the same figures.
 
-    A CUDA device in this machine gets the figures of the first entry of ``GPUS`` whose key occurs in the device's name
-    and is not followed by a digit there. If there is none, the figures are computed from the number of multiprocessors,
-    the clock and the memory bus. A CUDA device that is not in this machine, and any other accelerator, gets the figures
-    of an A100.
+    A CUDA device in this machine gets the figures of the first entry of ``GPUS`` whose key occurs in the device's name,
+    not followed by a digit. If there is none, the figures are computed from the number of multiprocessors, the clock
+    and the memory bus. A CUDA device that is not in this machine, and any other accelerator, gets the figures of an
+    A100.
 
     Examples
     --------

@@ -114,8 +114,8 @@ def fold(
         of the trace.
     output_count : int, optional
         The number of outputs if the graph is a *region*: a part of a training step whose outputs get their gradients
-        from outside. By default the graph is a whole training step. Its outputs are then one scalar, the loss, and the
-        tensors that the step assigns to attributes of modules.
+        from outside. By default the graph is a whole training step. Its outputs are then the loss, which is one scalar,
+        and the tensors that the step assigns to attributes of modules.
     role_of : callable (torch.fx.Node) → (role, which), optional
         Returns what a placeholder stands for, as in :attr:`Folded.placeholders`. By default it is read from the
         placeholder's descriptor.

@@ -48,7 +48,7 @@ def prepare(fx: GraphModule, output_count: int) -> Prepared:
     ----------
     fx : torch.fx.GraphModule
     output_count : int
-        The number of outputs of the forward pass. The graph returns them before its other outputs.
+        The number of outputs of the forward pass. The graph returns them first, then the gradients.
 
     Raises
     ------

@@ -184,7 +184,7 @@ def _() -> Any:
 
 
 class Changing(nn.Module):
-    """A model whose batch size decides how many blocks run."""
+    """A model in which the batch size decides how many blocks run."""
 
     def __init__(self) -> None:
         super().__init__()
