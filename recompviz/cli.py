@@ -57,8 +57,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ------
     SystemExit
         If the arguments are wrong (status 2), or after ``--help`` and ``--version`` (status 0).
-    FileError
-        As for :func:`open_lab`.
     """
     parser = argparse.ArgumentParser(
         prog="recompviz", description="See and control how much memory training a neural network takes."
@@ -102,7 +100,8 @@ def write_snapshot_page(files: Sequence[Path], out: Path, device: str | None = N
     Returns
     -------
     int
-        The exit status: 1 if a file cannot be read or written, or a snapshot has no data for ``device``; otherwise 0.
+        The exit status: 1 if a file cannot be read or written, or if ``device`` is invalid or a snapshot has no data
+        for it; otherwise 0.
     """
     from recompviz.core.snapshots.snapshot_report import load_snapshot
     from recompviz.widgets.recordings.recordings_page import comparison, recordings_page
@@ -127,7 +126,8 @@ def write_course(out: Path, notebooks: Path | None) -> int:
     out : Path
         The folder of the pages.
     notebooks : Path or None
-        The folder of the notebooks. If None, the folder ``notebooks`` of the checkout or of the current folder.
+        The folder of the notebooks. If None, the folder ``notebooks`` beside the package (in a checkout), or else in
+        the current folder.
 
     Returns
     -------
@@ -194,8 +194,8 @@ def saved_widget_state() -> Iterator[Path]:
     """Let JupyterLab save the state of widgets in notebooks, so that a notebook shows them without a kernel.
 
     This is a default, which the user's own settings override. The default is written to a file in a temporary folder.
-    The ``with`` block gets the path of this file. In the block, the temporary folder is on Jupyter's path of
-    configurations.
+    The ``with`` block gets the path of this file. In the block, Jupyter also searches the temporary folder for settings
+    (``JUPYTER_CONFIG_PATH``).
     """
     before = os.environ.get("JUPYTER_CONFIG_PATH")
     with tempfile.TemporaryDirectory(prefix="recompviz-lab-") as folder:
@@ -244,8 +244,9 @@ def find_notebook(here: Path | None = None) -> Path:
     Returns
     -------
     Path
-        The first that exists of ``notebooks/explore.ipynb`` in the checkout, ``here/notebooks/explore.ipynb`` and
-        ``here/explore.ipynb``. If none exists, the starter notebook, written to ``here/explore.ipynb``.
+        The first that exists of ``notebooks/explore.ipynb`` beside the package (in a checkout),
+        ``here/notebooks/explore.ipynb`` and ``here/explore.ipynb``. If none exists, the starter notebook, written to
+        ``here/explore.ipynb``.
 
     Raises
     ------

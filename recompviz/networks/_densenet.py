@@ -17,7 +17,10 @@ __all__ = ["DenseNet", "densenet", "densenet161"]
 
 
 class DenseLayer(nn.Module):
-    """Batch norm, ReLU, 1×1 convolution, batch norm, ReLU and 3×3 convolution; the result is appended to the input."""
+    """Batch norm, ReLU, 1×1 convolution, batch norm, ReLU and 3×3 convolution; the result is appended to the input.
+
+    The 1×1 convolution has ``bottleneck * growth`` channels, and the 3×3 convolution ``growth`` channels.
+    """
 
     def __init__(self, channels: int, growth: int, bottleneck: int = 4) -> None:
         super().__init__()

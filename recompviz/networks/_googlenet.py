@@ -27,7 +27,12 @@ MODULES = {
 
 
 class Inception(nn.Module):
-    """An inception module: four branches that read the same input, concatenated, then a ReLU."""
+    """An inception module: four branches that read the same input, concatenated, then a ReLU.
+
+    The branches are a 1×1 convolution to ``one`` channels; a 1×1 convolution to ``proj3`` channels, then a 3×3
+    convolution to ``three``; a 1×1 convolution to ``proj5`` channels, then a 5×5 convolution to ``five``; and a max
+    pooling, then a 1×1 convolution to ``pooled`` channels.
+    """
 
     def __init__(self, channels: int, one: int, proj3: int, three: int, proj5: int, five: int, pooled: int) -> None:
         super().__init__()
@@ -42,7 +47,7 @@ class Inception(nn.Module):
         self.out_channels = one + three + five + pooled
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map [N, channels, H, W] to [N, out_channels, H, W]."""
+        """Map [N, channels, H, W] to [N, one + three + five + pooled, H, W]."""
         one = self.conv1(x)
         three = self.conv3(self.relu(self.proj3(x)))
         five = self.conv5(self.relu(self.proj5(x)))
@@ -52,7 +57,11 @@ class Inception(nn.Module):
 
 
 class Auxiliary(nn.Module):
-    """An auxiliary classifier in the middle of the network: average pooling, 1×1 convolution, two linear layers."""
+    """An auxiliary classifier in the middle of the network: average pooling, 1×1 convolution, two linear layers.
+
+    The convolution has ``width`` channels. ``side`` is the height and width after the pooling, and ``hidden`` the
+    number of features between the linear layers.
+    """
 
     def __init__(self, channels: int, width: int, side: int, hidden: int, classes: int) -> None:
         super().__init__()

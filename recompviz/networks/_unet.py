@@ -70,7 +70,7 @@ class UNet(nn.Module):
         self.head = nn.Conv2d(width, classes, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map images [N, channels, H, W] to logits [N, classes, H', W']; for example 572×572 to 388×388."""
+        """Map images [N, channels, H, W] to smaller logits [N, classes, H', W'], for example 572×572 to 388×388."""
         skips: list[Tensor] = []
         for level, convolve in enumerate(self.down):
             x = convolve(self.pool(x) if level else x)

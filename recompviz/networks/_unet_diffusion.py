@@ -18,7 +18,10 @@ __all__ = ["DiffusionUNet", "unet_diffusion"]
 
 
 def sinusoids(steps: Tensor, width: int) -> Tensor:
-    """Return sines, then cosines, of the time steps [N] at ``width / 2`` frequencies, as one tensor [N, width]."""
+    """Return sines, then cosines, of the time steps [N] at ``width / 2`` frequencies, as one tensor [N, width].
+
+    ``width`` is even and at least 4.
+    """
     half = width // 2
     rates = torch.exp(-math.log(10000.0) / (half - 1) * torch.arange(half, device=steps.device))
     angles = steps[:, None].float() * rates[None]
@@ -28,7 +31,8 @@ def sinusoids(steps: Tensor, width: int) -> Tensor:
 class Residual(nn.Module):
     """A residual block: group norm, SiLU and convolution, two times.
 
-    The embedded time step is added after the first convolution, and the input after the second one.
+    The embedded time step is added after the first convolution. The input is added after the second one, through a 1×1
+    convolution if ``channels`` and ``out`` differ.
     """
 
     def __init__(self, channels: int, out: int, embedding: int, dropout: float, groups: int) -> None:

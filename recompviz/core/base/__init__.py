@@ -1,5 +1,5 @@
 """Errors, sizes in bytes, colours and small helpers for the other packages of recompviz.
 
-This package imports no other package of recompviz, except for drawing functions when they are called
-(:mod:`recompviz.core.base.rendering`).
+This package imports no other package of recompviz. Only :func:`recompviz.core.base.rendering.render` does, when it is
+called.
 """

@@ -97,5 +97,5 @@ def expect_number(value: Any, kind: type, name: str, expected: str) -> None:
 
 
 def expect_flag(value: Any, name: str) -> None:
-    """Raise TypeError unless a value is True or False."""
+    """Raise TypeError unless a value is True or False. ``name`` is the name of the argument in the message."""
     expect(value, bool, name, "True or False")

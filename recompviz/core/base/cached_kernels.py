@@ -5,8 +5,7 @@ numba's own cache raises an error if no folder can be written, if the disk is fu
 The files of the cache end with a checksum, so that damaged machine code is never executed.
 
 Without numba, ``@kernel`` leaves the function as it is. Python then runs it, slowly and with the same result. This is
-fast enough for a single simulation. A search first checks :func:`recompviz.core.base.compiled_code.has_numba`. Only
-modules that define kernels import this one.
+fast enough for a single simulation, but not for a search. Only modules that define kernels import this module.
 """
 
 from __future__ import annotations

@@ -17,18 +17,19 @@ def has_numba() -> bool:
 
 
 def has_compiled_code(kernels: str) -> bool:
-    """Return whether the folder ``__pycache__`` of a module in ``recompviz/core`` has a file of numba's cache for it.
+    """Return whether numba has kept compiled code of a module in ``recompviz/core`` on disk.
 
     Parameters
     ----------
     kernels : str
-        Folder and file name of the module without suffix, for example ``"live/kernels"``.
+        The module as ``"folder/file"`` without suffix, for example ``"live/kernels"``.
 
     Returns
     -------
     bool
-        Whether there is a file. It may be of an older version of the module. If the environment variable
-        ``NUMBA_CACHE_DIR`` is set, the cache is in another folder. The result is then True, without a search.
+        Whether the folder ``__pycache__`` beside the module has a file of numba for this module. The file may belong to
+        an older version of the module. If the environment variable ``NUMBA_CACHE_DIR`` is set, nothing is searched, and
+        the result is True.
 
     Examples
     --------

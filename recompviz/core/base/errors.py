@@ -23,7 +23,7 @@ class GraphError(RecompvizError, ValueError):
 
 
 class InfeasibleBudget(RecompvizError, ValueError):
-    """No plan fits the budget, or no sequence of computations does.
+    """No plan, or no sequence of computations, fits the budget.
 
     The parameters are also attributes.
 
@@ -34,9 +34,9 @@ class InfeasibleBudget(RecompvizError, ValueError):
     least : int
         The smallest feasible budget, in bytes, or an estimate of it.
     unit : str
-        The bytes that both numbers count. ``"formula"``: the intermediate values and their gradients, as in the
-        paper's peak formula. ``"total"``: the whole training step, with parameters, inputs and optimizer state.
-        ``"sequence"``: the values in memory during a sequence of :func:`recompviz.shortest_sequence`.
+        What the bytes of ``budget`` and ``least`` count. ``"formula"``: the intermediate values and their gradients, as
+        in the peak formula of Kusumoto et al. 2019. ``"total"``: the whole training step, with parameters, inputs and
+        optimizer state. ``"sequence"``: the values in memory during a sequence of :func:`recompviz.shortest_sequence`.
     estimated : str
         Why ``least`` is an estimate, for the message; empty if ``least`` is exact.
     """
@@ -59,7 +59,7 @@ class InfeasibleBudget(RecompvizError, ValueError):
 
 
 class TooManyLowerSets(RecompvizError):
-    """The graph has more lower sets than the limit.
+    """The graph has more lower sets than the limit. A lower set is a set of nodes that no edge enters from outside.
 
     Parameters
     ----------
@@ -116,7 +116,7 @@ class FileError(RecompvizError, OSError):
     then : str
         What the user should do next.
     reads : bool
-        Whether reading failed. Otherwise writing failed. The message says which of the two failed.
+        True if reading failed, False if writing failed. The message says so.
     """
 
     def __init__(self, path: str, why: str | BaseException, then: str, *, reads: bool = False) -> None:

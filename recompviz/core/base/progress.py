@@ -31,7 +31,10 @@ def partial_progress(progress: Progress | None, start: float, stop: float) -> Pr
 
 
 def paced(progress: Progress, seconds: float) -> Progress:
-    """Return a callback that passes on its first call, and later calls only if more than ``seconds`` have passed.
+    """Return a callback that calls ``progress``, but not more often than every ``seconds``.
+
+    The first call is passed on. A later call is dropped if it comes at most ``seconds`` after the last call that was
+    passed on.
 
     Examples
     --------

@@ -14,7 +14,8 @@ _LIBRARIES = ("torch", "recompviz", "contextlib")
 def without_library_frames(error: BaseException) -> BaseException:
     """Remove the frames of torch, recompviz and ``contextlib`` from the traceback of an error.
 
-    The cause of the error is removed too, and its context is not shown. The error is changed in place and returned.
+    The error is changed in place and returned. Its ``__cause__`` becomes None, and Python does not show its
+    ``__context__``.
     """
     frames: list[types.TracebackType] = []
     entry = error.__traceback__

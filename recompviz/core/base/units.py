@@ -103,8 +103,8 @@ def format_bytes(count: float, *, up: bool = False) -> str:
     count : float
         Bytes.
     up : bool
-        Whether to round away from zero instead of to the nearest number, so that a budget of this text is at least
-        ``count`` bytes. A number below 1024 is rounded to the nearest whole number in both cases.
+        Whether to round away from zero instead of to the nearest number. A budget written as this text is then not
+        below ``count``. A number below 1024 is always rounded to the nearest whole number.
 
     Examples
     --------
@@ -139,9 +139,10 @@ def format_cost(cost: float) -> str:
 
 
 def format_time(milliseconds: float) -> str:
-    """Return a time in milliseconds as text, in ms or from one second on in s, with two or three significant figures.
+    """Return a time given in milliseconds as text, with two or three significant figures.
 
-    A time of 1,000 s or more is given in whole seconds. A time below 0.01 ms gives ``"<0.01 ms"``, and 0 gives ``"0"``.
+    The unit is ms below one second, and s from one second on. A time of 1,000 s or more is given in whole seconds. A
+    time below 0.01 ms gives ``"<0.01 ms"``, and 0 gives ``"0"``.
 
     Examples
     --------

@@ -42,7 +42,7 @@ def compiled_pairwise_front(
     most_bytes: int | None = None,
     tolerance: float = 0.0,
 ) -> ParetoFront:
-    """Compute the Pareto front of overhead (cost of recomputation) and peak over all sequences of sets of a family.
+    """Compute the Pareto front of overhead (cost of recomputation) and peak over all sequences of sets from a family.
 
     Most parameters and the result are as for :func:`recompviz.core.exact.recursion.pairwise_front`. ``progress`` is
     called once for every 64 lower sets. The labels (partial solutions) may take about ``most_bytes``; None is no limit.

@@ -2,8 +2,8 @@
 
 Known fronts come from a smaller family of lower sets or from the other objective. The solver searches only for points
 (overhead, peak) that improve on the known fronts. These points lie below the known fronts, in a union of rectangles,
-called *cells*. Labels (partial solutions) that cannot end in a cell are dropped. The points found are then
-merged with the known fronts. The result is exact, because a dropped label leads to no point that improves on them.
+called *cells*. Labels (partial solutions) that cannot end in a cell are dropped. The points found are then merged with
+the known fronts. The result is exact, because a dropped label leads to no point that improves on the known fronts.
 """
 
 from __future__ import annotations

@@ -124,7 +124,8 @@ def grown(array, rows):
 def first_row(n, adjacency, zobrist):
     """Return :class:`Rows` with space for 1024 sets. Row 0 is the empty set, the other rows are not used yet.
 
-    The available nodes of the empty set are the nodes without predecessors.
+    The available nodes of the empty set are the nodes without predecessors. ``zobrist`` has one random word for each
+    node.
     """
     width = max(1, (n + 63) // 64)
     rows = Rows(

@@ -69,7 +69,7 @@ def open_segment_front(
     most_bytes: int | None = None,
     tolerance: float = 0.0,
 ) -> ParetoFront:
-    """Compute the Pareto front of overhead and peak over all lower-set sequences, or those of the sets in ``ends``.
+    """Compute the Pareto front of overhead and peak over all sequences of lower sets, or of the lower sets in ``ends``.
 
     Without numba, the code is not compiled, so it is slow.
 
@@ -100,8 +100,8 @@ def open_segment_front(
     -------
     ParetoFront
         Overheads in the unit of ``graph.time``, peaks by the paper's formula in bytes. Empty if no sequence obeys the
-        pins. Its attribute ``error`` is at most ``tolerance`` times T(V), or the error of a front in ``known`` if that
-        is larger.
+        pins. The attribute ``error`` of the front is at most ``tolerance`` times T(V), or the largest ``error`` of the
+        fronts in ``known`` if that is larger.
 
     Raises
     ------
@@ -144,10 +144,11 @@ def open_segment_front(
 
 
 def allowed_errors(nodes: int, error: float) -> NDArray[np.int64]:
-    """Return, for each number of members from 0 to ``nodes``, the allowed error of the labels of sets of this size.
+    """Return, for each size of a lower set from 0 to ``nodes``, the allowed error of the labels (partial solutions).
 
-    Larger sets are solved first. The allowed error grows with each node that is removed, up to ``error`` at ∅, so that
-    each step of the search can drop some labels. Errors are in quanta (:mod:`recompviz.core.exact.whole_times`).
+    The solver begins with the set of all nodes and removes one node after another. The allowed error grows with each
+    removed node, up to ``error`` at the empty set, so that each step of the search can drop some labels. Errors are in
+    quanta (:mod:`recompviz.core.exact.whole_times`).
 
     Examples
     --------

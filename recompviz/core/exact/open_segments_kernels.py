@@ -195,8 +195,8 @@ def find_states(c, base, nodes, sets, old, new, moves):
 def put_opening_last(c, base, states, count, sets, new, moves):
     """Move the state (C, ∂(C)) to the last row of the states of lower set C (number ``c``), or add it there.
 
-    In this state, the segments that end at C begin. The docstring of the module explains states. The numbers of the
-    states in ``moves`` are changed accordingly. Return the row after the last state.
+    The search runs backwards, and a segment that ends at C opens in this state. The docstring of the module explains
+    states. The numbers of the states in ``moves`` are changed accordingly. Return the row after the last state.
     """
     boundary, pattern = sets.boundary, new.pattern
     s = base
@@ -240,7 +240,7 @@ def fill_state(s, count, nodes, old, new, scratch, bound, allowed, at):
 def front_of(c, base, states, sets, new, closed, allowed, scratch):
     """Write the Pareto front of the lower set C with number ``c`` to ``closed.front``, and return its number of points.
 
-    A point is (t, R): the overhead and the peak of the segments that follow if one segment ends at C. The front has no
+    A point is (t, R): the overhead and the peak of the segments after C, if a segment ends at C. The front has no
     points if no segment may end at C. For C = V, the only point is (0, 0). See
     :mod:`recompviz.core.exact.open_segments`.
     """

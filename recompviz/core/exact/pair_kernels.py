@@ -117,8 +117,8 @@ def is_beaten(front, size, t, peak, low):
     """Return whether a front has a point whose overhead is at most ``t`` and whose peak is at most ``peak``.
 
     The points are the first ``size`` rows of ``front``, by rising overhead and falling peak. If there is such a point,
-    it stands for the labels that it beats. ``low`` is the least low of these labels; if the low of the point is larger,
-    it is set to ``low``.
+    it beats the label (``t``, ``peak``) and stands for it from now on. A larger low of the point is then set to
+    ``low``. The docstring of the module explains low.
     """
     first, end = 0, size
     while first < end:
@@ -138,9 +138,9 @@ def first_unbeaten(front, size, labels, move):
     """Return the row of the first label of a move that none of the first ``size`` labels of ``front`` beats.
 
     If ``front`` beats every label, the result is ``move.end``. The labels of the move are compared after the step to L
-    (:class:`Move`). A label beats another label if neither its overhead t nor its peak R is larger. The labels of
-    ``front`` stand for the labels that they beat, so their low may fall. Both lists are sorted by t, so the search
-    advances in steps that double.
+    (:class:`Move`). A label beats another label if neither its overhead t nor its peak R is larger. A label of
+    ``front`` stands for the labels that it beats, so its low may be set to a smaller number; see the docstring of the
+    module. Both lists are sorted by t.
     """
     end, extra_t, delta_m, p = move.end, move.extra_t, move.delta_m, move.p
     a, b = 0, move.first
@@ -237,11 +237,11 @@ def absorb(front, size, labels, move, merged):
 
 @kernel
 def thinned(front, size, allowed):
-    """Let points of a Pareto front stand for points of smaller t and larger R before them, and drop these, in place.
+    """Drop points of a Pareto front, in place, where a later point can stand for them within the allowed error.
 
-    The points are the first ``size`` rows of ``front``. No t − low becomes larger than ``allowed``. Afterwards,
-    low rises from point to point, because a point is dropped if a point after it has no larger low. Return the number
-    of points left.
+    The points are the first ``size`` rows of ``front``, by rising t and falling R. A later point takes over the smaller
+    low of a point that it replaces, so its t − low grows, but not above ``allowed``. Afterwards, low rises from point
+    to point. Return the number of points left.
     """
     at = 0
     for i in range(size):

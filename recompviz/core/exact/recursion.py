@@ -37,7 +37,7 @@ def pairwise_front(
     progress: Progress | None = None,
     pins: Pins = NO_PINS,
 ) -> ParetoFront:
-    """Compute the Pareto front of overhead (cost of recomputation) and peak over all sequences of sets of a family.
+    """Compute the Pareto front of overhead (cost of recomputation) and peak over all sequences of sets from a family.
 
     Parameters
     ----------
@@ -55,8 +55,8 @@ def pairwise_front(
     Returns
     -------
     ParetoFront
-        Overheads in the unit of ``graph.time``, peaks by the paper's formula in bytes. Empty if no sequence of the
-        family obeys the pins.
+        Overheads in the unit of ``graph.time``, peaks by the paper's formula in bytes. Empty if no sequence of sets
+        from the family obeys the pins.
     """
     sets = sorted(set(family) | {0, graph.everything}, key=lambda mask: (-mask.bit_count(), mask))
     n, count = len(graph), len(sets)

@@ -63,9 +63,10 @@ def solve(
     keep: Iterable[Name] = (),
     recompute: Iterable[Name] = (),
 ) -> Tradeoff:
-    """Compute the trade-off curve of a graph: the best plans of a family of lower sets for every budget.
+    """Compute the trade-off curve of a graph: for every budget, the best plan made of lower sets from a family.
 
-    Budgets and peaks are in the bytes that the paper's peak formula counts.
+    Budgets and peaks are in the bytes that the paper's peak formula counts: intermediate values and their gradients. A
+    lower set is a set of nodes that no edge enters from outside.
 
     The curve has two Pareto fronts of overhead (cost of recomputation) and peak. A time-centric plan has the least
     overhead under a budget, a memory-centric plan the largest. The time-centric front is computed now. The
@@ -75,10 +76,10 @@ def solve(
     ----------
     graph : Graph
     family : "all", "paper", "prefixes" or "auto"
-        The lower sets that a plan may use. ``"all"``: all lower sets, so the curve is exact. ``"paper"``: the paper's
-        L^v = {w : v is reachable from w}. ``"prefixes"``: the sets of ``"paper"``, prefixes of five topological orders,
-        and unions of some L^v. ``"auto"``: all lower sets if they are few enough for a search of a few seconds,
-        otherwise ``"prefixes"``, or ``"paper"`` if ``"prefixes"`` has too many sets.
+        The lower sets that a plan may use. ``"all"``: all lower sets, so the curve is exact. ``"paper"``: for each node
+        v the set L^v, which is v with all its ancestors. ``"prefixes"``: the sets of ``"paper"``, prefixes of five
+        topological orders, and unions of some L^v. ``"auto"``: all lower sets if they are few enough for a search of a
+        few seconds, otherwise ``"prefixes"``, or ``"paper"`` if ``"prefixes"`` has too many sets.
     limit : int
         The largest number of lower sets, ∅ and V included, for a search over all of them. If the graph has more,
         ``"all"`` raises an error and ``"auto"`` takes a smaller family.

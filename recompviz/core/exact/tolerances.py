@@ -25,7 +25,7 @@ FINE = 50
 
 
 class TooManyLabels(RecompvizError, MemoryError):
-    """The search would take too much memory."""
+    """The search would take more memory than the caller allows."""
 
 
 def has_fine_costs(graph: Graph) -> bool:

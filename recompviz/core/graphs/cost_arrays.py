@@ -43,10 +43,9 @@ def by_name(what: str, costs: Mapping[Any, Any] | Sequence[Any], names: Sequence
 def checked_costs(what: str, costs: Any, n: int, dtype: np.dtype[Any]) -> Any:
     """Return costs as a read-only array of shape (n,) and type ``dtype``.
 
-    ``what`` names the costs in error messages. Raises GraphError if the costs have another shape, or if a cost is not a
-    number, negative or not finite. For an integer type, each cost must be a whole number, and the sum at most
-    ``MOST_BYTES``. For a float type, the sum must be 0, or from ``LEAST_TIME`` to ``MOST_TIME``. Otherwise GraphError
-    is raised, too.
+    Each cost must be a finite number, not negative. For an integer type, each cost must also be a whole number, and the
+    sum at most ``MOST_BYTES``. For a float type, the sum must be 0, or from ``LEAST_TIME`` to ``MOST_TIME``. Raises
+    GraphError if ``costs`` has another shape or breaks one of these rules. ``what`` names the costs in the message.
     """
     try:
         given = np.asarray(costs)
@@ -80,24 +79,24 @@ def _sum(costs: list[float]) -> float:
 
 
 def rounded_times(time: NDArray[np.float64], parts: int) -> NDArray[np.float64]:
-    """Round times to multiples of one unit, so that the trade-off curve has fewer points.
+    """Round times to multiples of a power of two, so that the trade-off curve has fewer points.
 
-    The exact solver's curve has at most one point for each distinct sum of times. Multiples of a common unit have far
-    fewer distinct sums than measured times. The unit is a power of two, so that the sums are exact in floating point.
+    The trade-off curve gives the least extra time for each memory budget. The exact solver's curve has at most one
+    point for each distinct sum of times. Multiples of one number have far fewer distinct sums than measured times. Sums
+    of multiples of a power of two are exact in floating point.
 
     Parameters
     ----------
     time : numpy.ndarray of float64
         The times, in any unit; not negative.
     parts : int
-        How fine the rounded times are. The unit is the largest power of two that is at most 1/``parts`` of the sum of
-        all times.
+        The power of two is the largest one that is at most 1/``parts`` of the sum of all times.
 
     Returns
     -------
     numpy.ndarray of float64
-        The rounded times, in the same unit as ``time``. A time above 0 is rounded to at least one unit, and 0 stays 0.
-        If all times are 0, ``time`` itself.
+        The rounded times, in the same unit as ``time``. A time above 0 becomes at least the power of two, and 0 stays
+        0. If all times are 0, ``time`` itself.
 
     Examples
     --------

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 def checked_edges(edges: Any, n: int) -> NDArray[np.int32]:
     """Return edges as a read-only array of shape (#E, 2), sorted and without repetitions.
 
-    Raises GraphError if they are not pairs of whole numbers, or if a number is no node of a graph with ``n`` nodes.
+    An edge is a pair (producer, consumer) of node numbers. Raises GraphError if the edges are not pairs of whole
+    numbers, or if a number is not from 0 to ``n`` − 1.
 
     Examples
     --------

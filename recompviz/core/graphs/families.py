@@ -20,7 +20,7 @@ from recompviz.core.graphs.graph import Graph
 
 
 def all_lower_sets(graph: Graph, limit: int) -> list[int]:
-    """Return all lower sets as bit masks, ∅ and V included.
+    """Return all lower sets of a graph as bit masks, the empty set and the set of all nodes included.
 
     Raises TooManyLowerSets if there are more than ``limit``.
     """
@@ -35,7 +35,7 @@ def all_lower_sets(graph: Graph, limit: int) -> list[int]:
 def paper_family(graph: Graph) -> list[int]:
     """Return the family {L^v : v ∈ V} ∪ {∅, V} of the paper's approximate dynamic programme, as bit masks.
 
-    L^v is v with all its ancestors. Each set is in the list once.
+    V is the set of all nodes, and L^v is v with all its ancestors. Each set is in the list once.
     """
     return list(dict.fromkeys((0, *graph.ancestors, graph.everything)))
 
@@ -49,11 +49,11 @@ MOST_UNIONS = 5_000
 def prefix_family(graph: Graph) -> list[int]:
     """Return the paper's family, all prefixes of five topological orders, and some unions of sets L^v, as bit masks.
 
-    One order is ``graph.order``. The other four are depth-first orders, which finish a branch before they start the
-    next one. They differ in which of several branches comes first: the branch whose first node is first or last in
-    ``graph.order``, or the branch whose first node has the smallest or largest size M_v. A union joins the L^v of two
-    or three nodes that are near each other in ``graph.order``. None of these nodes is an ancestor of another. There are
-    at most 5,000 unions.
+    L^v is v with all its ancestors. Each set is in the list once. One order is ``graph.order``. The other four are
+    depth-first orders, which finish a branch before they start the next one. The four orders differ in the branch that
+    is taken first: the one that begins earliest or latest in ``graph.order``, or the one whose first node has the
+    smallest or largest size. A union joins the sets L^v of two or three nodes that are near each other in
+    ``graph.order``, none of which is an ancestor of another. There are at most 5,000 unions.
     """
     masks = dict.fromkeys(paper_family(graph))
     for order in _orders(graph):

@@ -44,8 +44,10 @@ MANY = 512
 class Graph:
     """A directed acyclic graph of the intermediate values of a forward pass.
 
-    A graph cannot be changed after it was made, and its arrays are read-only. See :meth:`from_edges` and
-    :meth:`from_networkx` for other ways to make one. Each attribute is also a parameter.
+    In the notation of the paper (Kusumoto et al. 2019), V is the set of all nodes, and #V is their number. M(S) and
+    T(S) are the sums of M_v and T_v over a set S of nodes. A graph cannot be changed after it was made, and its arrays
+    are read-only. See :meth:`from_edges` and :meth:`from_networkx` for other ways to make one. Each attribute is also a
+    parameter.
 
     Attributes
     ----------
@@ -131,8 +133,8 @@ class Graph:
         ------
         GraphError
             If the graph has a cycle, an edge to an unknown node, an edge that is not a pair, or a name twice; if a name
-            cannot be hashed; if a cost is missing, negative, not finite, not a number or for an unknown node; if a size
-            is not a whole number; or if M(V) or T(V) is outside the limits that :class:`Graph` states.
+            cannot be hashed; if a cost is missing, negative, not finite, not a number, or given for an unknown node; if
+            a size is not a whole number; or if M(V) or T(V) is outside the limits that :class:`Graph` states.
         TypeError
             If ``edges`` is not iterable, ``names`` is not a sequence, or the costs are neither a mapping nor a
             sequence.
@@ -274,7 +276,7 @@ class Graph:
 
     @cached_property
     def predecessors(self) -> tuple[int, ...]:
-        """For each node v, the bit mask of its predecessors δ⁻({v})."""
+        """For each node v, the bit mask of its predecessors: the nodes with an edge to v."""
         masks = [0] * len(self)
         for u, v in self.edges.tolist():
             masks[v] |= 1 << u
@@ -282,7 +284,7 @@ class Graph:
 
     @cached_property
     def successors(self) -> tuple[int, ...]:
-        """For each node v, the bit mask of its successors δ⁺({v})."""
+        """For each node v, the bit mask of its successors: the nodes to which v has an edge."""
         masks = [0] * len(self)
         for u, v in self.edges.tolist():
             masks[u] |= 1 << v
@@ -333,8 +335,8 @@ class Graph:
     def fingerprint(self) -> str:
         """SHA-256 hash of the edges, sizes M_v, operators, shapes and dtypes, as 64 hexadecimal digits.
 
-        A plan can be used with any graph that has the fingerprint of the plan's own graph. Names, costs T_v, keys and
-        source lines are not part of the hash.
+        A plan made for one graph can be used with any graph of the same fingerprint. Names, costs T_v, keys and source
+        lines are not part of the hash.
         """
         digest = hashlib.sha256(b"recompviz graph 2")
         for array in (self.edges.astype("<i4"), self.memory.astype("<i8")):
@@ -388,7 +390,7 @@ class Graph:
         return mask
 
     def set_of(self, mask: int) -> frozenset[Name]:
-        """Return the set of the node names in a bit mask, the inverse of :meth:`mask`.
+        """Return the names of the nodes in a bit mask, the inverse of :meth:`mask`.
 
         Raises
         ------
@@ -425,7 +427,7 @@ class Graph:
         return self.memory.tolist(), self.time.tolist()
 
     def boundary_mask(self, lower: int) -> int:
-        """Return ∂(L) = δ⁻(V∖L) ∩ L, the boundary of a lower set, as a bit mask.
+        """Return ∂(L), the boundary of a lower set L, as a bit mask: the nodes of L with a successor outside L.
 
         ``lower`` is the bit mask of L. Unlike :meth:`boundary`, this method does not check that L is a lower set.
         """
@@ -446,7 +448,7 @@ class Graph:
     # ---------------------------------------------------------------- sets of names
 
     def is_lower_set(self, S: Iterable[Name]) -> bool:
-        """Return whether S is a lower set: no edge enters S from V∖S.
+        """Return whether S is a lower set: no edge leads from a node outside S to a node in S.
 
         Parameters
         ----------
@@ -469,7 +471,7 @@ class Graph:
         return all(self.predecessors[v] & ~mask == 0 for v in bits(mask))
 
     def closure(self, S: Iterable[Name]) -> frozenset[Name]:
-        """Return the smallest lower set that contains S: the members of S and all their ancestors.
+        """Return the smallest lower set that contains the nodes S: these nodes and all their ancestors.
 
         Parameters
         ----------
@@ -498,7 +500,7 @@ class Graph:
         return self.set_of(mask)
 
     def boundary(self, L: Iterable[Name]) -> frozenset[Name]:
-        """Return ∂(L) = δ⁻(V∖L) ∩ L, the boundary of a lower set: its members that have a successor outside it.
+        """Return ∂(L), the boundary of a lower set L: the nodes of L that have a successor outside L.
 
         Parameters
         ----------
@@ -531,10 +533,10 @@ class Graph:
         return self.set_of(self.boundary_mask(mask))
 
     def lower_sets(self) -> Iterator[frozenset[Name]]:
-        """Iterate over all lower sets, ∅ and V included, as frozensets of node names.
+        """Iterate over all lower sets (see :meth:`is_lower_set`), as frozensets of node names.
 
-        A graph with parallel branches can have very many lower sets, so they are not stored.
-        :meth:`count_lower_sets` counts them up to a limit.
+        The empty set and the set of all nodes are included. A graph with parallel branches can have very many lower
+        sets, so they are not stored. :meth:`count_lower_sets` counts them up to a limit.
 
         Returns
         -------
@@ -549,11 +551,11 @@ class Graph:
         return map(self.set_of, self.lower_set_masks())
 
     def lower_set_masks(self) -> Iterator[int]:
-        """Iterate over all lower sets, ∅ and V included, as bit masks. Each set is returned once."""
+        """Iterate over all lower sets, each once, as bit masks. The empty set and the set of all nodes are included."""
         return lower_set_masks(self.order, self.predecessors)
 
     def count_lower_sets(self, limit: int | None = 10_000_000) -> int:
-        """Return the number of lower sets, ∅ and V included.
+        """Return the number of lower sets (see :meth:`is_lower_set`), the empty set and the set of all nodes included.
 
         Parameters
         ----------

@@ -25,14 +25,14 @@ class Matching:
     Attributes
     ----------
     pairs : dict of int to int
-        Number of a node of the first graph → number of the same node in the second graph.
+        For each matched node: its number in the first graph → its number in the second graph.
     moved : frozenset of int
-        The nodes of the first graph that were matched in the third pass, usually because their module has another path
-        in the second graph.
+        Matched nodes whose place in the model changed, usually because their module has another path in the second
+        graph; numbers in the first graph. The module docstring states the conditions.
     gone : tuple of int
-        The nodes that only the first graph has, in the order that its attribute ``order`` gives.
-    new : tuple of int
-        The nodes that only the second graph has, in the order that its attribute ``order`` gives.
+        Numbers of the nodes of the first graph that have no match, in topological order (:attr:`Graph.order`).
+        new : tuple of int
+        Numbers of the nodes of the second graph that have no match, in topological order.
     """
 
     pairs: dict[int, int]
@@ -42,11 +42,12 @@ class Matching:
 
 
 def match_graphs(before: Graph, after: Graph) -> Matching:
-    """Match the nodes of two graphs.
+    """Find the nodes that two graphs share, for example before and after a change of the model's code.
 
     Parameters
     ----------
     before, after : Graph
+        The first and the second graph of the :class:`Matching`.
 
     Examples
     --------

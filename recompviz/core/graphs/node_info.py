@@ -7,12 +7,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class NodeInfo:
-    """Facts about a node besides its costs. A trace fills them in; a graph made by hand has the defaults.
+    """Facts about a node besides its costs.
+
+    Tracing a model (:func:`recompviz.trace`) fills them in; a graph made by hand has the defaults.
 
     Attributes
     ----------
     key : str
-        Module path and operator, with a number from the second occurrence on, for example ``"layer1.0/add#1"``. The key
+        Module path and operator, with a number from the second such node on, for example ``"layer1.0/add#1"``. The key
         is the same in every trace of the same model.
     op : str
         The operator that computes the value, for example ``"aten.convolution"``.

@@ -41,7 +41,7 @@ NO_PINS = Pins()
 
 
 def pins_of(graph: Graph, keep: Iterable[Name], recompute: Iterable[Name]) -> Pins:
-    """Return pins for nodes given by name, after checking that some lower-set sequence obeys all of them.
+    """Return pins for nodes given by name, after checking that at least one plan obeys all of them.
 
     Parameters
     ----------
@@ -63,16 +63,6 @@ def pins_of(graph: Graph, keep: Iterable[Name], recompute: Iterable[Name]) -> Pi
     TypeError
         If ``keep`` or ``recompute`` is not iterable.
 
-    Notes
-    -----
-    To keep a node v, a sequence needs a lower set whose boundary contains v, but no node of ``recompute``. The smallest
-    candidate S(v) contains v. It also contains all ancestors of each member, and all successors of each member that is
-    in ``recompute``. S(v) is suitable unless it contains all successors of v.
-
-    If another such set S(w) contains v, S(v) is a subset of S(w). Otherwise S(w) contains no successor of v. A sequence
-    can therefore add the sets S(v) of the nodes of ``keep`` one after another, smaller sets first. It then keeps each
-    of these nodes.
-
     Examples
     --------
     >>> from recompviz.core.graphs.graph import Graph
@@ -82,6 +72,11 @@ def pins_of(graph: Graph, keep: Iterable[Name], recompute: Iterable[Name]) -> Pi
     """
     pins = Pins(graph.mask(keep), graph.mask(recompute))
     check_opposite_pins(graph, pins.keep, pins.recompute)
+    # To keep a node v, a sequence needs a lower set whose boundary contains v, but no node of recompute. The smallest
+    # candidate S(v) contains v, all ancestors of each member, and all successors of each member that is in recompute.
+    # S(v) is suitable unless it contains all successors of v. If another such set S(w) contains v, S(v) is a subset of
+    # S(w). Otherwise S(w) contains no successor of v. A sequence can therefore add the sets S(v) of the nodes of keep
+    # one after another, smaller sets first, and keeps each of these nodes.
     for v in bits(pins.keep):
         after = graph.successors[v]
         if not after:

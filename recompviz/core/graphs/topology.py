@@ -15,8 +15,7 @@ def topological_order(predecessors: Sequence[int], successors: Sequence[int]) ->
     """Return the topological order that always takes the available node of lowest number next.
 
     A node is available when all its predecessors are in the order. The order is 0, 1, 2, … if every edge goes from a
-    lower to a higher number. If the graph has a cycle, the order lacks the nodes on and after the cycle. Its length is
-    then less than the number of nodes.
+    lower to a higher number. If the graph has a cycle, the nodes on the cycle and after it are missing from the result.
 
     ``predecessors[v]`` and ``successors[v]`` are the bit masks of the predecessors and successors of node v.
 
@@ -59,7 +58,7 @@ def ancestor_masks(order: Sequence[int], predecessors: Sequence[int]) -> tuple[i
 
 
 def lower_set_masks(order: Sequence[int], predecessors: Sequence[int]) -> Iterator[int]:
-    """Iterate over all lower sets, ∅ and V included, as bit masks. Each set is returned once.
+    """Iterate over all lower sets, each once, as bit masks. The empty set and the set of all nodes are included.
 
     ``order`` is a topological order. Element v of ``predecessors`` is the bit mask of the predecessors of node v.
     This is a depth-first search that does not store the sets already returned. A lower set is extended only by nodes

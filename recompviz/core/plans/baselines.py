@@ -2,7 +2,7 @@
 
 ``METHODS`` has the methods by name: keep every value; checkpoint each repeated block as ``torch.utils.checkpoint``
 does; recompute what the user's own checkpoints recompute; and Chen's √n algorithm. Chen's algorithm divides the graph
-into segments that end only where at most one value is needed later.
+into segments. Each segment ends at a place where at most one of the values computed so far is read later.
 
 Sources: Chen et al. 2016 (arXiv 1604.06174), Algorithm 3; Kusumoto et al. 2019, section 5.
 """
@@ -38,7 +38,7 @@ LOSS = "loss"
 
 
 def chen(graph: Graph) -> Plan:
-    """Return Chen's √n plan. It is the plan of :func:`chen_plans` with the least peak by the paper's formula.
+    """Return Chen's √n plan: the plan of :func:`chen_plans` with the least :attr:`Plan.peak`.
 
     If several plans have this peak, the plan that recomputes least is returned.
 
@@ -51,14 +51,13 @@ def chen(graph: Graph) -> Plan:
 
 
 def chen_plans(graph: Graph) -> list[Plan]:
-    """Return the plans that Chen's Algorithm 3 makes for all segment budgets b, by rising b.
+    """Return the plans that Algorithm 3 of Chen et al. 2016 makes for all segment budgets b, by rising b.
 
-    The algorithm divides the nodes, in their order, into segments. It keeps the values that later segments read. A
-    segment may end only where at most one value is needed later; see :func:`cut_prefixes`. A segment ends at the first
-    of these places at which its own values take more than b bytes. Chen et al. try some values of b around
-    √(checkpoints × largest segment). Here b starts at 0 and rises to each value that changes the plan, so no plan is
-    missed. If a segment may end at more than 1,000 places, b rises by at least 1/256 of itself, and some plans are
-    missed. Without this rule, there would be tens of thousands of plans for such a graph.
+    The algorithm divides the nodes, in the order ``graph.order``, into segments. It keeps the values that later
+    segments read. A segment may end only after a prefix that :func:`cut_prefixes` returns. It ends at the first such
+    place where the values of the segment take more than b bytes. Chen et al. try some values of b. Here b starts at 0
+    and rises to each value that changes the plan, so no plan is missed. If there are more than 1,000 such places, b
+    rises by at least 1/256 of itself, and some plans are missed.
 
     Examples
     --------
@@ -82,7 +81,7 @@ def chen_plans(graph: Graph) -> list[Plan]:
 
 
 def cut_prefixes(graph: Graph) -> list[int]:
-    """Return the prefixes of ``graph.order`` of which later nodes read at most one value, as bit masks.
+    """Return each prefix of ``graph.order`` of which later nodes read at most one value, as a bit mask.
 
     The empty prefix and the prefix of all nodes are left out.
 
@@ -108,7 +107,7 @@ def prefix_masks(graph: Graph) -> list[int]:
 
 
 def cut_positions(graph: Graph) -> NDArray[np.int64]:
-    """Return the sizes of the prefixes that :func:`cut_prefixes` returns, in rising order.
+    """Return the numbers of nodes in the prefixes that :func:`cut_prefixes` returns, in rising order.
 
     Examples
     --------
@@ -146,7 +145,7 @@ def per_module(graph: Graph) -> Plan:
     Raises
     ------
     GraphError
-        If no node names a module other than the loss (``NodeInfo.module``), as in a graph made by hand.
+        If no node has a module (:attr:`NodeInfo.module`) other than ``"loss"``, as in a graph made by hand.
 
     Examples
     --------
@@ -188,7 +187,7 @@ def _checkpointed(
 
 
 def checkpoint_plan(graph: Graph, paths: Sequence[str], kind: str, discarding: Sequence[str] = ()) -> Plan:
-    """Return the plan that puts a checkpoint around each of some modules.
+    """Return the plan that puts a checkpoint around each given module.
 
     A value in a module is kept if a node outside the module reads it, and otherwise recomputed.
 
@@ -200,7 +199,7 @@ def checkpoint_plan(graph: Graph, paths: Sequence[str], kind: str, discarding: S
     kind : str
         The kind of the plan; not ``"canonical"``.
     discarding : sequence of str
-        Those of ``paths`` whose values are all recomputed, also those that a node outside the module reads.
+        Members of ``paths`` whose values are all recomputed, even a value that a node outside the module reads.
 
     Examples
     --------
@@ -237,11 +236,8 @@ def block_of_nodes(graph: Graph) -> list[str]:
 def as_written(graph: Graph) -> Plan:
     """Return the plan that recomputes the values inside the user's own checkpoints (``torch.utils.checkpoint``).
 
-    Values inside a checkpoint that are read outside it are kept.
-
-    A trace contains the operators inside checkpoints. The plan that keeps every value also keeps the values inside
-    checkpoints, and therefore takes more memory than eager PyTorch. The plan of this function takes about as much
-    memory as eager PyTorch.
+    A value inside a checkpoint is kept if it is read outside the checkpoint. This plan takes about as much memory as
+    eager PyTorch. The plan that keeps every value takes more, because it also keeps the values inside checkpoints.
 
     Raises
     ------
@@ -279,7 +275,7 @@ SEED_METHODS = tuple(name for name in METHODS if name not in ("keep-all", "chen"
 def baseline(graph: Graph, name: str) -> Plan:
     """Return a baseline plan of a graph: a plan made by a common method, without a search.
 
-    The baseline ``"min-cut"`` needs a trace: ``trace.baseline("min-cut 0.5")``.
+    The baseline ``"min-cut"`` needs a trace (:func:`recompviz.trace`): ``trace.baseline("min-cut 0.5")``.
 
     Parameters
     ----------
@@ -292,7 +288,6 @@ def baseline(graph: Graph, name: str) -> Plan:
     Returns
     -------
     Plan
-        It can be simulated, applied, measured and certified like any other plan.
 
     Raises
     ------
@@ -301,7 +296,7 @@ def baseline(graph: Graph, name: str) -> Plan:
     ValueError
         If no baseline has this name.
     GraphError
-        If ``name`` is ``"per-module"`` and no node of the graph names a module other than the loss, or if ``name`` is
+        If ``name`` is ``"per-module"`` and no node has a module other than ``"loss"``, or if ``name`` is
         ``"as-written"`` and no value is computed inside a checkpoint.
 
     Examples

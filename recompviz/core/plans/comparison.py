@@ -188,8 +188,8 @@ def compare(a: Plan, b: Plan, *, timelines: tuple[Timeline, Timeline] | None = N
     a, b : Plan
     timelines : (Timeline, Timeline), optional
         The training step under ``a`` and under ``b``, for example ``(rv.simulate(trace, a), rv.simulate(trace, b))``.
-        Without them, the comparison has neither the change of the training step's peak nor the blocks that are alive
-        at only one of the two peaks.
+        Without timelines, the comparison has neither the change of the training step's peak nor the blocks that are
+        alive at only one of the two peaks.
 
     Returns
     -------

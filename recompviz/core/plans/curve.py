@@ -32,19 +32,20 @@ Objective = Literal["time", "memory"]
 
 @dataclass(frozen=True, eq=False)
 class ParetoFront:
-    """The pairs of overhead and peak of the optimal plans of one objective, by falling peak; frozen.
+    """The overhead and the peak of each optimal plan of one objective, by falling peak; frozen.
 
-    The overhead is the cost of the recomputed nodes. The peak is computed by the paper's formula.
+    The objective is least overhead under a budget (time-centric), or largest overhead under a budget (memory-centric).
+    The overhead is the cost of the recomputed nodes. The peak is computed by the paper's formula (:attr:`Plan.peak`). A
+    position in the front stands for one plan.
 
     Attributes
     ----------
     overheads : numpy.ndarray of float64
-        In the unit of ``graph.time``. Rising for the time-centric front (least overhead under a budget), falling for
-        the memory-centric front (largest overhead under a budget).
+        In the unit of ``graph.time``. Rising for the time-centric front, falling for the memory-centric front.
     peaks : numpy.ndarray of int64
         Peaks in bytes, strictly falling.
     walk_back : callable (int) → sequence of int
-        Returns the lower-set sequence of the pair at a position in the front, as bit masks L₁ … L_k.
+        Returns the lower-set sequence of the plan at a position, as bit masks L₁ … L_k.
     error : float
         For every budget, the overhead differs from the optimum by at most this much, in the unit of ``graph.time``.
     """
@@ -62,14 +63,14 @@ class ParetoFront:
         return len(self.peaks)
 
     def position(self, budget: int) -> int:
-        """Return the position of the optimal plan under a budget: of the plan of largest peak within ``budget`` bytes.
+        """Return the position of the optimal plan under a budget in bytes: the first whose peak is at most ``budget``.
 
         If no plan fits, ``len(self)`` is returned.
         """
         return int(np.searchsorted(-self.peaks, -budget, side="left"))
 
     def positions(self, most: int) -> list[int]:
-        """Return at most ``most`` positions, spread evenly over the budgets.
+        """Return at most ``most`` positions, whose peaks are spread evenly.
 
         If the front has at most ``most`` points, all positions are returned. Otherwise ``most`` evenly spaced budgets
         are taken from the least to the largest peak, and the positions of their optimal plans are returned. Budgets
@@ -89,7 +90,7 @@ class ParetoFront:
 
 @dataclass(frozen=True, eq=False)
 class Tradeoff:
-    """The optimal plans of a graph for all budgets, over one family of lower sets; frozen. Made by :func:`solve`.
+    """The optimal plans of a graph for all budgets, over one family of lower sets; frozen.
 
     Attributes
     ----------
@@ -143,7 +144,7 @@ class Tradeoff:
         return self.time_centric if objective == "time" else self.memory_centric
 
     def plan(self, budget: int | float | str, objective: Objective = "time") -> Plan:
-        """Return the optimal plan under a budget for the peak by the paper's formula.
+        """Return the optimal plan whose peak by the paper's formula is within a budget.
 
         Parameters
         ----------

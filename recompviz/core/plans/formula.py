@@ -32,7 +32,7 @@ class SegmentTerms:
     gradients : int
         M(δ⁺(L_i)∖L_i): the gradients of the nodes outside L_i that read a value of L_i.
     needed : int
-        M(δ⁻(δ⁺(L_i))∖L_i): the values outside L_i that the same nodes read.
+        M(δ⁻(δ⁺(L_i))∖L_i): the values outside L_i that are read by a node that also reads a value of L_i.
     """
 
     cache: int

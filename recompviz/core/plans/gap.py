@@ -63,8 +63,9 @@ class GapStep:
 class Gap:
     """The difference between a plan's peak by the formula and its simulated, measured or reserved peak, by cause.
 
-    The first part is the peak by the formula. The last part ends at the last of the other peaks that is known. The
-    changes of all parts add up to the total of the last part. ``print`` shows the parts as a table. Frozen.
+    The first part is the peak by the formula. The last part ends at the reserved peak if it is known, otherwise at the
+    measured peak if it is known, otherwise at the simulated peak. The changes of all parts add up to the total of the
+    last part. ``print`` shows the parts as a table. Frozen.
 
     Attributes
     ----------
@@ -109,8 +110,8 @@ def gap_of(joint: JointGraph, plan: Plan, measured: Timeline | None = None) -> G
     Returns
     -------
     Gap
-        With ``measured``, it ends with the parts ``"measured"`` and, if ``measured.reserved_peak`` is known,
-        ``"reserved"``.
+        With ``measured``, the part ``"measured"`` is added, and then ``"reserved"`` if ``measured.reserved_peak`` is
+        not None.
 
     Examples
     --------

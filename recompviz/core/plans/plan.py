@@ -38,7 +38,10 @@ class Bounds(Protocol):
     """The bounds of one training step (:class:`recompviz.core.bounds.step_bounds.StepBounds`)."""
 
     def bound(self, plan: Plan) -> float:
-        """Return a lower bound on the overhead within the simulated peak of a plan, in the unit of ``graph.time``."""
+        """Return a lower bound on the overhead of every plan whose simulated peak is not above the peak of ``plan``.
+
+        The bound is in the unit of ``graph.time``.
+        """
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,8 +101,8 @@ class Plan:
         Raises
         ------
         ValueError
-            If a set is not a lower set, the sets do not grow, or the last set is not V. Also if a mask has a bit that
-            stands for no node.
+            If a set is not a lower set, the sets do not grow, or the last set does not contain all nodes. Also if a
+            mask has a bit that stands for no node.
         TypeError
             If ``sequence`` is not a sequence, or a set is not an int.
         """
@@ -146,7 +149,7 @@ class Plan:
         Raises
         ------
         ValueError
-            If a set is not a lower set, the sets do not grow, or the last one is not V.
+            If a set is not a lower set, the sets do not grow, or the last set does not contain all nodes.
         GraphError
             If a name is not a node.
         TypeError
@@ -181,8 +184,8 @@ class Plan:
         """Return a plan that keeps a given set of values. The set need not be a union of boundaries of lower sets.
 
         A segment of the plan ends after each prefix of ``graph.order`` whose whole boundary is kept. The peak by the
-        paper's formula is computed for these segments. Its term *cache* (:class:`SegmentTerms`) counts all kept values
-        of earlier segments.
+        paper's formula is computed for these segments. The term *cache* of the formula (:class:`SegmentTerms`) counts
+        all kept values of earlier segments.
 
         Parameters
         ----------
@@ -284,7 +287,7 @@ class Plan:
         return {**vars(self), "_bounds": None}
 
     def use_bounds(self, bounds: Bounds) -> Plan:
-        """Give the plan the bounds of its training step, unless it has some, and return the plan."""
+        """Give the plan the bounds of its training step, unless the plan already has bounds. Return the plan."""
         if self._bounds is None:
             object.__setattr__(self, "_bounds", bounds)
         return self
@@ -445,5 +448,5 @@ def _lower_sets(segment: NDArray[np.int32]) -> tuple[int, ...]:
 
 
 def expect_plan(plan: Any) -> None:
-    """Raise TypeError unless an argument is a plan."""
+    """Raise TypeError unless ``plan`` is a Plan."""
     expect(plan, Plan, "plan", "a Plan", 'make one with trace.plan("10 GiB"), or trace.baseline("keep-all")')

@@ -72,7 +72,7 @@ class PlanTable:
         with_keep_all: bool = True,
         shared: NDArray[np.bool_] | None = None,
     ) -> PlanTable:
-        """Simulate plans and return their table. If several plans keep the same values, the table has the first.
+        """Simulate plans and return their table. Of several plans that keep the same values, it has only the first.
 
         Parameters
         ----------
@@ -86,7 +86,7 @@ class PlanTable:
         with_keep_all : bool
             Whether to add the plan that keeps every value.
         shared : numpy.ndarray of bool, optional
-            For each step of the forward pass, whether it shares the place of the step before in ``outlines``; see
+            For each step of the forward pass, whether ``outlines`` draw it at the place of the step before; see
             :mod:`recompviz.core.steps.places`. If None, each step has its own place.
 
         Raises

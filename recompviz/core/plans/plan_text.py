@@ -52,7 +52,7 @@ class PlanText:
 
 
 def longest_text(nodes: int) -> int:
-    """Return the largest number of characters that is accepted as the text of a plan of ``nodes`` nodes."""
+    """Return the largest number of characters that the text of a plan of ``nodes`` nodes may have."""
     return _LEAST_LIMIT + _LIMIT_PER_NODE * nodes
 
 

@@ -37,8 +37,8 @@ def segments_of(graph: Graph, sequence: Sequence[int]) -> NDArray[np.int32]:
     Raises
     ------
     ValueError
-        If a set is not a lower set, the sets do not grow, or the last set is not V. Also if a mask has a bit that
-        stands for no node.
+        If a set is not a lower set, the sets do not grow, or the last set does not contain all nodes. Also if a mask
+        has a bit that stands for no node.
     TypeError
         If ``sequence`` is not a sequence, or a set is not an int.
 
@@ -111,7 +111,7 @@ def segments_of_keep_mask(graph: Graph, keep_mask: NDArray[np.bool_]) -> NDArray
 
 
 def open_values(graph: Graph, chosen: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Return for each prefix of ``graph.order`` how many chosen nodes of it have a successor outside the prefix.
+    """Return for each prefix of ``graph.order`` how many of its chosen nodes have a successor outside the prefix.
 
     Parameters
     ----------
@@ -142,7 +142,7 @@ def peaks_by_segment(
     """Return the sum of the four terms of the paper's peak formula for each of the k segments, in bytes, shape (k,).
 
     The sum for segment i is M(U_{i−1}) + 2M(V_i) + M(δ⁺(L_i)∖L_i) + M(δ⁻(δ⁺(L_i))∖L_i); see :class:`SegmentTerms`. If
-    ``keep_mask`` is given, the kept nodes of L_{i−1} are used in place of U_{i−1}.
+    ``keep_mask`` is given, all kept nodes of L_{i−1} are counted in place of U_{i−1}.
 
     Examples
     --------

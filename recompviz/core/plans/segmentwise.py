@@ -18,7 +18,7 @@ from recompviz.core.steps.schedule import Schedule
 def freed_at_segment_ends(schedule: Schedule, plan: Plan) -> Schedule:
     """Return a schedule that frees each storage at the end of the segment in which it is last used.
 
-    A segment ends at the latest at the end of the forward pass.
+    A storage that the forward pass frees is freed at the end of the forward pass at the latest.
 
     Parameters
     ----------

@@ -1,8 +1,8 @@
 """The timeline of one batch on a rank of a pipeline, put together from its passes.
 
-When all passes have run, the step of the schedule ends. It frees the tensors that it still holds. If it returns
-outputs, it then copies each output of the last stage for all micro-batches into one tensor. Then the optimizer runs,
-once for the batch.
+A *pass* is the forward or backward pass of one micro-batch. PyTorch's ``schedule.step()`` runs all passes of a batch.
+At its end, it frees the tensors that it still holds. If it returns outputs, it then copies each output of the last
+stage for all micro-batches into one tensor. Afterwards the optimizer runs, once for the batch.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ MERGED_OUTPUTS = "merged outputs"
 
 
 class BatchTimeline:
-    """Collects the events of the passes of a batch.
+    """Collects the events of the passes of a batch. A pass is the forward or backward pass of one micro-batch.
 
     Events are arrays of int64 of shape (4, #events): the step, storage, category and bytes of each event.
 
@@ -43,7 +43,7 @@ class BatchTimeline:
         self._phases: list[int] = []
 
     def run(self, rows: NDArray[np.int64], labels: Iterable[str], phases: Iterable[int]) -> None:
-        """Append a pass. ``rows`` has its events, whose steps are counted from the start of the pass.
+        """Append a pass. ``rows`` has the events of the pass; their steps are counted from the start of the pass.
 
         ``labels`` and ``phases`` have one entry for each step of the pass.
         """
@@ -53,7 +53,7 @@ class BatchTimeline:
         self.ends.append(len(self._labels))
 
     def free(self, rows: NDArray[np.int64]) -> None:
-        """Append frees to the last step of the last pass. In ``rows``, the step of each event is 0."""
+        """Append frees to the timeline step that was appended last. In ``rows``, the step of each event is 0."""
         self._columns.append(_shifted(rows, len(self._labels) - 1))
 
     def finish(
@@ -65,17 +65,18 @@ class BatchTimeline:
         static_bytes: dict[Category, int],
         device: str,
     ) -> tuple[Timeline, tuple[int, ...]]:
-        """Append the end of the schedule's step and the steps of the optimizers; return the timeline and the ends.
+        """Append the end of ``schedule.step()`` and the optimizers' steps. Return the timeline and the passes' ends.
 
-        The ends are those of :attr:`ends`. The end of the schedule's step belongs to the last pass. If an optimizer has
-        scratch memory, the tuple has one more entry: the end of the last optimizer's step.
+        The ends are the entries of :attr:`ends`. The end of ``schedule.step()`` belongs to the last pass. If an
+        optimizer has scratch memory, the tuple has one more entry: the end of the last optimizer's step.
 
         Parameters
         ----------
         held : iterable of numpy.ndarray
-            Frees of what the schedule holds until its step ends. The step of each event is 0.
+            Events that free what the schedule holds until ``schedule.step()`` ends. The step of each event is 0.
         merged : int
-            Bytes of the copies of all outputs that the step returns. The training loop drops them at once.
+            Bytes of the copies of all outputs that ``schedule.step()`` returns; 0 if it returns none. The training loop
+            drops these copies at once.
         scratch : iterable of int
             The scratch memory in bytes of the optimizer of each stage. The optimizers run one after another.
         storage_labels : sequence of str

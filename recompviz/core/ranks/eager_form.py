@@ -18,7 +18,7 @@ _FUSED = ("cuda", "xpu")
 
 
 def eager_form(joint: JointGraph, device: str, captured: Sequence[str] = ()) -> JointGraph:
-    """Return a joint graph with the memory that dropout takes in eager PyTorch.
+    """Return a joint graph in which dropout takes as much memory as in eager PyTorch.
 
     Parameters
     ----------
@@ -26,7 +26,7 @@ def eager_form(joint: JointGraph, device: str, captured: Sequence[str] = ()) -> 
     device : str
         The device of the training step, for example ``"cuda:0"``.
     captured : sequence of str
-        Dotted paths of units. Their calls run as captured, and stay as they are.
+        Dotted paths of the modules that run as a captured graph. Their calls are not changed.
 
     Examples
     --------

@@ -4,10 +4,11 @@ With ``r`` ranks, rank ``i`` runs the stages ``i``, ``i + r``, ``i + 2r``, … T
 *rounds*. All micro-batches of a round pass through the rank's first stage, then all of them through its second stage,
 and so on. A rank therefore runs more forward passes before its first backward pass than with 1F1B, and waits less.
 
-For each tensor that a rank sends, PyTorch keeps the send request, and so the tensor, until the end of the step. These
-tensors are the outputs of stages and the gradients of their inputs. The outputs of the last stage of the pipeline are
-not sent. If the step does not return them, each is freed when two passes have run: its backward pass, and the next
-forward pass on the rank. If no forward pass follows, it is freed at the end of the step.
+For each tensor that a rank sends, PyTorch keeps the send request, and so the tensor, until the end of
+``schedule.step()``. These tensors are the outputs of stages and the gradients of their inputs. The outputs of the last
+stage of the pipeline are not sent. If ``schedule.step()`` does not return them, each output is freed when two passes
+have run: its backward pass, and the next forward pass on the rank. If no forward pass follows, it is freed at the end
+of ``schedule.step()``.
 
 References
 ----------
@@ -45,7 +46,7 @@ class RankPlace:
     micro_batches : int
         The number of micro-batches in one batch.
     return_outputs : bool
-        Whether the step of the schedule returns the outputs of the last stage, as it does by default.
+        Whether PyTorch's ``schedule.step()`` returns the outputs of the last stage, as it does by default.
     """
 
     rank: int
@@ -63,21 +64,22 @@ class RankPlace:
     def round_size(self) -> int:
         """The number of micro-batches in a round.
 
-        There are ``micro_batches // ranks`` rounds, but at least one. The size of a round is ``micro_batches`` divided
-        by the number of rounds, rounded down.
+        All micro-batches of a round pass through one stage of the rank before they pass through its next stage. There
+        are ``micro_batches // ranks`` rounds, but at least one. The result is ``micro_batches`` divided by the number
+        of rounds, rounded down.
         """
         return self.micro_batches // max(1, self.micro_batches // self.ranks)
 
     @property
     def is_possible(self) -> bool:
-        """Whether the micro-batches can be divided into equal rounds."""
+        """Whether the micro-batches can be divided into equal rounds; see :attr:`round_size`."""
         return self.micro_batches % self.round_size == 0
 
     @property
     def warm_up(self) -> int:
         """The number of forward passes that run before forward and backward passes alternate.
 
-        One more forward pass runs before the first backward pass, unless all forward passes have run already.
+        The alternation begins with a forward pass, if one is left.
         """
         most = (self.local_stages - 1) * self.round_size + 2 * (self.ranks - 1 - self.rank)
         return min(most, self.micro_batches * self.local_stages)
@@ -118,8 +120,7 @@ def interleaved_passes(
 ) -> tuple[Timeline, tuple[int, ...]]:
     """Return the predicted timeline of a rank over one batch, and the ends of the passes in this timeline.
 
-    The last pass ends when the step of the schedule ends. If an optimizer has scratch memory, the end of the step of
-    the optimizers follows.
+    A rank runs several stages of the pipeline.
 
     Parameters
     ----------
@@ -135,6 +136,8 @@ def interleaved_passes(
     -------
     (Timeline, tuple of int)
         The timeline. Then, for each pass of ``place.order()``, the number of timeline steps up to the end of the pass.
+        The last pass includes the end of PyTorch's ``schedule.step()``. If an optimizer has scratch memory, the tuple
+        has one more entry: the end of the last optimizer's step.
     """
     stages = [_RankStage(step, mask, device) for step, mask in zip(steps, keep_masks, strict=True)]
     offsets = np.cumsum([0, *(len(stage.later.timeline.storage_labels) for stage in stages)]).tolist()

@@ -48,7 +48,9 @@ def kept_choices(
 ) -> list[tuple[int, ...]]:
     """Return the best choices of units that stay gathered, by rising time and falling peak.
 
-    A *place* is a moment of the training step, for example one operator call. With many units of different sizes, the
+    A unit is a module given to ``fully_shard``. A unit that *stays gathered* holds its whole parameters from its
+    forward to its backward pass, which saves an all-gather. A unit that *reshards* frees them after its forward pass. A
+    *place* is a moment of the training step, for example one operator call. With many units of different sizes, the
     search follows only some of its states, so a better choice may be missed.
 
     Parameters
@@ -58,7 +60,7 @@ def kept_choices(
     extra : numpy.ndarray of int64, shape (#units, #places)
         For each unit, the bytes that are added at each place if this unit stays gathered.
     unit_at : sequence of int, length #places
-        For each place, the position of the last unit whose forward pass has begun and whose backward pass has not
+        For each place, the largest position of a unit whose forward pass has begun and whose backward pass has not
         ended.
     loss_at : int
         The index of a place between the forward and the backward pass.
@@ -68,7 +70,7 @@ def kept_choices(
     Returns
     -------
     list of tuple of int
-        For each choice, the positions of the units that stay gathered.
+        For each choice, the positions of the units that stay gathered, as rows of ``extra``.
 
     Examples
     --------

@@ -52,7 +52,7 @@ class StagePlace:
         With ``"gpipe"``, it runs all forward passes first. With ``"interleaved"``, a rank has several stages, and
         :mod:`recompviz.core.ranks.interleaved` has the order of the passes.
     return_outputs : bool
-        Whether the step of the schedule returns the outputs of the last stage, as it does by default.
+        Whether PyTorch's ``schedule.step()`` returns the outputs of the last stage, as it does by default.
     """
 
     stage: int
@@ -73,12 +73,14 @@ class StagePlace:
 
     @property
     def returns(self) -> bool:
-        """Whether the stage holds its outputs until the step of the schedule returns them."""
+        """Whether the stage holds its outputs until PyTorch's ``schedule.step()`` returns them."""
         return self.last and self.return_outputs
 
     @property
     def in_flight(self) -> int:
-        """The largest number of micro-batches between their forward and backward passes; for 1F1B and GPipe only.
+        """The largest number of micro-batches that have begun their forward pass and not ended their backward pass.
+
+        This is for 1F1B and GPipe only.
 
         Examples
         --------
@@ -113,18 +115,19 @@ class StageSteps:
     Attributes
     ----------
     first : JointGraph
-        The step of the first micro-batch. Its parameter gradients stay as the ``.grad`` of the parameters.
+        The step of the first micro-batch. The parameter gradients of this step stay as the ``.grad`` of the parameters.
     later : JointGraph
-        The step of any later micro-batch. Its parameter gradients are added to those of the first micro-batch, and then
-        freed.
+        The step of any later micro-batch. The parameter gradients of this step are added to the ``.grad`` of the
+        parameters, and then freed.
     inputs : frozenset of int
-        The storages of the gradients of the stage's inputs, which are sent to the stage before.
+        The storages of the gradients of the stage's inputs. These gradients are sent to the stage before.
     outputs : frozenset of int
         The storages of the stage's outputs.
     merged : int
-        Bytes of the copies of all outputs that the step of the schedule returns; 0 if it returns none.
+        Bytes of the copies of all outputs that PyTorch's ``schedule.step()`` returns; 0 if it returns none.
     optimizer_scratch : int
-        Bytes that the optimizer's step allocates besides its state. It runs once, after the last backward pass.
+        Bytes that the optimizer's step allocates besides the optimizer's state. The optimizer runs once, after the last
+        backward pass.
     """
 
     first: JointGraph
@@ -152,16 +155,16 @@ def stage_steps(
     place : StagePlace
     units : sequence of str
         Dotted paths of the modules that run under a plan. Autograd gets all parameter gradients of a unit at once, when
-        the backward pass of the unit has ended. It gets the gradients outside of units at the end of each
-        autograd node.
+        the backward pass of the unit has ended. Autograd gets all other parameter gradients at the end of the autograd
+        node that computes them.
     sent : iterable of int
         The storages of the gradients of the stage's inputs.
     nodes : sequence of int, optional
         For each call, the number of the autograd node that runs it, or −1 if it is not known. Consecutive backward
         calls with the same number are one node. By default, each backward call is a node of its own.
     output_bytes : sequence of int, optional
-        The bytes of each output of the last stage for one micro-batch. By default, the bytes of the storage of the
-        output, which may be more.
+        The bytes of each output of the last stage for one micro-batch. By default, the bytes of the storage in which
+        the output lies; a storage may be larger than the output.
     """
     sent = frozenset(sent)
     ends = _node_ends(joint, nodes)
@@ -269,8 +272,8 @@ def stage_passes(
     """Return the predicted timeline of a stage over one batch, and the ends of the passes in this timeline.
 
     For each pass of ``place.order()``, its end is the number of timeline steps up to the end of the pass. The last pass
-    includes the end of the schedule's step. If the optimizer has scratch memory, the end of its step follows. The
-    parameters are those of :func:`stage_timeline`.
+    includes the end of PyTorch's ``schedule.step()``. If the optimizer has scratch memory, the tuple has one more
+    entry: the end of the optimizer's step. The parameters are those of :func:`stage_timeline`.
     """
     first = StagePasses(steps.first, keep_mask, device)
     later = StagePasses(steps.later, keep_mask, device)

@@ -96,7 +96,7 @@ class RankBoard:
     schedule : str
         The name of the pipeline's schedule; empty without a pipeline.
     notes : tuple of str
-        Remarks for the reader on what the prediction leaves out.
+        Sentences on what the prediction leaves out.
     """
 
     title: str
@@ -119,8 +119,8 @@ class RankBoard:
     def rows(self, budget: float) -> tuple[int, ...]:
         """Return for each lane the row of least recomputation that fits a budget of bytes.
 
-        If no row of a lane fits, its last row is returned. If all ranks run the same plan, all lanes get the same row,
-        and a row fits only if it fits on every rank.
+        If no row of a lane fits, the last row of the lane is returned. If all ranks run the same plan, all lanes get
+        the same row, and a row fits only if it fits on every rank.
         """
         if self.shared:
             count = len(self.lanes[0].peaks)
@@ -144,12 +144,15 @@ class RankBoard:
         return tuple(sorted(range(len(self.lanes)), key=lambda i: (-peaks[i], i)))
 
     def times(self, rows: Sequence[int]) -> list[list[tuple[float, float]]]:
-        """Return for each lane the start and the end of each pass, in milliseconds from the start of the step."""
+        """Return for each lane the start and the end of each pass, in milliseconds from the start of the step.
+
+        ``rows`` has for each lane the index of its row.
+        """
         durations = [lane.durations(row) for lane, row in zip(self.lanes, rows, strict=True)]
         return pass_times([lane.passes for lane in self.lanes], durations)
 
     def length(self, rows: Sequence[int]) -> float:
-        """Return the time of the whole step in milliseconds."""
+        """Return the time of the whole step in milliseconds. ``rows`` has for each lane the index of its row."""
         return max((stop for lane in self.times(rows) for _, stop in lane), default=0.0)
 
     @cached_property
@@ -160,7 +163,8 @@ class RankBoard:
     def table(self, budget: float) -> str:
         """Return a text with one line for each lane, highest peak first, and the notes.
 
-        A line has the peak under a budget in bytes, the bytes that are free or missing, and the recomputation.
+        ``budget`` is the budget of each rank in bytes. A line has the peak of the plans that :meth:`rows` chooses for
+        the lane, the bytes that are free or missing, and the time of recomputation.
         """
         rows = self.rows(budget)
         peaks = self.peaks(rows)

@@ -131,6 +131,8 @@ def reshard_front(
 ) -> tuple[ReshardPoint, ...]:
     """Return the Pareto front of time and peak over all points that were tried, by rising time and falling peak.
 
+    A point is a choice of the units that keep their parameters gathered, and one of ``plans``.
+
     Parameters
     ----------
     graph : Graph

@@ -13,8 +13,7 @@ from collections.abc import Mapping, Sequence
 def best_split(blocks: int, costs: Sequence[Mapping[int, float]]) -> tuple[int, ...] | None:
     """Return the number of blocks of each stage for which the slowest stage takes the least time.
 
-    If several divisions are equal in this, one of them is returned. Its sum of times over all stages is small, but not
-    always the least.
+    If several divisions have the same slowest time, one with a small sum of times is returned, not always the smallest.
 
     Parameters
     ----------

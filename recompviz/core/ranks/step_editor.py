@@ -127,9 +127,9 @@ class StepEditor:
         Parameters
         ----------
         results : iterable of int, optional
-            The attribute ``results`` of the new :class:`JointGraph`; by default that of ``joint``.
+            The attribute ``results`` of the new :class:`JointGraph`; by default the attribute of ``joint``.
         clones : iterable of (int, int), optional
-            The attribute ``clones`` of the new :class:`JointGraph`; by default that of ``joint``.
+            The attribute ``clones`` of the new :class:`JointGraph`; by default the attribute of ``joint``.
         """
         joint = self.joint
         calls: list[Call] = []

@@ -71,7 +71,7 @@ def unit_plans(
     names: Sequence[str],
     parameters: Mapping[str, Mapping[str, Sequence[int]]] | None = None,
 ) -> tuple[UnitPlan, ...]:
-    """Return the unit plans of a plan.
+    """Return the parts of a plan that belong to given units, as unit plans in the order of ``names``.
 
     Parameters
     ----------

@@ -24,7 +24,7 @@ class AllocationEvent(NamedTuple):
     Attributes
     ----------
     at : int
-        The position of the event. What it counts depends on the source of the events, for example steps of the
+        Where the event happened. The source of the events decides what the number counts: for example steps of a
         schedule, operators, or entries of a memory snapshot's trace.
     address : int
         The address at which the block begins.
@@ -46,14 +46,14 @@ class AllocationEvent(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Allocations:
-    """The events of a replay and the blocks that they allocate and free; frozen.
+    """All events that were replayed, and the blocks that they allocate and free; frozen.
 
     Events are numbered in the order they happened, and blocks in the order they were allocated.
 
     Attributes
     ----------
     at : numpy.ndarray of int64, shape (#events,)
-        The position of each event, which counts for example steps or operators; see :class:`AllocationEvent`.
+        Where each event happened; see :class:`AllocationEvent`.
     block : numpy.ndarray of int64, shape (#events,)
         The number of the block that the event allocates or frees.
     delta : numpy.ndarray of int64, shape (#events,)
@@ -65,7 +65,7 @@ class Allocations:
     scopes : tuple of str
         For each block, the scope in which it was allocated.
     peak : int
-        The largest number of bytes in use at one time, computed without integer overflow.
+        The largest number of bytes in use at one time.
     unseen_frees : int
         The number of blocks whose address was allocated again although no free was recorded.
     """
@@ -88,7 +88,7 @@ class Allocations:
 
     @property
     def peak_event(self) -> int:
-        """The number of the first event after which the most bytes are in use; −1 if there are no events."""
+        """The number of the first event after which :attr:`live` has its largest value; −1 if there are no events."""
         return int(self.live.argmax()) if len(self.delta) else -1
 
     def alive_after(self, event: int) -> NDArray[np.int64]:
@@ -97,7 +97,7 @@ class Allocations:
 
 
 class AllocationReader:
-    """A replay that takes events one by one. Between two events, :meth:`in_use` tells whether an address is in use.
+    """Replay allocations and frees one by one. Between two of them, :meth:`in_use` tells whether an address is in use.
 
     Examples
     --------
@@ -163,7 +163,7 @@ class AllocationReader:
 
 
 def read_allocations(events: Iterable[AllocationEvent]) -> Allocations:
-    """Replay a sequence of events.
+    """Replay a sequence of allocations and frees, and return all events and blocks.
 
     Parameters
     ----------

@@ -12,10 +12,10 @@ from recompviz.core.steps.joint import Call, Category, JointGraph, Storage
 
 
 def chain_step(sizes: Sequence[int]) -> tuple[Graph, JointGraph]:
-    """Return a chain of values as a graph, and the joint graph of its training step.
+    """Return a chain of values as a graph, and the operator calls of its training step as a joint graph.
 
-    The backward call of node i allocates the gradient of value i. This call reads value i−1 and the gradient of value
-    i+1, if they exist. The last value is the loss; no backward call reads it.
+    The forward call of value i reads value i−1. The backward call of value i allocates the gradient of value i. It
+    reads value i−1 and the gradient of value i+1, if they exist. The last value is the loss; no backward call reads it.
 
     Parameters
     ----------
@@ -44,8 +44,9 @@ def residual_step(blocks: Sequence[int] = (3, 4, 6, 3), batch: int = 8, pixels: 
     """Return the graph and the joint graph of a residual network with bottleneck blocks; ResNet-50 by default.
 
     Its values have the shapes and sizes of the real network, and the paper's costs: 10 for a convolution, otherwise 1.
-    The backward pass is simplified. Each backward call reads the gradients that arrive at its node. It also reads the
-    output of a ReLU, nothing more for an addition or a view, and the inputs of any other operator.
+    The backward pass is simplified. Each backward call reads the gradient of its operator's output. For a ReLU, it also
+    reads this output. For an addition or a view, it reads nothing else. For any other operator, it also reads the
+    operator's inputs.
 
     Parameters
     ----------
@@ -101,8 +102,9 @@ def residual_step(blocks: Sequence[int] = (3, 4, 6, 3), batch: int = 8, pixels: 
 def u_step(nodes: int = 300, batch: int = 2) -> tuple[Graph, JointGraph]:
     """Return the graph and the joint graph of a network with the shape of a U-Net.
 
-    The output of each block on the way down is also read on the way up. A block is a convolution, a batch norm and a
-    ReLU. On the way down, each quarter of the blocks has half the height and width of the quarter before.
+    The backward pass is simplified as in :func:`residual_step`. The output of each block on the way down is also read
+    on the way up. A block is a convolution, a batch norm and a ReLU. On the way down, each quarter of the blocks has
+    half the height and width of the quarter before.
 
     Parameters
     ----------

@@ -33,7 +33,7 @@ class Category(IntEnum):
     ----------
     PARAMETER, BUFFER, INPUT, TARGET, OPTIMIZER
         Static memory: parameters, buffers, inputs, targets and the optimizer's state. In timelines the optimizer's
-        scratch memory also has the category ``OPTIMIZER``, although it is transient.
+        scratch memory also has the category ``OPTIMIZER``, although it is freed again.
     KEPT
         A forward value that is kept for the backward pass.
     TRANSIENT
@@ -45,11 +45,11 @@ class Category(IntEnum):
     PARAMETER_GRADIENT
         A gradient of a parameter, or of an input for which autograd accumulates a gradient.
     OUTPUT
-        The loss. In the joint graph of a module or of a region (a graph that Dynamo captured), an output.
+        The loss; or an output, if only a module or a region (a graph that Dynamo captured) is traced.
     WORKSPACE
         Scratch memory inside one operator.
     OTHER
-        Measured memory that belongs to no other category.
+        Measured memory that belongs to none of these categories.
     """
 
     PARAMETER = 0
@@ -127,22 +127,25 @@ class Storage:
 class Call:
     """One operator call of the forward or backward pass.
 
+    In the descriptions, G is the graph of intermediate values (:class:`recompviz.Graph`).
+
     Attributes
     ----------
     info : NodeInfo
-        Its operator, module and source line. A backward call has the module and line of its forward call.
+        The operator, module and source line of the call. A backward call has the module and line of its forward call.
     backward : bool
-        Whether it belongs to the backward pass.
+        Whether the call belongs to the backward pass.
     node : int
-        The number of the node of G to which it belongs. −1 for a backward call, a call that computes a constant, and a
-        call on which neither loss nor gradients depend. Several calls may belong to one node.
+        The number of the node of G to which the call belongs. −1 for a backward call, for a call that computes a
+        constant, and for a call on which neither loss nor gradients depend. Several calls may belong to one node.
     reads, makes : tuple of int
-        The numbers of the storages that it reads, and of the storages that it allocates, without repeats.
+        The numbers of the storages that the call reads, and of the storages that the call allocates, without repeats.
     pinned : bool
-        Whether it must not run a second time, for example because it reads memory that is overwritten later in the
-        training step. Its outputs are kept under every plan.
+        Whether the call must not run a second time, for example because it reads memory that is overwritten later in
+        the training step. The outputs of a pinned call are kept under every plan.
     random : bool
-        Whether it draws random numbers. A second run must start from the generator's state before the first run.
+        Whether the call draws random numbers. A second run must start from the state that the generator had before the
+        first run.
     views : tuple of int
         The nodes of G that are views of an output of this call. If such a node is kept, the output is kept.
     follows : tuple of int
@@ -176,9 +179,9 @@ class JointGraph:
         Storages that stay allocated after the training step: the outputs of the forward pass, for example the loss, and
         the gradients that the backward pass returns.
     clones : tuple of (int, int)
-        Pairs (storage, bytes) of parameter gradients that autograd copies when they arrive at their parameters. It
-        copies a gradient with another layout than its parameter. It also copies a gradient that several parameters
-        share, for all of them but one. The bytes are the copy's size.
+        Pairs (storage, bytes) of parameter gradients that autograd copies when they arrive at their parameters; the
+        bytes are the size of the copy. Autograd copies a gradient whose layout differs from the layout of its
+        parameter. If several parameters share a gradient, autograd copies it for all of them but one.
     tangent_bytes : int
         Bytes of the gradient of the loss, from which the backward pass starts. This gradient is alive until the
         gradients have arrived at their parameters.
@@ -188,9 +191,9 @@ class JointGraph:
     alignment : int
         The allocator rounds the size of every block up to a multiple of this many bytes (CUDA: 512, CPU: 1).
     workspace : tuple of int
-        Bytes of scratch memory inside each call, as calibrated; empty if it is not known.
+        Bytes of scratch memory inside each call, as measured by :func:`recompviz.calibrate`; empty if not measured.
     seconds : tuple of float
-        Wall-clock time of each call, as calibrated; empty if it is not known.
+        Wall-clock time of each call in seconds, as measured by :func:`recompviz.calibrate`; empty if not measured.
     optimizer_scratch : int
         Bytes that the optimizer's step allocates besides its state and the gradients; 0 if the training step has no
         optimizer.
@@ -243,7 +246,7 @@ class JointGraph:
 
     @cached_property
     def categories(self) -> NDArray[np.int64]:
-        """The number of the category of each storage, as an array."""
+        """The :class:`Category` of each storage, as an array of ints."""
         return np.array([int(storage.category) for storage in self.storages], np.int64)
 
     @cached_property
@@ -273,11 +276,11 @@ class JointGraph:
         return np.array([self.rounded(extra) for extra in self.workspace or [0] * len(self.calls)], np.int64)
 
     def kept_calls(self, keep_mask: Sequence[bool]) -> list[bool]:
-        """Return for each forward call whether its outputs are kept for the backward pass under a keep mask.
+        """Return for each forward call whether its outputs are kept for the backward pass.
 
-        A kept output that no backward or recomputed call reads is still freed in the forward pass. The outputs of a
-        pinned call (:attr:`Call.pinned`) are always kept. If the node of a view is kept, the output that it views is
-        kept, because a view owns no memory. The entries of backward calls have no meaning.
+        The outputs of a call are kept if its node is kept, if a view of an output is kept (a view owns no memory), or
+        if the call is pinned (:attr:`Call.pinned`). A constant is kept if all nodes that read it are kept. A kept
+        output that no backward or recomputed call reads is still freed in the forward pass.
 
         Parameters
         ----------
@@ -287,7 +290,7 @@ class JointGraph:
         Returns
         -------
         list of bool
-            One entry for each call.
+            One entry for each call. The entries of backward calls have no meaning.
         """
         return [
             call.pinned

@@ -46,16 +46,17 @@ _OF_BATCH = (
 
 
 def little_to_save(leanest: Timeline, keep_all: int) -> str:
-    """Return why recomputation hardly lowers the peak, and for a network what would lower it.
+    """Return a text that says why recomputation hardly lowers the peak of a training step.
 
-    The text is empty if recomputation lowers the peak by 1 % of ``keep_all`` or more, or if the peak is 0.
+    If the step has parameters, the text also says what would lower the peak. The text is empty if recomputation lowers
+    the peak by 1 % of ``keep_all`` or more, or if the peak is 0.
 
     Parameters
     ----------
     leanest : Timeline
-        The simulated step under the plan of least peak.
+        The simulated training step under the plan of least peak.
     keep_all : int
-        The peak of the step that recomputes nothing, in total bytes.
+        The peak of the training step without recomputation, in total bytes (parameters included).
 
     Examples
     --------

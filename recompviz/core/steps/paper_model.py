@@ -14,11 +14,12 @@ from recompviz.core.steps.joint import Call, Category, JointGraph, Storage
 
 
 def paper_step(graph: Graph) -> JointGraph:
-    """Return the joint graph of a graph in the paper's memory model: #V forward calls, then #V backward calls.
+    """Return the training step of a graph in the memory model of Kusumoto et al. 2019, as a joint graph.
 
-    Call i < #V computes the value of the i-th node of ``graph.order``. Call 2·#V − 1 − i computes the gradient of this
-    value. Call j allocates one storage, which has the number j. No storage stays allocated after the training step. The
-    call that computes the gradient of a sink (a node without successors) reads nothing.
+    There are #V forward calls, then #V backward calls. Call i < #V computes the value of the i-th node of
+    ``graph.order``. Call 2·#V − 1 − i computes the gradient of this value. It reads the gradients of the node's
+    successors, and all values that these successors read. Call j allocates one storage, which has the number j. No
+    storage stays allocated after the training step.
 
     Examples
     --------

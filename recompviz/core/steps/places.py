@@ -1,8 +1,9 @@
-"""The places of steps on the axis of a picture of memory over the step.
+"""The places of steps on the axis of a picture of memory over a training step.
 
-Each step has a place of its own, except steps of the forward pass in which nothing is allocated. If several such steps
-follow each other, they share one place. Such steps update buffers. PyTorch runs them one after the other at the end of
-the forward pass, two or three for each batch norm, and they would take a quarter of the picture of a U-Net.
+Each step runs one operator call. It has a place of its own, unless it is a step of the forward pass in which nothing is
+allocated. If several such steps follow each other, they share one place. Such steps update buffers. PyTorch runs them
+one after the other at the end of the forward pass, two or three for each batch norm, and they would take a quarter of
+the picture of a U-Net.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ if TYPE_CHECKING:
 
 
 def shared_steps(joint: JointGraph) -> NDArray[np.bool_]:
-    """Return for each step of the forward pass whether it shares the place of the step before.
+    """Return for each step of the forward pass whether it shares the place of the step before; see :func:`places_of`.
 
-    The result does not depend on a plan.
+    The result is the same for all plans.
     """
     sizes, scratch, forward = joint.sizes, joint.scratch, joint.forward_count
     idle = [not any(sizes[s] for s in joint.calls[c].makes) and not scratch[c] for c in range(forward)]
@@ -31,7 +32,9 @@ def shared_steps(joint: JointGraph) -> NDArray[np.bool_]:
 
 
 def places_of(timeline: Timeline) -> NDArray[np.int64]:
-    """Return the place of each step of a simulated timeline.
+    """Return the place of each step of a simulated timeline on the axis of a picture, counted from 0.
+
+    Consecutive steps of the forward pass in which nothing is allocated share one place.
 
     Examples
     --------
@@ -59,7 +62,7 @@ def _shared(idle: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def at_places(profile: NDArray[np.int64], shared: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Return the largest number of bytes at each place.
+    """Return the largest number of bytes at each place; see :func:`places_of`.
 
     ``profile`` has the largest number of bytes within each step, and ``shared`` is the result of :func:`shared_steps`.
 

@@ -38,8 +38,8 @@ def with_reserved(
     timeline : Timeline
         The simulated timeline of a step.
     joint : JointGraph
-        The joint graph of the step. Its storages that exist before the step are allocated first, in their order. The
-        optimizer's state is allocated after the first step.
+        The joint graph of the step. Its static storages are allocated before the first step, in their order. The
+        optimizer's state is allocated after the first step only, because an optimizer makes it then.
     settings : AllocatorSettings, optional
         The settings of the allocator. If left out, PyTorch's defaults.
     device_memory : int, optional
@@ -71,9 +71,9 @@ def with_reserved(
 def with_reserved_on_cuda(timeline: Timeline, joint: JointGraph) -> Timeline:
     """Return a timeline of a CUDA device with a prediction of the reserved memory.
 
-    The settings of the allocator are read from the environment. If the environment has a setting that the model of the
-    allocator does not know, nothing is predicted, and the timeline gets a note that says so. A timeline of another
-    device is returned unchanged.
+    The settings of the allocator are read from environment variables such as ``PYTORCH_CUDA_ALLOC_CONF``. If they
+    contain a setting that the model of the allocator does not know, nothing is predicted, and the timeline gets a note
+    that says so. A timeline of another device is returned unchanged.
     """
     if not timeline.device.lower().startswith("cuda"):
         return timeline

@@ -52,6 +52,7 @@ class Schedule:
     Attributes
     ----------
     joint : JointGraph
+        The training step.
     phases : tuple of Phase
         ``FORWARD``, ``RECOMPUTE`` or ``BACKWARD`` for each step.
     calls : tuple of int
@@ -84,13 +85,15 @@ class Schedule:
 
 
 def make_schedule(joint: JointGraph, keep_mask: Sequence[bool]) -> Schedule:
-    """Return the schedule of a joint graph under a keep mask.
+    """Return the schedule of a training step for a given choice of kept values.
 
     Parameters
     ----------
     joint : JointGraph
+        The operator calls of the training step.
     keep_mask : sequence of bool, length #V
-        For each node of G, whether its value is kept from the forward to the backward pass.
+        For each node of the graph of intermediate values, whether its value is kept from the forward to the backward
+        pass.
 
     Examples
     --------

@@ -39,13 +39,13 @@ def simulate_schedule(schedule: Schedule, device: str = "cpu") -> Timeline:
     ----------
     schedule : Schedule
     device : str
-        The name of the device for ``Timeline.device``. It does not change the bytes; ``joint.alignment`` does.
+        The name of the device for ``Timeline.device``. The name does not change the bytes.
 
     Returns
     -------
     Timeline
-        In total bytes. It has the steps of the schedule, then a step in which the gradients arrive at their
-        parameters. If ``joint.optimizer_scratch`` is not 0, the optimizer's step follows.
+        The steps of the schedule, then a step in which the gradients arrive at their parameters. If
+        ``schedule.joint.optimizer_scratch`` is not 0, the optimizer's step follows.
 
     Examples
     --------

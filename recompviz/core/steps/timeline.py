@@ -35,9 +35,9 @@ class Alive:
     Attributes
     ----------
     storage : int
-        Position in the timeline's ``storage_labels``.
+        The block's storage, as a position in the timeline's ``storage_labels``.
     label : str
-        The name of the block's storage.
+        The name of the storage.
     category : Category
         What the block is used for.
     size : int
@@ -57,9 +57,9 @@ class Alive:
 class Timeline:
     """All allocations and frees of one training step, in order; frozen, with read-only arrays.
 
-    Under a plan, each *step of the timeline* is a step of the schedule. Without a plan, it is one operator, in the
-    order the operators ran. The arrival of the gradients at their parameters and the optimizer's step may follow as
-    further steps. In the timeline of a memory snapshot, a step is one or several consecutive events.
+    Under a plan, each *step of the timeline* is a step of the schedule. Without a plan, a step of the timeline is one
+    operator, in the order the operators ran. The arrival of the gradients at their parameters and the optimizer's step
+    may follow as further steps. In the timeline of a memory snapshot, a step is one or several consecutive events.
 
     *Static* memory is allocated before the training step and stays allocated after it; it has no events. All other
     memory is *transient*: the events allocate and free it. In the timeline of a memory snapshot, all memory counts as
@@ -92,9 +92,9 @@ class Timeline:
         The largest number of bytes that the allocator reserves on the device. In a simulation, it is a prediction, or
         None if there is no prediction. None for a measurement on the CPU.
     seconds : float or None
-        Wall-clock time of a measured training step; None for a simulation.
+        Wall-clock time of the training step in seconds; None if it was not measured.
     notes : tuple of str
-        Warnings for the reader, for example that other work ran at the same time.
+        Warnings about the numbers, for example that other work ran at the same time.
     reserved : ReservedMemory or None
         For a simulation, the predicted memory that PyTorch's caching allocator reserves; see
         :func:`recompviz.simulate`. None for a measurement, or if there is no prediction.
@@ -137,8 +137,8 @@ class Timeline:
         step_labels, phases : sequence
             One entry for each step of the timeline.
         **others
-            The other attributes of the timeline, by name. ``storage_labels``, ``static_bytes``, ``kind`` and ``device``
-            are required.
+            The remaining attributes of the timeline, by name. ``storage_labels``, ``static_bytes``, ``kind`` and
+            ``device`` are required.
         """
         columns = np.array(events, dtype=np.int64).reshape(-1, 4).T
         return cls(
@@ -173,7 +173,7 @@ class Timeline:
 
     @property
     def peak_event(self) -> int:
-        """The position of the first event after which the most bytes are alive; −1 if there are no events."""
+        """The position of the first event after which :attr:`live` has its largest value; −1 if there are no events."""
         return int(self.live.argmax()) if len(self.delta) else -1
 
     @property

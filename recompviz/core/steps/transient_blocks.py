@@ -105,7 +105,7 @@ def _pairs(timeline: Timeline) -> NDArray[np.int64]:
 
 
 def binding(timeline: Timeline) -> str:
-    """Return a description of a timeline's peak: the step, the three largest items alive, and the sum of the others.
+    """Return a text about a timeline's peak: the step, the three largest items, and the total bytes of the other items.
 
     An item is a transient block, or all static memory of one category, for example all parameters. If the timeline has
     no event, or reaches its peak before the first step, the text is ``"nothing is allocated in the step"``.
