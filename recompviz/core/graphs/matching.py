@@ -31,7 +31,7 @@ class Matching:
         graph; numbers in the first graph. The module docstring states the conditions.
     gone : tuple of int
         Numbers of the nodes of the first graph that have no match, in topological order (:attr:`Graph.order`).
-        new : tuple of int
+    new : tuple of int
         Numbers of the nodes of the second graph that have no match, in topological order.
     """
 
