@@ -18,7 +18,8 @@ class RecompvizError(Exception):
 class GraphError(RecompvizError, ValueError):
     """A graph, or a set of its nodes, is not valid for the operation.
 
-    Examples are a cycle, a missing or negative cost, an unknown node name, and a set that is not a lower set.
+    Examples are a cycle, a missing or negative cost, an unknown node name, and a set that is no lower set
+    (:meth:`Graph.is_lower_set`) where one is needed.
     """
 
 

@@ -30,9 +30,9 @@ class KnownCurve:
         Fronts of sequences that the search allows; may be empty. If it is not empty, one of the fronts must have a
         point with the least peak of all allowed sequences.
     quanta : float
-        Number of quanta per unit of overhead, with a minus sign for the memory-centric objective. A quantum is the unit
-        of integer costs (:mod:`recompviz.core.exact.whole_times`). The solver's integer t is an overhead times
-        ``quanta``.
+        Number of quanta per unit of overhead (cost of recomputation), with a minus sign for the memory-centric
+        objective. A quantum is the unit of integer costs (:mod:`recompviz.core.exact.whole_times`). The solver's
+        integer t is an overhead times ``quanta``.
     """
 
     def __init__(self, fronts: Sequence[ParetoFront], quanta: float) -> None:

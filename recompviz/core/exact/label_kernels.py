@@ -54,7 +54,7 @@ class SortedRuns(NamedTuple):
 
 
 class Removal(NamedTuple):
-    """A node v that is removed from C, the lower set before an open segment. The segment then contains v.
+    """A node v that is removed from C, the lower set before an open segment of a plan. The segment then contains v.
 
     ``rank`` is the position of v in the topological order. ``time`` is T_v in quanta (integer units of cost), negative
     for the memory-centric objective. ``memory`` is M_v in bytes. ``kept`` says whether the value of v is kept.
@@ -69,9 +69,9 @@ class Removal(NamedTuple):
 class PruningBound(NamedTuple):
     """A test for labels (partial solutions) that cannot lead to a better result than the curve known before the search.
 
-    A sequence of lower sets improves on the known curve if, for some j, its overhead t is at most ``cells[j, 0]`` and
-    its peak is at most ``cells[j, 1]``. The part of the sequence that is missing in a label adds at least ``least_t``
-    to t and at least ``least_x`` bytes to the peak.
+    A sequence of lower sets improves on the known curve if, for some j, its overhead t (cost of recomputation) is at
+    most ``cells[j, 0]`` and its peak is at most ``cells[j, 1]``. The part of the sequence that is missing in a label
+    adds at least ``least_t`` to t and at least ``least_x`` bytes to the peak.
     """
 
     cells: NDArray[np.int64]

@@ -35,7 +35,7 @@ class Adjacency(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Lattice:
-    """All lower sets of a graph, numbered by rising size: set 0 is ∅ and the last set is V.
+    """All lower sets of a graph, numbered by rising size: set 0 is empty and the last set has all nodes.
 
     Attributes
     ----------
@@ -44,7 +44,7 @@ class Lattice:
     level_start : numpy.ndarray of int64, shape (#V + 2,)
         The sets with k members have the numbers ``level_start[k]`` to ``level_start[k + 1] − 1``.
     inflow : numpy.ndarray of int64, shape (count,)
-        M(δ⁺(L)∖L) + M(δ⁻(δ⁺(L))∖L) in bytes, the last two terms of the peak formula.
+        M(δ⁺(L)∖L) + M(δ⁻(δ⁺(L))∖L) in bytes, the last two terms of the peak formula (:class:`SegmentTerms`).
     cover_start : numpy.ndarray of int64, shape (count + 1,)
         The sets that cover set i are the entries ``cover_start[i]`` to ``cover_start[i + 1] − 1`` of ``cover_set``. A
         set covers set i if it is set i with one more node.
@@ -83,7 +83,7 @@ def enumerate_lattice(graph: Graph, limit: int) -> Lattice:
     ----------
     graph : Graph
     limit : int
-        The largest number of lower sets allowed, ∅ and V included.
+        The largest number of lower sets allowed, the empty set and the set of all nodes included.
 
     Returns
     -------

@@ -259,7 +259,7 @@ def sums_of(sets, values):
 
 @kernel
 def inflows(sets, boundary, memory, adjacency):
-    """Return for each lower set L the sum of the last two terms of the paper's peak formula, in bytes.
+    """Return for each lower set L the sum of the last two terms of the peak formula (:class:`SegmentTerms`), in bytes.
 
     The sum is M(δ⁺(L)∖L) + M(δ⁻(δ⁺(L))∖L). δ⁺(S) are the successors of a set S of nodes, δ⁻(S) its predecessors, and
     M(S) is the sum of the sizes of its nodes.

@@ -71,7 +71,7 @@ def open_segment_front(
 ) -> ParetoFront:
     """Compute the Pareto front of overhead and peak over all sequences of lower sets, or of the lower sets in ``ends``.
 
-    Without numba, the code is not compiled, so it is slow.
+    The overhead is the cost of recomputation. Without numba, the code is not compiled, so it is slow.
 
     Parameters
     ----------
@@ -89,19 +89,20 @@ def open_segment_front(
         Fronts of sequences that this search allows. They make the search faster. If ``known`` is not empty, one of the
         fronts must have a point with the least peak of all allowed sequences.
     ends : iterable of int, optional
-        The lower sets, as bit masks, at which segments may end; ∅ must be among them. Default: all.
+        The lower sets, as bit masks, at which segments may end; the empty set must be among them. Default: all.
     most_bytes : int, optional
-        Raise :class:`TooManyLabels` before the tables of labels take more than about this many bytes. None is no limit.
+        Raise :class:`TooManyLabels` before the tables of labels (partial solutions) take more than about this many
+        bytes. None is no limit.
     tolerance : float
-        The allowed error of the overheads, as a part of T(V), the sum of all costs. The search is exact until the sets
-        of one size have more than ``EXACT_LABELS`` labels together.
+        The allowed error of the overheads, as a part of T(V), the sum of the costs of all nodes. The search is exact
+        until the sets of one size have more than ``EXACT_LABELS`` labels together.
 
     Returns
     -------
     ParetoFront
-        Overheads in the unit of ``graph.time``, peaks by the paper's formula in bytes. Empty if no sequence obeys the
-        pins. The attribute ``error`` of the front is at most ``tolerance`` times T(V), or the largest ``error`` of the
-        fronts in ``known`` if that is larger.
+        Overheads in the unit of ``graph.time``, peaks by the paper's formula (:attr:`Plan.peak`) in bytes. Empty if no
+        sequence obeys the pins. The attribute ``error`` of the front is at most ``tolerance`` times T(V), or the
+        largest ``error`` of the fronts in ``known`` if that is larger.
 
     Raises
     ------

@@ -91,8 +91,9 @@ class Closed(NamedTuple):
     """The labels (partial solutions) whose segment is complete, from which the sequences of lower sets are read.
 
     A row of ``labels`` is (lower set, parent). The lower set is the end of a segment. The parent is the row of the
-    label for the following segment, or −1 if the lower set is V. ``front`` has the Pareto front of overhead t and peak
-    R of the lower set solved last, as rows (t, R, origin, low); origin is a row of ``labels``.
+    label for the following segment, or −1 if the lower set has all nodes. ``front`` has the Pareto front of overhead t
+    (cost of recomputation) and peak R of the lower set solved last, as rows (t, R, origin, low); origin is a row of
+    ``labels``.
     """
 
     labels: NDArray[np.int32]
@@ -240,8 +241,8 @@ def fill_state(s, count, nodes, old, new, scratch, bound, allowed, at):
 def front_of(c, base, states, sets, new, closed, allowed, scratch):
     """Write the Pareto front of the lower set C with number ``c`` to ``closed.front``, and return its number of points.
 
-    A point is (t, R): the overhead and the peak of the segments after C, if a segment ends at C. The front has no
-    points if no segment may end at C. For C = V, the only point is (0, 0). See
+    A point is (t, R): the overhead (cost of recomputation) and the peak of the segments after C, if a segment ends at
+    C. The front has no points if no segment may end at C. If C has all nodes, the only point is (0, 0). See
     :mod:`recompviz.core.exact.open_segments`.
     """
     if c == len(sets.boundary) - 1:

@@ -29,11 +29,11 @@ COLUMNS = 5
 
 
 class LowerSetFamily(NamedTuple):
-    """The lower sets of a family by falling size: set 0 is V and the last set is ∅.
+    """The lower sets of a family by falling size: set 0 has all nodes and the last set is empty.
 
     Each array has one row for each set L. ``sets`` and ``boundaries`` are L and its boundary ∂(L) as bitsets.
-    ``memory_of`` is M(L), and ``inflow`` is the sum of the last two terms of the paper's peak formula, both in bytes.
-    ``closable`` says whether a segment may end at L.
+    ``memory_of`` is M(L), and ``inflow`` is the sum of the last two terms of the peak formula (:class:`SegmentTerms`),
+    both in bytes. ``closable`` says whether a segment may end at L.
     """
 
     sets: NDArray[np.uint64]
@@ -48,7 +48,7 @@ class NodeSums(NamedTuple):
 
     ``time`` is :func:`byte_sums` of T_v in quanta (:mod:`recompviz.core.exact.whole_times`). ``pinned`` is
     :func:`byte_sums` of an array that is 1 for nodes that must be kept and 0 for the others. ``memory`` is M_v in
-    bytes, and ``total_time`` is T(V) in quanta.
+    bytes, and ``total_time`` is the sum of all T_v in quanta.
     """
 
     time: NDArray[np.int64]
@@ -60,8 +60,9 @@ class NodeSums(NamedTuple):
 class Move(NamedTuple):
     """A step of the recursion from a lower set L′ to a smaller lower set L.
 
-    The labels of L′ in rows ``first`` to ``end − 1`` become labels of L. A label has an overhead t and a peak R. The
-    new t is t + ``extra_t``, and the new R is max(``p``, R + ``delta_m``). ``end_set`` is the number of L′.
+    The labels of L′ in rows ``first`` to ``end − 1`` become labels of L. A label has an overhead t (cost of
+    recomputation) and a peak R. The new t is t + ``extra_t``, and the new R is max(``p``, R + ``delta_m``). ``end_set``
+    is the number of L′.
     """
 
     end_set: int
@@ -258,7 +259,7 @@ def thinned(front, size, allowed):
 
 @kernel
 def pair_sweep(first, last, family, sums, sign, allowed, labels, start):
-    """Compute the labels (points of overhead and peak) of the sets ``first`` to ``last − 1`` of a family.
+    """Compute the labels (pairs of overhead and peak) of the sets ``first`` to ``last − 1`` of a family.
 
     The labels of set i are the rows ``start[i]`` to ``start[i + 1] − 1`` of ``labels``. Their first column is ``sign``
     times the overhead, where ``sign`` is 1 to minimize the overhead and −1 to maximize it. The labels of all sets

@@ -43,7 +43,8 @@ def pairwise_front(
     ----------
     graph : Graph
     family : sequence of int
-        The lower sets that a sequence may use, as bit masks. ∅ and V are added if they are missing.
+        The lower sets that a sequence may use, as bit masks. The empty set and the set of all nodes are added if they
+        are missing.
     objective : "time" or "memory"
         ``"time"`` finds the least overhead under each budget, ``"memory"`` the largest.
     progress : callable (done, total), optional
@@ -55,8 +56,8 @@ def pairwise_front(
     Returns
     -------
     ParetoFront
-        Overheads in the unit of ``graph.time``, peaks by the paper's formula in bytes. Empty if no sequence of sets
-        from the family obeys the pins.
+        Overheads in the unit of ``graph.time``, peaks by the paper's formula (:attr:`Plan.peak`) in bytes. Empty if no
+        sequence of sets from the family obeys the pins.
     """
     sets = sorted(set(family) | {0, graph.everything}, key=lambda mask: (-mask.bit_count(), mask))
     n, count = len(graph), len(sets)

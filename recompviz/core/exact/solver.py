@@ -65,8 +65,8 @@ def solve(
 ) -> Tradeoff:
     """Compute the trade-off curve of a graph: for every budget, the best plan made of lower sets from a family.
 
-    Budgets and peaks are in the bytes that the paper's peak formula counts: intermediate values and their gradients. A
-    lower set is a set of nodes that no edge enters from outside.
+    Budgets and peaks are in the bytes that the paper's peak formula (:attr:`Plan.peak`) counts: intermediate values and
+    their gradients. A lower set is a set of nodes that no edge enters from outside.
 
     The curve has two Pareto fronts of overhead (cost of recomputation) and peak. A time-centric plan has the least
     overhead under a budget, a memory-centric plan the largest. The time-centric front is computed now. The
@@ -81,8 +81,8 @@ def solve(
         topological orders, and unions of some L^v. ``"auto"``: all lower sets if they are few enough for a search of a
         few seconds, otherwise ``"prefixes"``, or ``"paper"`` if ``"prefixes"`` has too many sets.
     limit : int
-        The largest number of lower sets, ∅ and V included, for a search over all of them. If the graph has more,
-        ``"all"`` raises an error and ``"auto"`` takes a smaller family.
+        The largest number of lower sets, the empty set and the set of all nodes included, for a search over all of
+        them. If the graph has more, ``"all"`` raises an error and ``"auto"`` takes a smaller family.
     progress : callable (done, total), optional
         Called during the search for the time-centric front; both numbers count lower sets. Raise
         :class:`recompviz.Cancelled` in it to stop.

@@ -31,7 +31,7 @@ class TooManyLabels(RecompvizError, MemoryError):
 def has_fine_costs(graph: Graph) -> bool:
     """Return whether the costs have no common unit, or a unit that is small compared with the mean cost.
 
-    The sums of such costs may have many values. Integers such as the paper's 10 and 1 are not fine.
+    The sums of such costs may have many values. Small integers such as 10 and 1 are not fine.
 
     Examples
     --------

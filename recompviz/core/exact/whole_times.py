@@ -20,7 +20,7 @@ BITS = 50
 
 
 def whole_times(time: NDArray[np.float64]) -> tuple[NDArray[np.int64], float]:
-    """Return the costs in quanta, and the number of quanta per unit of ``time``, which is a power of two.
+    """Return the costs as integers in quanta (see the module), and the number of quanta per unit of ``time``.
 
     Examples
     --------

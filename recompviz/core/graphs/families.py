@@ -1,10 +1,11 @@
 """Families of lower sets to search: all lower sets, the paper's small family, and a family between these two.
 
-The exact dynamic programme searches all lower sets. The paper's approximate dynamic programme searches the family
-{L^v : v ∈ V} ∪ {∅, V}, where L^v is v with all its ancestors. If v is on one of several parallel branches, L^v
-contains no node of the other branches. A plan of this family therefore rarely keeps values of two parallel branches.
-:func:`prefix_family` adds prefixes of topological orders, and unions of some sets L^v. The optimal plans of this larger
-family usually have an overhead close to the least overhead under the same budget.
+A lower set is a set of nodes that no edge enters from outside. The exact dynamic programme searches all lower sets. The
+paper's approximate dynamic programme searches the family {L^v : v ∈ V} ∪ {∅, V}, where V is the set of all nodes, and
+L^v is v with all its ancestors. If v is on one of several parallel branches, L^v contains no node of the other
+branches. A plan of this family therefore rarely keeps values of two parallel branches. :func:`prefix_family` adds
+prefixes of topological orders, and unions of some sets L^v. The optimal plans of this larger family usually have an
+overhead (cost of recomputation) close to the least overhead under the same budget.
 
 Source: Kusumoto et al. 2019, section 4.3 (the family L^v).
 """
@@ -20,9 +21,9 @@ from recompviz.core.graphs.graph import Graph
 
 
 def all_lower_sets(graph: Graph, limit: int) -> list[int]:
-    """Return all lower sets of a graph as bit masks, the empty set and the set of all nodes included.
+    """Return all lower sets (:meth:`Graph.is_lower_set`) as bit masks.
 
-    Raises TooManyLowerSets if there are more than ``limit``.
+    The empty set and the set of all nodes are included. Raises TooManyLowerSets if there are more than ``limit``.
     """
     masks: list[int] = []
     for mask in graph.lower_set_masks():
@@ -33,9 +34,10 @@ def all_lower_sets(graph: Graph, limit: int) -> list[int]:
 
 
 def paper_family(graph: Graph) -> list[int]:
-    """Return the family {L^v : v ∈ V} ∪ {∅, V} of the paper's approximate dynamic programme, as bit masks.
+    """Return the family of lower sets {L^v : v ∈ V} ∪ {∅, V} as bit masks.
 
-    V is the set of all nodes, and L^v is v with all its ancestors. Each set is in the list once.
+    The approximate dynamic programme of Kusumoto et al. 2019 searches this family. V is the set of all nodes, and L^v
+    is v with all its ancestors. Each set is in the list once.
     """
     return list(dict.fromkeys((0, *graph.ancestors, graph.everything)))
 
@@ -47,13 +49,13 @@ MOST_UNIONS = 5_000
 
 
 def prefix_family(graph: Graph) -> list[int]:
-    """Return the paper's family, all prefixes of five topological orders, and some unions of sets L^v, as bit masks.
+    """Return the sets of :func:`paper_family`, prefixes of five topological orders, and some unions of sets L^v.
 
-    L^v is v with all its ancestors. Each set is in the list once. One order is ``graph.order``. The other four are
-    depth-first orders, which finish a branch before they start the next one. The four orders differ in the branch that
-    is taken first: the one that begins earliest or latest in ``graph.order``, or the one whose first node has the
-    smallest or largest size. A union joins the sets L^v of two or three nodes that are near each other in
-    ``graph.order``, none of which is an ancestor of another. There are at most 5,000 unions.
+    The sets are bit masks, each once. L^v is v with all its ancestors. All prefixes of each order are taken. One order
+    is ``graph.order``. The other four are depth-first orders, which finish a branch before they start the next one. The
+    four orders differ in the branch that is taken first: the one that begins earliest or latest in ``graph.order``, or
+    the one whose first node has the smallest or largest size. A union joins the sets L^v of two or three nodes that are
+    near each other in ``graph.order``, none of which is an ancestor of another. There are at most 5,000 unions.
     """
     masks = dict.fromkeys(paper_family(graph))
     for order in _orders(graph):

@@ -551,7 +551,7 @@ class Graph:
         return map(self.set_of, self.lower_set_masks())
 
     def lower_set_masks(self) -> Iterator[int]:
-        """Iterate over all lower sets, each once, as bit masks. The empty set and the set of all nodes are included."""
+        """Iterate over all lower sets, each once, as bit masks, as :meth:`lower_sets` does over sets of names."""
         return lower_set_masks(self.order, self.predecessors)
 
     def count_lower_sets(self, limit: int | None = 10_000_000) -> int:

@@ -58,11 +58,10 @@ def ancestor_masks(order: Sequence[int], predecessors: Sequence[int]) -> tuple[i
 
 
 def lower_set_masks(order: Sequence[int], predecessors: Sequence[int]) -> Iterator[int]:
-    """Iterate over all lower sets, each once, as bit masks. The empty set and the set of all nodes are included.
+    """Iterate over all lower sets, each once, as bit masks.
 
+    A lower set is a set of nodes that no edge enters from outside. The empty set and the set of all nodes are included.
     ``order`` is a topological order. Element v of ``predecessors`` is the bit mask of the predecessors of node v.
-    This is a depth-first search that does not store the sets already returned. A lower set is extended only by nodes
-    after its last node in ``order``. So the search reaches each set along exactly one path.
 
     Examples
     --------

@@ -197,7 +197,7 @@ def checkpoint_plan(graph: Graph, paths: Sequence[str], kind: str, discarding: S
     paths : sequence of str
         Dotted paths of modules, none inside another.
     kind : str
-        The kind of the plan; not ``"canonical"``.
+        The :attr:`Plan.kind` of the result; not ``"canonical"``.
     discarding : sequence of str
         Members of ``paths`` whose values are all recomputed, even a value that a node outside the module reads.
 

@@ -64,7 +64,7 @@ class Comparison:
 
     @property
     def peak_change(self) -> int:
-        """The peak of ``b`` minus the peak of ``a``, both by the paper's formula, in bytes."""
+        """:attr:`Plan.peak` of ``b`` minus :attr:`Plan.peak` of ``a``, in bytes."""
         return self.b.peak - self.a.peak
 
     @property
@@ -195,7 +195,8 @@ def compare(a: Plan, b: Plan, *, timelines: tuple[Timeline, Timeline] | None = N
     -------
     Comparison
         The changes from ``a`` to ``b``; ``print`` shows them as text. If the graphs of the plans have different costs
-        (``graph.time``), both overheads are computed with the costs of ``a``'s graph.
+        (``graph.time``), the overheads (cost of recomputation) of both plans are computed with the costs of ``a``'s
+        graph.
 
     Raises
     ------

@@ -3,8 +3,8 @@
 There are two objectives. A *time-centric* plan has the least overhead (cost of recomputation) under a budget, a
 *memory-centric* plan the largest. For each objective, a solver returns the Pareto front of overhead and peak, and a
 function that computes the lower-set sequence of a point of this front. The plan for a budget then needs no further
-search. All peaks are in *formula bytes*: they are computed by the paper's formula, which counts intermediate values and
-their gradients.
+search. All peaks are in *formula bytes*: they are computed by the formula of Kusumoto et al. 2019, which counts
+intermediate values and their gradients.
 """
 
 from __future__ import annotations
@@ -96,17 +96,18 @@ class Tradeoff:
     ----------
     graph : Graph
     family : str
-        The family of lower sets that was searched: ``"all"``, ``"paper"`` or ``"prefixes"``. Each plan is a sequence
-        of lower sets of this family, and is optimal among such sequences.
+        The family of lower sets that was searched: ``"all"``, ``"paper"`` or ``"prefixes"``; see
+        :func:`recompviz.solve`. Each plan is a sequence of lower sets of this family, and is optimal among such
+        sequences.
     time_centric, memory_centric : ParetoFront
         The plans of least overhead (cost of recomputation), and of largest overhead, under each budget.
     lower_set_count : int
-        The number of lower sets in the family, ∅ and V included.
+        The number of lower sets in the family, the empty set and the set of all nodes included.
     note : str
         A message of the solver, for example which family ``"auto"`` chose, and why.
     tolerance : float
         0 if the time-centric plans are optimal. Otherwise the overhead of the time-centric plan of each budget exceeds
-        the least overhead by at most this share of T(V), the sum of all costs.
+        the least overhead by at most this share of the sum of the costs of all nodes.
 
     Examples
     --------
@@ -128,11 +129,11 @@ class Tradeoff:
 
     @property
     def least_budget(self) -> int:
-        """The least budget for which there is a plan: the least peak by the paper's formula, in bytes."""
+        """The least budget in bytes for which there is a plan: the least :attr:`Plan.peak`."""
         return int(self.time_centric.peaks[-1])
 
     def front(self, objective: Objective) -> ParetoFront:
-        """Return the Pareto front of an objective, ``"time"`` or ``"memory"``.
+        """Return the Pareto front of an objective: ``"time"`` for least, ``"memory"`` for largest recomputation.
 
         Raises
         ------
@@ -144,7 +145,7 @@ class Tradeoff:
         return self.time_centric if objective == "time" else self.memory_centric
 
     def plan(self, budget: int | float | str, objective: Objective = "time") -> Plan:
-        """Return the optimal plan whose peak by the paper's formula is within a budget.
+        """Return the optimal plan among the plans whose :attr:`Plan.peak` is within a budget.
 
         Parameters
         ----------
@@ -191,7 +192,7 @@ class Tradeoff:
         return Plan.from_segments(self.graph, segments_of_nested(self.graph, front.walk_back(int(position))))
 
     def plans(self, objective: Objective = "time", most: int | None = None) -> list[Plan]:
-        """Return the plans of the Pareto front of an objective, largest peak by the paper's formula first.
+        """Return the plans of the Pareto front of an objective, largest :attr:`Plan.peak` first.
 
         Parameters
         ----------
@@ -217,5 +218,5 @@ class Tradeoff:
         )
 
     def figure(self) -> Any:
-        """Return both Pareto fronts as a Plotly figure: overhead against the peak by the paper's formula, in MiB."""
+        """Return both Pareto fronts as a Plotly figure: cost of recomputation against :attr:`Plan.peak` in MiB."""
         return render("tradeoff_figure", self)

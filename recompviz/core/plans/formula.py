@@ -18,10 +18,11 @@ from recompviz.core.graphs.graph import Graph
 
 @dataclass(frozen=True)
 class SegmentTerms:
-    """The four terms of the paper's peak formula for a segment V_i = L_i ∖ L_{i−1}, in bytes.
+    """The four terms of the peak formula of Kusumoto et al. 2019 for one segment of a plan, in bytes.
 
-    δ⁺(S) are the successors of a set S of nodes, and δ⁻(S) its predecessors. M(S) is the sum of the sizes of S. U_{i−1}
-    is the union of the boundaries of L₁ … L_{i−1}.
+    A plan is a sequence of lower sets L₁ ⊊ L₂ ⊊ …, and its segments are V_i = L_i ∖ L_{i−1}. δ⁺(S) are the successors
+    of a set S of nodes, and δ⁻(S) its predecessors. M(S) is the sum of the sizes of S. U_{i−1} is the union of the
+    boundaries of L₁ … L_{i−1}.
 
     Attributes
     ----------

@@ -36,10 +36,11 @@ class GapStep:
     Attributes
     ----------
     name : str
-        ``"formula"``: the peak by the paper's formula. ``"static"``: parameters and other static memory.
-        ``"liveness"``: the blocks alive at the simulated peak, instead of the terms of the formula. ``"rounding"``:
-        sizes rounded by the allocator. ``"workspace"``: scratch memory inside operators. ``"measured"``: the difference
-        of measured and simulated peak. ``"reserved"``: memory that the allocator reserves and that is not in use.
+        ``"formula"``: the peak by the paper's formula (:attr:`Plan.peak`). ``"static"``: parameters and other static
+        memory. ``"liveness"``: the difference between the blocks that are alive at the simulated peak and the terms of
+        the formula. ``"rounding"``: sizes rounded by the allocator. ``"workspace"``: scratch memory inside operators.
+        ``"measured"``: the difference of measured and simulated peak. ``"reserved"``: memory that the allocator
+        reserves and that is not in use.
     change : int
         The bytes that the part adds to the total; negative if it lowers the total.
     total : int

@@ -38,7 +38,7 @@ class Bounds(Protocol):
     """The bounds of one training step (:class:`recompviz.core.bounds.step_bounds.StepBounds`)."""
 
     def bound(self, plan: Plan) -> float:
-        """Return a lower bound on the overhead of every plan whose simulated peak is not above the peak of ``plan``.
+        """Return a lower bound on the recomputation of every plan whose simulated peak is not above that of ``plan``.
 
         The bound is in the unit of ``graph.time``.
         """
@@ -48,8 +48,10 @@ class Bounds(Protocol):
 class Plan:
     """Which values of a graph are kept and which are recomputed; frozen.
 
-    A lower-set sequence L₁ ⊊ … ⊊ L_k = V divides the nodes into segments V_i = L_i ∖ L_{i−1}. A *canonical* plan keeps
-    U_k, the union of the boundaries ∂(L₁) … ∂(L_k). Other plans keep any set of values.
+    A *lower set* is a set of nodes that no edge enters from outside. The *boundary* ∂(L) of a lower set L has the nodes
+    of L with a successor outside L. V is the set of all nodes. A lower-set sequence L₁ ⊊ … ⊊ L_k = V divides the nodes
+    into segments V_i = L_i ∖ L_{i−1}. A *canonical* plan keeps U_k, the union of the boundaries ∂(L₁) … ∂(L_k). Other
+    plans keep any set of values.
 
     :meth:`recompviz.Planner.plan` chooses a plan for a budget. :meth:`from_lower_sets`, :meth:`from_keep_mask` and
     :meth:`keep_all` make a plan that the caller describes.
@@ -65,8 +67,8 @@ class Plan:
     overhead : float
         The sum of the costs T_v of all nodes that are not kept, in the unit of ``graph.time``.
     peak : int
-        The peak by the paper's formula, in bytes of intermediate values and their gradients (*formula bytes*). It does
-        not count parameters.
+        The peak by the formula of Kusumoto et al. 2019, in bytes of intermediate values and their gradients (*formula
+        bytes*). Parameters are not counted; see :class:`SegmentTerms`.
     kind : str
         The method that made the plan: ``"canonical"`` for a lower-set sequence, given or optimal; ``"live"`` for a
         search that simulates memory; the name of a baseline; or another name.
@@ -168,7 +170,7 @@ class Plan:
     def keep_all(cls, graph: Graph) -> Plan:
         """Return the plan that keeps every value and recomputes nothing.
 
-        It has one segment. Its peak by the paper's formula is 2M(V), the bytes of all values and their gradients.
+        The plan has one segment. Its :attr:`peak` is the bytes of all values and their gradients.
 
         Examples
         --------
@@ -346,8 +348,8 @@ class Plan:
         Raises
         ------
         ValueError
-            If the lower sets of the plan are no sequence of lower sets of ``graph`` that ends with all nodes. The plan
-            that keeps all nodes can be used for any graph.
+            If the lower sets of the plan are not lower sets of ``graph``, or the last one does not contain all its
+            nodes. The plan that keeps all nodes can be used for any graph.
         """
         if self.kind == "keep-all":
             return Plan.keep_all(graph)

@@ -117,10 +117,10 @@ class PlanTable:
         return int(self.total_peaks.min())
 
     def row(self, total: int | float | str) -> int:
-        """Return the row number of the best plan whose simulated total peak fits a budget.
+        """Return the row number of the best plan whose simulated peak, parameters included, fits a budget.
 
-        Of the plans that fit, the best is the plan of least overhead. If the objective of the table is ``"memory"``, it
-        is the plan of largest overhead.
+        Of the plans that fit, the best is the plan with the least cost of recomputation. If :attr:`objective` is
+        ``"memory"``, the best is the plan with the largest cost of recomputation.
 
         Parameters
         ----------
@@ -143,10 +143,10 @@ class PlanTable:
         return int(fitting[-1] if self.objective == "memory" else fitting[0])
 
     def plan(self, total: int | float | str) -> Plan:
-        """Return the best plan whose simulated total peak fits a budget.
+        """Return the best plan whose simulated peak, parameters included, fits a budget.
 
-        Of the plans that fit, the best is the plan of least overhead. If the objective of the table is ``"memory"``, it
-        is the plan of largest overhead.
+        Of the plans that fit, the best is the plan with the least cost of recomputation. If :attr:`objective` is
+        ``"memory"``, the best is the plan with the largest cost of recomputation.
 
         Parameters
         ----------
@@ -167,8 +167,8 @@ class PlanTable:
     def improved_by(self, other: PlanTable) -> list[Plan]:
         """Return the plans of another table of the same graph that are better than the plans of this table.
 
-        A plan is returned if it has less overhead than every plan of this table whose simulated total peak is not
-        larger. It is also returned if no plan of this table has such a peak.
+        A plan is returned if it recomputes less than every plan of this table whose peak in :attr:`total_peaks` is not
+        larger. It is also returned if this table has no such plan.
         """
         return [
             plan

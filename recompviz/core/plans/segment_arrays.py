@@ -84,7 +84,7 @@ def segments_of_nested(graph: Graph, sequence: Sequence[int]) -> NDArray[np.int3
 
 
 def keep_mask_of_segments(graph: Graph, segment: NDArray[np.int32]) -> NDArray[np.bool_]:
-    """Return for each node whether its value is kept: whether the node has a successor in a later segment."""
+    """Return for each node whether its value is kept: whether a node of a later segment reads the value."""
     u, v = graph.edges[:, 0], graph.edges[:, 1]
     kept = np.zeros(len(graph), dtype=np.bool_)
     kept[u[segment[u] < segment[v]]] = True

@@ -16,7 +16,7 @@ from recompviz.core.steps.schedule import Schedule
 
 
 def freed_at_segment_ends(schedule: Schedule, plan: Plan) -> Schedule:
-    """Return a schedule that frees each storage at the end of the segment in which it is last used.
+    """Return a schedule that frees each storage at the end of the segment (:attr:`Plan.segments`) of its last use.
 
     A storage that the forward pass frees is freed at the end of the forward pass at the latest.
 
@@ -56,7 +56,7 @@ def freed_at_segment_ends(schedule: Schedule, plan: Plan) -> Schedule:
 
 
 def segment_of_steps(schedule: Schedule, plan: Plan) -> list[int]:
-    """Return the segment number of each step of the schedule, counted from 1.
+    """Return the number of the segment (:attr:`Plan.segments`) of each step of the schedule, counted from 1.
 
     A step of the forward pass has the highest segment number of the nodes computed so far. Any later step has the
     highest segment number of the forward values that this step or a later step reads.

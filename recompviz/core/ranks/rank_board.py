@@ -43,7 +43,7 @@ class RankLane:
     overheads : numpy.ndarray of float64, shape (#rows, #stages)
         For each row and stage, the time of recomputation for one micro-batch, in milliseconds.
     peaks : numpy.ndarray of int64, shape (#rows,)
-        For each row, the peak of a rank in total bytes.
+        For each row, the peak of a rank in total bytes (parameters included).
     before : numpy.ndarray of int64, shape (#layers,)
         The bytes of each layer of memory before the step. A layer is a kind of memory; see
         :mod:`recompviz.core.ranks.rank_layers`.

@@ -92,7 +92,7 @@ def timeline_of(timeline: Timeline, joint: JointGraph) -> Timeline:
 
 
 def peak_of(profile: NDArray[np.int64], first: JointGraph, joint: JointGraph) -> int:
-    """Return the peak of a plan on a joint graph in total bytes, without a new simulation.
+    """Return the peak of a plan on a joint graph in bytes, parameters included, without a new simulation.
 
     Parameters
     ----------

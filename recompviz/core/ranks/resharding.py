@@ -94,7 +94,7 @@ class ReshardPoint:
     overhead : float
         The time of recomputation, in the unit of ``graph.time``.
     peak : int
-        The peak of the rank in total bytes.
+        The peak of the rank in total bytes (parameters included).
     """
 
     kept: tuple[str, ...]

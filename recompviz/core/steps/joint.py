@@ -106,15 +106,15 @@ class Storage:
         The number of the call that allocates it; −1 if it is allocated before the training step.
     category : Category
         What the storage is used for. Storages allocated before the training step have a static category, such as
-        ``PARAMETER``. In a traced step, the loss and the outputs of a module or region are ``OUTPUT``. Other forward
-        values are ``KEPT``, even if a plan does not keep them. Backward values are ``GRADIENT`` or
-        ``PARAMETER_GRADIENT``. A step with parameters sharded over ranks also has ``TRANSIENT`` and ``RECOMPUTED``
-        storages.
+        ``PARAMETER``. In a step traced from a model, the loss is ``OUTPUT``, and so are the outputs if only a module or
+        a region (a graph that Dynamo captured) is traced. Other forward values are ``KEPT``, even if a plan does not
+        keep them. Backward values are ``GRADIENT`` or ``PARAMETER_GRADIENT``. A step with parameters sharded over ranks
+        also has ``TRANSIENT`` and ``RECOMPUTED`` storages.
     label : str
-        The name of the storage in figures and texts. In a traced step, it is the name of a parameter or buffer, the
-        label of the category for inputs, targets and optimizer state, ``"loss"`` or ``"output"``, ``"gradient of …"``
-        for a gradient of a parameter, input or output, otherwise the key of the call that allocates the storage. Steps
-        of ranks have other labels too, for example ``"all-gather buffer of …"``.
+        The name of the storage in figures and texts. In a step traced from a model, it is the name of a parameter or
+        buffer, the label of the category for inputs, targets and optimizer state, ``"loss"`` or ``"output"``,
+        ``"gradient of …"`` for a gradient of a parameter, input or output, otherwise the key of the call that allocates
+        the storage. Steps of ranks have other labels too, for example ``"all-gather buffer of …"``.
     """
 
     size: int

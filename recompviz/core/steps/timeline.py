@@ -292,7 +292,7 @@ class Timeline:
         Parameters
         ----------
         other : Timeline, optional
-            A timeline to compare with. Its total bytes are drawn as a line.
+            A timeline to compare with. A line shows the sum of all categories of ``other``.
         """
         return render("timeline_figure", self, other)
 
