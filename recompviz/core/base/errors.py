@@ -113,7 +113,7 @@ class FileError(RecompvizError, OSError):
     path : str
         The path of the file. It is also the attribute ``filename``.
     why : str or Exception
-        What is wrong. If this is an OSError, its error number becomes the attribute ``errno``.
+        What is wrong. The error number of an OSError becomes the attribute ``errno``.
     then : str
         What the user should do next.
     reads : bool

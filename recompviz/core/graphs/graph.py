@@ -240,8 +240,8 @@ class Graph:
     def to_graphviz(self) -> graphviz.Digraph:
         """Return the graph as a ``graphviz.Digraph``, which Graphviz can render.
 
-        The id of a node is its number, and its label is its name. Its tooltip has the key of its :class:`NodeInfo` (its
-        name if the key is empty), M_v in bytes, and T_v.
+        The id of a node is its number, and its label is its name. The tooltip has the attribute ``key`` of
+        :class:`NodeInfo`, M_v in bytes, and T_v. If ``key`` is empty, the tooltip has the name instead.
 
         Returns
         -------

@@ -2,10 +2,10 @@
 
 Nodes are matched in three passes. The first aligns the orders in which the nodes of the graphs run, by module and
 operator, so that a new node does not hide the nodes after it. The second matches nodes that have the same key and
-operator. The third matches nodes that are left and have the same operator, shape and dtype. Usually, their modules have
-different paths. One of three conditions must hold: their inputs are matched with each other, the last part of the
-module's path is equal, or equally many such nodes are left in both graphs. Nodes matched in the third pass have
-*moved*.
+operator. The third matches two nodes that are left, if they have the same operator, shape and dtype, and one of three
+conditions holds: the inputs of one node are matched with the inputs of the other, the last part of the module's path is
+equal, or equally many nodes with this operator, shape and dtype are left in both graphs. Nodes matched in the third
+pass have *moved*: usually, the path of the module has changed.
 """
 
 from __future__ import annotations

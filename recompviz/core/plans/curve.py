@@ -158,7 +158,7 @@ class Tradeoff:
         Raises
         ------
         InfeasibleBudget
-            If no plan fits. Its attribute ``least`` is the least budget for which there is a plan.
+            If no plan fits. The attribute ``least`` of the error is the least budget for which there is a plan.
         TypeError
             If ``budget`` is neither a number nor a string.
         ValueError

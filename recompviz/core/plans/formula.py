@@ -94,7 +94,7 @@ def segment_terms(graph: Graph, sequence: Sequence[int]) -> tuple[SegmentTerms, 
 
 
 def kept_mask(graph: Graph, sequence: Sequence[int]) -> int:
-    """Return U_k, the union of the boundaries of L₁ … L_k. All sets are bit masks."""
+    """Return U_k, the union of the boundaries of the lower sets L₁ … L_k in ``sequence``. All sets are bit masks."""
     kept = 0
     for lower in sequence:
         kept |= graph.boundary_mask(lower)
@@ -102,7 +102,7 @@ def kept_mask(graph: Graph, sequence: Sequence[int]) -> int:
 
 
 def formula_peak(graph: Graph, sequence: Sequence[int]) -> int:
-    """Return the peak of a lower-set sequence L₁ … L_k = V by the paper's formula, in bytes.
+    """Return the peak of a lower-set sequence L₁ … L_k = V by the formula of Kusumoto et al. 2019, in bytes.
 
     ``sequence`` has the lower sets as bit masks. The peak is the maximum over the segments i of M(U_{i−1}) + 2M(V_i) +
     M(δ⁺(L_i)∖L_i) + M(δ⁻(δ⁺(L_i))∖L_i); see :class:`SegmentTerms`. It is 0 for an empty sequence.

@@ -72,7 +72,7 @@ class PlanTable:
         with_keep_all: bool = True,
         shared: NDArray[np.bool_] | None = None,
     ) -> PlanTable:
-        """Simulate plans and return their table. Of several plans that keep the same values, it has only the first.
+        """Simulate plans and return their table. Of several plans that keep the same values, the table has the first.
 
         Parameters
         ----------
@@ -130,7 +130,7 @@ class PlanTable:
         Raises
         ------
         InfeasibleBudget
-            If no plan fits. Its attribute ``least`` is the least budget for which there is a plan.
+            If no plan fits. The attribute ``least`` of the error is the least budget for which there is a plan.
         TypeError
             If ``total`` is neither a number nor a string.
         ValueError
@@ -156,7 +156,7 @@ class PlanTable:
         Raises
         ------
         InfeasibleBudget
-            If no plan fits. Its attribute ``least`` is the least budget for which there is a plan.
+            If no plan fits. The attribute ``least`` of the error is the least budget for which there is a plan.
         TypeError
             If ``total`` is neither a number nor a string.
         ValueError

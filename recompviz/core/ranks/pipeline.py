@@ -112,6 +112,8 @@ class StagePlace:
 class StageSteps:
     """The training step of a stage for one micro-batch, in two variants.
 
+    A storage in ``inputs`` and ``outputs`` is an index into ``first.storages`` and ``later.storages``.
+
     Attributes
     ----------
     first : JointGraph

@@ -14,8 +14,9 @@ from recompviz.core.steps.joint import Call, Category, JointGraph, Storage
 def chain_step(sizes: Sequence[int]) -> tuple[Graph, JointGraph]:
     """Return a chain of values as a graph, and the operator calls of its training step as a joint graph.
 
-    The forward call of value i reads value i−1. The backward call of value i allocates the gradient of value i. It
-    reads value i−1 and the gradient of value i+1, if they exist. The last value is the loss; no backward call reads it.
+    The forward call of value i reads value i−1. The backward call of value i allocates the gradient of value i. This
+    call reads value i−1 and the gradient of value i+1, if they exist. The last value is the loss; no backward call
+    reads it.
 
     Parameters
     ----------

@@ -195,8 +195,8 @@ class JointGraph:
     seconds : tuple of float
         Wall-clock time of each call in seconds, as measured by :func:`recompviz.calibrate`; empty if not measured.
     optimizer_scratch : int
-        Bytes that the optimizer's step allocates besides its state and the gradients; 0 if the training step has no
-        optimizer.
+        Bytes that the optimizer's step allocates besides the optimizer's state and the gradients; 0 if the training
+        step has no optimizer.
     """
 
     calls: tuple[Call, ...]

@@ -1,8 +1,8 @@
 """Predict the memory that PyTorch's caching allocator reserves for a training step, before the step runs.
 
-A model of the allocator serves the allocations and frees of a simulated timeline, in their order. The step is repeated,
-because the second step finds other free memory than the first step. The repetition ends when the reserved memory no
-longer grows, or after four steps.
+A model of the allocator serves the allocations and frees of a simulated timeline, in the same order. The training step
+is repeated, because the second step finds other free memory than the first step. The repetition ends when the reserved
+memory no longer grows, or after four steps.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ def with_reserved(
     timeline : Timeline
         The simulated timeline of a step.
     joint : JointGraph
-        The joint graph of the step. Its static storages are allocated before the first step, in their order. The
-        optimizer's state is allocated after the first step only, because an optimizer makes it then.
+        The joint graph of the step. The static storages of the joint graph are allocated before the first step, in
+        their order. The optimizer's state is allocated after the first step only, because an optimizer makes it then.
     settings : AllocatorSettings, optional
         The settings of the allocator. If left out, PyTorch's defaults.
     device_memory : int, optional
