@@ -87,17 +87,19 @@ class Comparison:
 
     @cached_property
     def only_at_peak_of_a(self) -> tuple[Alive, ...]:
-        """The blocks alive at the peak of ``a`` but not at the peak of ``b``, largest first; empty without timelines.
+        """The blocks alive at the peak of the training step under ``a`` but not under ``b``, largest first.
 
-        Blocks of the same label and size count as equal. Static memory, such as parameters, is left out.
+        Blocks of the same label and size count as the same block. Memory that is allocated before the step, such as
+        parameters, is left out. Empty without timelines.
         """
         return self._only(0)
 
     @cached_property
     def only_at_peak_of_b(self) -> tuple[Alive, ...]:
-        """The blocks alive at the peak of ``b`` but not at the peak of ``a``, largest first; empty without timelines.
+        """The blocks alive at the peak of the training step under ``b`` but not under ``a``, largest first.
 
-        Blocks of the same label and size count as equal. Static memory, such as parameters, is left out.
+        Blocks of the same label and size count as the same block. Memory that is allocated before the step, such as
+        parameters, is left out. Empty without timelines.
         """
         return self._only(1)
 
@@ -187,9 +189,9 @@ def compare(a: Plan, b: Plan, *, timelines: tuple[Timeline, Timeline] | None = N
     ----------
     a, b : Plan
     timelines : (Timeline, Timeline), optional
-        The training step under ``a`` and under ``b``, for example ``(rv.simulate(trace, a), rv.simulate(trace, b))``.
-        Without timelines, the comparison has neither the change of the training step's peak nor the blocks that are
-        alive at only one of the two peaks.
+        The training step under ``a`` and under ``b``, for example ``(rv.simulate(trace, a), rv.simulate(trace, b))``
+        with the ``trace`` of a model (:func:`recompviz.trace`). Without timelines, the comparison has neither the
+        change of the training step's peak nor the blocks that are alive at only one of the two peaks.
 
     Returns
     -------

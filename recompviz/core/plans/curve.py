@@ -73,8 +73,8 @@ class ParetoFront:
         """Return at most ``most`` positions, whose peaks are spread evenly.
 
         If the front has at most ``most`` points, all positions are returned. Otherwise ``most`` evenly spaced budgets
-        are taken from the least to the largest peak, and the positions of their optimal plans are returned. Budgets
-        with the same optimal plan give one position.
+        are taken from the least to the largest peak, and the position of the optimal plan of each budget is returned.
+        Budgets with the same optimal plan give one position.
 
         Examples
         --------
@@ -90,7 +90,7 @@ class ParetoFront:
 
 @dataclass(frozen=True, eq=False)
 class Tradeoff:
-    """The optimal plans of a graph for all budgets, over one family of lower sets; frozen.
+    """The optimal plans of a graph for all budgets, as :func:`recompviz.solve` returns them; frozen.
 
     Attributes
     ----------

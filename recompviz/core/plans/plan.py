@@ -185,9 +185,9 @@ class Plan:
     def from_keep_mask(cls, graph: Graph, keep: Iterable[Name] | NDArray[np.bool_], kind: str) -> Plan:
         """Return a plan that keeps a given set of values. The set need not be a union of boundaries of lower sets.
 
-        A segment of the plan ends after each prefix of ``graph.order`` whose whole boundary is kept. The peak by the
-        paper's formula is computed for these segments. The term *cache* of the formula (:class:`SegmentTerms`) counts
-        all kept values of earlier segments.
+        A segment of the plan ends after each prefix of ``graph.order`` whose values are kept as far as later nodes read
+        them. The peak by the paper's formula is computed for these segments. The term *cache* of the formula
+        (:class:`SegmentTerms`) counts all kept values of earlier segments.
 
         Parameters
         ----------
@@ -255,12 +255,13 @@ class Plan:
     def bound(self) -> float | None:
         """A proven lower bound on recomputation within the simulated peak of this plan, in the unit of ``graph.time``.
 
-        No strategy that keeps the traced order of the calls recomputes less within this peak, even if it recomputes
+        No strategy that keeps the order of the operator calls recomputes less within this peak, even if it recomputes
         values several times. The first bound of a training step takes from a second to a few minutes, each further one
         up to 10 seconds; see :meth:`recompviz.Planner.bounds`. Without scipy, bounds are weaker.
 
-        None if the plan was not returned by a planner or a trace: a plan alone does not have the training step. A copy
-        of a plan has the bound only if the bound was computed before the plan was copied.
+        None if the plan was not returned by a :class:`recompviz.Planner` or a trace (:func:`recompviz.trace`): a plan
+        alone does not have the training step. A copy of a plan has the bound only if the bound was computed before the
+        plan was copied.
 
         Examples
         --------
@@ -324,7 +325,7 @@ class Plan:
 
     @property
     def terms(self) -> tuple[SegmentTerms, ...]:
-        """The four terms of the paper's peak formula for each segment, in bytes.
+        """The four terms of the peak formula (:class:`SegmentTerms`) for each segment, in bytes.
 
         For a canonical plan, the largest of the segments' totals is :attr:`peak`. Another plan may have a larger
         :attr:`peak`, because it may keep values outside the boundaries of its lower sets. ``SegmentTerms.cache`` does
@@ -333,7 +334,7 @@ class Plan:
         return segment_terms(self.graph, self.masks)
 
     def on(self, graph: Graph) -> Plan:
-        """Return the plan that keeps the nodes of the same numbers, for a graph with other sizes M_v or costs T_v.
+        """Return this plan for a graph with other sizes M_v or costs T_v: the plan that keeps the same node numbers.
 
         Parameters
         ----------

@@ -42,12 +42,12 @@ class PlanTable:
     graph : Graph
     objective : "time", "memory", "live" or "given"
         Where the plans come from. ``"time"`` and ``"memory"``: the plans of least and of largest recomputation under
-        each budget on the peak by the paper's formula. ``"live"``: a search that simulates the whole training step.
-        ``"given"``: plans that the caller gives, for example baselines.
+        each budget on :attr:`Plan.peak`. ``"live"``: a search that simulates the whole training step. ``"given"``:
+        plans that the caller gives, for example baselines.
     plans : tuple of Plan
         One plan for each row. No two plans keep the same values.
     formula_peaks : numpy.ndarray of int64, shape (#rows,)
-        The peak of each plan by the paper's formula, in bytes of intermediate values and their gradients.
+        :attr:`Plan.peak` of each plan, in bytes of intermediate values and their gradients.
     total_peaks : numpy.ndarray of int64, shape (#rows,)
         The simulated peak of the training step under each plan, in bytes, parameters included.
     outlines : numpy.ndarray of float32, shape (#rows, 256)
@@ -167,8 +167,8 @@ class PlanTable:
     def improved_by(self, other: PlanTable) -> list[Plan]:
         """Return the plans of another table of the same graph that are better than the plans of this table.
 
-        A plan is returned if it recomputes less than every plan of this table whose peak in :attr:`total_peaks` is not
-        larger. It is also returned if this table has no such plan.
+        A plan of ``other`` is returned if it recomputes less than every plan of this table whose peak in
+        :attr:`total_peaks` is not larger, or if this table has no such plan.
         """
         return [
             plan

@@ -94,8 +94,8 @@ def keep_mask_of_segments(graph: Graph, segment: NDArray[np.int32]) -> NDArray[n
 def segments_of_keep_mask(graph: Graph, keep_mask: NDArray[np.bool_]) -> NDArray[np.int32]:
     """Return the segment number of each node, counted from 1, for a plan that keeps any set of values.
 
-    A segment ends after each prefix of ``graph.order`` whose whole boundary is kept. A value that is not kept is then
-    recomputed and read within its own segment.
+    A segment ends after each prefix of ``graph.order`` whose values are kept as far as later nodes read them. A value
+    that is not kept is then recomputed and read within its own segment.
 
     Examples
     --------
@@ -139,7 +139,7 @@ def open_values(graph: Graph, chosen: NDArray[np.bool_]) -> NDArray[np.int64]:
 def peaks_by_segment(
     graph: Graph, segment: NDArray[np.int32], keep_mask: NDArray[np.bool_] | None = None
 ) -> NDArray[np.int64]:
-    """Return the sum of the four terms of the paper's peak formula for each of the k segments, in bytes, shape (k,).
+    """Return the sum of the four terms of the peak formula for each of the k segments, in bytes, shape (k,).
 
     The sum for segment i is M(U_{i−1}) + 2M(V_i) + M(δ⁺(L_i)∖L_i) + M(δ⁻(δ⁺(L_i))∖L_i); see :class:`SegmentTerms`. If
     ``keep_mask`` is given, all kept nodes of L_{i−1} are counted in place of U_{i−1}.

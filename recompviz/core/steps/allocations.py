@@ -40,7 +40,7 @@ class AllocationEvent(NamedTuple):
     scope: str = ""
 
     def counted_at(self, at: int) -> AllocationEvent:
-        """Return the same event with another position ``at``."""
+        """Return the same event with another ``at``."""
         return AllocationEvent(at, self.address, self.size, self.scope)
 
 

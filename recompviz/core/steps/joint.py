@@ -103,7 +103,7 @@ class Storage:
     size : int
         Bytes requested from the allocator, not rounded.
     maker : int
-        The number of the call that allocates it; −1 if it is allocated before the training step.
+        The number of the call that allocates the storage; −1 if the storage exists before the training step.
     category : Category
         What the storage is used for. Storages allocated before the training step have a static category, such as
         ``PARAMETER``. In a step traced from a model, the loss is ``OUTPUT``, and so are the outputs if only a module or
@@ -256,7 +256,7 @@ class JointGraph:
 
     @cached_property
     def forward_reads(self) -> tuple[tuple[tuple[int, int], ...], ...]:
-        """For each call, the forward outputs that it reads, as pairs (storage, call that allocates the storage)."""
+        """For each call, the outputs of forward calls that it reads, as pairs (storage, call that allocates it)."""
         forward, makers = self.forward_count, [storage.maker for storage in self.storages]
         return tuple(tuple((s, makers[s]) for s in call.reads if 0 <= makers[s] < forward) for call in self.calls)
 
@@ -285,7 +285,7 @@ class JointGraph:
         Parameters
         ----------
         keep_mask : sequence of bool, length #V
-            For each node of G, whether its value is kept.
+            For each node of the graph of intermediate values, whether its value is kept.
 
         Returns
         -------

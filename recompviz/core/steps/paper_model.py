@@ -17,9 +17,9 @@ def paper_step(graph: Graph) -> JointGraph:
     """Return the training step of a graph in the memory model of Kusumoto et al. 2019, as a joint graph.
 
     There are #V forward calls, then #V backward calls. Call i < #V computes the value of the i-th node of
-    ``graph.order``. Call 2·#V − 1 − i computes the gradient of this value. It reads the gradients of the node's
-    successors, and all values that these successors read. Call j allocates one storage, which has the number j. No
-    storage stays allocated after the training step.
+    ``graph.order``. Call 2·#V − 1 − i computes the gradient of this value, from the gradients of the node's successors
+    and all values that these successors read. Call j allocates storage j and no other. No storage stays allocated after
+    the training step.
 
     Examples
     --------

@@ -18,7 +18,7 @@ from recompviz.core.steps.joint import JointGraph
 
 
 class Phase(IntEnum):
-    """The part of a training step to which a step of a schedule or timeline belongs.
+    """The kind of a step of a schedule or timeline.
 
     Attributes
     ----------

@@ -145,8 +145,8 @@ def _values(schedule: Schedule, calls: NDArray[np.int64], phases: NDArray[np.int
 def category_of(schedule: Schedule, storage: int, phase: Phase) -> int:
     """Return the :class:`Category`, as an int, of a storage that is allocated in a phase of the schedule.
 
-    It is ``RECOMPUTED`` in the phase ``RECOMPUTE``. In other phases, it is ``TRANSIENT`` if the storage is ``KEPT`` in
-    the joint graph and the schedule does not save it. Otherwise it is the category in the joint graph.
+    In the phase ``RECOMPUTE``, the category is ``RECOMPUTED``. In other phases, it is ``TRANSIENT`` if the storage is
+    ``KEPT`` in the joint graph and not in ``schedule.saved``. Otherwise it is the category in the joint graph.
     """
     # plain ints, because members of an enumeration are slow to convert to arrays
     if phase is Phase.RECOMPUTE:

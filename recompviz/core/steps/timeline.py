@@ -158,17 +158,17 @@ class Timeline:
 
     @cached_property
     def live(self) -> NDArray[np.int64]:
-        """Transient bytes alive right after each event, shape (#events,)."""
+        """Bytes alive right after each event, without static memory, shape (#events,)."""
         return _read_only(np.cumsum(self.delta))
 
     @property
     def transient_peak(self) -> int:
-        """The largest number of transient bytes alive at one time; static memory is not counted."""
+        """The largest number of bytes alive at one time, without static memory (:attr:`static`)."""
         return int(self.live.max(initial=0))
 
     @property
     def peak(self) -> int:
-        """The largest number of total bytes alive at one time: ``static + transient_peak``."""
+        """The largest number of bytes alive at one time, with static memory: ``static + transient_peak``."""
         return self.static + self.transient_peak
 
     @property
@@ -186,13 +186,13 @@ class Timeline:
 
     @cached_property
     def step_ends(self) -> NDArray[np.int64]:
-        """Transient bytes alive after each step of the timeline, shape (#steps,)."""
+        """Bytes alive after each step of the timeline, without static memory, shape (#steps,)."""
         last = np.searchsorted(self.step, np.arange(len(self.phases)), side="right")
         return _read_only(np.concatenate([[0], self.live])[last])
 
     @cached_property
     def step_peaks(self) -> NDArray[np.int64]:
-        """The largest number of transient bytes alive during each step of the timeline, shape (#steps,).
+        """The largest number of bytes alive during each step of the timeline, without static memory, shape (#steps,).
 
         The bytes alive at the start of a step count too.
         """
@@ -202,9 +202,9 @@ class Timeline:
 
     @property
     def profile(self) -> NDArray[np.int64]:
-        """The largest number of total bytes alive during each step of the timeline, shape (#steps,).
+        """The largest number of bytes alive during each step of the timeline, with static memory, shape (#steps,).
 
-        The bytes alive at the start of a step count too. Total bytes are static and transient bytes.
+        The bytes alive at the start of a step count too.
         """
         return self.step_peaks + self.static
 
@@ -235,13 +235,16 @@ class Timeline:
 
     @cached_property
     def bands(self) -> NDArray[np.int64]:
-        """Transient bytes of each category at the peak of each step of the timeline, shape (#steps, #categories)."""
+        """Bytes of each category at the peak of each step of the timeline, shape (#steps, #categories).
+
+        Static memory is not counted.
+        """
         moved = np.zeros((len(self.delta) + 1, len(Category)), np.int64)
         moved[np.arange(1, len(self.delta) + 1), self.category] = self.delta
         return _read_only(moved.cumsum(axis=0)[self.step_peak_events])
 
     def alive_at(self, event: int) -> tuple[Alive, ...]:
-        """Return the transient blocks alive right after an event, largest first.
+        """Return the blocks alive right after an event, largest first, without static memory.
 
         Parameters
         ----------
@@ -272,7 +275,7 @@ class Timeline:
         return tuple(sorted(found, key=lambda a: (-a.size, a.born, a.storage)))
 
     def at_peak(self) -> tuple[Alive, ...]:
-        """Return the transient blocks alive at the peak, largest first. Static memory is not listed."""
+        """Return the blocks alive at the peak of the timeline, largest first, without static memory."""
         return self.alive_at(self.peak_event)
 
     def __repr__(self) -> str:

@@ -27,7 +27,9 @@ NAMED = 3
 
 @dataclass(frozen=True, eq=False)
 class Blocks:
-    """The transient blocks of a timeline in the order they were allocated; frozen. ``len(blocks)`` is their number.
+    """The blocks of a timeline, without static memory, in the order they were allocated; frozen.
+
+    ``len(blocks)`` is the number of blocks.
 
     Attributes
     ----------
@@ -53,7 +55,7 @@ class Blocks:
 
 
 def blocks_of(timeline: Timeline) -> Blocks:
-    """Return the transient blocks of a timeline that are alive at the peak of at least one step.
+    """Return the blocks of a timeline, without static memory, that are alive at the peak of at least one step.
 
     Examples
     --------
@@ -107,8 +109,9 @@ def _pairs(timeline: Timeline) -> NDArray[np.int64]:
 def binding(timeline: Timeline) -> str:
     """Return a text about a timeline's peak: the step, the three largest items, and the total bytes of the other items.
 
-    An item is a transient block, or all static memory of one category, for example all parameters. If the timeline has
-    no event, or reaches its peak before the first step, the text is ``"nothing is allocated in the step"``.
+    An item is all static memory of one category, for example all parameters, or one block of other memory. If the
+    timeline has no event, or reaches its peak before the first step, the text is ``"nothing is allocated in the
+    step"``.
 
     Examples
     --------
