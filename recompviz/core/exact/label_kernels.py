@@ -216,7 +216,7 @@ def merge_runs(runs, count, stair, bound, allowed, out, at):
 
 @kernel
 def without_replaced(labels, first, last):
-    """Remove the replaced labels from ``labels[first:last]``, and move the labels after them to lower rows.
+    """Remove the labels that :func:`merge_runs` marked as replaced from ``labels[first:last]``, without gaps.
 
     Return the row after the last label left.
     """

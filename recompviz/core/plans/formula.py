@@ -48,7 +48,7 @@ class SegmentTerms:
 
 
 def inflow(graph: Graph, lower: int) -> tuple[int, int]:
-    """Return the last two terms of the paper's peak formula (:class:`SegmentTerms`) for a lower set L.
+    """Return the last two terms of the peak formula (:class:`SegmentTerms`) for a lower set L.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ def inflow(graph: Graph, lower: int) -> tuple[int, int]:
 
 
 def segment_terms(graph: Graph, sequence: Sequence[int]) -> tuple[SegmentTerms, ...]:
-    """Return the terms of the paper's peak formula for each segment of a lower-set sequence L₁ … L_k = V, in order.
+    """Return the terms of the peak formula for each segment of a lower-set sequence L₁ … L_k = V, in order.
 
     ``sequence`` has the lower sets as bit masks.
 

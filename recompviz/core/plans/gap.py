@@ -62,9 +62,9 @@ class GapStep:
 
 @dataclass(frozen=True)
 class Gap:
-    """The difference between a plan's peak by the formula and its simulated, measured or reserved peak, by cause.
+    """The difference between :attr:`Plan.peak` and the simulated, measured or reserved peak of a plan, by cause.
 
-    The first part is the peak by the formula. The last part ends at the reserved peak if it is known, otherwise at the
+    The first part is :attr:`Plan.peak`. The last part ends at the reserved peak if it is known, otherwise at the
     measured peak if it is known, otherwise at the simulated peak. The changes of all parts add up to the total of the
     last part. ``print`` shows the parts as a table. Frozen.
 
@@ -97,12 +97,12 @@ class Gap:
 
 
 def gap_of(joint: JointGraph, plan: Plan, measured: Timeline | None = None) -> Gap:
-    """Return the gap of a plan: the parts that lead from the formula's peak to the simulated and the measured peak.
+    """Return the gap of a plan: the parts that lead from :attr:`Plan.peak` to the simulated and the measured peak.
 
     Parameters
     ----------
     joint : JointGraph
-        The training step to simulate. If it is not calibrated, no workspace is counted.
+        The training step to simulate. If its ``workspace`` is empty, no scratch memory is counted.
     plan : Plan
         A plan of the graph of the same training step. This is not checked.
     measured : Timeline, optional
