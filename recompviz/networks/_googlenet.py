@@ -29,9 +29,9 @@ MODULES = {
 class Inception(nn.Module):
     """An inception module: four branches that read the same input, concatenated, then a ReLU.
 
-    The branches are a 1×1 convolution to ``one`` channels; a 1×1 convolution to ``proj3`` channels, then a 3×3
-    convolution to ``three``; a 1×1 convolution to ``proj5`` channels, then a 5×5 convolution to ``five``; and a max
-    pooling, then a 1×1 convolution to ``pooled`` channels.
+    The first branch is a 1×1 convolution to ``one`` channels. The second is a 1×1 convolution to ``proj3`` channels,
+    then a 3×3 convolution to ``three``. The third is a 1×1 convolution to ``proj5`` channels, then a 5×5 convolution to
+    ``five``. The fourth is a max pooling, then a 1×1 convolution to ``pooled`` channels.
     """
 
     def __init__(self, channels: int, one: int, proj3: int, three: int, proj5: int, five: int, pooled: int) -> None:

@@ -2,7 +2,7 @@
 
 Without a tolerance, the results equal the results of :func:`recompviz.core.exact.recursion.pairwise_front`. The
 recursion of :mod:`recompviz.core.exact.open_segments` is faster if there are thousands of lower sets, or if the graph
-is nearly a chain, but visits lower sets that are not in the family.
+is nearly a chain. However, it visits all lower sets, and not only the sets of the family.
 """
 
 from __future__ import annotations

@@ -91,9 +91,9 @@ class Closed(NamedTuple):
     """The labels (partial solutions) whose segment is complete, from which the sequences of lower sets are read.
 
     A row of ``labels`` is (lower set, parent). The lower set is the end of a segment. The parent is the row of the
-    label for the following segment, or −1 if the lower set has all nodes. ``front`` has the Pareto front of overhead t
-    (cost of recomputation) and peak R of the lower set solved last, as rows (t, R, origin, low); origin is a row of
-    ``labels``.
+    label for the following segment, or −1 if the lower set has all nodes. ``front`` has the Pareto front of the lower
+    set solved last, as rows (t, R, origin, low): t is the overhead (cost of recomputation), R the peak, and origin a
+    row of ``labels``.
     """
 
     labels: NDArray[np.int32]
@@ -260,10 +260,10 @@ def front_of(c, base, states, sets, new, closed, allowed, scratch):
 def open_segment(c, highest, made, sets, new, closed, scratch, bound, allowed):
     """Open a segment that ends at lower set C (number ``c``) for each useful point of ``closed.front``.
 
-    The labels of these segments are merged with the labels of the last state of C, which is (C, ∂(C)); the docstring of
-    the module explains states. Points after the first useful one with R ≤ y are left out, because they only have a
-    larger t. ``made`` has the numbers of rows filled so far. ``highest`` is larger than the rank of every node. Return
-    the new numbers of rows.
+    The last state of C is (C, ∂(C)); the docstring of the module explains states. The labels of the new segments are
+    merged with the labels of this state. Points after the first useful one with R ≤ y are left out, because they only
+    have a larger t. ``made`` has the numbers of rows filled so far. ``highest`` is larger than the rank of every node.
+    Return the new numbers of rows.
     """
     runs, stair, inflow, labels = scratch.runs, scratch.stair, sets.inflow[c], scratch.runs.labels
     start, closed_count = new.start[made.states - 1], made.closed
@@ -290,7 +290,7 @@ def open_segment(c, highest, made, sets, new, closed, scratch, bound, allowed):
 
 @kernel(inline="always")
 def most_needed(c, sets, old_start):
-    """Return upper bounds on the number of states of lower set ``c``, and on the number of labels of these states."""
+    """Return upper bounds on two numbers: the states of lower set ``c``, and the labels of these states."""
     states, labels = 2, 2
     for e in range(sets.cover_start[c], sets.cover_start[c + 1]):
         first, last = sets.state_first[sets.cover_set[e]], sets.state_last[sets.cover_set[e]]

@@ -1,9 +1,9 @@
 """Compare two plans of one graph.
 
 A comparison lists the nodes that only one of the plans recomputes. It has the changes of three numbers: the overhead
-(the cost of the recomputation), the peak by the paper's formula, and the bytes of the kept values. With a timeline of
-each plan, simulated or measured, it also has the change of the peak of the training step, and the blocks that are alive
-at only one of the two peaks.
+(the cost of the recomputation), the peak by the paper's formula, and the bytes of the kept values. If a timeline of
+each plan is given, simulated or measured, the comparison also has the change of the training step's peak, and the
+blocks that are alive at only one of the two peaks.
 """
 
 from __future__ import annotations

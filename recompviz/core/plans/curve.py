@@ -106,8 +106,8 @@ class Tradeoff:
     note : str
         A message of the solver, for example which family ``"auto"`` chose, and why.
     tolerance : float
-        0 if the time-centric plans are optimal. Otherwise the overhead of the time-centric plan of each budget exceeds
-        the least overhead by at most this share of the sum of the costs of all nodes.
+        0 if the time-centric plans are optimal. Otherwise, for each budget, the overhead of the time-centric plan
+        exceeds the least overhead by at most ``tolerance`` times the cost of all nodes.
 
     Examples
     --------

@@ -167,8 +167,8 @@ class PlanTable:
     def improved_by(self, other: PlanTable) -> list[Plan]:
         """Return the plans of another table of the same graph that are better than the plans of this table.
 
-        A plan of ``other`` is returned if it recomputes less than every plan of this table whose peak in
-        :attr:`total_peaks` is not larger, or if this table has no such plan.
+        A plan of ``other`` is compared with the plans of this table whose simulated peak (:attr:`total_peaks`) is not
+        larger. It is returned if it recomputes less than each of them, or if there are none.
         """
         return [
             plan

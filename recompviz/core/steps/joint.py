@@ -111,10 +111,10 @@ class Storage:
         keep them. Backward values are ``GRADIENT`` or ``PARAMETER_GRADIENT``. A step with parameters sharded over ranks
         also has ``TRANSIENT`` and ``RECOMPUTED`` storages.
     label : str
-        The name of the storage in figures and texts. In a step traced from a model, it is the name of a parameter or
-        buffer, the label of the category for inputs, targets and optimizer state, ``"loss"`` or ``"output"``,
-        ``"gradient of …"`` for a gradient of a parameter, input or output, otherwise the key of the call that allocates
-        the storage. Steps of ranks have other labels too, for example ``"all-gather buffer of …"``.
+        The name of the storage in figures and texts. In a step traced from a model: the name of a parameter or buffer;
+        ``"loss"`` or ``"output"``; ``"gradient of …"`` for a gradient of a parameter, input or output; the label of the
+        category for inputs, targets and optimizer state. For any other storage, the key of the call that allocates the
+        storage. The step of a rank has more labels, for example ``"all-gather buffer of …"``.
     """
 
     size: int

@@ -2,8 +2,8 @@
 
 Each step runs one operator call. It has a place of its own, unless it is a step of the forward pass in which nothing is
 allocated. If several such steps follow each other, they share one place. Such steps update buffers. PyTorch runs them
-one after the other at the end of the forward pass, two or three for each batch norm, and with a place for each, they
-would take a quarter of the picture of a U-Net.
+at the end of the forward pass, two or three for each batch norm. With a place for each of them, they would take a
+quarter of the picture of a U-Net.
 """
 
 from __future__ import annotations
