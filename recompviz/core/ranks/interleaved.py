@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RankPlace:
-    """The place of a rank in an interleaved pipeline.
+    """The place of a rank in an interleaved pipeline (PyTorch's ``ScheduleInterleaved1F1B``).
 
     Attributes
     ----------

@@ -60,8 +60,8 @@ def kept_choices(
     extra : numpy.ndarray of int64, shape (#units, #places)
         For each unit, the bytes that are added at each place if this unit stays gathered.
     unit_at : sequence of int, length #places
-        For each place, the largest position of a unit whose forward pass has begun and whose backward pass has not
-        ended.
+        For each place, the largest position (row of ``extra``) of a unit whose forward pass has begun and whose
+        backward pass has not ended.
     loss_at : int
         The index of a place between the forward and the backward pass.
     times : sequence of float, length #units
@@ -70,7 +70,7 @@ def kept_choices(
     Returns
     -------
     list of tuple of int
-        For each choice, the positions of the units that stay gathered, as rows of ``extra``.
+        For each choice, the positions (rows of ``extra``) of the units that stay gathered.
 
     Examples
     --------

@@ -48,8 +48,9 @@ class StagePlace:
     micro_batches : int
         The number of micro-batches in one batch.
     kind : "1f1b", "gpipe" or "interleaved"
-        The schedule. With ``"1f1b"``, a stage alternates forward and backward passes after some first forward passes.
-        With ``"gpipe"``, it runs all forward passes first. With ``"interleaved"``, a rank has several stages, and
+        The schedule. With ``"1f1b"`` (PyTorch's ``Schedule1F1B``), a stage alternates forward and backward passes after
+        some first forward passes. With ``"gpipe"`` (``ScheduleGPipe``), a stage runs all forward passes first. With
+        ``"interleaved"`` (``ScheduleInterleaved1F1B``), a rank has several stages, and
         :mod:`recompviz.core.ranks.interleaved` has the order of the passes.
     return_outputs : bool
         Whether PyTorch's ``schedule.step()`` returns the outputs of the last stage, as it does by default.
@@ -122,7 +123,7 @@ class StageSteps:
         The step of any later micro-batch. The parameter gradients of this step are added to the ``.grad`` of the
         parameters, and then freed.
     inputs : frozenset of int
-        The storages of the gradients of the stage's inputs. These gradients are sent to the stage before.
+        The storages of the gradients of the stage's inputs. These gradients are sent to the previous stage.
     outputs : frozenset of int
         The storages of the stage's outputs.
     merged : int
@@ -156,9 +157,9 @@ def stage_steps(
         The training step of the stage alone, with one micro-batch. For the last stage, it includes the loss.
     place : StagePlace
     units : sequence of str
-        Dotted paths of the modules that run under a plan. Autograd gets all parameter gradients of a unit at once, when
-        the backward pass of the unit has ended. Autograd gets all other parameter gradients at the end of the autograd
-        node that computes them.
+        Dotted paths of the modules that run under a plan. Autograd gets all parameter gradients of a unit together,
+        when the backward pass of the unit has ended. Autograd gets all other parameter gradients at the end of the
+        autograd node that computes them.
     sent : iterable of int
         The storages of the gradients of the stage's inputs.
     nodes : sequence of int, optional
@@ -354,7 +355,7 @@ class StagePasses:
     def rows(self, backward: bool, held: frozenset[int]) -> NDArray[np.int64]:
         """Return the events of the forward or the backward pass, without the frees of the storages in ``held``.
 
-        An event is a column (step of the pass, storage, category, bytes) of the array.
+        The array has the shape (4, #events). Each column is one event: (step of the pass, storage, category, bytes).
         """
         rows = self._rows[backward]
         drop = (rows[3] < 0) & np.isin(rows[1], list(held))

@@ -38,8 +38,8 @@ class RankLane:
         The numbers of the stages of the lane; ``(0,)`` without a pipeline.
     plans : tuple of tuple of Plan
         The plans that a rank can run. A row has one plan for each stage. Later rows recompute more and have a lower
-        peak. If all ranks run the same plans, the peak of the fullest rank falls with each row; a single lane may have
-        equal peaks.
+        peak. If all ranks run the same plans, the peak of the fullest rank falls with each row, but the peaks of a
+        single lane may be equal.
     overheads : numpy.ndarray of float64, shape (#rows, #stages)
         For each row and stage, the time of recomputation for one micro-batch, in milliseconds.
     peaks : numpy.ndarray of int64, shape (#rows,)
@@ -65,7 +65,7 @@ class RankLane:
     simulate: Callable[[int], int] = field(repr=False)
 
     def durations(self, row: int) -> dict[tuple[str, int], float]:
-        """Return the time of a pass in milliseconds, by (kind of the pass, stage).
+        """Return the time of each pass in milliseconds, as a dict with the keys (kind of the pass, stage).
 
         A backward pass takes twice the time of the forward pass, plus the recomputation of the plans in ``row``. The
         time of the optimizer's step is not known. It is set to a twentieth of the time of one forward and one backward
@@ -81,12 +81,12 @@ class RankLane:
 
 @dataclass(frozen=True, eq=False)
 class RankBoard:
-    """Several ranks under one budget; frozen.
+    """Several ranks under one budget; frozen. A *lane* is a group of ranks with equal memory use.
 
     Attributes
     ----------
     title : str
-        The title of the view, for example the name of the model's class.
+        The title in pictures and texts, for example the name of the model's class.
     lanes : tuple of RankLane
         One lane for each kind of rank, or for each rank of a pipeline.
     shared : bool
@@ -117,7 +117,7 @@ class RankBoard:
         return max(int(lane.peaks[0]) for lane in self.lanes)
 
     def rows(self, budget: float) -> tuple[int, ...]:
-        """Return for each lane the row of least recomputation that fits a budget of bytes.
+        """Return for each lane the row of plans with the least recomputation that fits a budget of bytes.
 
         If no row of a lane fits, the last row of the lane is returned. If all ranks run the same plan, all lanes get
         the same row, and a row fits only if it fits on every rank.
@@ -135,24 +135,24 @@ class RankBoard:
         return len(lane.peaks) - 1
 
     def peaks(self, rows: Sequence[int]) -> tuple[int, ...]:
-        """Return the peak of each lane in bytes. ``rows`` has for each lane the index of its row."""
+        """Return the peak of each lane in bytes. ``rows`` has for each lane the row of its plans (:class:`RankLane`)."""
         return tuple(int(lane.peaks[row]) for lane, row in zip(self.lanes, rows, strict=True))
 
     def order(self, rows: Sequence[int]) -> tuple[int, ...]:
-        """Return the positions of the lanes by falling peak. ``rows`` has for each lane the index of its row."""
+        """Return the positions of the lanes in ``lanes``, by falling peak. ``rows`` is as for :meth:`peaks`."""
         peaks = self.peaks(rows)
         return tuple(sorted(range(len(self.lanes)), key=lambda i: (-peaks[i], i)))
 
     def times(self, rows: Sequence[int]) -> list[list[tuple[float, float]]]:
         """Return for each lane the start and the end of each pass, in milliseconds from the start of the step.
 
-        ``rows`` has for each lane the index of its row.
+        ``rows`` is as for :meth:`peaks`.
         """
         durations = [lane.durations(row) for lane, row in zip(self.lanes, rows, strict=True)]
         return pass_times([lane.passes for lane in self.lanes], durations)
 
     def length(self, rows: Sequence[int]) -> float:
-        """Return the time of the whole step in milliseconds. ``rows`` has for each lane the index of its row."""
+        """Return the time of the whole step in milliseconds. ``rows`` is as for :meth:`peaks`."""
         return max((stop for lane in self.times(rows) for _, stop in lane), default=0.0)
 
     @cached_property
@@ -182,7 +182,7 @@ class RankBoard:
 
 
 def fit_text(peak: int, budget: float) -> str:
-    """Return a text that says how many bytes of a budget a peak leaves free, or by how many bytes it exceeds it.
+    """Return a text: how many bytes of a budget a peak leaves free, or by how many bytes the peak exceeds the budget.
 
     Examples
     --------

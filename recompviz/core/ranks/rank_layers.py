@@ -111,7 +111,7 @@ def _by_label(labels: tuple[str, ...]) -> NDArray[np.int64]:
 
 
 def static_layers(timeline: Timeline, buckets: int = 0) -> NDArray[np.int64]:
-    """Return the bytes of each layer that exist before the step, shape (#layers,).
+    """Return the bytes of each layer that exist before the step, shape (#layers,). A layer is a kind of memory.
 
     Parameters
     ----------
@@ -132,8 +132,9 @@ def static_layers(timeline: Timeline, buckets: int = 0) -> NDArray[np.int64]:
 def layered(timeline: Timeline, ends: Sequence[int], columns: int, buckets: int = 0) -> NDArray[np.int64]:
     """Return the bytes of each layer over the passes of a rank, shape (#passes, columns + 1, #layers).
 
-    A column has the bytes of each layer at one moment: the moment within the steps of the column at which the most
-    bytes are alive. The last column of a pass has the bytes at the end of the pass.
+    A layer is a kind of memory. The steps of each pass are divided into ``columns`` columns. A column has the bytes of
+    each layer at one moment: the moment within the steps of the column at which the most bytes are alive. The last
+    column of a pass has the bytes at the end of the pass.
 
     Parameters
     ----------

@@ -51,7 +51,8 @@ def with_optimizer_bytes(joint: JointGraph, state: int, scratch: int) -> JointGr
 def same_but_optimizer(first: JointGraph, second: JointGraph) -> bool:
     """Return whether two joint graphs differ at most in the bytes of the optimizer.
 
-    If only one of them has scratch memory of an optimizer, the result is False, because its timeline has one more step.
+    If only one of them has scratch memory of an optimizer, the result is False, because only one of the two timelines
+    has a step of the optimizer.
 
     Examples
     --------

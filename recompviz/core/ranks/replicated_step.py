@@ -14,15 +14,15 @@ from recompviz.core.steps.joint import Category, JointGraph, Storage
 
 
 def replicated_step(joint: JointGraph, bucket_view: bool = False, buckets: int | None = None) -> JointGraph:
-    """Return the joint graph of one rank of a replicated training step.
+    """Return the joint graph of one rank of a replicated training step (PyTorch's ``DistributedDataParallel``).
 
     Parameters
     ----------
     joint : JointGraph
         The training step on one device.
     bucket_view : bool
-        Whether the gradients of the parameters are views of the buckets. A gradient that the backward pass computes is
-        then freed when it has been copied into its bucket.
+        Whether the gradients of the parameters are views of the buckets (``gradient_as_bucket_view``). A gradient that
+        the backward pass computes is then freed when it has been copied into its bucket.
     buckets : int, optional
         The bytes of all buckets together; by default the bytes of the parameter gradients in ``joint``.
 

@@ -89,8 +89,8 @@ class ReshardPoint:
     plan : Plan
         The plan for the values.
     gathering : float
-        The time of all second all-gathers, in the unit of ``graph.time``. It is counted in full, as if no computation
-        ran at the same time.
+        The time of all second all-gathers except that of the root, in the unit of ``graph.time``. The time is counted
+        in full, as if no computation ran during an all-gather.
     overhead : float
         The time of recomputation, in the unit of ``graph.time``.
     peak : int
@@ -139,7 +139,7 @@ def reshard_front(
     joint : JointGraph
         The training step on one device, without collectives.
     sharding : Sharding
-        How parameters are divided. Whether its units reshard is not used.
+        How parameters are divided. The attribute ``reshard`` of the units is not used, except that of the root.
     plans : sequence of Plan
         Plans of the graph. If there are more than 24, 24 evenly spaced ones are tried for each choice of units.
     gather : GatherTime

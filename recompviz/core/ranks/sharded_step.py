@@ -24,7 +24,7 @@ from recompviz.core.steps.joint import Category, JointGraph
 
 
 def sharded_step(joint: JointGraph, sharding: Sharding) -> JointGraph:
-    """Return the joint graph of one rank of a sharded training step.
+    """Return the joint graph of one rank of a sharded training step (PyTorch's ``fully_shard``).
 
     Parameters
     ----------

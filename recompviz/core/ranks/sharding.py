@@ -19,7 +19,8 @@ OUTSIDE = -1
 
 @dataclass(frozen=True)
 class ShardedParameter:
-    """A parameter of a unit.
+    """A parameter of a unit (a module given to ``fully_shard``).
+
 
     Attributes
     ----------
@@ -71,12 +72,12 @@ class ShardedParameter:
 
 @dataclass(frozen=True)
 class ShardedUnit:
-    """A unit: a module whose parameters are gathered together.
+    """A unit: a module given to ``fully_shard``, whose parameters are gathered together.
 
     Attributes
     ----------
     name : str
-        Dotted path of the module; empty for the root.
+        Dotted path of the module; empty for the root, the unit of the whole model.
     parameters : tuple of ShardedParameter
         The parameters of the module that belong to no other unit inside the module.
     reshard : bool
@@ -96,7 +97,7 @@ class Sharding:
     Attributes
     ----------
     units : tuple of ShardedUnit
-        The units in the order in which their forward passes start. The root is the first.
+        The units in the order in which their forward passes start. The root, the unit of the whole model, is the first.
     shards : int
         The number of ranks among which each parameter is divided.
     replicas : int
