@@ -135,7 +135,7 @@ class RankBoard:
         return len(lane.peaks) - 1
 
     def peaks(self, rows: Sequence[int]) -> tuple[int, ...]:
-        """Return the peak of each lane in bytes. ``rows`` has for each lane the row of its plans (:class:`RankLane`)."""
+        """Return the peak of each lane in bytes. ``rows`` has a row of :attr:`RankLane.plans` for each lane."""
         return tuple(int(lane.peaks[row]) for lane, row in zip(self.lanes, rows, strict=True))
 
     def order(self, rows: Sequence[int]) -> tuple[int, ...]:

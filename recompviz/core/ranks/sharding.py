@@ -21,7 +21,6 @@ OUTSIDE = -1
 class ShardedParameter:
     """A parameter of a unit (a module given to ``fully_shard``).
 
-
     Attributes
     ----------
     storage : int

@@ -158,7 +158,7 @@ class Timeline:
 
     @cached_property
     def live(self) -> NDArray[np.int64]:
-        """Bytes alive right after each event, without static memory, shape (#events,)."""
+        """Bytes alive right after each event, without static memory (:attr:`static`), shape (#events,)."""
         return _read_only(np.cumsum(self.delta))
 
     @property
@@ -168,7 +168,7 @@ class Timeline:
 
     @property
     def peak(self) -> int:
-        """The largest number of bytes alive at one time, with static memory: ``static + transient_peak``."""
+        """The largest number of bytes alive at one time: :attr:`static` + :attr:`transient_peak`."""
         return self.static + self.transient_peak
 
     @property
@@ -186,13 +186,13 @@ class Timeline:
 
     @cached_property
     def step_ends(self) -> NDArray[np.int64]:
-        """Bytes alive after each step of the timeline, without static memory, shape (#steps,)."""
+        """Bytes alive after each step of the timeline, without static memory (:attr:`static`), shape (#steps,)."""
         last = np.searchsorted(self.step, np.arange(len(self.phases)), side="right")
         return _read_only(np.concatenate([[0], self.live])[last])
 
     @cached_property
     def step_peaks(self) -> NDArray[np.int64]:
-        """The largest number of bytes alive during each step of the timeline, without static memory, shape (#steps,).
+        """The largest number of bytes alive during each step, without static memory (:attr:`static`), shape (#steps,).
 
         The bytes alive at the start of a step count too.
         """
@@ -202,7 +202,7 @@ class Timeline:
 
     @property
     def profile(self) -> NDArray[np.int64]:
-        """The largest number of bytes alive during each step of the timeline, with static memory, shape (#steps,).
+        """The largest number of bytes alive during each step, with static memory (:attr:`static`), shape (#steps,).
 
         The bytes alive at the start of a step count too.
         """
@@ -237,14 +237,14 @@ class Timeline:
     def bands(self) -> NDArray[np.int64]:
         """Bytes of each category at the peak of each step of the timeline, shape (#steps, #categories).
 
-        Static memory is not counted.
+        Static memory (:attr:`static`) is not counted.
         """
         moved = np.zeros((len(self.delta) + 1, len(Category)), np.int64)
         moved[np.arange(1, len(self.delta) + 1), self.category] = self.delta
         return _read_only(moved.cumsum(axis=0)[self.step_peak_events])
 
     def alive_at(self, event: int) -> tuple[Alive, ...]:
-        """Return the blocks alive right after an event, largest first, without static memory.
+        """Return the blocks alive right after an event, largest first, without static memory (:attr:`static`).
 
         Parameters
         ----------
@@ -275,7 +275,7 @@ class Timeline:
         return tuple(sorted(found, key=lambda a: (-a.size, a.born, a.storage)))
 
     def at_peak(self) -> tuple[Alive, ...]:
-        """Return the blocks alive at the peak of the timeline, largest first, without static memory."""
+        """Return the blocks alive at the peak of the timeline, largest first, without static memory (:attr:`static`)."""
         return self.alive_at(self.peak_event)
 
     def __repr__(self) -> str:
