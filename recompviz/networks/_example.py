@@ -102,7 +102,10 @@ class Recipe:
 def images(
     build: Callable[[], nn.Module], size: int, batch: int = 2, classes: int = 10, loss: Loss = classification
 ) -> Recipe:
-    """Return the recipe of an image classifier for images [3, size, size]. ``build`` makes the network."""
+    """Return the recipe of an image classifier for images [3, size, size]. ``build`` makes the network.
+
+    The targets are labels from 0 to ``classes`` − 1. ``batch`` and ``loss`` are as for :class:`Recipe`.
+    """
     return Recipe(build, loss, batch, (Field((3, size, size)),), (Field((), classes),))
 
 
@@ -111,20 +114,24 @@ def pixels(
 ) -> Recipe:
     """Return the recipe of a segmentation network. ``build`` makes the network.
 
-    The network maps images [channels, size, size] to logits [classes, out, out].
+    The network maps images [channels, size, size] to logits [classes, out, out]. ``batch`` and ``loss`` are as for
+    :class:`Recipe`.
     """
     return Recipe(build, loss, batch, (Field((channels, size, size)),), (Field((out, out), classes),))
 
 
 def text(build: Callable[[], nn.Module], length: int, vocabulary: int, batch: int = 2) -> Recipe:
-    """Return the recipe of a language model for sequences of ``length`` tokens. ``build`` makes the network."""
+    """Return the recipe of a language model for sequences of ``length`` tokens. ``build`` makes the network.
+
+    There are ``vocabulary`` different tokens. ``batch`` is the default batch size.
+    """
     return Recipe(build, next_token, batch, (Field((length,), vocabulary),), (Field((length,), vocabulary),))
 
 
 def diffusion(build: Callable[[], nn.Module], size: int, batch: int = 2) -> Recipe:
     """Return the recipe of a diffusion model for images [3, size, size] and 1000 time steps.
 
-    ``build`` makes the model.
+    ``build`` makes the model. ``batch`` is the default batch size.
     """
     image = Field((3, size, size))
     return Recipe(build, denoising, batch, (image, Field((), 1000)), (image,))

@@ -17,7 +17,8 @@ __all__ = ["Llama", "llama", "llama_7b", "llama_70b"]
 def rotary(length: int, size: int, base: float = 10000.0) -> tuple[Tensor, Tensor]:
     """Return the cosines and the sines of the rotary angles, each [length, size] (RoFormer, equation 15).
 
-    ``length`` is the number of positions, and ``size`` the even number of features of a head.
+    ``length`` is the number of positions, and ``size`` the even number of features of a head. The angle of pair i at
+    position t is t · base^(−2i/size).
     """
     rates = base ** (-torch.arange(0, size, 2).float() / size)
     angles = torch.outer(torch.arange(length).float(), rates).repeat(1, 2)

@@ -20,7 +20,7 @@ __all__ = ["PSPNet", "pspnet"]
 
 
 def conv_bn_relu(channels: int, out: int, kernel: int, stride: int = 1) -> nn.Sequential:
-    """Return a convolution, a batch norm and a ReLU.
+    """Return a convolution from ``channels`` to ``out`` channels, a batch norm and a ReLU.
 
     With stride 1 and an odd ``kernel``, height and width do not change.
     """

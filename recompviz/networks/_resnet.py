@@ -76,7 +76,10 @@ class Bottleneck(nn.Module):
 def stage(
     channels: int, width: int, blocks: int, stride: int = 1, dilation: int = 1, original: bool = False
 ) -> nn.Sequential:
-    """Return ``blocks`` bottlenecks in sequence. The first one has the stride, and a convolution in its shortcut."""
+    """Return ``blocks`` bottlenecks in sequence. The first one has the stride, and a convolution in its shortcut.
+
+    The other arguments are as for :class:`Bottleneck`.
+    """
     first = Bottleneck(channels, width, stride, dilation, project=True, original=original)
     rest = [Bottleneck(width * Bottleneck.expansion, width, 1, dilation) for _ in range(blocks - 1)]
     return nn.Sequential(first, *rest)

@@ -97,9 +97,9 @@ DARK = {
 
 
 def mixed(one: str, other: str, share: float) -> str:
-    """Return a mixture of two colours, each a string ``"#rrggbb"``.
+    """Return a mixture of the colours ``one`` and ``other``, each a string ``"#rrggbb"``.
 
-    ``share`` is the share of the second colour, from 0 to 1.
+    ``share`` is the share of ``other``, from 0 to 1.
 
     Examples
     --------

@@ -81,7 +81,7 @@ class PruningBound(NamedTuple):
 
 @kernel
 def shift_run(source, first, last, removal, out, at):
-    """Remove one node from C in the labels ``source[first:last]``, and write the new labels to ``out[at:]``.
+    """Remove node ``removal`` from C in the labels ``source[first:last]``, and write the new labels to ``out[at:]``.
 
     The docstring of the module explains C and the labels (t, x, y). A kept node v adds M_v to x. A recomputed node
     adds T_v to t. Both add 2M_v to y. Labels whose last removed node has no larger rank than this node are left out,
@@ -149,10 +149,10 @@ def merge_runs(runs, count, stair, bound, allowed, out, at):
     """Merge the first ``count`` lists of labels into one Pareto front of (t, z, y), and write it to ``out[at:]``.
 
     Each label (partial solution) is a row (t, x, y, …), which the docstring of the module explains, and z is max(x, y).
-    Labels that cannot improve on the known curve are left out (:func:`is_useful`). ``allowed`` is the allowed error of
-    t in quanta (integer units of cost), or −1 in an exact search. ``stair`` is scratch memory for the front so far, by
-    rising z and falling y: rows (z, y, row in ``out``), with −1 for a label that was left out. ``runs.first`` is
-    changed. Return the row after the last label written.
+    Labels that cannot improve on the known curve ``bound`` are left out (:func:`is_useful`). ``allowed`` is the allowed
+    error of t in quanta (integer units of cost), or −1 in an exact search. ``stair`` is scratch memory for the front so
+    far, by rising z and falling y: rows (z, y, row in ``out``), with −1 for a label that was left out. ``runs.first``
+    is changed. Return the row after the last label written.
     """
     # one function: split into smaller ones, the whole solver took 5 to 15 % longer
     labels, run_first, run_last = runs.labels, runs.first, runs.last
@@ -231,7 +231,7 @@ def without_replaced(labels, first, last):
 
 @kernel
 def close_front(runs, count, allowed, out):
-    """Close the open segments of all labels, and write the Pareto front of (t, R) to ``out``.
+    """Close the open segments of the first ``count`` lists of labels, and write the Pareto front of (t, R) to ``out``.
 
     Here t is the overhead and R = max(x, y) the peak of the segments after C; the docstring of the module explains x,
     y, origin and low. The rows of ``out`` are (t, R, origin, low), by rising t and falling R. ``allowed`` is the

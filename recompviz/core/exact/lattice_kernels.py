@@ -82,7 +82,7 @@ def trailing_zeros(word):
 def extend(i, v, child, rows, adjacency):
     """Write the lower set L ∪ {v} to row ``child`` of ``rows``, with its available nodes and its boundary.
 
-    L is row ``i``. :class:`Rows` explains available nodes.
+    L is row ``i``. :class:`Rows` explains available nodes. ``adjacency`` has the edges of the graph.
     """
     sets, available, boundary = rows.sets, rows.available, rows.boundary
     pred_start, pred, succ_start, succ = adjacency.pred_start, adjacency.pred, adjacency.succ_start, adjacency.succ
@@ -124,8 +124,8 @@ def grown(array, rows):
 def first_row(n, adjacency, zobrist):
     """Return :class:`Rows` with space for 1024 sets. Row 0 is the empty set, the other rows are not used yet.
 
-    The available nodes of the empty set are the nodes without predecessors. ``zobrist`` has one random word for each
-    node.
+    The available nodes of the empty set are the nodes without predecessors. ``n`` is the number of nodes, ``adjacency``
+    has the edges of the graph, and ``zobrist`` one random word for each node.
     """
     width = max(1, (n + 63) // 64)
     rows = Rows(
@@ -145,7 +145,8 @@ def enumerate_sets(n, adjacency, zobrist, limit):
     """Enumerate all lower sets of a graph of ``n`` nodes; return :class:`LowerSets`.
 
     A hash table tells whether a set was found before. The hash of a set is the xor of the ``zobrist`` words of its
-    members, one random word for each node.
+    members, one random word for each node. ``adjacency`` has the edges of the graph, and ``limit`` is the largest
+    number of sets.
     """
     rows = first_row(n, adjacency, zobrist)
     space, width = rows.sets.shape
@@ -231,7 +232,10 @@ def _rehash(hashes, first, last, size):
 
 @kernel
 def boundaries_of(sets, adjacency):
-    """Return the boundary ∂(L) of each lower set L as a bitset: the members that have a successor outside L."""
+    """Return the boundary ∂(L) of each lower set L in ``sets``: the members of L that have a successor outside L.
+
+    Sets are bitsets. ``adjacency`` has the edges of the graph.
+    """
     succ_start, succ = adjacency.succ_start, adjacency.succ
     result = np.zeros_like(sets)
     for i in range(len(sets)):
@@ -246,7 +250,7 @@ def boundaries_of(sets, adjacency):
 
 @kernel
 def sums_of(sets, values):
-    """Return, for each bitset, the sum of ``values`` over its members."""
+    """Return, for each bitset in ``sets``, the sum of ``values`` over its members."""
     result = np.zeros(len(sets), np.int64)
     for i in range(len(sets)):
         for w in range(sets.shape[1]):
@@ -262,7 +266,8 @@ def inflows(sets, boundary, memory, adjacency):
     """Return for each lower set L the sum of the last two terms of the peak formula (:class:`SegmentTerms`), in bytes.
 
     The sum is M(δ⁺(L)∖L) + M(δ⁻(δ⁺(L))∖L). δ⁺(S) are the successors of a set S of nodes, δ⁻(S) its predecessors, and
-    M(S) is the sum of the sizes of its nodes.
+    M(S) is the sum of ``memory`` over S. ``sets`` and ``boundary`` have L and ∂(L) as bitsets, and ``adjacency`` has
+    the edges of the graph.
     """
     pred_start, pred, succ_start, succ = adjacency.pred_start, adjacency.pred, adjacency.succ_start, adjacency.succ
     count, width = sets.shape

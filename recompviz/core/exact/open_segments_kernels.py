@@ -170,9 +170,9 @@ def sum_over(words, values):
 def find_states(c, base, nodes, sets, old, new, moves):
     """Find the states of lower set ``c`` that follow from the states of the lower sets with one node more.
 
-    The docstring of the module explains states. Write the patterns of the states to ``new``, from row ``base`` on.
-    Write a row (old state, node removed, new state) to ``moves`` for each old state from which a new state follows.
-    Return the row after the last new state, and the number of moves.
+    The docstring of the module explains states and parameters. Write the patterns of the states to ``new``, from row
+    ``base`` on. Write a row (old state, node removed, new state) to ``moves`` for each old state from which a new state
+    follows. Return the row after the last new state, and the number of moves.
     """
     states, count = base, 0
     for e in range(sets.cover_start[c], sets.cover_start[c + 1]):
@@ -197,7 +197,8 @@ def put_opening_last(c, base, states, count, sets, new, moves):
     """Move the state (C, ∂(C)) to the last row of the states of lower set C (number ``c``), or add it there.
 
     The search runs backwards, and a segment that ends at C opens in this state. The docstring of the module explains
-    states. The numbers of the states in ``moves`` are changed accordingly. Return the row after the last state.
+    states and parameters. The numbers of the states in the first ``count`` rows of ``moves`` are changed accordingly.
+    Return the row after the last state.
     """
     boundary, pattern = sets.boundary, new.pattern
     s = base
@@ -222,7 +223,7 @@ def fill_state(s, count, nodes, old, new, scratch, bound, allowed, at):
     """Compute the labels (partial solutions) of state ``s``, and write them to ``new.labels[at:]``.
 
     These labels follow from the labels of the old states in the first ``count`` rows of ``scratch.moves``. Return the
-    row after the last label.
+    row after the last label. The docstring of the module explains the other parameters.
     """
     moves, runs = scratch.moves, scratch.runs
     used, k = 0, 0
@@ -242,8 +243,8 @@ def front_of(c, base, states, sets, new, closed, allowed, scratch):
     """Write the Pareto front of the lower set C with number ``c`` to ``closed.front``, and return its number of points.
 
     A point is (t, R): the overhead (cost of recomputation) and the peak of the segments after C, if a segment ends at
-    C. The front has no points if no segment may end at C. If C has all nodes, the only point is (0, 0). See
-    :mod:`recompviz.core.exact.open_segments`.
+    C. The front has no points if no segment may end at C. If C has all nodes, the only point is (0, 0). The docstring
+    of the module explains the parameters.
     """
     if c == len(sets.boundary) - 1:
         closed.front[0, 0], closed.front[0, 1], closed.front[0, 2], closed.front[0, 3] = 0, 0, -1, 0  # R(V, 0) = 0
@@ -260,10 +261,10 @@ def front_of(c, base, states, sets, new, closed, allowed, scratch):
 def open_segment(c, highest, made, sets, new, closed, scratch, bound, allowed):
     """Open a segment that ends at lower set C (number ``c``) for each useful point of ``closed.front``.
 
-    The last state of C is (C, ∂(C)); the docstring of the module explains states. The labels of the new segments are
-    merged with the labels of this state. Points after the first useful one with R ≤ y are left out, because they only
-    have a larger t. ``made`` has the numbers of rows filled so far. ``highest`` is larger than the rank of every node.
-    Return the new numbers of rows.
+    The last state of C is (C, ∂(C)); the docstring of the module explains states and parameters. The labels of the new
+    segments are merged with the labels of this state. Points after the first useful one with R ≤ y are left out,
+    because they only have a larger t. ``made`` has the numbers of rows filled so far. ``highest`` is larger than the
+    rank of every node. Return the new numbers of rows.
     """
     runs, stair, inflow, labels = scratch.runs, scratch.stair, sets.inflow[c], scratch.runs.labels
     start, closed_count = new.start[made.states - 1], made.closed
@@ -290,7 +291,11 @@ def open_segment(c, highest, made, sets, new, closed, scratch, bound, allowed):
 
 @kernel(inline="always")
 def most_needed(c, sets, old_start):
-    """Return upper bounds on two numbers: the states of lower set ``c``, and the labels of these states."""
+    """Return upper bounds on two numbers: the states of lower set ``c``, and the labels of these states.
+
+    Labels of segments that end at ``c`` are not counted. ``old_start`` is ``old.start``; the docstring of the module
+    explains ``sets`` and ``old``.
+    """
     states, labels = 2, 2
     for e in range(sets.cover_start[c], sets.cover_start[c + 1]):
         first, last = sets.state_first[sets.cover_set[e]], sets.state_last[sets.cover_set[e]]
@@ -304,6 +309,7 @@ def rows_needed(c, used, sets, old):
     """Return upper bounds on the numbers of rows that are filled after :func:`solve_set` is called for lower set ``c``.
 
     ``used`` has the numbers of rows that are already filled. The arrays of the states need one row more than the bound.
+    The docstring of the module explains the other parameters.
     """
     states, labels = most_needed(c, sets, old.start)
     return Counts(used.states + states, used.labels + 2 * labels, used.closed + labels, labels)
@@ -359,7 +365,8 @@ def sweep(cursor, count, used, nodes, sets, cells, most_exact, allowed, even, od
 
     ``even`` and ``odd`` have the states of the sets of even and of odd size. ``used`` has the numbers of rows filled so
     far. Return (cursor, used, needed). If the arrays are too small for the next set, the sweep stops before this set,
-    and ``needed`` is the result of :func:`rows_needed`. Otherwise all numbers in ``needed`` are 0.
+    and ``needed`` is the result of :func:`rows_needed`. Otherwise all numbers in ``needed`` are 0. The other parameters
+    are as for :func:`solve_set`.
     """
     level, c = cursor.level, cursor.next_set
     scratch = new_sweep_buffers(64, 1024)

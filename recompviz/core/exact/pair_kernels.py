@@ -93,7 +93,8 @@ def pair_costs(low, high, edge, inner_sums, memory):
     """Return the recomputation and the kept bytes of a segment L′∖L, or (−1, −1) if L is not a subset of L′.
 
     The recomputation is T((L′∖L)∖∂(L′)) in quanta (integer units of cost), and the kept bytes are M(∂(L′)∖L). ``low``,
-    ``high`` and ``edge`` are the bitsets of L, L′ and ∂(L′). ``inner_sums`` is :func:`byte_sums` of T_v.
+    ``high`` and ``edge`` are the bitsets of L, L′ and ∂(L′). ``inner_sums`` is :func:`byte_sums` of T_v, and ``memory``
+    is M_v in bytes.
     """
     for w in range(len(low)):
         if low[w] & ~high[w] != np.uint64(0):
@@ -264,8 +265,8 @@ def pair_sweep(first, last, family, sums, sign, allowed, labels, start):
     The labels of set i are the rows ``start[i]`` to ``start[i + 1] − 1`` of ``labels``. Their first column is ``sign``
     times the overhead, where ``sign`` is 1 to minimize the overhead and −1 to maximize it. The labels of all sets
     before ``first`` must be in ``labels``. This function adds the labels of the sets ``first`` to ``last − 1``. It also
-    writes the entries ``first + 1`` to ``last`` of ``start``. Return ``labels``, or a larger copy if ``labels`` is too
-    small; use only the returned array.
+    writes the entries ``first + 1`` to ``last`` of ``start``. ``family`` is a :class:`LowerSetFamily`, and ``sums`` a
+    :class:`NodeSums`. Return ``labels``, or a larger copy if ``labels`` is too small; use only the returned array.
 
     ``allowed[i]`` is the largest error that the labels of set i may have, in quanta. It must not fall from a set to the
     next; it is 0 where the search is exact.

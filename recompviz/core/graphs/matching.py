@@ -44,6 +44,8 @@ class Matching:
 def match_graphs(before: Graph, after: Graph) -> Matching:
     """Find the nodes that two graphs share, for example before and after a change of the model's code.
 
+    The docstring of the module describes when two nodes count as the same.
+
     Parameters
     ----------
     before, after : Graph

@@ -45,7 +45,7 @@ _PUBLIC = {
 
 @cache
 def public_name(op: str) -> str:
-    """Return the name of an operator without its namespace and overload, as users of PyTorch know it.
+    """Return the name of an operator as users of PyTorch know it, without namespace and overload.
 
     Examples
     --------

@@ -95,7 +95,8 @@ def segments_of_keep_mask(graph: Graph, keep_mask: NDArray[np.bool_]) -> NDArray
     """Return the segment number of each node, counted from 1, for a plan that keeps any set of values.
 
     A segment ends after each prefix of ``graph.order`` whose values are kept as far as later nodes read them. A value
-    that is not kept is then recomputed and read within its own segment.
+    that is not kept is then recomputed and read within its own segment. ``keep_mask`` says for each node whether its
+    value is kept.
 
     Examples
     --------

@@ -55,13 +55,14 @@ class StepEditor:
     def storage(self, size: int, category: Category, label: str) -> int:
         """Add a storage of ``size`` bytes, and return its index.
 
-        If no inserted call allocates the storage, it exists before the training step.
+        ``category`` and ``label`` are as for :class:`Storage`. If no inserted call allocates the storage, it exists
+        before the training step.
         """
         self._storages.append(Storage(size, -1, category, label))
         return len(self._storages) - 1
 
     def resize(self, storage: int, size: int) -> None:
-        """Set the bytes of the storage with the given index."""
+        """Change the size of the storage with the given index to ``size`` bytes."""
         self._storages[storage] = replace(self._storages[storage], size=size)
 
     def pin(self, call: int) -> None:

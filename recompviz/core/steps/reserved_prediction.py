@@ -73,7 +73,7 @@ def with_reserved_on_cuda(timeline: Timeline, joint: JointGraph) -> Timeline:
 
     The settings of the allocator are read from environment variables such as ``PYTORCH_CUDA_ALLOC_CONF``. If they
     contain a setting that the model of the allocator does not know, nothing is predicted, and the timeline gets a note
-    that says so. A timeline of another device is returned unchanged.
+    that says so. A timeline of another device is returned unchanged. ``joint`` is the joint graph of the step.
     """
     if not timeline.device.lower().startswith("cuda"):
         return timeline

@@ -275,7 +275,7 @@ class Timeline:
         return tuple(sorted(found, key=lambda a: (-a.size, a.born, a.storage)))
 
     def at_peak(self) -> tuple[Alive, ...]:
-        """Return the blocks alive at the peak of the timeline, largest first, without static memory (:attr:`static`)."""
+        """Return the blocks alive at the peak, largest first, without static memory (:attr:`static`)."""
         return self.alive_at(self.peak_event)
 
     def __repr__(self) -> str:
