@@ -237,8 +237,8 @@ def quiet_capture() -> contextlib.AbstractContextManager[None]:
 def module_methods_put_back() -> Iterator[None]:
     """Restore ``torch.nn.Module.__call__`` and ``__getattr__`` after a ``with`` block.
 
-    ``torch.fx`` replaces them while it traces. If an interrupt arrives while ``torch.fx`` restores them,
-    they stay replaced.
+    ``torch.fx`` replaces these methods while it traces, and restores them itself, unless an interrupt arrives while it
+    does so.
     """
     before = {name: vars(torch.nn.Module)[name] for name in ("__call__", "__getattr__")}
 

@@ -60,7 +60,10 @@ class GradientOrder:
         self._order: tuple[int, ...] | None = None
 
     def keep(self, positions: Collection[int]) -> None:
-        """Let :meth:`applied` make aliases only for the inputs at these positions. Call it before :meth:`applied`."""
+        """Let :meth:`applied` make aliases only for the inputs at these positions.
+
+        Call this before the first call of :meth:`applied`.
+        """
         self._allowed = frozenset(positions)
 
     def applied(self, arguments: Sequence[Any]) -> tuple[Any, ...]:

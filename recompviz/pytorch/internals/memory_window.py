@@ -169,7 +169,7 @@ def memory_window(device: torch.device, reads: bool = False) -> Iterator[MemoryW
     Yields
     ------
     MemoryWindow
-        The record. It is complete after the block. If the block raises an error, it stays incomplete.
+        The record. It is complete after the block. If the block raises an error, the record stays incomplete.
 
     Raises
     ------

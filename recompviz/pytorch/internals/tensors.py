@@ -58,7 +58,7 @@ def _bytes_of(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def has_lazy_parameters(tensors: Iterable[torch.Tensor]) -> bool:
-    """Return whether any tensor is a parameter or buffer of a lazy layer (``torch.nn.LazyLinear``) without a shape."""
+    """Return whether any tensor is a parameter or buffer without a shape, as in a new ``torch.nn.LazyLinear``."""
     return any(is_lazy(tensor) for tensor in tensors)
 
 

@@ -133,7 +133,7 @@ def fill_of(layer: int, category: Category, strata: int, theme: Mapping[str, str
 
 @cache
 def dark_mixtures() -> dict[str, str]:
-    """Return each colour of a stratum in the light theme, with the same colour in the dark theme.
+    """Return, for each colour that a stratum may have in the light theme, the colour in the dark theme.
 
     Examples
     --------
