@@ -185,7 +185,7 @@ def _wait(port: int, process: subprocess.Popen[bytes], folder: Path) -> None:
     Raises
     ------
     RuntimeError
-        If it ends, or does not listen within 5 minutes.
+        If the server ends, or does not listen within 5 minutes.
     """
     latest = time.monotonic() + 300
     while time.monotonic() < latest and process.poll() is None:

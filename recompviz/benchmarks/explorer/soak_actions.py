@@ -180,7 +180,8 @@ class Soak(Session):
     def show_per_cent(self) -> None:
         """Click one of two buttons at random.
 
-        One shows budgets in per cent, or in bytes again. The other chooses the plan of least peak.
+        One button shows budgets in per cent or, if they are in per cent already, in bytes. The other button chooses the
+        plan of least peak.
         """
         self._click(self.random.choice((".rv-panel-head .rv-button[aria-label^='Show budgets']", ".rv-binds")))
 

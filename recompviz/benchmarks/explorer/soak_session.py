@@ -155,7 +155,7 @@ class Session:
         self.downloads += 1
 
     def _on_socket(self, socket: Any) -> None:
-        """Count the connections to the kernel. The page makes a new one when it is loaded, or when one was dropped."""
+        """Count the connections to the kernel. A page opens one when the page is loaded, and after a dropped one."""
         self.connections += "/channels" in socket.url
 
     def _on_page_error(self, error: Any) -> None:
@@ -181,7 +181,7 @@ class Session:
         return views.nth(self.random.randrange(count))
 
     def _any(self, selector: str, view: Any = None) -> Any:
-        """One of the visible elements for a selector."""
+        """Return one of the visible elements for a selector, drawn at random."""
         found = (view or self._view()).locator(f"{selector}:visible")
         count = found.count()
         if not count:

@@ -215,7 +215,7 @@ class _AsEager:
 
 
 def _after(first: Callable[[], None], function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a function that calls ``first``, then the other one."""
+    """Return a function that calls ``first`` and then ``function``."""
 
     def both(*arguments: Any) -> Any:
         first()
@@ -399,9 +399,9 @@ def _captured(
 
 
 def _note_generators(_graph: GraphModule, inputs: Sequence[Any]) -> Callable[..., Any]:
-    """A backend that ends the capture. It first notes the states of the random generators.
+    """A backend that notes the states of the random generators, and then ends the capture.
 
-    Dynamo calls it after it has made the parameters.
+    When Dynamo calls a backend, Dynamo has made the parameters already.
     """
     for device in {torch.device("cpu"), device_of(inputs)}:
         generator = runtime(device).generator()

@@ -162,7 +162,7 @@ def _process_state() -> tuple[Any, ...]:
 
 
 def _guard_state(builder: GuardBuilder, guard: Guard) -> None:
-    """Let Dynamo capture again when this state has changed.
+    """Add a guard: Dynamo captures again when the result of :func:`_process_state` has changed.
 
     Dynamo calls this when it builds the guards. By then it has put back what the captured function itself switched.
     """
@@ -249,7 +249,11 @@ _guarded_classes: weakref.WeakSet[type] = weakref.WeakSet()
 
 
 def _methods(traced: set[CodeType], modules: list[nn.Module]) -> list[tuple[type, str]]:
-    """Return the classes and names of the methods and properties with this code."""
+    """Return (class, name) of each method and property whose code is in ``traced``.
+
+    Only the classes of the modules, the classes with traced code (now or in an earlier call), and the base classes of
+    both are searched.
+    """
     files = {code.co_filename for code in traced}
     loaded = [getattr(module, "__dict__", {}) for module in list(sys.modules.values())]
     places = {names.get("__file__"): names for names in loaded if names.get("__file__") in files}

@@ -79,7 +79,7 @@ class GradientOrder:
 
 
 def _returned_together(gradient: Node) -> list[Node]:
-    """Return the values that the call of a gradient returns and that are read, in the order in which it does."""
+    """Return those results of the call behind a gradient that are read, in the order in which the call returns them."""
     if getattr(gradient.target, "__name__", "") != "getitem":
         return [gradient]
     call: Any = gradient.args[0]

@@ -179,8 +179,8 @@ class PageWidget(anywidget.AnyWidget):
 def _is_lost(value: Any, present: Any, is_later: bool) -> bool:
     """Return whether the value of a page is a choice that the kernel never got.
 
-    Choices with a request number are compared by it. Any other value is lost if it differs from the present one, and
-    the present one is not a later one (``is_later``) that the page does not know.
+    Choices with a request number are compared by this number. Any other value is lost if it differs from the present
+    one, and the present one is not a later one (``is_later``) that the page does not know.
     """
     if value == present:
         return False
