@@ -71,7 +71,7 @@ def least_overhead(
     costs : sequence of float
         Cost of each call, in any unit.
     budget : int
-        Largest number of bytes alive at the same time.
+        The most bytes that may be alive at the same time.
     seconds : float
         Time limit of the solver.
     at_most : float

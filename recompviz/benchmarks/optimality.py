@@ -56,7 +56,7 @@ class Row:
     nodes : int
         Number of nodes.
     budget : int
-        Largest number of bytes alive at the same time, in the paper's model.
+        The most bytes that may be alive at the same time, in the paper's model.
     forward : float
         The cost of a forward pass.
     formula, curves, canonical : float
@@ -269,7 +269,10 @@ def convolutions(layers: int = 4) -> Graph:
 
 
 def residual(blocks: int = 3) -> Graph:
-    """Return a stem, then residual blocks. Each has two values, and the sum of the second and the block's input."""
+    """Return a graph of a stem and residual blocks.
+
+    Each block has two values, and the sum of the second value and of the block's input.
+    """
     edges, last = [], 0
     for block in range(blocks):
         a = 3 * block + 1
@@ -279,7 +282,7 @@ def residual(blocks: int = 3) -> Graph:
 
 
 def inception() -> Graph:
-    """Return a stem, three branches of different depth, their concatenation, and a head."""
+    """Return a graph of a stem, three branches of different depth, their concatenation, and a head."""
     edges = [(0, 1), (0, 2), (2, 3), (0, 4), (4, 5), (5, 6), (1, 7), (3, 7), (6, 7), (7, 8)]
     return Graph.from_edges(edges, [4, 2, 1, 2, 1, 2, 2, 6, 1], [10, 10, 10, 10, 1, 10, 10, 1, 1])
 

@@ -1,9 +1,9 @@
 """Search for sequences of computations on graphs of other planners, and print overhead, bound and gap.
 
 Each file of the folder is one graph, as JSON: ``memory`` and ``time`` have a number for each value, ``edges`` the pairs
-(producer, consumer), and ``order``, if there is one, the order of the first computations. Graphs of Checkmate (Jain et
-al. 2020) and Moccasin (Bartan et al. 2023) can be written in this form. A budget is a share of the peak that results if
-each value is computed once, in this order. Columns:
+(producer, consumer), and ``order`` the order of the first computations (by default 0, 1, 2, …). Graphs of Checkmate
+(Jain et al. 2020) and Moccasin (Bartan et al. 2023) can be written in this form. A budget is a share of the peak that
+results if each value is computed once, in this order. Columns:
 
   +time   cost of the repeated computations, as a share of the cost of computing each value once
   bound   a proven lower bound on *+time*
