@@ -28,7 +28,7 @@ class LSTMLanguageModel(nn.Module):
             self.decoder.weight = self.embedding.weight
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Map tokens [N, T] to logits [N, T, vocabulary] for the next token at each place. The first state is zero."""
+        """Map tokens [N, T] to logits [N, T, vocabulary] for the next token at each place. Initial states are zero."""
         x = self.embedding(tokens)
         for layer in self.layers:
             x, _ = layer(self.dropout(x))

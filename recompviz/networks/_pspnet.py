@@ -37,7 +37,10 @@ def resize(x: Tensor, size: torch.Size) -> Tensor:
 
 
 class PyramidPooling(nn.Module):
-    """Averages of the features over grids of several sizes, resized and concatenated with the features."""
+    """Averages of the features over grids of several sizes, resized and concatenated with the features.
+
+    ``bins`` has the side lengths of the grids.
+    """
 
     def __init__(self, channels: int, bins: Sequence[int]) -> None:
         super().__init__()

@@ -172,11 +172,11 @@ def read_text(path: str | os.PathLike[str], most: int) -> str:
 def locked(path: Path, seconds: float = 5.0) -> Iterator[None]:
     """Hold the lock of a file in a ``with`` block, so that only one process at a time changes the file.
 
-    Several processes that use this function can read, change and write the file, and no change is lost. A process waits
-    until the lock is free, but at most ``seconds``. If the lock is not free by then, the ``with`` block runs without
-    the lock. The ``with`` block also runs without a lock on Windows, on a file system without locks, and in a folder
-    that cannot be written. The lock is on an extra empty file in the same folder. It has the name of the file with
-    ``.lock`` added, and it is not removed afterwards.
+    Processes that hold the lock can read, change and write the file one after another, and no change is lost. A process
+    waits until the lock is free, but at most ``seconds``. If the lock is not free by then, the ``with`` block runs
+    without the lock. The ``with`` block also runs without a lock on Windows, on a file system without locks, and in a
+    folder that cannot be written. The lock is on an extra empty file in the same folder. It has the name of the file
+    with ``.lock`` added, and it is not removed afterwards.
     """
     with contextlib.ExitStack() as stack:
         with contextlib.suppress(OSError):  # a file system without locks, or a folder that is read-only

@@ -109,7 +109,7 @@ def solve(
     TooManyLowerSets
         If ``family`` is ``"all"`` and the graph has more than ``limit`` lower sets.
     ImpossiblePin
-        If no sequence of the family obeys the pins.
+        If no plan made of lower sets from the family obeys the pins.
 
     Notes
     -----

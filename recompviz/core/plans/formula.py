@@ -43,7 +43,10 @@ class SegmentTerms:
 
     @property
     def total(self) -> int:
-        """The sum of the four terms of this segment, in bytes. The peak of a plan is the largest of these sums."""
+        """The sum of the four terms of this segment, in bytes.
+
+        The peak of a canonical plan (:class:`Plan`) is the largest sum of its segments.
+        """
         return self.cache + self.segment + self.gradients + self.needed
 
 

@@ -150,7 +150,8 @@ def unit_of_calls(joint: JointGraph, names: Sequence[str]) -> list[int]:
 def pin_outside(joint: JointGraph, names: Sequence[str]) -> JointGraph:
     """Return a joint graph in which every plan keeps the values outside the units, and the units' inputs and outputs.
 
-    Code outside the units runs as written, so its values cannot be recomputed. A unit saves its inputs.
+    A unit is a module that runs under a plan. Code outside the units runs as written, so its values cannot be
+    recomputed. A unit saves its inputs.
 
     Parameters
     ----------
