@@ -14,7 +14,7 @@ __all__ = ["ViT", "vit"]
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention for N sequences of T patches, with ``width`` features each."""
+    """Multi-head self-attention for N sequences of T tokens with ``width`` features: a class token, then patches."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()

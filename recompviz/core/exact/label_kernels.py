@@ -216,7 +216,7 @@ def merge_runs(runs, count, stair, bound, allowed, out, at):
 
 @kernel
 def without_replaced(labels, first, last):
-    """Remove the labels that :func:`merge_runs` marked as replaced from ``labels[first:last]``, without gaps.
+    """Remove from ``labels[first:last]`` the labels that :func:`merge_runs` marked as replaced, and close the gaps.
 
     Return the row after the last label left.
     """

@@ -119,8 +119,8 @@ def is_beaten(front, size, t, peak, low):
     """Return whether a front has a point whose overhead is at most ``t`` and whose peak is at most ``peak``.
 
     The points are the first ``size`` rows of ``front``, by rising overhead and falling peak. If there is such a point,
-    it beats the label (``t``, ``peak``) and stands for it from now on. A larger low of the point is then set to
-    ``low``. The docstring of the module explains low.
+    it beats the label (``t``, ``peak``) and stands for it from now on. If the low of the point is larger than ``low``,
+    the low of the label, it is set to ``low``. The docstring of the module explains low.
     """
     first, end = 0, size
     while first < end:

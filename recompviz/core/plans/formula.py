@@ -78,7 +78,7 @@ def inflow(graph: Graph, lower: int) -> tuple[int, int]:
 def segment_terms(graph: Graph, sequence: Sequence[int]) -> tuple[SegmentTerms, ...]:
     """Return the terms of the peak formula for each segment of a lower-set sequence L₁ … L_k = V, in order.
 
-    ``sequence`` has the lower sets as bit masks.
+    ``sequence`` has the lower sets as bit masks; :class:`Plan` explains lower-set sequences.
 
     Examples
     --------
@@ -107,8 +107,9 @@ def kept_mask(graph: Graph, sequence: Sequence[int]) -> int:
 def formula_peak(graph: Graph, sequence: Sequence[int]) -> int:
     """Return the peak of a lower-set sequence L₁ … L_k = V by the formula of Kusumoto et al. 2019, in bytes.
 
-    ``sequence`` has the lower sets as bit masks. The peak is the maximum over the segments i of M(U_{i−1}) + 2M(V_i) +
-    M(δ⁺(L_i)∖L_i) + M(δ⁻(δ⁺(L_i))∖L_i); see :class:`SegmentTerms`. It is 0 for an empty sequence.
+    ``sequence`` has the lower sets as bit masks; :class:`Plan` explains lower-set sequences. The peak is the maximum
+    over the segments i of M(U_{i−1}) + 2M(V_i) + M(δ⁺(L_i)∖L_i) + M(δ⁻(δ⁺(L_i))∖L_i); see :class:`SegmentTerms`. It is
+    0 for an empty sequence.
     """
     return max((terms.total for terms in segment_terms(graph, sequence)), default=0)
 
@@ -116,6 +117,7 @@ def formula_peak(graph: Graph, sequence: Sequence[int]) -> int:
 def overhead(graph: Graph, sequence: Sequence[int]) -> float:
     """Return T(V ∖ U_k), the cost of the recomputed nodes of a lower-set sequence L₁ … L_k = V.
 
-    ``sequence`` has the lower sets as bit masks. The cost is in the unit of ``graph.time``.
+    ``sequence`` has the lower sets as bit masks; :class:`Plan` explains lower-set sequences. The cost is in the unit of
+    ``graph.time``.
     """
     return graph.time_of(graph.everything & ~kept_mask(graph, sequence))

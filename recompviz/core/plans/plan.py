@@ -185,8 +185,8 @@ class Plan:
     def from_keep_mask(cls, graph: Graph, keep: Iterable[Name] | NDArray[np.bool_], kind: str) -> Plan:
         """Return a plan that keeps a given set of values. The set need not be a union of boundaries of lower sets.
 
-        A segment of the plan ends after each prefix of ``graph.order`` whose values are kept as far as later nodes read
-        them. The peak by the paper's formula is computed for these segments. The term *cache* of the formula
+        A segment of the plan ends after a prefix of ``graph.order`` if every value of the prefix that a later node
+        reads is kept. The peak by the paper's formula is computed for these segments. The term *cache* of the formula
         (:class:`SegmentTerms`) counts all kept values of earlier segments.
 
         Parameters

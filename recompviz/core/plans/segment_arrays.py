@@ -94,9 +94,9 @@ def keep_mask_of_segments(graph: Graph, segment: NDArray[np.int32]) -> NDArray[n
 def segments_of_keep_mask(graph: Graph, keep_mask: NDArray[np.bool_]) -> NDArray[np.int32]:
     """Return the segment number of each node, counted from 1, for a plan that keeps any set of values.
 
-    A segment ends after each prefix of ``graph.order`` whose values are kept as far as later nodes read them. A value
-    that is not kept is then recomputed and read within its own segment. ``keep_mask`` says for each node whether its
-    value is kept.
+    A segment ends after a prefix of ``graph.order`` if every value of the prefix that a later node reads is kept. A
+    value that is not kept is then recomputed and read within its own segment. ``keep_mask`` says for each node whether
+    its value is kept.
 
     Examples
     --------

@@ -76,7 +76,7 @@ class BatchTimeline:
             Events that free what the schedule holds until ``schedule.step()`` ends. The step of each event is 0.
         merged : int
             Bytes of the copies of all outputs that ``schedule.step()`` returns; 0 if it returns none. The training loop
-            drops these copies at once.
+            drops these copies immediately.
         scratch : iterable of int
             The scratch memory in bytes of the optimizer of each stage. The optimizers run one after another.
         storage_labels : sequence of str

@@ -120,7 +120,8 @@ def interleaved_passes(
 ) -> tuple[Timeline, tuple[int, ...]]:
     """Return the predicted timeline of a rank over one batch, and the ends of the passes in this timeline.
 
-    A rank runs several stages of the pipeline.
+    The rank runs the stages ``place.stages``.
+
 
     Parameters
     ----------

@@ -20,7 +20,7 @@ from recompviz.core.graphs.graph import Graph
 
 @dataclass(frozen=True)
 class UnitPlan:
-    """Which values of a unit are kept for its backward pass.
+    """Which values of a unit are kept for its backward pass. A unit is a module that a distributed engine wraps.
 
     Attributes
     ----------
