@@ -48,6 +48,7 @@ def lossy(open_notebook, jupyter):
     connection = Connection()
 
     def prepare(page):
+        page.clock.install()
         page.route_web_socket(lambda address: "/channels" in address, connection.through)
 
     page = open_notebook("lost.ipynb", EXPLORE, "from residual import planner\n" + LATER, run=False, prepare=prepare)
@@ -92,9 +93,13 @@ def test_a_choice_that_never_arrived_is_taken_later_and_the_next_ones_too(lossy)
 
 def test_a_busy_kernel_is_not_asked_and_an_idle_one_twice(lossy):
     page, connection = lossy
-    page.wait_for_timeout(17_000)
+    quiet = 12_500  # ms; the page asks twice while nothing comes, the second time after 12 s
+    for _ in range(2):
+        page.clock.run_for(quiet)
+        page.wait_for_timeout(500)
     questions = connection.questions
-    page.wait_for_timeout(5000)
+    page.clock.run_for(quiet)
+    page.wait_for_timeout(500)
     assert connection.questions == questions  # nothing happens, so nothing is asked
     cell = page.locator(".jp-Notebook-cell .cm-content").last
     cell.click()
@@ -104,8 +109,11 @@ def test_a_busy_kernel_is_not_asked_and_an_idle_one_twice(lossy):
     questions = connection.questions
     page.keyboard.press("Control+Enter")
     page.get_by_text("| Busy").wait_for()
-    page.wait_for_timeout(4500)
+    page.clock.run_for(4500)
+    page.wait_for_timeout(500)
     assert connection.questions == questions
     page.get_by_text("| Idle").wait_for()
-    page.wait_for_timeout(17_000)
-    assert connection.questions == questions + 2
+    for asked in (1, 2, 2):
+        page.clock.run_for(quiet)
+        page.wait_for_timeout(1000)
+        assert connection.questions == questions + asked
