@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from recompviz.core.base.progress import Progress
     from recompviz.core.graphs.graph import Graph
 
-# lower sets per call of the compiled loop; between calls progress is reported and the user can cancel
-CHUNK = 64
+# lower sets per call of the compiled loop; between calls progress is reported, and labels are counted
+CHUNK = 8
 # bytes of memory for each label, with the copy that is made when the table grows
 LABEL_BYTES = 125
 # a search with a tolerance is exact up to this many labels
@@ -45,7 +45,7 @@ def compiled_pairwise_front(
     """Compute the Pareto front of overhead (cost of recomputation) and peak over all sequences of sets from a family.
 
     Most parameters and the result are as for :func:`recompviz.core.exact.recursion.pairwise_front`. ``progress`` is
-    called once for every 64 lower sets. The labels (partial solutions) may take about ``most_bytes``; None is no limit.
+    called once for every 8 lower sets. The labels (partial solutions) may take about ``most_bytes``; None is no limit.
     ``tolerance`` is the allowed error of the overheads, as a part of T(V), the sum of all costs. The search is exact
     until there are more than ``EXACT_LABELS`` labels. The attribute ``error`` of the result is a proven bound of the
     error, in the unit of ``graph.time``.
@@ -77,7 +77,7 @@ def compiled_pairwise_front(
     sums = kernels.NodeSums(kernels.byte_sums(times), kernels.byte_sums(pinned), graph.memory.copy(), int(times.sum()))
     sign = 1 if objective == "time" else -1
     labels = np.zeros((4096, kernels.COLUMNS), np.int64)
-    labels[0] = 0, 0, -1, -1, 0  # R(V, 0) = 0
+    labels[0] = 0, 0, -1, 0  # R(V, 0) = 0
     start = np.zeros(count + 1, np.int64)
     start[1] = 1
     allowed = np.zeros(count, np.int64)
@@ -92,15 +92,13 @@ def compiled_pairwise_front(
         if progress is not None:
             progress(last, count)
     front = labels[start[count - 1] : start[count]]
-    parents = labels[: start[count], kernels.FROM_SET : kernels.LOW].astype(np.int32)
-    first_of_last = int(start[count - 1])
+    set_of, parent_of = kernels.ancestors(labels, start, count - 1)
 
     def walk_back(position: int) -> list[int]:
-        sequence = []
-        here, label = parents[first_of_last + position].tolist()
-        while here >= 0:
-            sequence.append(sets[here])
-            here, label = parents[label].tolist()
+        sequence, label = [], int(parent_of[position])
+        while label >= 0:
+            sequence.append(sets[set_of[label]])
+            label = int(parent_of[label])
         return sequence
 
     return ParetoFront(

@@ -1,8 +1,8 @@
 """The recursion over pairs of lower sets of a family, compiled by numba. This module is imported only when it is used.
 
-The recursion is explained in :mod:`recompviz.core.exact.recursion`. A label is a row (t, R, set, label, low) of int64.
-The third and fourth numbers identify the label of L′ from which the label was computed. The labels of a set have rising
-t and falling R. Sums over nodes are looked up for each byte of a bitset (:func:`byte_sums`).
+The recursion is explained in :mod:`recompviz.core.exact.recursion`. A label is a row (t, R, from, low) of int64. The
+third number is the row of the label of L′ from which the label was computed. The labels of a set have rising t and
+falling R. Sums over nodes are looked up for each byte of a bitset (:func:`byte_sums`).
 
 ``low`` counts the error of a search that allows one. It is t, unless the label stands for labels that were dropped.
 When a label is dropped, a label of no larger R stands for it, and the low of this label becomes the smaller low of the
@@ -24,8 +24,8 @@ from recompviz.core.exact.lattice_kernels import grown, trailing_zeros
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-T, R, FROM_SET, FROM_LABEL, LOW = 0, 1, 2, 3, 4
-COLUMNS = 5
+T, R, FROM, LOW = 0, 1, 2, 3
+COLUMNS = 4
 
 
 class LowerSetFamily(NamedTuple):
@@ -61,11 +61,9 @@ class Move(NamedTuple):
     """A step of the recursion from a lower set L′ to a smaller lower set L.
 
     The labels of L′ in rows ``first`` to ``end − 1`` become labels of L. A label has an overhead t (cost of
-    recomputation) and a peak R. The new t is t + ``extra_t``, and the new R is max(``p``, R + ``delta_m``). ``end_set``
-    is the number of L′.
+    recomputation) and a peak R. The new t is t + ``extra_t``, and the new R is max(``p``, R + ``delta_m``).
     """
 
-    end_set: int
     first: int
     end: int
     extra_t: int
@@ -200,7 +198,7 @@ def absorb(front, size, labels, move, merged):
     """
     extra_t, delta_m, p = move.extra_t, move.delta_m, move.p
     end = useful_end(labels, move)
-    fresh = first_unbeaten(front, size, labels, Move(move.end_set, move.first, end, extra_t, delta_m, p))
+    fresh = first_unbeaten(front, size, labels, Move(move.first, end, extra_t, delta_m, p))
     if fresh == end:
         return 0
     a, b, best = 0, fresh, np.int64(np.iinfo(np.int64).max)
@@ -218,8 +216,7 @@ def absorb(front, size, labels, move, merged):
             if front[a, R] < best:
                 best = front[a, R]
                 merged[out, T], merged[out, R] = front[a, T], best
-                merged[out, FROM_SET], merged[out, FROM_LABEL] = front[a, FROM_SET], front[a, FROM_LABEL]
-                merged[out, LOW] = front[a, LOW]
+                merged[out, FROM], merged[out, LOW] = front[a, FROM], front[a, LOW]
                 out += 1
             else:
                 merged[out - 1, LOW] = min(merged[out - 1, LOW], front[a, LOW])
@@ -228,8 +225,7 @@ def absorb(front, size, labels, move, merged):
             if peak < best:
                 best = peak
                 merged[out, T], merged[out, R] = t, peak
-                merged[out, FROM_SET], merged[out, FROM_LABEL] = move.end_set, b
-                merged[out, LOW] = labels[b, LOW] + extra_t
+                merged[out, FROM], merged[out, LOW] = b, labels[b, LOW] + extra_t
                 out += 1
             else:
                 merged[out - 1, LOW] = min(merged[out - 1, LOW], labels[b, LOW] + extra_t)
@@ -300,7 +296,7 @@ def pair_sweep(first, last, family, sums, sign, allowed, labels, start):
             space = size + start[j + 1] - start[j]
             if space > len(merged):
                 front, merged = grown(front, 2 * space), grown(merged, 2 * space)
-            move = Move(j, start[j], start[j + 1], extra_t, delta_m, p)
+            move = Move(start[j], start[j + 1], extra_t, delta_m, p)
             new_size = absorb(front, size, labels, move, merged)
             if new_size > 0:
                 front, merged = merged, front
@@ -309,7 +305,35 @@ def pair_sweep(first, last, family, sums, sign, allowed, labels, start):
             size = thinned(front, size, allowed[i])
         begin = start[i]
         if begin + size > len(labels):
-            labels = grown(labels, 2 * (begin + size))
+            labels = grown(labels, 4 * (begin + size))
         labels[begin : begin + size] = front[:size]
         start[i + 1] = begin + size
     return labels
+
+
+@kernel
+def ancestors(labels, start, last):
+    """Return all labels that the labels of set ``last`` were computed from, and these labels themselves.
+
+    The result is two arrays of int32 with one entry for each label: the number of its set, and the entry of the label
+    that it was computed from. The second number is −1 for the label of set 0. The labels of set ``last`` come first,
+    in their order.
+    """
+    first, end = start[last], start[last + 1]
+    entry = np.full(end, -1, np.int32)
+    sets, parents = np.empty(end, np.int32), np.empty(end, np.int32)
+    count = end - first
+    for label in range(first, end):
+        entry[label] = label - first
+    for i in range(last, -1, -1):
+        for label in range(start[i], start[i + 1]):
+            here, parent = entry[label], labels[label, FROM]
+            if here < 0:
+                continue
+            sets[here], parents[here] = i, -1
+            if parent >= 0:
+                if entry[parent] < 0:
+                    entry[parent] = count
+                    count += 1
+                parents[here] = entry[parent]
+    return sets[:count].copy(), parents[:count].copy()
