@@ -18,7 +18,8 @@ Draw = Any
 
 SIZES = st.sampled_from([1, 2, 0, 5, 7, 1000])
 TIMES = st.sampled_from([1, 10, 0])
-REAL_TIMES = st.floats(0, 3, allow_subnormal=False)
+# a graph refuses costs whose sum is tiny but not 0; hypothesis draws such numbers if it finds them in the code
+REAL_TIMES = st.just(0.0) | st.floats(1e-6, 3)
 
 
 @st.composite

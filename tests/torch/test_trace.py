@@ -9,6 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import recompviz as rv
 from recompviz import networks
+from recompviz.core.steps.joint import Category
 from tests.torch.steps import CASES, make
 
 
@@ -105,3 +106,31 @@ def test_the_default_device_does_not_matter() -> None:
     with torch.device("meta"):
         trace = rv.calibrate(rv.trace(model, x, loss=torch.sum))
         assert rv.certify(trace, rv.Plan.keep_all(trace.graph)).ok
+
+
+class Scaled(torch.nn.Module):
+    """A model that reads its inputs in another order than it takes them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = torch.nn.Linear(3, 3)
+
+    def forward(self, scale: torch.Tensor, x: torch.Tensor, more: dict[str, torch.Tensor]) -> torch.Tensor:
+        return self.layer(x) * more["first"] + more["second"] * scale
+
+
+@pytest.mark.parametrize("estimated", [False, True])
+def test_inputs_and_targets_are_told_apart_and_have_their_positions_among_the_arguments(estimated: bool) -> None:
+    sizes = [(5, 1), (5, 3), (1, 3), (3,)]
+    scale, x, first, second = (torch.randn(size) for size in sizes)
+    target = torch.randn(5, 3, 1)
+    trace = rv.trace(
+        Scaled().to("meta") if estimated else Scaled(),
+        scale, x, {"first": first, "second": second},
+        targets=(target.squeeze(),), loss=F.mse_loss, **({"device": "cpu"} if estimated else {}),
+    )  # fmt: skip
+    found = {which: (role, node) for node, (role, which) in trace.folded.placeholders if role in ("input", "target")}
+    assert [found[i][0] for i in range(5)] == ["input"] * 4 + ["target"]
+    assert [tuple(found[i][1].meta["val"].shape) for i in range(5)] == [*sizes, (5, 3)]
+    given = [trace.joint.storages[trace.folded.storage_of[found[i][1]]].category for i in range(5)]
+    assert given == [Category.INPUT] * 4 + [Category.TARGET]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from operator import attrgetter
 
 import torch
@@ -50,8 +50,8 @@ class Folded:
     placeholders : tuple of (torch.fx.Node, (role, which))
         The inputs of the joint graph. The role is ``"parameter"``, ``"buffer"``, ``"input"``, ``"target"`` or
         ``"tangent"`` (the gradient of an output). ``which`` is the name of a parameter or buffer, and 0 for a tangent.
-        For an input or target it is a position. By default, this is the position in the flattened list of inputs,
-        keyword arguments and targets. With :func:`roles_of_inputs`, it is the position among the graph's inputs.
+        For an input or target it is its position in the flattened list of inputs, keyword arguments and targets, or −1
+        if it is not in this list: a region (see :func:`fold`) has no such list, and a step may read other tensors.
     outputs : tuple of (torch.fx.Node or None)
         The values that the forward pass returns. In a whole training step they are the loss and the tensors that the
         step assigns to attributes of modules. In a region (see :func:`fold`) they are the outputs of the region. None
@@ -106,7 +106,8 @@ def fold(
         The joint graph. It is rewritten in place so that forward calls can run again; see
         :mod:`recompviz.pytorch.tracing.prepared`.
     target_positions : frozenset of int
-        The positions of the targets in the flattened list of inputs, keyword arguments and targets.
+        The positions of the targets in the flattened list of inputs, keyword arguments and targets. Not used if there
+        is a ``role_of``.
     granularity : "operators" or "paper"
         What one node of G stands for; see :mod:`recompviz.pytorch.tracing.grouping`.
     device : torch.device, optional
@@ -135,7 +136,7 @@ def fold(
     output = next(iter(reversed(fx.graph.nodes)))
     prepared = prepare(fx, output_count or forward_output_count(output) or 1)
     region = output_count is not None
-    table, calls = _tables(fx, prepared, target_positions, region, role_of or placeholder_role)
+    table, calls = _tables(fx, prepared, region, role_of or partial(_described_role, target_positions))
     outputs, gradients = split_outputs(output, output_count)
     leaves = leaves or not region
     name_results(table, outputs, gradients, region, leaves)
@@ -168,10 +169,15 @@ def fold(
     )
 
 
+def _described_role(target_positions: frozenset[int], node: Node) -> Role:
+    """Return the role of a placeholder by its descriptor, which does not know which inputs are targets."""
+    role, which = placeholder_role(node)
+    return ("target", which) if role == "input" and which in target_positions else (role, which)
+
+
 def _tables(
     fx: GraphModule,
     prepared: Prepared,
-    target_positions: frozenset[int],
     region: bool,
     role_of: Callable[[Node], Role],
 ) -> tuple[StorageTable, CallList]:
@@ -184,7 +190,7 @@ def _tables(
     arriving = tangents if region else tangents[1:]
     for node in nodes:
         if node.op == "placeholder":
-            table.add_placeholder(node, role_of, target_positions, allocated=node in arriving)
+            table.add_placeholder(node, role_of, allocated=node in arriving)
         elif node.op == "get_attr":
             table.add_constant(node)
     operators = [node for node in nodes if node.op == "call_function"]

@@ -18,12 +18,15 @@ from recompviz.pytorch.internals.export import Role, placeholder_role
 _ATTRIBUTE = re.compile(r"\._(?:modules|parameters|buffers)\['([^']*)'\]|\.([A-Za-z_]\w*)|\['([^']*)'\]|\[(\d+)\]")
 
 
-def roles_of_inputs(sources: Sequence[str], inputs: Sequence[Any]) -> Callable[[Node], Role]:
+def roles_of_inputs(
+    sources: Sequence[str], inputs: Sequence[Any], arguments: Sequence[Any] = ()
+) -> Callable[[Node], Role]:
     """Return a function from a placeholder of the joint graph to its role: what its value is in the training step.
 
     The role is ``("parameter", name)``, ``("buffer", name)``, ``("target", position)`` or ``("input", position)``,
-    where ``position`` is the index of the value in ``inputs``. It is ``("tangent", 0)`` for the gradient of any output.
-    A tensor that is a plain attribute of the model counts as a buffer.
+    where ``position`` is the index of the value in ``arguments``, or −1 if it is not among them. The role is
+    ``("tangent", 0)`` for the gradient of any output. A tensor that is a plain attribute of the model counts as a
+    buffer.
 
     Parameters
     ----------
@@ -31,15 +34,19 @@ def roles_of_inputs(sources: Sequence[str], inputs: Sequence[Any]) -> Callable[[
         Dynamo's source of each input, for example ``"L['self']._modules['fc']._parameters['weight']"``.
     inputs : sequence
         The value of each input of the graph.
+    arguments : sequence
+        The flattened inputs, keyword arguments and targets of the training step. Dynamo gives its inputs another order.
     """
     roles: list[Role] = []
-    for position, (value, source) in enumerate(zip(inputs, sources, strict=True)):
+    positions = {id(value): i for i, value in reversed(list(enumerate(arguments))) if isinstance(value, torch.Tensor)}
+    for value, source in zip(inputs, sources, strict=True):
         if isinstance(value, torch.nn.Parameter):
             roles.append(("parameter", name_of(source)))
         elif "._buffers[" in source or source.startswith("L['self']."):  # or a tensor that is a plain attribute
             roles.append(("buffer", name_of(source)))
         else:
-            roles.append(("target" if source.startswith("L['targets']") else "input", position))
+            role = "target" if source.startswith("L['targets']") else "input"
+            roles.append((role, positions.get(id(value), -1)))
 
     def role_of(node: Node) -> Role:
         role, which = placeholder_role(node)

@@ -24,6 +24,7 @@ from recompviz.pytorch.tracing.step import TraceError
 _CATEGORY = {
     "parameter": Category.PARAMETER,
     "buffer": Category.BUFFER,
+    "input": Category.INPUT,
     "target": Category.TARGET,
     "tangent": Category.GRADIENT,
 }
@@ -86,9 +87,7 @@ class StorageTable:
         self.storage_of[node] = self._by_key[key]
         return self._by_key[key]
 
-    def add_placeholder(
-        self, node: Node, role_of: Callable[[Node], Role], targets: frozenset[int], allocated: bool
-    ) -> None:
+    def add_placeholder(self, node: Node, role_of: Callable[[Node], Role], allocated: bool) -> None:
         """Add a placeholder and the storage of its value.
 
         Parameters
@@ -96,8 +95,6 @@ class StorageTable:
         node : torch.fx.Node
         role_of : callable (torch.fx.Node) → (role, which)
             Returns what the placeholder stands for, as in :attr:`Folded.placeholders`.
-        targets : frozenset of int
-            The positions of the targets in the flattened list of inputs, keyword arguments and targets.
         allocated : bool
             Whether a call of the graph allocates the value, as for gradients that arrive from outside. This method then
             adds no storage.
@@ -119,7 +116,7 @@ class StorageTable:
         value = node.meta.get("val")
         if not isinstance(value, torch.Tensor) or allocated:
             return
-        category = _CATEGORY.get(role, Category.TARGET if which in targets else Category.INPUT)
+        category = _CATEGORY[role]
         self.add(node, value, -1, category, str(which) if role in ("parameter", "buffer") else category.label)
 
     def add_constant(self, node: Node) -> None:

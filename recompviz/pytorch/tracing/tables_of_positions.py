@@ -71,7 +71,7 @@ class _Numbers:
         self._known: dict[Node, torch.Tensor | None] = {}
         for node, (role, which) in trace.folded.placeholders:
             value: Any = None
-            if role in ("input", "target") and isinstance(which, int) and which < len(given):
+            if role in ("input", "target") and isinstance(which, int) and 0 <= which < len(given):
                 value = given[which]
             elif role == "buffer":
                 value = buffers.get(str(which))

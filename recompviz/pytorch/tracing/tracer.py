@@ -171,7 +171,8 @@ def _trace_of(
     targets_at = frozenset(range(before, before + _positions(arguments[2])))
     refuse_data_dependent_shapes(fx)
     count = None if whole else gradients_start(next(iter(reversed(fx.graph.nodes))))
-    role_of = roles_of_inputs(captured.sources, captured.inputs) if captured is not None else None
+    leaves = pytree.tree_leaves(arguments[:2]) + pytree.tree_leaves(arguments[2])
+    role_of = roles_of_inputs(captured.sources, captured.inputs, leaves) if captured is not None else None
     folded = fold(fx, targets_at, granularity, planned_for, count, role_of, leaves=True)
     if captured is not None:
         folded = _with_unused(folded, step, arguments, captured.inputs)
