@@ -320,3 +320,8 @@ def test_a_setting_of_a_wrong_type_is_named(name: str, value: object) -> None:
 def test_only_ascii_digits_are_numbers_in_settings() -> None:
     with pytest.raises(ValueError, match="max_split_size_mb"):
         AllocatorSettings.parse("max_split_size_mb:\u0663\u0662")
+
+
+def test_a_negative_size_is_refused() -> None:
+    with pytest.raises(ValueError, match="size is -1, expected a number of bytes"):
+        CachingAllocator().allocate(-1)

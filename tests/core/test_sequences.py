@@ -105,6 +105,11 @@ def test_sequences_are_checked() -> None:
         OrderedGraph.from_graph(graph).profile([1])
     with pytest.raises(ValueError, match="seconds"):
         shortest_sequence(graph, 2, seconds=0)
+    for seed in (-1, 2**64):
+        with pytest.raises(ValueError, match=f"seed is {seed}, expected a whole number"):
+            shortest_sequence(graph, 2, seed=seed)
+    with pytest.raises(TypeError, match=r"seed is 1\.5, expected a whole number"):
+        shortest_sequence(graph, 2, seed=1.5)  # type: ignore[arg-type]
 
 
 def test_a_budget_below_the_largest_computation_is_infeasible() -> None:

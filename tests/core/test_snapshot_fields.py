@@ -264,6 +264,8 @@ def test_recordings_are_drawn_over_each_other(tmp_path: Path) -> None:
     small.alloc(1000)
     large.alloc(30 * MIB)
     a, b = (rv.load_snapshot(one.write(tmp_path / f"{i}.pickle")) for i, one in enumerate((small, large)))
+    with pytest.raises(TypeError, match="a recording is 5, expected a SnapshotReport"):
+        a.overlay(5)
     figure = a.overlay(b)
     assert [trace.name.split(": ")[1] for trace in figure.data] == ["allocated", "reserved"] * 2
     assert max(figure.data[2].y) == 30

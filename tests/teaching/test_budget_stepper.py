@@ -86,4 +86,6 @@ def test_a_graph_with_too_many_lower_sets_is_refused() -> None:
         rv.step_budgets(wide)
     with pytest.raises(ValueError, match="no small graph"):
         rv.step_budgets("none")
+    with pytest.raises(ValueError, match="no node"):
+        rv.step_budgets(rv.Graph.from_edges([], memory={}))
     assert rv.step_budgets(even_chain(1)).scenes[0].frames

@@ -183,6 +183,8 @@ def test_a_quiz_refuses_a_graph_that_is_too_large_or_too_small() -> None:
     )
     with pytest.raises(ValueError, match="more than 80 lower sets"):
         rv.quiz(wide)
+    with pytest.raises(ValueError, match="no node to ask about"):
+        rv.quiz(rv.Graph.from_edges([], memory={}))
     with pytest.raises(TypeError, match="expected an int or a str as seed"):
         rv.quiz("chain", seed=1.5)  # type: ignore[arg-type]
 

@@ -43,6 +43,10 @@ def test_what_strips_cannot_show_is_refused() -> None:
         rv.memory_strips(even_chain(41))
     with pytest.raises(ValueError, match="1 to 4 plans, got 0"):
         rv.memory_strips("chain", {})
+    with pytest.raises(TypeError, match="plans is a list, expected a mapping of names to plans"):
+        rv.memory_strips("chain", [rv.Plan.keep_all(small_graph("chain"))])  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="name is 5, expected the name of a small graph"):
+        small_graph(5)  # type: ignore[arg-type]
     ends = rv.Plan.from_keep_mask(even_chain(4), ["v1", "v4"], "live")
     with pytest.raises(ValueError, match="'live' plan keeps other values"):
         rv.memory_strips(ends.graph, {"ends": ends})

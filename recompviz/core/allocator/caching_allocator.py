@@ -120,7 +120,7 @@ class CachingAllocator:
         Parameters
         ----------
         size : int
-            Bytes requested. The block has at least this size, because sizes are rounded up.
+            Bytes requested, at least 0. The block has at least this size, because sizes are rounded up.
         stream : int
             The number of the CUDA stream that makes the request.
         pool : (int, int)
@@ -128,10 +128,14 @@ class CachingAllocator:
 
         Raises
         ------
+        ValueError
+            If ``size`` is negative.
         DeviceFull
             If the request does not fit into ``device_memory``, or into the share of it that
             ``settings.memory_fraction`` allows. All unused segments have then been released.
         """
+        if size < 0:
+            raise ValueError(f"size is {size}, expected a number of bytes from 0 on")
         settings = self.settings
         size = settings.rounded(size)
         owner = self._pool(size <= SMALL, stream, pool)

@@ -12,11 +12,12 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass
+from numbers import Integral
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from recompviz.core.base.arguments import shown
+from recompviz.core.base.arguments import expect_number, shown
 from recompviz.core.base.compiled_code import has_numba
 from recompviz.core.base.errors import InfeasibleBudget
 from recompviz.core.base.units import format_bytes, parse_bytes
@@ -131,11 +132,9 @@ def shortest_sequence(
     GraphError
         If ``order`` is not a topological order of the nodes.
     TypeError
-        If ``budget`` is neither a number nor a string, or ``order`` is not a sequence.
+        If ``budget`` is neither a number nor a string, ``order`` is not a sequence, or ``seed`` is not a whole number.
     ValueError
-        If ``budget`` is not a size, ``seconds`` is not a number above 0, or ``seed`` is not a number.
-    OverflowError
-        If ``seed`` is out of its range.
+        If ``budget`` is not a size, ``seconds`` is not a number above 0, or ``seed`` is out of its range.
     ImportError
         If numba is not installed.
 
@@ -152,6 +151,9 @@ def shortest_sequence(
         raise ImportError("the search for sequences needs numba: pip install recompviz[fast]")
     if not isinstance(seconds, (int, float)) or not seconds > 0:
         raise ValueError(f"seconds is {shown(seconds)}, expected a number above 0; write seconds=60")
+    expect_number(seed, Integral, "seed", "a whole number from 0 to 2⁶⁴ − 1")
+    if not 0 <= seed < 2**64:
+        raise ValueError(f"seed is {shown(seed)}, expected a whole number from 0 to 2⁶⁴ − 1; write seed=0")
     limit = parse_bytes(budget)
     ordered = OrderedGraph.from_graph(graph, order)
     total = float(ordered.time.sum())

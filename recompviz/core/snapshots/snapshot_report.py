@@ -19,6 +19,7 @@ from typing import Any, Literal
 import numpy as np
 
 from recompviz.core.allocator.settings import AllocatorSettings
+from recompviz.core.base.arguments import expect
 from recompviz.core.base.rendering import render
 from recompviz.core.base.shortened_text import shortened
 from recompviz.core.base.units import format_bytes
@@ -277,7 +278,14 @@ class SnapshotReport(MemoryReport):
         Returns
         -------
         plotly.graph_objects.Figure
+
+        Raises
+        ------
+        TypeError
+            If one of the others is not a SnapshotReport.
         """
+        for other in others:
+            expect(other, SnapshotReport, "a recording", "a SnapshotReport", "write rv.load_snapshot(path)")
         return render("overlay_figure", [self, *others])
 
 

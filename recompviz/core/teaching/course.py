@@ -256,7 +256,7 @@ def quiz(graph: Graph | str, seed: Seed = 0) -> Exercises:
     Parameters
     ----------
     graph : Graph or str
-        A graph with at most 80 lower sets, or the name of a small graph of the course.
+        A graph with at least one node and at most 80 lower sets, or the name of a small graph of the course.
     seed : int or str
         Chooses the nodes, sequences and budgets of the questions.
 
@@ -269,8 +269,8 @@ def quiz(graph: Graph | str, seed: Seed = 0) -> Exercises:
     Raises
     ------
     ValueError
-        If the graph has more than 80 lower sets, if no question can be asked about it, or if there is no small graph of
-        this name.
+        If the graph has no node or more than 80 lower sets, if no question can be asked about it, or if there is no
+        small graph of this name.
     TypeError
         If ``graph`` is neither a graph nor a str, or ``seed`` is neither an int nor a str.
 
@@ -286,6 +286,8 @@ def quiz(graph: Graph | str, seed: Seed = 0) -> Exercises:
     """
     _expect_seed(seed)
     graph = graph_of(graph)
+    if not len(graph):
+        raise ValueError("the graph has no node to ask about; give a graph with at least one node")
     if not questions.has_few_lower_sets(graph):
         raise ValueError(
             f"the graph has more than {questions.MOST_LOWER_SETS} lower sets; give a smaller one, for example one block"

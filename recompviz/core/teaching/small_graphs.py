@@ -42,6 +42,8 @@ def small_graph(name: str) -> Graph:
 
     Raises
     ------
+    TypeError
+        If ``name`` is not a str.
     ValueError
         If there is no small graph of this name. The message lists all names.
 
@@ -61,6 +63,7 @@ def small_graph(name: str) -> Graph:
         "long skip": _long_skip,
         "transformer block": _transformer_block,
     }
+    expect(name, str, "name", "the name of a small graph", 'write for example "diamond"')
     name = name.lower()
     if name not in made:
         raise ValueError(f"there is no small graph {name!r}; choose {', '.join(map(repr, made))}")

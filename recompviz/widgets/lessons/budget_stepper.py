@@ -35,13 +35,17 @@ def step_budgets(graph: Graph | str) -> Stepper:
     TypeError
         If ``graph`` is neither a Graph nor a name.
     ValueError
-        If there is no small graph of this name, or if the table of the dynamic programme has more than 700 cells.
+        If the graph has no node, if there is no small graph of this name, or if the table of the dynamic programme has
+        more than 700 cells.
 
     Examples
     --------
     >>> step_budgets("diamond")
     Stepper(Budget stepper, One budget: Step 3 of 5. Budget 10: the least overhead is 2, at peak 10 ...)
     """
-    stepper = Stepper([budget_scene(budget_free(graph_of(graph)))], "Budget stepper")
+    graph = graph_of(graph)
+    if not len(graph):
+        raise ValueError("the graph has no node, so it has no budget; give a graph with at least one node")
+    stepper = Stepper([budget_scene(budget_free(graph))], "Budget stepper")
     stepper.frame = stepper.scenes[0].still  # a plan first: the least budget is infeasible
     return stepper

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 
+from recompviz.core.base.arguments import expect
 from recompviz.core.exact.solver import solve
 from recompviz.core.graphs.graph import Graph, Name
 from recompviz.core.plans.plan import Plan
@@ -59,7 +60,8 @@ def memory_strips(graph: Graph | str, plans: Mapping[str, Plan | Iterable[Iterab
     PlanMismatch
         If a plan was made for another graph.
     TypeError
-        If ``graph`` is neither a Graph nor a name, or a plan is neither a Plan nor a sequence of sets.
+        If ``graph`` is neither a Graph nor a name, if ``plans`` is not a mapping, or if a plan is neither a Plan nor a
+        sequence of sets.
 
     Examples
     --------
@@ -77,6 +79,7 @@ def memory_strips(graph: Graph | str, plans: Mapping[str, Plan | Iterable[Iterab
             f"{root} segments of equal length": [order[:end] for end in ends],
             "Least peak": curve.plan(curve.least_budget),
         }
+    expect(plans, Mapping, "plans", "a mapping of names to plans", 'write {"my plan": plan}')
     if not 0 < len(plans) <= MOST_PLANS:
         raise ValueError(f"strips show 1 to {MOST_PLANS} plans, got {len(plans)}; leave some out")
     shown = {name: _shown_plan(graph, plan) for name, plan in plans.items()}
