@@ -163,10 +163,11 @@ def on_networks(
 def print_larger_effort(
     name: str, trace: rv.Trace, table: PlanTable, budgets: Sequence[int], curves: dict[bool, BoundCurve], seconds: float
 ) -> None:
-    """Print a row for each budget at which the gap to the bound *any* is above 3 %, after a larger effort.
+    """Make a larger effort at each budget with a gap above 3 %, and print a row with what it found.
 
-    ``curves`` has the bounds *once* (key True) and *any* (False). ``seconds`` is the time limit of each part of the
-    effort.
+    The gap is the distance to the bound for all strategies (*any*). See :class:`LargerEffort`. ``curves`` has the
+    bounds *once* (key True) and *any* (False). ``seconds`` is the time limit of each integer program, and of
+    annealing at one budget.
     """
     curve = curves[False]
     effort = LargerEffort(trace.graph, trace.joint, [plan.keep_mask for plan in table.plans], seconds)

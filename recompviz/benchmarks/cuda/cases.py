@@ -167,5 +167,5 @@ def eager_losses(step: networks.Example, count: int) -> list[float]:
 
 
 def furthest(found: Sequence[float], expected: Sequence[float]) -> float:
-    """Return the largest relative difference between the losses of two lists at the same step."""
+    """Compare two lists of losses step by step, and return the largest difference, relative to ``expected``."""
     return max(abs(a - b) / max(abs(b), 1e-12) for a, b in zip(found, expected, strict=True))

@@ -41,9 +41,9 @@ def run_parts(
 ) -> list[dict[str, Any]]:
     """Run the chosen parts in their order, and return the result of each.
 
-    A part may use its own time limit, but not the time that is reserved for the parts after it. Time that a part does
-    not use is left for the parts after it. A part with ``beside`` runs at the same time as the parts after it, up to
-    the next part with ``plans``.
+    A part may use its own time limit, but not the time that is reserved for the parts after it. If less time is left
+    than is reserved, the parts share it in proportion. A part whose ``beside`` is True runs at the same time as the
+    parts after it. A part whose ``plans`` is True first waits for all of these to end.
 
     Parameters
     ----------

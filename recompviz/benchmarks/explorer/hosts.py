@@ -88,7 +88,7 @@ class Host(NamedTuple):
 
 
 def run_hosts(arguments: Sequence[str] | None = None) -> None:
-    """Parse the command line, use the Explorer in each program and print the table."""
+    """Parse the command line, use the Explorer in each notebook program, and print a table with a row for each."""
     from playwright.sync_api import sync_playwright
 
     parser = argparse.ArgumentParser(prog="python -m recompviz.benchmarks.explorer hosts", description=__doc__)

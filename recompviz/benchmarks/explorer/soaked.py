@@ -44,7 +44,7 @@ CROSSING = 10.0
 
 
 def made() -> Explorer:
-    """Return a new Explorer of the network, which begins to search for better plans in the background."""
+    """Return a new Explorer of ``STEP``, the traced step of this file. It begins to search in the background."""
     gc.collect()
     planner = Planner(STEP.planner.graph, STEP.planner.joint)  # without the tables of earlier Explorers
     explorer = Explorer(planner, TraceRunner(STEP), background=True, title="Residual net", device="CPU", cost_unit="ms")

@@ -79,7 +79,7 @@ def compile_kernels() -> None:
 
 
 class Differs(Exception):
-    """A result differs from the result by the definitions."""
+    """A result of recompviz differs from what the definitions give (:class:`Dag`)."""
 
 
 def same(what: str, found: Any, expected: Any) -> None:
@@ -210,7 +210,7 @@ def check_baselines(graph: Graph, dag: Dag) -> None:
 
 
 def check_planner(drawn: random.Random, graph: Graph, dag: Dag, searched: bool) -> None:
-    """Compare simulated peaks of tables and of a random plan, and the rows that tables choose for budgets.
+    """Compare results of a planner with the definitions (``dag``): peaks, overheads, and the plans chosen for budgets.
 
     If ``searched`` is True, the tables of the live search are compared as well. Raise :class:`Differs` if
     a result differs.

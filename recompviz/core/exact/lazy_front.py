@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class LazyParetoFront(ParetoFront):
-    """A Pareto front that is computed once, when one of its attributes is first read.
+    """A Pareto front that is computed when its points are first read, and then kept.
 
     Parameters
     ----------

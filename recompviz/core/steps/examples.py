@@ -44,10 +44,10 @@ def chain_step(sizes: Sequence[int]) -> tuple[Graph, JointGraph]:
 def residual_step(blocks: Sequence[int] = (3, 4, 6, 3), batch: int = 8, pixels: int = 224) -> tuple[Graph, JointGraph]:
     """Return the graph and the joint graph of a residual network with bottleneck blocks; ResNet-50 by default.
 
-    Its values have the shapes and sizes of the real network, and the costs of Kusumoto et al. 2019: 10 for a
-    convolution, otherwise 1. The backward pass is simplified. Each backward call reads the gradient of its operator's
-    output. For a ReLU, it also reads this output. For an addition or a view, it reads nothing else. For any other
-    operator, it also reads the operator's inputs.
+    The values have the sizes of the real network, and the costs of Kusumoto et al. 2019: 10 for a convolution,
+    otherwise 1. The backward pass is simplified. Each backward call reads the gradient of its operator's output, except
+    the call of the loss, which reads only the operator's input. For a ReLU, the call also reads the output. For an
+    addition or a view, it reads nothing else. For any other operator, it also reads the operator's inputs.
 
     Parameters
     ----------

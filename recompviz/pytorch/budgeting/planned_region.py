@@ -60,8 +60,8 @@ class Around(NamedTuple):
     released : frozenset of int
         Storages of the outputs that the code outside frees before the backward pass.
     later : tuple of int
-        Bytes that later regions may take between the forward and the backward pass of this run. One search for plans
-        runs for each of these values.
+        Alternatives for the bytes that later regions take between the forward and the backward pass of this run, for
+        example the least and the most. One search for plans runs for each of these values.
     """
 
     outside: Outside

@@ -138,7 +138,7 @@ def is_foreign(target: Any) -> bool:
 def draws_random_numbers(target: Any, args: tuple[Any, ...]) -> bool:
     """Return whether a call can draw from a random generator.
 
-    A call of attention does not if ``args`` contain a dropout probability of 0.
+    The result is False for a call of an attention operator whose ``args`` contain a dropout probability of 0.
 
     Parameters
     ----------

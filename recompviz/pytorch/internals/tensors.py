@@ -68,7 +68,7 @@ def storage_key(tensor: torch.Tensor) -> int:
     Raises
     ------
     NotImplementedError
-        If the tensor has no storage, as a sparse tensor.
+        If the tensor has no storage, for example because it is sparse.
     """
     return int(tensor.untyped_storage()._cdata)
 

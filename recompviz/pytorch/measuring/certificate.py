@@ -80,7 +80,8 @@ class Certificate:
     saved_bytes : int
         Bytes that the plan saves between the forward and backward pass, not rounded, without parameters and inputs.
     notes : tuple of str
-        Remarks for the reader, for example that a smaller batch was used, or that other work trained the model.
+        Remarks for the reader, for example that a smaller batch was used, or that other code in this process changed
+        the model while the steps ran, so that the comparison is not reliable.
     """
 
     gradients: str

@@ -72,7 +72,7 @@ def time_turns(
 ) -> list[Turns]:
     """Run training steps of several modules in turn, and return the times of each one.
 
-    Each round runs one step of every module, and starts with another module than the round before. Before the first
+    Each round runs one step of every module, and the first module changes from round to round. Before the first
     round, each module runs one step to warm up. The state that the steps change is restored.
 
     Parameters
@@ -83,7 +83,7 @@ def time_turns(
     rounds : int
         The largest number of rounds, at least 1.
     seconds : float
-        No further round starts after this time, in seconds. One round always runs.
+        No further round starts this many seconds after the first one began. One round always runs.
     progress : callable (done, total), optional
         Called before each training step. Raise :class:`recompviz.Cancelled` in it to stop. ``done / total`` is the
         share of all steps that have run, or the share of ``seconds`` that has passed if this is larger.

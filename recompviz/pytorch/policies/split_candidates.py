@@ -197,7 +197,7 @@ class SplitCandidates:
 
 
 def saved_nodes(folded: Folded, storages: frozenset[int]) -> list[Node]:
-    """Return the first fx node that computes a value in each given storage. Storages of inputs are left out."""
+    """Return the first fx node that computes a value in each given storage of a forward call."""
     first: dict[int, Node] = {}
     for node, s in folded.storage_of.items():
         if s in storages and node.op == "call_function":

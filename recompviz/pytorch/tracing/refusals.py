@@ -137,7 +137,7 @@ def _reason(error: Exception) -> str:
 
 
 def explanation(error: Exception) -> str:
-    """Return a short message for an error raised while tracing, with the reason, the user's line, and what to do."""
+    """Return a short message for an error raised while tracing: the reason and, if known, the line and what to do."""
     report = str(error)
     line, plain = user_line(report), plain_reason(report)
     at = f"\n  at {line}" if line else ""

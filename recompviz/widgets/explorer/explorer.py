@@ -394,8 +394,7 @@ class Explorer(PageWidget):
         Parameters
         ----------
         seconds : float, optional
-            Time limit for each of the two waits. The method also returns when a limit is reached. If None, there is no
-            limit.
+            Time limit for each of the two waits. The method takes at most twice this time. If None, there is no limit.
         """
         self._resizing.wait(seconds)
         while (search := self._search) is not None:

@@ -62,8 +62,9 @@ class RankExplorer(PageWidget):
     board : RankBoard
         The ranks with their plans. Reading ``board``, ``plans``, ``rows`` or ``peaks`` waits for the search.
     budget : int
-        The budget of every rank, in total bytes. It can be set to a number, to a string such as ``"10 GiB"``, or to a
-        percentage of the largest peak of all ranks without recomputation.
+        The budget of each single rank, in total bytes, which include parameters and gradients. It can be set to a
+        number, to a string such as ``"10 GiB"``, or to a percentage of the largest peak of all ranks without
+        recomputation.
 
     Raises
     ------
@@ -210,7 +211,7 @@ class RankExplorer(PageWidget):
 
     @property
     def budget(self) -> int:
-        """The budget of every rank, in total bytes."""
+        """The budget of each single rank, in total bytes, which include parameters and gradients."""
         self._wait(self._first)
         return int(self._chosen["budget"])
 

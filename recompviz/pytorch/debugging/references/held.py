@@ -35,7 +35,8 @@ class HeldAfterStep:
     not_searched : str
         A sentence about objects that the search left out; empty if there are none.
     nodes : mapping of (root, expression) to int
-        For tensors with a graph that outlive the step, the number of autograd nodes in the graph.
+        For tensors with a graph that outlive the step, the number of autograd nodes in the graph. A node in several
+        graphs counts in the first only. At most 200 graphs are searched.
     unseen : mapping of (root, expression) to int
         For each object, the bytes of the tensors in it that no recorded operator has touched: its older content.
     """
