@@ -6,7 +6,8 @@ because a plan runs each call at most once more and holds what it made. And the 
 needs. The larger effort for each part:
 
 *plan*      The integer program for plans counts memory at every backward call. The keep mask of its solution is
-            simulated; if it does not fit, values are dropped. Annealing follows, with several weights and seeds.
+            simulated; if it does not fit, values are dropped. Annealing follows, with several weights and seeds. In
+            every second turn, the weight adapts to the budget.
 *strategy*  The integer program for all strategies also counts memory at every backward call. Its solution is a
             strategy, whose peak is simulated. If it fits, plans are worse than strategies by at least the difference.
 *bound*     The bounds that the two programs prove.
@@ -150,9 +151,13 @@ class LargerEffort:
         end, seed, highest = time.process_time() + self._seconds, 0, candidates.front()[0].peak
         has_blocks = len(moves.repeated.start) > 0
         while time.process_time() < end:
-            scale = int(highest * FACTORS[seed % len(FACTORS)])
-            blocks = has_blocks and seed % 3 == 0
-            moves.anneal_overhead(budget, scale, TRIES * len(self._graph), 1000 + seed, blocks=blocks)
+            turn, tries = seed // 2, TRIES * len(self._graph)
+            if seed % 2:
+                moves.anneal_near(budget, highest, tries, 1000 + seed)
+            else:
+                blocks = has_blocks and turn % 3 == 0
+                scale = int(highest * FACTORS[turn % len(FACTORS)])
+                moves.anneal_overhead(budget, scale, tries, 1000 + seed, blocks=blocks)
             for candidate in [candidate for candidate in candidates.front() if candidate.peak <= budget][:3]:
                 moves.refill(candidate, budget)
             moves.exchange(budget, candidates.model.simulations + 50 * len(self._graph))

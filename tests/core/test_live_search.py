@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 import recompviz as rv
 from recompviz.benchmarks.liveness import every_mask
+from recompviz.core.live import live_search
 from recompviz.core.live import model as liveness
-from recompviz.core.live.candidates import Candidates
+from recompviz.core.live.candidates import Candidate, Candidates
 from recompviz.core.live.live_search import LAST, live_plans
 from recompviz.core.live.model import Annealing, LiveModel
 from recompviz.core.live.moves import Moves
@@ -139,6 +140,58 @@ def test_annealing_finds_a_cheaper_plan() -> None:
     assert model.simulate(found).overhead < before.overhead
 
 
+def test_a_weight_that_adapts_finds_plans_that_fit_where_a_fixed_one_does_not() -> None:
+    graph, joint = residual_step(blocks=(12,), batch=2, pixels=64)
+    model, everything = LiveModel(graph, joint), np.ones(len(graph), np.bool_)
+    highest, nodes = model.peak(everything), np.arange(len(graph))
+    budget, much = 2 * highest // 5, 10 * highest / float(graph.time.sum())
+    for rate, fits in ((0.0, False), (0.003, True)):
+        found = model.anneal(everything, nodes, budget, Annealing(1e-4 * highest, much, 100 * len(graph), rate))
+        assert (model.peak(found) <= budget) == fits
+
+
+def test_the_weight_of_annealing_stays_a_number_if_everything_fits() -> None:
+    graph, joint = residual_step(blocks=(1,), batch=2, pixels=64)
+    model, nothing = LiveModel(graph, joint), np.zeros(len(graph), np.bool_)
+    highest = max(model.peak(nothing), model.peak(~nothing))
+    found = model.anneal(nothing, np.arange(len(graph)), 2 * highest, Annealing(1.0, 1.0, 2000, 0.5))
+    assert model.simulate(found).overhead == 0
+
+
+@settings(max_examples=200)
+@given(steps_with_masks(), st.floats(0, 1.2))
+def test_a_replay_ends_early_only_if_the_peak_is_above_the_limit(case: Case, share: float) -> None:
+    from recompviz.core.live.kernels import order_calls, replay
+    from recompviz.core.live.step_arrays import scratch_of, step_arrays
+
+    graph, joint, mask = case
+    step, scratch = step_arrays(graph, joint), scratch_of(graph, joint)
+    peak = LiveModel(graph, joint).peak(mask)
+    limit = int(share * peak)
+    totals = replay(order_calls(mask, step, scratch), step, scratch, 0, limit)
+    assert totals.peak == peak if peak <= limit else limit < totals.peak <= peak
+
+
+@settings(max_examples=100)
+@given(steps_with_masks(), st.floats(0, 1.2), st.booleans())
+def test_values_are_kept_one_after_another_if_they_fit(case: Case, share: float, large: bool) -> None:
+    graph, joint, mask = case
+    model, order = LiveModel(graph, joint), np.arange(len(graph))[::-1].astype(np.int64)
+    budget = int(share * model.peak(mask))
+    found = mask.copy()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(liveness, "FEW", 0 if large else 600)
+        model.keep_more(found, order, budget)
+    one_by_one = mask.copy()
+    for v in order.tolist():
+        more = one_by_one.copy()
+        more[v] = True
+        if model.peak(more) <= budget:
+            one_by_one = more
+    assert model.peak(found) <= max(budget, model.peak(mask))
+    assert not (found & ~one_by_one).any() if large else np.array_equal(found, one_by_one)
+
+
 def test_the_table_of_repeated_blocks_has_each_node_once_beside_its_likes() -> None:
     graph, _ = residual_step(blocks=(3, 2))
     free = np.flatnonzero(np.arange(len(graph)) % 5 > 0)
@@ -191,6 +244,41 @@ def test_the_search_ends_with_less_overhead_at_the_least_peak(monkeypatch: pytes
     assert LAST > 0
     assert all(budget == least for budget, least in searched[-LAST:])
     assert searched[-1][1] == LiveModel(graph, joint).peak(plans[-1].keep_mask)
+
+
+def test_the_end_of_the_search_lowers_the_overhead_at_low_budgets(monkeypatch: pytest.MonkeyPatch) -> None:
+    fronts: list[list[Candidate]] = []
+    near = Moves.anneal_near
+
+    def recorded(moves: Moves, budget: int, highest: int, tries: int, seed: int) -> None:
+        fronts.append(moves.candidates.front())
+        near(moves, budget, highest, tries, seed)
+
+    monkeypatch.setattr(Moves, "anneal_near", recorded)
+    monkeypatch.setattr(live_search, "SWEPT", 0)
+    graph, joint = residual_step(blocks=(12,), batch=2, pixels=64)
+    model, plans = LiveModel(graph, joint), live_plans(graph, joint, [])
+    after = [(model.peak(plan.keep_mask), plan.overhead) for plan in plans]
+    gains = []
+    for before in fronts[0]:
+        gains.append(before.overhead - min(overhead for peak, overhead in after if peak <= before.peak))
+    low = [gain for gain, before in zip(gains, fronts[0], strict=True) if 2 * before.peak < fronts[0][0].peak]
+    assert min(gains) >= 0
+    assert max(low) > 0.02 * float(graph.time.sum())
+
+
+def test_the_search_can_be_cancelled_at_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    graph, joint = residual_step(blocks=(1,), batch=2, pixels=64)
+    walks: list[int] = []
+    monkeypatch.setattr(Moves, "anneal_near", lambda _moves, budget, *_: walks.append(budget))
+
+    def cancel_after_two(_done: int, _total: int) -> None:
+        if len(walks) == 2:
+            raise rv.Cancelled("enough")
+
+    with pytest.raises(rv.Cancelled):
+        live_plans(graph, joint, [], cancel_after_two)
+    assert len(walks) == 2
 
 
 def test_the_search_can_be_cancelled() -> None:

@@ -10,7 +10,7 @@ bytes: parameters and other memory allocated before the training step are not co
 from __future__ import annotations
 
 from recompviz.core.base.cached_kernels import kernel
-from recompviz.core.live.step_arrays import Scratch, StepArrays, Totals
+from recompviz.core.live.step_arrays import ENDLESS, Scratch, StepArrays, Totals
 
 # At most this many numbers are sorted by insertion: ``sort`` of a compiled array allocates memory at each call.
 FEW = 32
@@ -49,7 +49,7 @@ def sort_first(numbers, count):
         numbers[k] = number
 
 
-@kernel(inline="always")
+@kernel
 def order_calls(keep_mask, step, scratch):
     """Write the operator calls to ``scratch.order``, in the order in which they run, and return their number.
 
@@ -72,7 +72,7 @@ def order_calls(keep_mask, step, scratch):
             for k in range(read_start[reader], read_start[reader + 1]):
                 s = reads[k]
                 c = maker[s]
-                if c < 0 or c >= forward or recomputed[c] or saved[s]:
+                if recomputed[c] or saved[s]:
                     continue
                 if kept[c]:
                     saved[s] = True
@@ -93,17 +93,19 @@ def order_calls(keep_mask, step, scratch):
 
 @kernel(inline="always")
 def find_last_uses(steps, step, scratch):
-    """Fill ``scratch.last_use``: the step of the backward pass after which each storage is freed.
+    """Fill ``scratch.last_use``: for each storage that a forward call makes, the step after which it is freed.
 
-    The backward pass includes the recomputation. −1 means that the backward pass does not free the storage.
+    The steps are those of the backward pass, which includes the recomputation. −1 means that the backward pass does not
+    free the storage. For storages that a backward call makes, nothing is filled in: see ``StepArrays.freed_bytes``.
     """
     read_start, reads, make_start, makes = step.read_start, step.reads, step.make_start, step.makes
     maker, order, last, forward = step.maker, scratch.order, scratch.last_use, step.forward_count
     last[:] = -1
     for i in range(forward, steps):
         c = order[i]
-        for k in range(make_start[c], make_start[c + 1]):
-            last[makes[k]] = i
+        if c < forward:
+            for k in range(make_start[c], make_start[c + 1]):
+                last[makes[k]] = i
         for k in range(read_start[c], read_start[c + 1]):
             last[reads[k]] = i
     for k in range(len(step.results)):
@@ -120,8 +122,16 @@ def simulate(keep_mask, step, scratch, budget):
     ``budget`` is in transient bytes (allocated during the training step). Fill ``scratch``, except for
     ``recomputed_nodes``, ``alive_at_peak`` and ``absent``.
     """
-    steps = order_calls(keep_mask, step, scratch)
-    find_last_uses(steps, step, scratch)
+    return replay(order_calls(keep_mask, step, scratch), step, scratch, budget, ENDLESS)
+
+
+@kernel
+def replay(steps, step, scratch, budget, limit):
+    """Simulate the memory of the schedule that :func:`order_calls` wrote, and return :class:`Totals`.
+
+    ``steps`` is the number of calls in the schedule. The replay ends early when the peak exceeds ``limit``, in
+    transient bytes. The peak in the result is then above ``limit``, and the other results are of no use.
+    """
     read_start, reads, make_start, makes = step.read_start, step.reads, step.make_start, step.makes
     size, random, workspace, forward = step.size, step.random, step.workspace, step.forward_count
     saved, recomputed = scratch.saved, scratch.recomputed
@@ -142,26 +152,25 @@ def simulate(keep_mask, step, scratch, budget):
         step_peaks[c] = most
         if most > peak:
             peak, peak_step = most, c
+            if peak > limit:
+                return Totals(peak, peak_step, steps + 1, excess)
         if most > budget:
             excess += most - budget
+    find_last_uses(steps, step, scratch)
     allocated[:] = saved
-    for k in range(len(step.results)):
-        s = step.results[k]
-        allocated[s] = step.maker[s] < forward
+    allocated[step.results] = True
     for i in range(forward, steps):
         c = order[i]
-        for k in range(make_start[c], make_start[c + 1]):
-            live += size[makes[k]]
-            allocated[makes[k]] = True
-        most = live
+        live += step.made_bytes[c]
         state = step.rng_bytes if random[c] and c < forward else 0
-        most = max(most, live + state + workspace[c])
-        live -= state
-        for k in range(make_start[c], make_start[c + 1]):
-            s = makes[k]
-            if last[s] == i and allocated[s]:
-                allocated[s] = False
-                live -= size[s]
+        most = max(live, live + state + workspace[c])
+        live -= state + step.freed_bytes[c]
+        if c < forward:
+            for k in range(make_start[c], make_start[c + 1]):
+                s = makes[k]
+                allocated[s] = last[s] != i
+                if last[s] == i:
+                    live -= size[s]
         for k in range(read_start[c], read_start[c + 1]):
             s = reads[k]
             if last[s] == i and allocated[s]:
@@ -170,6 +179,8 @@ def simulate(keep_mask, step, scratch, budget):
         step_peaks[i] = most
         if most > peak:
             peak, peak_step = most, i
+            if peak > limit:
+                return Totals(peak, peak_step, steps + 1, excess)
         if most > budget:
             excess += most - budget
     most = live

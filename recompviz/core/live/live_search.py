@@ -16,7 +16,9 @@ To *drop* a value is to recompute it instead of keeping it. The parts of the sea
              The range of peaks is divided into 192 intervals; the best plan simulated in each interval is a candidate,
              too.
 *sweeps*     What was found at one budget helps at others. So every fourth budget is searched again, with other random
-             numbers, until that brings little. At the end, less overhead is searched for at the least peak.
+             numbers, until that brings little. Then less overhead is searched for at the least peak.
+*low end*    Near the least peak, few keep masks fit, and no fixed exchange rate between bytes and overhead suits all
+             budgets. So at the end, annealing adapts this rate to some budgets in the lower half of the range.
 
 The result is the Pareto front of all candidates. No simulated seed is better than the plans on it. The plans are not
 proven optimal. ``python -m recompviz.benchmarks.liveness`` compares them with brute force on small training steps.
@@ -69,6 +71,9 @@ WALKED = 60_000_000
 FLOOR_SHARE = 8
 # the sweeps often lower the least peak once more; then it is searched this many times for less overhead there
 LAST, LAST_SEED = 4, 10**6
+# At the end, annealing stays near this many budgets; it gets this many simulated calls, and at most this many proposals
+# per node at each budget.
+NEAR_BUDGETS, NEAR, NEAR_TRIES, NEAR_SEED = 12, 150_000_000, 100, 2 * 10**6
 # proposals of annealing for repeated blocks, per position in a block
 BLOCK_TRIES = 60
 # proposals of annealing per node: more than MOST_TRIES bring nothing more, and fewer than LEAST_TRIES bring nothing
@@ -196,6 +201,23 @@ def _search(moves: Moves, seeds: list[NDArray[np.bool_]], progress: Progress) ->
             return
         of_blocks = proposals[0] if last % 2 or not of_nodes else 0
         _lower_overhead(moves, candidates.front()[-1].peak, highest, (of_blocks, of_nodes), effort, LAST_SEED + last)
+    _anneal_near_low_budgets(moves, highest, progress)
+
+
+def _anneal_near_low_budgets(moves: Moves, highest: int, progress: Progress) -> None:
+    """Search again for less overhead, near some budgets up to half of the range, most of them close to the least peak.
+
+    The first budget is the least peak, and so is the last, because the move often lowers the least peak.
+    """
+    model, candidates = moves.model, moves.candidates
+    tries = min(NEAR // (len(model.joint.calls) * NEAR_BUDGETS), NEAR_TRIES * len(model.graph))
+    for walk, i in enumerate((*range(NEAR_BUDGETS), 0)):
+        progress(BUDGETS - 1, BUDGETS)
+        if moves.out_of_time:
+            return
+        lowest = candidates.front()[-1].peak
+        budget = lowest + int((highest - lowest) * (i / NEAR_BUDGETS) ** 3 / 2)
+        moves.anneal_near(budget, highest, tries, NEAR_SEED + walk)
 
 
 def _lower_overhead(

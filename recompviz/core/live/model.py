@@ -14,7 +14,7 @@ import numpy as np
 from recompviz.core.base.compiled_code import has_compiled_code, has_numba
 from recompviz.core.live.archive import Archive, no_archive
 from recompviz.core.live.repeated import NO_BLOCKS, Repeated
-from recompviz.core.live.step_arrays import scratch_of, step_arrays
+from recompviz.core.live.step_arrays import ENDLESS, scratch_of, step_arrays
 from recompviz.core.steps.schedule import make_schedule
 from recompviz.core.steps.simulation import simulate_schedule
 
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from recompviz.core.plans.plan import Plan
     from recompviz.core.steps.joint import JointGraph
 
-# transient bytes that no plan exceeds
-ENDLESS = 2**62
 # on graphs of at most this many nodes, values that are unlikely to fit are simulated too
 FEW = 600
 
@@ -95,19 +93,31 @@ class Annealing(NamedTuple):
     of overhead. A proposal changes a few random flags of the keep mask. A proposal that raises the energy by d is
     accepted with probability exp(−d / temperature). Any other proposal is accepted.
 
+    With a ``rate`` above 0, the weight adapts to the budget. If the weight is too large for a budget, hardly any keep
+    mask that the walk reaches fits; if it is too small, the walk can hardly move. So after each proposal, the weight is
+    multiplied by 1 − rate if the current keep mask exceeds the budget, and by 1 + rate if it fits. Then the walk is
+    below the budget about half of the time. The temperature changes by the same factor.
+
     Attributes
     ----------
     temperature : float
         The temperature at the start, in bytes. It falls to 0.
     weight : float
-        The bytes that one unit of overhead adds to the energy.
+        The bytes that one unit of overhead adds to the energy at the start.
     tries : int
         The number of proposals.
+    rate : float
+        The share by which the weight changes after each proposal.
+    of_blocks : float
+        If there are repeated blocks (:class:`Repeated`): the probability that a proposal changes nodes at the same
+        position in several blocks. Other proposals change nodes regardless of blocks.
     """
 
     temperature: float
     weight: float
     tries: int
+    rate: float = 0.0
+    of_blocks: float = 1.0
 
 
 class LiveModel:
@@ -216,8 +226,7 @@ class LiveModel:
         seed : int
             Seed of the random generator. The same seed gives the same result.
         repeated : Repeated
-            The repeated blocks of the graph. If there are any, each proposal changes nodes at the same position in
-            several blocks, and ``free`` is not used.
+            The repeated blocks of the graph.
         archive : Archive, optional
             Stores the best keep masks of all peaks that are simulated.
 

@@ -25,6 +25,8 @@ TRIED = 40
 MANY = 256
 # added to a time before dividing by it
 TINY = 1e-9
+# annealing near a budget: how fast the weight adapts, and the share of proposals that change repeated blocks
+RATE, OF_BLOCKS = 0.003, 0.3
 
 
 class Moves:
@@ -162,6 +164,18 @@ class Moves:
         weight = 0.1 * highest / max(float(self.time.sum()), TINY)
         annealing = Annealing(1e-3 * highest, weight, tries)
         self._anneal(start, budget, annealing, seed, blocks)
+
+    def anneal_near(self, budget: int, highest: int, tries: int, seed: int) -> None:
+        """Search for less overhead within a budget by simulated annealing that stays near the budget.
+
+        The parameters are those of :meth:`anneal_overhead`. There, the weight of the :class:`Annealing` is fixed. Near
+        the least peak, such a walk hardly ever fits in the budget. Here, the weight adapts to the budget, and the walk
+        begins at a lower temperature. If there are repeated blocks, some of the proposals change several of them.
+        """
+        start = self.candidates.best_within(budget)
+        weight = 0.1 * highest / max(float(self.time.sum()), TINY)
+        annealing = Annealing(1e-4 * highest, weight, tries, RATE, OF_BLOCKS)
+        self._anneal(start, budget, annealing, seed, True)
 
     def _anneal(self, start: Candidate, budget: int, annealing: Annealing, seed: int, blocks: bool) -> None:
         """Anneal from a candidate. Add the best keep mask, and those that are the best for other budgets."""

@@ -11,13 +11,16 @@ import numpy as np
 
 from recompviz.core.base.cached_kernels import kernel
 from recompviz.core.live.archive import Archive
-from recompviz.core.live.kernels import overhead_of, simulate
+from recompviz.core.live.kernels import order_calls, overhead_of, replay, simulate
 from recompviz.core.live.repeated import Repeated
-from recompviz.core.live.step_arrays import Scratch, StepArrays
+from recompviz.core.live.step_arrays import ENDLESS, Scratch, StepArrays
 
 # The constants of SplitMix64 (Steele, Lea and Flood, 2014).
 _STEP, _MIX_1, _MIX_2 = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 _27, _30, _31, _11 = np.uint64(27), np.uint64(30), np.uint64(31), np.uint64(11)
+
+# the weight of annealing changes by at most this factor
+MOST_CHANGE = 1e4
 
 
 @kernel
@@ -62,13 +65,14 @@ def find_absences(steps, step, scratch):
 
 
 @kernel
-def would_fit(v, step, scratch, budget):
+def would_fit(v, step_peaks, step, scratch, budget):
     """Return whether the value of node v would fit in the budget in every step of the schedule in which it is absent.
 
-    :func:`find_absences` explains absence. ``budget`` is in transient bytes.
+    :func:`find_absences` explains absence. ``step_peaks`` has the largest number of transient bytes alive in each step
+    of the schedule, and ``budget`` is in transient bytes, too.
     """
-    for i in range(scratch.absent[v, 0], scratch.absent[v, 1]):
-        if scratch.step_peaks[i] + step.memory[v] > budget:
+    for i in range(scratch.absent[v, 0], scratch.absent[v, 1]):  # noqa: SIM110 (numba compiles no generator)
+        if step_peaks[i] + step.memory[v] > budget:
             return False
     return True
 
@@ -81,28 +85,28 @@ def keep_more(keep_mask, nodes, skip_unlikely, step_fields, scratch_fields, budg
     A few of them would fit, because a kept value may make other values unnecessary. Return the number of simulations.
     """
     step, scratch = StepArrays(*step_fields), Scratch(*scratch_fields)
-    totals = simulate(keep_mask, step, scratch, budget)
-    count = 1
-    absences_are_current = False
+    step_peaks, absences_are_current = scratch.step_peaks, False
+    count = 0
     for k in range(len(nodes)):
         v = nodes[k]
         if keep_mask[v]:
             continue
         if skip_unlikely:
             if not absences_are_current:
-                find_absences(totals.steps - 1, step, scratch)
-                absences_are_current = True
-            if not would_fit(v, step, scratch, budget):
-                continue
-        keep_mask[v] = True
-        totals = simulate(keep_mask, step, scratch, budget)
-        count += 1
-        absences_are_current = False
-        if totals.peak > budget:
-            keep_mask[v] = False
-            if skip_unlikely:
                 totals = simulate(keep_mask, step, scratch, budget)
                 count += 1
+                find_absences(totals.steps - 1, step, scratch)
+                step_peaks = scratch.step_peaks.copy()
+                absences_are_current = True
+            if not would_fit(v, step_peaks, step, scratch, budget):
+                continue
+        keep_mask[v] = True
+        count += 1
+        totals = replay(order_calls(keep_mask, step, scratch), step, scratch, budget, budget)
+        if totals.peak > budget:
+            keep_mask[v] = False
+        else:
+            absences_are_current = False
     return count
 
 
@@ -205,42 +209,64 @@ def store(keep_mask, peak, overhead, archive):
 
 
 @kernel
+def most_stored(overhead, archive):
+    """Return the largest peak, in transient bytes, with which :func:`store` stores a keep mask of this overhead."""
+    for i in range(len(archive.overheads) - 1, -1, -1):
+        if overhead < archive.overheads[i]:
+            return archive.lowest + i * archive.step
+    return 0
+
+
+@kernel
 def anneal(keep_mask, best, free, repeated_fields, annealing, step_fields, scratch_fields, budget, rng, archive_fields):
     """Search by simulated annealing from ``keep_mask``, and return the number of simulations.
 
-    The energy is the number of bytes by which the peak exceeds ``budget``, plus ``annealing.weight`` for each unit of
-    overhead. The temperature falls from ``annealing.temperature`` to 0 over ``annealing.tries`` proposals. ``best`` is
-    filled with the best of the start and all accepted proposals: the keep mask whose peak exceeds the budget by the
-    fewest bytes. Among several such keep masks, or several that fit in the budget, it has the least overhead.
-    ``keep_mask`` is overwritten. ``rng`` is the state of the random generator; see :func:`draw`. The proposals change
-    repeated blocks if ``repeated_fields`` has any, and otherwise a few nodes in ``free``. Every proposal is offered to
-    the archive.
+    :class:`Annealing` explains energy, weight and temperature. ``best`` is filled with the best of the start and all
+    accepted proposals: the keep mask whose peak exceeds the budget by the fewest bytes. Among several such keep masks,
+    or several that fit in the budget, it has the least overhead. ``keep_mask`` is overwritten. ``rng`` is the state of
+    the random generator; see :func:`draw`. A proposal changes repeated blocks with the probability
+    ``annealing.of_blocks``, and otherwise a few nodes in ``free``. Every proposal is offered to the archive.
     """
     step, scratch = StepArrays(*step_fields), Scratch(*scratch_fields)
     repeated, archive = Repeated(*repeated_fields), Archive(*archive_fields)
     flips = np.zeros(len(keep_mask) + 4, np.int64)
-    energy = np.inf
+    has_blocks = len(repeated.start) > 0
+    share, energy, now_excess, now_overhead = 1.0, np.inf, np.int64(0), 0.0
     best_excess, best_overhead = np.int64(2**62), np.inf
     for i in range(annealing.tries + 1):
         # the first round evaluates the start
         if i == 0:
             count = 0
-        elif len(repeated.start) > 0:
+        elif has_blocks and (annealing.of_blocks >= 1 or draw(rng) < annealing.of_blocks):
             count = propose_for_blocks(keep_mask, repeated, flips, rng)
         else:
             count = propose(keep_mask, free, flips, rng)
-        totals = simulate(keep_mask, step, scratch, budget)
+        steps = order_calls(keep_mask, step, scratch)
         overhead = overhead_of(step, scratch)
-        store(keep_mask, totals.peak, overhead, archive)
-        excess = max(totals.peak - budget, 0)
-        proposed = excess + annealing.weight * overhead
-        temperature = max(annealing.temperature * (1 - i / (annealing.tries + 1)) ** 2, 1e-9)
-        if proposed <= energy or draw(rng) < np.exp((energy - proposed) / temperature):
-            energy = proposed
+        weight = share * annealing.weight
+        if i > 0:
+            energy = now_excess + weight * now_overhead
+        temperature = max(annealing.temperature * share * (1 - i / (annealing.tries + 1)) ** 2, 1e-9)
+        # The largest energy that is accepted is known before memory is simulated, so most simulations end early.
+        state = rng[0]
+        highest = energy - temperature * np.log(draw(rng))
+        limit = ENDLESS
+        if highest < ENDLESS:
+            limit = max(budget + np.int64(highest - weight * overhead) + 1, most_stored(overhead, archive))
+        peak = replay(steps, step, scratch, budget, limit).peak
+        store(keep_mask, peak, overhead, archive)
+        excess = max(peak - budget, 0)
+        proposed = excess + weight * overhead
+        if proposed <= energy:
+            rng[0] = state  # no random number was needed
+        if proposed <= highest:
+            now_excess, now_overhead = excess, overhead
             if excess < best_excess or (excess == best_excess and overhead < best_overhead):
                 best_excess, best_overhead = excess, overhead
                 best[:] = keep_mask
         else:
             for k in range(count - 1, -1, -1):
                 keep_mask[flips[k]] = not keep_mask[flips[k]]
+        share *= 1 - annealing.rate if now_excess > 0 else 1 + annealing.rate
+        share = min(max(share, 1 / MOST_CHANGE), MOST_CHANGE)
     return annealing.tries + 1

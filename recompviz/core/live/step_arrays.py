@@ -14,19 +14,24 @@ if TYPE_CHECKING:
     from recompviz.core.graphs.graph import Graph
     from recompviz.core.steps.joint import JointGraph
 
+# transient bytes that no plan exceeds
+ENDLESS = 2**62
+
 
 class StepArrays(NamedTuple):
     """A graph and the joint graph of the same training step, as arrays.
 
-    Call c reads the storages ``reads[read_start[c]:read_start[c + 1]]``. The arrays ``makes``, ``views`` and
-    ``follows`` are indexed in the same way. The fields have the names of attributes of the classes ``Call``,
-    ``Storage`` and ``JointGraph`` in :mod:`recompviz.core.steps.joint`, which are explained there. The fields for each
-    node are explained in :class:`Graph`. Sizes of storages and workspace are in bytes, rounded as the allocator rounds
-    them.
+    ``reads[read_start[c]:read_start[c + 1]]`` are the storages that call c reads and that a forward call makes; other
+    storages are not listed. The arrays ``makes``, ``views`` and ``follows`` are indexed in the same way. The fields
+    have the names of attributes of the classes ``Call``, ``Storage`` and ``JointGraph`` in
+    :mod:`recompviz.core.steps.joint`, which are explained there. The fields for each node are explained in
+    :class:`Graph`. Sizes of storages and workspace are in bytes, rounded as the allocator rounds them.
 
-    ``made_bytes[c]`` is the size of what call c makes. ``frees[free_start[c]:free_start[c + 1]]`` are the storages that
-    the forward pass frees after call c unless they are saved. ``dependent`` has the forward calls whose outputs are
-    also kept because of other nodes: of views of an output, or of the nodes that read a constant.
+    ``made_bytes[c]`` is the size of what call c makes. ``freed_bytes[c]`` is the size of the storages that backward
+    calls make and that are freed after call c, which is the same under every plan.
+    ``frees[free_start[c]:free_start[c + 1]]`` are the storages that the forward pass frees after call c unless they are
+    saved. ``dependent`` has the forward calls whose outputs are also kept because of other nodes: of views of an
+    output, or of the nodes that read a constant.
     """
 
     # per call
@@ -43,6 +48,7 @@ class StepArrays(NamedTuple):
     random: NDArray[np.bool_]
     workspace: NDArray[np.int64]
     made_bytes: NDArray[np.int64]
+    freed_bytes: NDArray[np.int64]
     free_start: NDArray[np.int64]
     frees: NDArray[np.int64]
     dependent: NDArray[np.int64]
@@ -113,17 +119,23 @@ def step_arrays(graph: Graph, joint: JointGraph) -> StepArrays:
     """Return a graph and the joint graph of the same training step as arrays."""
     calls, storages, forward = joint.calls, joint.storages, joint.forward_count
     last_forward_use = np.full(len(storages), -1, np.int64)
-    made_bytes = np.zeros(len(calls), np.int64)
+    made_bytes, freed_bytes = np.zeros((2, len(calls)), np.int64)
+    last_use = [-1] * len(storages)
     for c, call in enumerate(calls):
         made_bytes[c] = sum(joint.allocated[s] for s in call.makes)
+        for s in (*call.makes, *call.reads):
+            last_use[s] = c
         if c < forward:
             last_forward_use[[s for s in (*call.makes, *call.reads) if storages[s].maker >= 0]] = c
     frees: list[list[int]] = [[] for _ in calls]
     for s, c in enumerate(last_forward_use.tolist()):
         if c >= 0 and s not in joint.results:
             frees[c].append(s)
+    for s, storage in enumerate(storages):
+        if storage.maker >= forward and s not in joint.results:
+            freed_bytes[last_use[s]] += joint.allocated[s]
     return StepArrays(
-        *packed_rows([call.reads for call in calls]),
+        *packed_rows([[s for s in call.reads if 0 <= storages[s].maker < forward] for call in calls]),
         *joint.made,
         *packed_rows([call.views for call in calls]),
         *packed_rows([call.follows for call in calls]),
@@ -132,6 +144,7 @@ def step_arrays(graph: Graph, joint: JointGraph) -> StepArrays:
         joint.random,
         joint.scratch,
         made_bytes,
+        freed_bytes,
         *packed_rows(frees),
         np.array([c for c, call in enumerate(calls[:forward]) if call.views or call.node < 0], np.int64),
         joint.allocated,
