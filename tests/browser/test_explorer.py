@@ -274,6 +274,10 @@ def test_nothing_moves_when_the_code_is_copied(page):
     told = fit.get_by_text("copied: model")
     told.wait_for()
     assert page.evaluate(places) == before
+    message, strip = told.bounding_box(), fit.bounding_box()
+    assert message["y"] + message["height"] <= strip["y"] + strip["height"] + 2  # it covers no button of the graph
+    button = code.bounding_box()
+    assert message["x"] + message["width"] <= button["x"]
     page.mouse.move(5, 5)
     page.keyboard.press("Shift")
     told.wait_for(state="hidden")

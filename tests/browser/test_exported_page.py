@@ -616,6 +616,92 @@ def test_a_page_from_python_has_the_theme_of_the_system(chromium, exported, syst
     context.close()
 
 
+def test_the_close_button_of_the_card_deselects_and_the_graph_is_fitted_again(page):
+    page.set_viewport_size({"width": 1000, "height": 900})
+    page.wait_for_timeout(200)  # until the graph is fitted to the window
+    world = page.locator(".rv-world")
+    fitted = world.get_attribute("transform")
+    page.locator(".rv-nodes > g[data-v='20']").click()
+    selected_card(page).get_by_role("button", name="Close: deselect this value").click()
+    selected_card(page).wait_for(state="hidden")
+    assert state(page, "selected") == -1
+    assert world.get_attribute("transform") == fitted
+
+
+@pytest.mark.parametrize("wide", [700, 848, 1000, 1200])
+def test_a_card_leaves_all_of_the_graph_in_view(page, wide):
+    page.set_viewport_size({"width": wide + 32, "height": 900})
+    page.get_by_role("button", name="Fit the graph").click()
+    edges = """() => {
+        const pane = document.querySelector(".rv-graph").getBoundingClientRect();
+        const boxes = [...document.querySelectorAll(".rv-nodes > g")].map((box) => box.getBoundingClientRect());
+        const within = (box) => box.left >= pane.left && box.right <= pane.right && box.bottom <= pane.bottom;
+        return boxes.filter((box) => !within(box)).length;
+    }"""
+    before = page.evaluate(edges)
+    page.locator(".rv-nodes > g[data-v='20']").click()
+    selected_card(page).wait_for()
+    page.mouse.move(5, 5)
+    assert page.evaluate(edges) <= before
+    card, pane = selected_card(page).bounding_box(), page.locator(".rv-graph").bounding_box()
+    assert card["x"] >= pane["x"] + pane["width"] - 1 or card["y"] >= pane["y"] + pane["height"] - 1
+
+
+def test_an_error_of_a_typed_budget_moves_neither_curve_nor_graph(page):
+    places = """() => [".rv-budget .rv-chart", ".rv-budget .rv-slider", ".rv-fit", ".rv-graph"].map((name) => {
+        const box = document.querySelector(name).getBoundingClientRect();
+        return [name, box.x, box.y, box.height];
+    })"""
+    field = page.get_by_label("Budget, typed")
+    for wide in (1248, 848):
+        page.locator(".rv-explorer").evaluate("(view, wide) => (view.style.width = `${wide}px`)", wide)
+        page.wait_for_function(AXIS, arg=wide)
+        before = page.evaluate(places)
+        for text in ("abc", "1 KiB", "-5 MiB", "500 GiB"):
+            field.fill(text)
+            field.press("Enter")
+            page.locator(".rv-budget-note:not([hidden])").wait_for()
+            moved = [(one, other) for one, other in zip(before, page.evaluate(places), strict=True) if one != other]
+            assert moved == [], text
+        field.fill("60%")
+        field.press("Enter")
+        page.locator(".rv-budget-note").wait_for(state="hidden")
+
+
+def test_the_sentence_keeps_the_height_that_it_once_needed(page):
+    page.set_viewport_size({"width": 880, "height": 900})
+    slider = page.get_by_label("Budget in total bytes")
+    slider.focus()
+    high = 0
+    for key in ("End", "Home", *["PageUp"] * 6, "End"):
+        page.keyboard.press(key)
+        shown(page)
+        page.wait_for_timeout(60)
+        height = page.locator(".rv-fit-sentence").bounding_box()["height"]
+        assert height >= high
+        high = height
+    assert high > 20  # of two lines, which the sentence for keep-all does not need
+
+
+def test_plans_of_one_kind_have_names_of_their_own(page):
+    page.get_by_label("Budget, typed").fill("70%")
+    page.get_by_label("Budget, typed").press("Enter")
+    names = page.get_by_role("tabpanel", name="Plans").locator("tbody tr td:first-child").all_inner_texts()
+    assert len(names) > 4
+    assert len(set(names)) == len(names)
+
+
+def test_a_closed_module_says_its_bytes_of_both_kinds(page):
+    page.get_by_role("button", name="Collapse all modules").click()
+    facts = page.locator(".rv-box-fact")
+    assert any("kept" in text for text in facts.all_text_contents())
+    page.locator(".rv-colour select").select_option("bytes")
+    assert all(re.search(r"^[\d.]+ \w+(, [\d.]+( \w+)? held)?$", text) for text in facts.all_text_contents())
+    page.locator(".rv-graph-legend").get_by_text("all values; held: for the backward pass").wait_for()
+    page.locator(".rv-colour select").select_option("time")
+    assert all(re.search(r"^[\d.e+]+ ", text) for text in facts.all_text_contents())
+
+
 def test_a_key_that_needs_a_kernel_says_so(page):
     page.locator(".rv-nodes [data-v]").first.click()
     page.keyboard.press("k")

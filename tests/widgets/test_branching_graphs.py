@@ -206,12 +206,21 @@ def test_the_opened_experts_of_a_mixture_lie_in_one_column_and_in_the_width_of_t
 
 
 @node
-def test_the_minimap_moves_to_a_corner_where_it_covers_no_box():
-    corner = "m.freeCorner(v.scene, {scale: 1, x: 0, y: 0}, {width: 800, height: 400}, v.now)"
-    at = {name: [size] for name, size in {"w": 40, "h": 20, "x": 700, "y": 360}.items()}
-    assert run("graph/minimap.js", corner, scene={"items": [0], **at}, now=0) == 1
-    assert run("graph/minimap.js", corner, scene={"items": [0], **at}, now=3) == 3
-    assert run("graph/minimap.js", corner, scene={"items": [0], **at | {"x": [300]}}, now=0) == 0
+def test_the_minimap_moves_to_a_corner_where_it_covers_no_box_or_becomes_small():
+    place = "m.freePlace(v.scene, {scale: 1, x: 0, y: 0}, {width: 800, height: 400}, v.now)"
+
+    def found(boxes, now):
+        scene = {"items": list(range(len(boxes))), "x": [x for x, _ in boxes], "y": [y for _, y in boxes]}
+        return run("graph/minimap.js", place, scene=scene | {"w": [40] * len(boxes), "h": [20] * len(boxes)}, now=now)
+
+    assert found([(700, 360)], 0) == {"corner": 1, "covers": 0, "small": False}
+    assert found([(700, 360)], 3) == {"corner": 3, "covers": 0, "small": False}
+    assert found([(300, 360)], 0) == {"corner": 0, "covers": 0, "small": False}
+    around = [(660, 340), (140, 340), (660, 60), (140, 60)]  # a small minimap has room in each corner
+    assert found(around, 0) == {"corner": 0, "covers": 0, "small": True}
+    assert found([*around, (760, 370)], 0) == {"corner": 1, "covers": 0, "small": True}
+    full = [(760, 370), (40, 370), (760, 30), (40, 30)]
+    assert found(full, 2) == {"corner": 2, "covers": 1, "small": False}  # boxes are seen through it
 
 
 @node

@@ -497,7 +497,7 @@ def test_times_of_steps_have_a_spread_and_the_predicted_time():
         ],
         [
             "measured step: eager 200 ms, plan 220 ms, +10% (+5.0% to +12%, 12 pairs)",
-            "predicted step: eager 400 ms, plan 420 ms, +5.0% · too high: run the cell again",
+            "predicted step: plan 420 ms, too high because the machine was busy: run the cell again",
         ],
         [],
         [],

@@ -29,11 +29,11 @@ def rows(tables, **state):
 def test_the_plans_are_those_of_the_curve_the_baselines_and_the_one_shown():
     assert rows([LIVE, GIVEN]) == [
         ["keep-all", 100, 0, False],
-        ["best found", 90, 1, True],
-        ["best found", 75, 4, False],
+        ["90 B, best found", 90, 1, True],
+        ["75 B, best found", 75, 4, False],
         ["chen", 70, 30, False],
-        ["best found", 60, 9, False],
-        ["best found, the leanest", 50, 20, False],
+        ["60 B, best found", 60, 9, False],
+        ["50 B, best found, the leanest", 50, 20, False],
     ]
     assert rows([LIVE])[0] == ["keep-all", 100, 0, False]
 

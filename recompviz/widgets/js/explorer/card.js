@@ -44,7 +44,7 @@ export function shortPlace(place) {
 
 /**
  * The card: `show(v, …)` places it beside a rectangle of `frame`, `hide()` hides it.
- * @param actions { pin(v, 1 to keep or −1 to recompute), line(source) }
+ * @param actions { pin(v, 1 to keep or −1 to recompute), line(source), close() }
  */
 export function makeCard(frame, graph, actions) {
   const { listen, release } = listeners();
@@ -62,8 +62,12 @@ export function makeCard(frame, graph, actions) {
   });
   const cost = html("div", "rv-card-pinned", card);
   cost.setAttribute("role", "status");
-  const what = html("div", "", card);
+  const what = html("div", "rv-card-what", card);
   const foot = html("div", "rv-card-foot", card);
+  const away = html("button", "rv-button rv-card-away", null, "×");
+  away.setAttribute("aria-label", "Close: deselect this value");
+  away.title = "deselect (Esc)";
+  listen(away, "click", actions.close);
   listen(what, "click", (event) => event.target.closest("button") && actions.line(graph.nodes[shown].source));
   return {
     /** @param state { kept, segment, segmentCount, pin, pinWords, canPin, theory }; @param docked whether a node is selected */
@@ -73,6 +77,7 @@ export function makeCard(frame, graph, actions) {
       what.replaceChildren();
       html("span", state.kept ? "rv-chip rv-chip-keep" : "rv-chip rv-chip-recompute", head, state.kept ? "kept" : "recomputed");
       setName(html("strong", "", head), graph.nodes[v].key);
+      if (selected) head.append(away);
       const list = html("dl", "", what);
       for (const [name, value] of cardRows(graph, v, state, lower, boundary)) {
         html("dt", "", list, name);

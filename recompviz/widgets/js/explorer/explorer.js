@@ -305,7 +305,7 @@ function makeViews(explorer, root, id) {
     },
   }, id);
   views.graph = makeGraphView(root, graph, explorer.near, { hover, click: clickNode, select: selectNode, mode }, id, readModules(model.get("_modules")));
-  views.card = makeCard(root.querySelector(".rv-graph-row"), graph, { pin: pinNode, line: setLine });
+  views.card = makeCard(root.querySelector(".rv-graph-row"), graph, { pin: pinNode, line: setLine, close: () => explorer.select(-1) });
   views.pins = makePinsView(root, graph, {
     unpin: (v) => pinNode(v, pinOf(state.pins, v)),
     clear: () => setPins({ ...state.pins, keep: [], recompute: [] }),

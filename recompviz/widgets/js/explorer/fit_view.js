@@ -1,6 +1,6 @@
 // "Will it fit?": sizes of the batch, devices, one sentence, and the lines of code that train so.
 
-import { html, listeners, progressBar, setText } from "../shared/elements.js";
+import { heightKeeper, html, listeners, progressBar, setText } from "../shared/elements.js";
 import { formatBytes } from "../shared/units.js";
 import { CATEGORY } from "../data/categories.js";
 import { rowFor, totalText } from "../data/plan_table.js";
@@ -180,6 +180,8 @@ export function makeFitView(parent, model, graph, all, base, actions, id) {
     actions.changed();
   }
 
+  const keepHeight = heightKeeper(sentence, root); // the longest sentence so far has room
+
   return {
     /** Show the state of the Explorer and of a resizing. @param reply the reply shown; @param silent whether the kernel does not answer */
     update(next, reply, silent) {
@@ -225,6 +227,7 @@ export function makeFitView(parent, model, graph, all, base, actions, id) {
       if (working) setText(sentence, [`${sizesText(sizes.axes, wanted)}: ${sizes.text} …`, estimate].filter(Boolean).join(" "));
       else if (asked) setText(sentence, UNANSWERED);
       else if (sizes.state === "failed") setText(sentence, sizes.text);
+      if (next.settled) keepHeight(); // measured once a drag has ended
     },
     /** Put the sliders back on the sizes shown, after a resizing failed or was cancelled. */
     reset: () => asking || setSizes(model.get("_sizes").now),

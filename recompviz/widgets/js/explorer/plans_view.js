@@ -6,6 +6,7 @@ import { shareText } from "../data/base_time.js";
 import { keepMask, leastTotal, reachableRows, rowFor, totalText } from "../data/plan_table.js";
 import { makeDataTable, linkCell } from "../shared/data_table.js";
 import { costUnit, keepAllTotal } from "./header.js";
+import { planName } from "./compare_view.js";
 import { isRunOf, stepText } from "./runs_view.js";
 import { curveOf, isOffered } from "./switches.js";
 
@@ -27,12 +28,13 @@ export function planRows(tables, state, names) {
   const [least, most] = [leastTotal(tables[curve]), keepAllTotal(tables[curve])];
   const known = [...found.values()].some(({ name }) => name === "keep-all");
   if (!known) add(curve, reachableRows(tables[curve])[0], "keep-all");
-  add(state.table, state.row, names(state.table));
+  const named = (table, row) => planName(tables, { table, row }, names);
+  add(state.table, state.row, named(state.table, state.row));
   for (const share of SHARES) {
     const row = rowFor(tables[curve], least + share * (most - least));
-    if (row >= 0 && tables[curve].overheads[row] > 0) add(curve, row, share ? names(curve) : `${names(curve)}, the leanest`);
+    if (row >= 0 && tables[curve].overheads[row] > 0) add(curve, row, share ? named(curve, row) : `${named(curve, row)}, the leanest`);
   }
-  for (const { table, row } of state.earlier) if (isOffered(tables, table, state.theory) && row < tables[table].rows) add(table, row, names(table));
+  for (const { table, row } of state.earlier) if (isOffered(tables, table, state.theory) && row < tables[table].rows) add(table, row, named(table, row));
   return [...found.values()].sort((a, b) => b.peak - a.peak || a.overhead - b.overhead);
 }
 

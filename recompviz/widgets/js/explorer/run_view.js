@@ -31,8 +31,8 @@ export function timesLines(run) {
     run.predictedShare != null && signedShare(run.predictedShare),
   ].filter(Boolean);
   const measured = `measured step: eager ${formatTime(run.eagerStep)}, plan ${formatTime(run.plannedStep)}, ${found.noise ? "within noise" : found.text}${spread}`;
-  const why = run.tooHigh ? ` · too high: run the cell again` : "";
-  return predicted.length ? [measured, `predicted step: ${predicted.join(", ")}${why}`] : [measured];
+  if (run.tooHigh && run.predictedStep) return [measured, `predicted step: plan ${formatTime(run.predictedStep)}, too high because the machine was busy: run the cell again`];
+  return predicted.length ? [measured, `predicted step: ${predicted.join(", ")}`] : [measured];
 }
 
 /** The newest run for the budget shown if the plan shown was not run: a search or pins have replaced its plan since. @param run the last run of the plan shown, or null */
@@ -122,6 +122,7 @@ export function makeRunView(parent, line, device, base, actions) {
       const told = timesLines(run);
       times.forEach((each, i) => {
         setText(each, told[i] ?? "");
+        each.classList.toggle("rv-wrapped", Boolean(i && run?.tooHigh));
         each.title = told[i] ? `${told[i]}\n${TIMES_TITLE}` : "";
       });
       result.hidden = badge.hidden = !run;

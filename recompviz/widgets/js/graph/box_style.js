@@ -2,7 +2,7 @@
 
 import { formatBytes, formatPercent, subscript } from "../shared/units.js";
 import { boxState } from "./scene.js";
-import { quantityOf, levelOf, HUES, LEVELS } from "./colouring.js";
+import { quantityOf, quantityText, levelOf, HUES, LEVELS } from "./colouring.js";
 
 const BAND_TINTS = 2;
 
@@ -51,6 +51,10 @@ export function styleOf(item, nodes, graph, { kept, segments }, colouring, ends)
     style.level = levelOf(value, ends);
     style.className += ` rv-level-${style.level}`;
     style.bar = style.level / LEVELS;
+    if (!single) {
+      style.facts = quantityFacts(colouring, value, state.held, graph.timeUnit);
+      [style.fact] = style.facts;
+    }
   }
   return style;
 }
@@ -69,6 +73,17 @@ function factsOf({ held, share }) {
   if (!held) return ["holds no memory", "no memory"];
   const [part, bytes] = [formatPercent(share), formatBytes(held)];
   return [`${part} of ${bytes} kept`, `${part} of ${bytes}`, `${part} kept`, part];
+}
+
+/**
+ * The second line of a closed box for a colouring by a quantity, the longest text first. The bytes of all its values are more
+ * than those held for the backward pass, which the colouring by state shows: both are said.
+ */
+function quantityFacts(colouring, value, held, timeUnit) {
+  const text = quantityText(colouring, value, timeUnit);
+  if (colouring !== "bytes") return [text];
+  const [number, unit] = formatBytes(held).split(" ");
+  return [`${text}, ${text.endsWith(` ${unit}`) ? number : `${number} ${unit}`} held`, text];
 }
 
 /** The first of some texts that is not wider than `room`; the last one if all are. `measure(text)` is the width. */

@@ -99,7 +99,9 @@ export function drawLegend(legend, id, colouring, ends, hasModules, timeUnit) {
     else {
       ends.forEach((end, i) => {
         const level = LEVELS - ends.length + i + 1;
-        item(`${i === ends.length - 1 ? "" : "≤ "}${quantityText(colouring, end, timeUnit)}`, (key) => {
+        const last = i === ends.length - 1;
+        const all = last && colouring === "bytes" && hasModules ? ", all values; held: for the backward pass" : "";
+        item(`${last ? "" : "≤ "}${quantityText(colouring, end, timeUnit)}${all}`, (key) => {
           box(`rv-key-plain rv-level-${level}`)(key);
           svg("rect", { x: -9.5, y: 2, width: (19 * level) / LEVELS, height: 2.2, class: `rv-level-bar rv-on-level-${level}` }, key);
         });

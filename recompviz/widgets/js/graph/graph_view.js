@@ -11,7 +11,7 @@ import { makeSvgBoxes } from "./svg_boxes.js";
 import { makeCanvasBoxes } from "./canvas_boxes.js";
 import { makeGraphBar, drawLegend } from "./graph_bar.js";
 import { makeGraphLayers } from "./graph_layers.js";
-import { makeGraphWindow, LEGIBLE, NAMED } from "./graph_window.js";
+import { makeGraphWindow, LEGIBLE, NAMED, TWO_LINES } from "./graph_window.js";
 import { makeGraphPainter } from "./graph_painter.js";
 import { makeGraphPointer } from "./graph_pointer.js";
 import { makeGraphKeys, graphTitle } from "./graph_keys.js";
@@ -119,6 +119,7 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
   function cameraChanged(camera, view) {
     const far = camera.scale < NAMED;
     root.classList.toggle("rv-small", camera.scale < LEGIBLE);
+    root.classList.toggle("rv-low", camera.scale < TWO_LINES);
     layers.world.setAttribute("transform", `translate(${camera.x.toFixed(2)} ${camera.y.toFixed(2)}) scale(${camera.scale.toFixed(4)})`);
     if (root.classList.toggle("rv-far", far) !== hint.classList.contains("rv-hint-far")) {
       hint.classList.toggle("rv-hint-far", far);
@@ -374,10 +375,14 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
     dock(v) {
       if (v === docked) return;
       docked = v;
-      frame.parentNode.classList.toggle("rv-docked", v >= 0);
+      const row = frame.parentNode;
+      row.classList.toggle("rv-docked", v >= 0);
       foot.classList.toggle("rv-some-picked", v >= 0);
-      if (v >= 0) win.settle(picture.of.boxOf[v]);
-      else win.resize();
+      row.classList.remove("rv-stacked");
+      if (v < 0) return win.resize();
+      // a card beside the graph would cut it off, or take its names: it then has its place below the graph
+      row.classList.toggle("rv-stacked", win.crops());
+      win.settle(picture.of.boxOf[v]);
     },
     /** Show or hide the paper's view: lower sets, boundaries and segments. */
     setTheory(on) {

@@ -4,6 +4,8 @@ import { fit, zoomAt, pan, centreOn, panInto } from "./camera.js";
 
 // at this scale labels are 11 px high. Below it they keep this height and are shortened to their boxes
 export const LEGIBLE = 0.88;
+// below this scale a closed module has no room for a second line of 11 px
+export const TWO_LINES = 0.8;
 // below this scale a box has no room for a label of 11 px, so that none is drawn
 export const NAMED = 0.68;
 // a scene whose fit is somewhat smaller than that is shown from its start, with names
@@ -88,6 +90,8 @@ export function makeGraphWindow(frame, picture, changed) {
     fitHeight,
     /** Whether a scene is wider than the window at a legible scale. */
     tooWide: (scene) => widthScale(scene) < NAMED,
+    /** Whether the scene, which was fitted with names, has no room with names at the width that the frame has now. */
+    crops: () => !moved && camera.scale >= least() && fit(picture.scene, view(), FIT_PAD, MOST_FIT).scale < least(),
     /**
      * Call after another element took a part of the width: fit the scene again, or, if the user moved it or names would
      * vanish, only shift the camera by the least distance that shows a box.

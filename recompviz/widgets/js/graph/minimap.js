@@ -4,6 +4,7 @@ import { html, svg, listeners } from "../shared/elements.js";
 
 const MAP_WIDTH = 150;
 const MAP_HEIGHT = 64;
+const SMALL_MAP = 0.55; // the share of its width and height that a small minimap has
 const MAP_EDGE = 12; // px from the edges of the pane
 // where the minimap may lie: [class, at the right, at the bottom]
 const CORNERS = [["", true, true], ["rv-left", false, true], ["rv-up", true, false], ["rv-left rv-up", false, false]];
@@ -13,18 +14,29 @@ export function visibleWorld(camera, view) {
   return { x: -camera.x / camera.scale, y: -camera.y / camera.scale, width: view.width / camera.scale, height: view.height / camera.scale };
 }
 
-/** The first corner of CORNERS in which the minimap covers the fewest boxes; `now`, if no other is better. */
-export function freeCorner(scene, camera, view, now) {
+/**
+ * Where the minimap covers the fewest boxes: { corner, small, covers }. `corner` is the first such one of CORNERS, or `now` if no
+ * other is better. It is small only if it then covers fewer boxes.
+ */
+export function freePlace(scene, camera, view, now) {
+  const large = freeCorner(scene, camera, view, now, 1);
+  if (!large.covers) return { ...large, small: false };
+  const small = freeCorner(scene, camera, view, now, SMALL_MAP);
+  return small.covers < large.covers ? { ...small, small: true } : { ...large, small: false };
+}
+
+function freeCorner(scene, camera, view, now, size) {
+  const [wide, high] = [MAP_WIDTH * size, MAP_HEIGHT * size];
   const covered = CORNERS.map(([, right, low]) => {
-    const left = right ? view.width - MAP_EDGE - MAP_WIDTH : MAP_EDGE;
-    const top = low ? view.height - MAP_EDGE - MAP_HEIGHT : MAP_EDGE;
+    const left = right ? view.width - MAP_EDGE - wide : MAP_EDGE;
+    const top = low ? view.height - MAP_EDGE - high : MAP_EDGE;
     const beside = (at, size, shift, from, length) => Math.abs(camera.scale * at + shift - from - length / 2) >= (camera.scale * size + length) / 2;
     let count = 0;
-    for (let b = 0; b < scene.items.length; b++) if (!beside(scene.x[b], scene.w[b], camera.x, left, MAP_WIDTH) && !beside(scene.y[b], scene.h[b], camera.y, top, MAP_HEIGHT)) count += 1;
+    for (let b = 0; b < scene.items.length; b++) if (!beside(scene.x[b], scene.w[b], camera.x, left, wide) && !beside(scene.y[b], scene.h[b], camera.y, top, high)) count += 1;
     return count;
   });
   const least = Math.min(...covered);
-  return covered[now] === least ? now : covered.indexOf(least);
+  return { corner: covered[now] === least ? now : covered.indexOf(least), covers: least };
 }
 
 /** The minimap; `go(x, y)` is called with a point of the world when it is clicked or dragged. */
@@ -79,8 +91,10 @@ export function makeMinimap(parent, go) {
     box.classList.toggle("rv-there", !all);
     if (!all && !before && kept) paint(kept);
     if (all) return;
-    corner = freeCorner(layout, camera, view, corner);
-    box.className = `rv-minimap rv-there ${CORNERS[corner][0]}`;
+    const place = freePlace(layout, camera, view, corner);
+    ({ corner } = place);
+    // where it covers boxes in every corner, they are seen through it
+    box.className = `rv-minimap rv-there ${CORNERS[corner][0]}${place.small ? " rv-small-map" : ""}${place.covers ? " rv-over" : ""}`;
     window_.setAttribute("x", seen.x * scale.x);
     window_.setAttribute("y", seen.y * scale.y);
     window_.setAttribute("width", Math.max(2, seen.width * scale.x));

@@ -53,6 +53,19 @@ export function setName(element, name) {
   element.replaceChildren(...parts.flatMap((part, i) => (i ? [document.createElement("wbr"), part] : [part])));
 }
 
+/** A function that keeps the greatest height that an element has had at the present width of `frame`, so that what is below does not move. */
+export function heightKeeper(element, frame) {
+  let wide = 0;
+  return () => {
+    if (frame.clientWidth !== wide) {
+      wide = frame.clientWidth;
+      element.style.minHeight = "";
+    }
+    const high = element.getBoundingClientRect().height;
+    if (high > parseFloat(element.style.minHeight || 0)) element.style.minHeight = `${high}px`;
+  };
+}
+
 /** Set a text only if it differs: the browser does not lay out unchanged elements. */
 export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
