@@ -656,6 +656,7 @@ def test_an_error_of_a_typed_budget_moves_neither_curve_nor_graph(page):
     for wide in (1248, 848):
         page.locator(".rv-explorer").evaluate("(view, wide) => (view.style.width = `${wide}px`)", wide)
         page.wait_for_function(AXIS, arg=wide)
+        page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")  # painted
         before = page.evaluate(places)
         for text in ("abc", "1 KiB", "-5 MiB", "500 GiB"):
             field.fill(text)

@@ -204,6 +204,7 @@ export function mount(model, parent, before = null, tab = null) {
     width = root.clientWidth;
     for (const view of [views.graph, views.budget, views.timeline]) view.resize();
     if (state.hover >= 0 || state.selected >= 0) explorer.showCard();
+    explorer.schedule(); // texts have other heights now
   });
   resized.observe(root);
   // read by the tests and by the benchmark
