@@ -20,6 +20,7 @@ from recompviz.widgets.explorer.explorer import Explorer
 from recompviz.widgets.explorer.explorer_arguments import BASELINES, ExplorerArguments
 from recompviz.widgets.explorer.opening import OpeningExplorer
 from recompviz.widgets.explorer.resizing import Subject
+from recompviz.widgets.explorer.script_names import names_of
 from recompviz.widgets.explorer.time_base import milliseconds_of, step_time
 
 if TYPE_CHECKING:
@@ -155,6 +156,7 @@ def explore(
 
         return StepExplorer(step_report(model))
     expect_flag(theory, "theory")
+    names = names_of(model, inputs, kwargs, targets, loss)
 
     def work(progress: JobProgress) -> ExplorerArguments:
         progress(2, 100, "loading the tracer")
@@ -167,7 +169,7 @@ def explore(
             progress(40, 100, "measuring the operators")
             traced = calibrate(traced, progress=lambda done, total: progress(40 + 50 * done / total, 100))
         progress(95, 100, "planning")
-        return arguments_of(traced, before, capacity, baselines, theory)
+        return replace(arguments_of(traced, before, capacity, baselines, theory), names=names)
 
     from recompviz.pytorch.internals.profiler import prepare_profiler
 
@@ -175,7 +177,7 @@ def explore(
     if is_interactive() if background is None else background:
         return OpeningExplorer(work, f"{type(model).__name__}, training step")
     try:
-        return Explorer(**vars(work(lambda *_: None)))
+        return Explorer.from_arguments(work(lambda *_: None))
     except Exception as error:  # of the tracer, or of the model's own code
         raise without_library_frames(error) from None
 
@@ -200,7 +202,7 @@ def explorer_of(
     capacity, baselines, theory
         As for :func:`explore`.
     """
-    return Explorer(**vars(arguments_of(traced, before, capacity, baselines, theory)))
+    return Explorer.from_arguments(arguments_of(traced, before, capacity, baselines, theory))
 
 
 def arguments_of(

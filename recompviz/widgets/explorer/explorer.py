@@ -194,7 +194,7 @@ class Explorer(PageWidget):
         theory: bool = False,
         resizer: Resizer | None = None,
     ) -> None:
-        arguments = ExplorerArguments(
+        given = ExplorerArguments(
             planner=planner,
             runner=runner,
             objectives=objectives,
@@ -208,7 +208,17 @@ class Explorer(PageWidget):
             theory=theory,
             resizer=resizer,
         )
-        super().__init__(**self._prepare(arguments))
+        self._start(given)
+
+    @classmethod
+    def from_arguments(cls, given: ExplorerArguments) -> Explorer:
+        """Return the Explorer with arguments that are checked already."""
+        made = cls.__new__(cls)
+        made._start(given)
+        return made
+
+    def _start(self, given: ExplorerArguments) -> None:
+        super().__init__(**self._prepare(given))
         self.on_msg(self._on_message)
         self._begin()
 
@@ -285,7 +295,13 @@ class Explorer(PageWidget):
         layout, tables = lay_out(self.graph), self._selection.tables
         return {
             "_graph": wire.graph_message(
-                self.graph, self.title, self.device, self._given.capacity_bytes, self.cost_unit, self._step_time()
+                self.graph,
+                self.title,
+                self.device,
+                self._given.capacity_bytes,
+                self.cost_unit,
+                self._step_time(),
+                self._given.names,
             ),
             "_layout": wire.layout_message(layout),
             "_mode": layout.mode,

@@ -13,6 +13,7 @@ from recompviz.core.plans.plan_table import PlanObjective, check_objective
 from recompviz.widgets.explorer.budgets import fits
 from recompviz.widgets.explorer.resizing import Resizer
 from recompviz.widgets.explorer.runs import Runner
+from recompviz.widgets.explorer.script_names import ScriptNames
 
 OBJECTIVES: tuple[PlanObjective, ...] = ("live", "time", "memory")
 # the plan that keeps all is a point of each curve already
@@ -21,7 +22,7 @@ BASELINES = tuple(name for name in METHODS if name != "keep-all")
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ExplorerArguments:
-    """The arguments of :class:`recompviz.Explorer`, which explains them; frozen.
+    """The arguments of :class:`recompviz.Explorer`, which explains them; frozen. ``names`` are for code to copy.
 
     Raises
     ------
@@ -44,6 +45,7 @@ class ExplorerArguments:
     cost_unit: str = "time units"
     theory: bool = False
     resizer: Resizer | None = None
+    names: ScriptNames | None = None
 
     def __post_init__(self) -> None:
         advice = "write rv.Explorer(rv.Planner(graph)), or rv.explore(model, x, …)"

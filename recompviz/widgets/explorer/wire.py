@@ -16,6 +16,7 @@ from recompviz.core.steps.timeline import Timeline
 from recompviz.core.steps.transient_blocks import blocks_of
 from recompviz.widgets.base.interactive import with_cell_name
 from recompviz.widgets.explorer.labels import node_labels
+from recompviz.widgets.explorer.script_names import ScriptNames
 from recompviz.widgets.layout.layout import NODE, Layout
 from recompviz.widgets.layout.module_layout import lay_out_modules
 from recompviz.widgets.layout.modules import COLLAPSE_ABOVE, has_parallel_fold, module_tree
@@ -36,6 +37,7 @@ def graph_message(
     capacity: int | None = None,
     time_unit: str = "time units",
     step_time: float | None = None,
+    names: ScriptNames | None = None,
 ) -> Message:
     """Return the value of the Explorer's trait ``_graph``; ``wire.md`` lists its fields.
 
@@ -64,6 +66,7 @@ def graph_message(
         "capacity": None if capacity is None else float(capacity),
         "time_unit": time_unit,
         "step_time": step_time,
+        "script": (names or ScriptNames()).message(),
         "count": len(graph),
         "edges": graph.edges.astype("<u4").tobytes(),
         "memory": graph.memory.astype("<f8").tobytes(),

@@ -22,6 +22,7 @@ export function readGraph(message) {
     capacity: message.capacity ?? null,
     timeUnit: message.time_unit,
     stepTime: message.step_time ?? null, // of the step without recomputation, in the unit of the costs
+    script: message.script, // the user's names, for code to copy
     count: message.count,
     edges: typed(Uint32Array, message.edges),
     memory: typed(Float64Array, message.memory),

@@ -190,11 +190,11 @@ export function roundedUp(bytes) {
 }
 
 /** The lines that train within the target, for a plan that needs `peak` bytes. The size of a device keeps its name. */
-export function trainingLines(target, peak, remarks, hasOptimizer = true) {
+export function trainingLines(target, peak, remarks, hasOptimizer = true, model = "model") {
   const total = target.device ? target.label : budgetText(target.bytes, Math.min(peak, target.bytes));
   const missing = hasOptimizer ? [] : [`${leftOut(false)} there; in training it takes a part of this total`];
   const comments = [...remarks, ...missing].map((remark) => `# ${remark}`);
-  return ["import recompviz as rv", "", ...comments, `model = rv.compile(model, total="${total}")`, "# the training loop stays as it is", ""].join("\n");
+  return ["import recompviz as rv", "", ...comments, `${model} = rv.compile(${model}, total="${total}")`, "# the training loop stays as it is", ""].join("\n");
 }
 
 /** The target of the code: the one asked for, or the least total of a table if no plan fits. { target, fits } */
@@ -220,7 +220,7 @@ export function codeFor(facts, hasOptimizer = true) {
   const plan = fitSentence({ ...facts, target: used });
   const sizes = axes.length ? [`for ${sizesText(axes, now)}${axes.some(([, size], i) => size !== now[i]) ? `, ${sizesFrom(axes, now)}` : ""}`] : [];
   const remarks = [...sizes, ...(fits ? [plan] : [fitSentence(facts), `so this is the least: ${plan}`])];
-  return trainingLines(used, table.totalPeaks[rowFor(table, used.bytes)], remarks, hasOptimizer);
+  return trainingLines(used, table.totalPeaks[rowFor(table, used.bytes)], remarks, hasOptimizer, facts.model);
 }
 
 /** The bytes at the peak of a reply that do not depend on the batch: parameters, buffers, their gradients, the optimizer's state. */

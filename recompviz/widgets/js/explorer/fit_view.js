@@ -129,7 +129,7 @@ export function makeFitView(parent, model, graph, all, base, actions, id) {
     const lines = codeFor(facts(), hasOptimizer);
     await copy(lines, root);
     about = subject();
-    setText(copied, `copied: ${lines.split("\n").find((one) => one.startsWith("model ="))}`);
+    setText(copied, `copied: ${lines.split("\n").find((one) => one.includes("rv.compile("))}`);
   });
 
   const setSizes = (sizes) => sliders.forEach((one, i) => one.reset(sizes[i]));
@@ -163,7 +163,7 @@ export function makeFitView(parent, model, graph, all, base, actions, id) {
   function facts() {
     const sizes = model.get("_sizes");
     const given = all().find((table) => table?.objective === "given") ?? null;
-    return { table: all()[state.table], given, target: target_(), base, unit: graph.timeUnit, axes: sizes.axes, now: sizes.now, searching: Boolean(model.get("_searching")), bound: state.bound };
+    return { table: all()[state.table], given, target: target_(), base, unit: graph.timeUnit, model: graph.script.model, axes: sizes.axes, now: sizes.now, searching: Boolean(model.get("_searching")), bound: state.bound };
   }
 
   const words = () => fitSentence(facts());

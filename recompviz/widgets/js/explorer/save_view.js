@@ -44,15 +44,15 @@ export function findPlan(text, graph, tables) {
   return null;
 }
 
-/** The lines of a training script that apply a saved plan. */
-export function applyLines(file) {
+/** The lines of a training script that apply a saved plan. @param script { trace, step }: calls with the user's names */
+export function applyLines(file, script) {
   return [
     "import recompviz as rv",
     "",
-    "trace = rv.trace(model, x, targets=(y,), loss=loss)",
+    `trace = ${script.trace}`,
     `plan = rv.Plan.from_json(trace.graph, open("${file}").read())`,
     "step = rv.apply(trace, plan)  # then, in the loop:",
-    "step(x, y).backward()",
+    `${script.step}.backward()`,
   ].join("\n");
 }
 
@@ -117,7 +117,7 @@ export function makeSaveView(parent, graph, root, actions, offline) {
   // JupyterLab keeps in the page where the outputs of a cell are, so that no output can be replaced after a reload
   if (!offline) html("div", "rv-muted rv-save-hint", parent, "The saved notebook shows a picture of the plan, drawn a few seconds after a choice or at the end of a run. After this page is loaded again, the picture follows once the cell has run again.");
   html("div", "rv-muted rv-save-hint", parent, "To train under the saved plan:");
-  html("pre", "rv-code", parent, applyLines(`${file}.plan.json`));
+  html("pre", "rv-code", parent, applyLines(`${file}.plan.json`, graph.script));
   return {
     page(buffer) {
       if (!awaited) return; // another view asked for it

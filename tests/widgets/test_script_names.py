@@ -1,0 +1,48 @@
+"""Code that is shown to copy has the names of the user's notebook."""
+
+from recompviz.widgets.base import interactive
+from recompviz.widgets.explorer import script_names
+from recompviz.widgets.explorer.script_names import ScriptNames, names_of
+from tests.widgets.test_javascript import node, run
+
+
+def in_notebook(monkeypatch, **variables):
+    monkeypatch.setattr(script_names, "running_shell", lambda: type("Shell", (), {"user_ns": variables})())
+
+
+def test_the_names_are_those_of_the_variables(monkeypatch):
+    net, tokens, labels, batch, other = object(), object(), object(), {"mask": object()}, object()
+
+    def criterion(output, target):
+        return output - target
+
+    in_notebook(monkeypatch, _=net, net=net, again=net, tokens=tokens, labels=labels, batch=batch, criterion=criterion)
+    found = names_of(net, [tokens, other], batch, [labels], criterion)
+    assert found == ScriptNames("net", ("tokens", "x2"), ("labels",), "batch", "criterion")
+    assert found.message() == {
+        "model": "net",
+        "trace": "rv.trace(net, tokens, x2, kwargs=batch, targets=(labels,), loss=criterion)",
+        "step": "step(tokens, x2, labels, **batch)",
+    }
+
+
+def test_without_a_notebook_the_names_are_the_usual_ones(monkeypatch):
+    monkeypatch.setattr(script_names, "running_shell", lambda: None)
+    assert names_of(object(), [object()], None, [object()], len) == ScriptNames()
+    assert names_of(object(), [object()], None, [], None).message() == {
+        "model": "model",
+        "trace": "rv.trace(model, x)",
+        "step": "step(x)",
+    }
+    assert interactive.running_shell() is None
+
+
+@node
+def test_the_lines_to_copy_have_these_names():
+    script = ScriptNames("net", ("tokens",), ("labels",), "", "criterion").message()
+    lines = run("explorer/save_view.js", "m.applyLines('net.plan.json', v.script)", script=script).splitlines()
+    assert "trace = rv.trace(net, tokens, targets=(labels,), loss=criterion)" in lines
+    assert lines[-1] == "step(tokens, labels).backward()"
+    target = {"bytes": 1 << 30, "label": "1 GiB", "device": True}
+    code = run("explorer/fit.js", "m.trainingLines(v.target, 1, [], true, 'net')", target=target)
+    assert 'net = rv.compile(net, total="1 GiB")' in code
