@@ -84,9 +84,12 @@ def test_a_pin_by_keyboard_is_taken_away_by_its_chip(page):
 
 def test_the_strip_of_pins_neither_overlaps_nor_spills_in_a_narrow_notebook(page):
     pins = page.get_by_role("region", name="Pins")
-    for kept, key in ((True, "k"), (False, "r"), (True, "r")):
-        row_of(page, kept)
+    for chips, (v, key) in enumerate([(10, "k"), (20, "r"), (30, "k")]):
+        page.locator(f".rv-nodes > g[data-v='{v}']").click()
+        page.get_by_role("region", name="Selected value").wait_for()
         page.keyboard.press(key)
+        pins.locator(".rv-chip").nth(chips).wait_for()
+        page.wait_for_function("document.querySelector('.rv-pins').dataset.state !== 'solving'")
         pins.get_by_text(re.compile("costs|saves|no plan fits")).wait_for()
         settled(page)
     page.keyboard.press("Escape")
