@@ -73,7 +73,7 @@ FLOOR_SHARE = 8
 LAST, LAST_SEED = 4, 10**6
 # At the end, annealing stays near this many budgets; it gets this many simulated calls, and at most this many proposals
 # per node at each budget.
-NEAR_BUDGETS, NEAR, NEAR_TRIES, NEAR_SEED = 12, 150_000_000, 100, 2 * 10**6
+NEAR_BUDGETS, NEAR, NEAR_TRIES, NEAR_SEED = 12, 120_000_000, 100, 2 * 10**6
 # proposals of annealing for repeated blocks, per position in a block
 BLOCK_TRIES = 60
 # proposals of annealing per node: more than MOST_TRIES bring nothing more, and fewer than LEAST_TRIES bring nothing
