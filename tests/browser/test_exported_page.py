@@ -703,6 +703,16 @@ def test_a_closed_module_says_its_bytes_of_both_kinds(page):
     assert all(re.search(r"^[\d.e+]+ ", text) for text in facts.all_text_contents())
 
 
+def test_a_long_name_of_what_limits_the_budget_is_not_cut(page):
+    page.set_viewport_size({"width": 880, "height": 900})
+    cut = """text => {
+        const link = document.querySelector(".rv-binds");
+        link.textContent = text;
+        return link.scrollWidth > link.clientWidth;
+    }"""
+    assert not page.evaluate(cut, f"What limits it: model.{'the_only_linear_layer_of_this_model' * 3}.weight 16.0 KiB")
+
+
 def test_a_key_that_needs_a_kernel_says_so(page):
     page.locator(".rv-nodes [data-v]").first.click()
     page.keyboard.press("k")
