@@ -348,8 +348,13 @@ def test_lazy_layers_after_a_graph_break_are_compiled_or_refused_with_the_next_s
     model = rv.compile(Halves(), total="1 MB")
     model(x, scale=2.0).sum().backward()
     assert model.second.weight.grad is not None
-    with pytest.raises(rv.TraceError, match="run the model once in eager mode"):
-        rv.compile(Halves(), total="1 MB", dynamic=True)(x)
+    model = rv.compile(Halves(), total="1 MB", dynamic=True)
+    refused = ""
+    try:
+        model(x).sum().backward()  # works from torch 2.15 on
+    except rv.TraceError as error:
+        refused = str(error)
+    assert "run the model once in eager mode" in refused if refused else model.second.weight.grad is not None
 
 
 def test_contents_of_nested_containers_are_restored() -> None:

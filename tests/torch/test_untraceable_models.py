@@ -73,13 +73,19 @@ def in_a_list(model, x):
     return [model.layer(x)]
 
 
+# from torch 2.15 on, the random number is an input of the graph
+DRAW = (
+    "a random number of Python decides what runs"
+    if torch.__version__ >= "2.15"
+    else "Random.random, which is not a part of PyTorch, is called"
+)
 CASES = {
     branches: ("a branch or a loop depends on the value of a tensor", "# the branch", "torch.where"),
     loops: ("a branch or a loop depends on the value of a tensor", "# the loop", "torch.where"),
     counts: ("a number that is read from a tensor", "# the number", "compute with tensors"),
     selects: ("how many values indexing selects depends on a tensor", "# the mask", "multiply by the mask"),
     prints: ("print() is called", "# the print", "move it out of forward()"),
-    draws: ("Random.random, which is not a part of PyTorch, is called", "# the draw", "move it out of forward()"),
+    draws: (DRAW, "# the draw", "move it out of forward()"),
     sorts: ("sorted() reads a tensor", "# the sort", "compute with tensors"),
 }
 

@@ -38,7 +38,7 @@ def test_a_device_can_be_named_and_its_allocator_rounds() -> None:
         on("cpu", device="cuda")
 
 
-@pytest.mark.parametrize("device", ["tpu", 3, object()])
+@pytest.mark.parametrize("device", ["tpu", 3.5, object()])
 def test_a_wrong_device_is_named(device: object) -> None:
     with torch.device("meta"):
         model, x = torch.nn.Linear(8, 1), torch.ones(4, 8)

@@ -36,6 +36,7 @@ _OUTSIDE = "move it out of forward()"
 _REASONS: tuple[tuple[re.Pattern[str], Reason], ...] = tuple(
     (re.compile(pattern, re.IGNORECASE), Reason(what, instead))
     for pattern, what, instead in (
+        (r"random_value_\d+: graph input", "a random number of Python decides what runs", _OUTSIDE),
         (r"data-dependent branching|dynamic control flow",
          "a branch or a loop depends on the value of a tensor", _BRANCH),
         (r"data-dependent expression|data-dependent assertion|torch\._check|unbacked|tolist\(\) with",
