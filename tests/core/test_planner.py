@@ -322,3 +322,13 @@ def test_on_a_large_graph_the_search_does_not_wait_for_the_curves_of_the_formula
     live = other.plans("live")
     for plan, peak in zip(formula.plans, formula.total_peaks.tolist(), strict=True):
         assert live.plan(peak).overhead <= plan.overhead
+
+
+def test_plans_of_another_graph_are_refused() -> None:
+    planner = rv.Planner(*residual_step((1,)))
+    other = rv.Plan.keep_all(residual_step((1, 1))[0])
+    for use in (planner.use_plans, planner.table):
+        with pytest.raises(rv.PlanMismatch):
+            use([other])
+        with pytest.raises(TypeError, match="plan is None, expected a Plan"):
+            use([None])  # type: ignore[list-item]

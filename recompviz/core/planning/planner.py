@@ -338,6 +338,11 @@ class Planner:
         forward = float(self.graph.time.sum())
         return (plan.overhead - self._bounds.bound_within(plan, once)) / forward if forward else 0.0
 
+    def _checked(self, plans: Sequence[Plan]) -> list[Plan]:
+        for plan in plans:
+            expect_plan(plan)
+        return [self._searches.adapted(plan) for plan in plans]
+
     def use_plans(self, plans: Sequence[Plan]) -> None:
         """Use given plans as the table of the objective ``"live"``, instead of searching for plans.
 
@@ -346,9 +351,16 @@ class Planner:
         Parameters
         ----------
         plans : sequence of Plan
-            Plans of this graph, for example from an earlier search. Their graph is not checked.
+            Plans of this graph, for example from an earlier search.
+
+        Raises
+        ------
+        PlanMismatch
+            If a plan is for a graph with another fingerprint.
+        TypeError
+            If one of the plans is not a Plan.
         """
-        self._searches.use_plans(plans)
+        self._searches.use_plans(self._checked(plans))
 
     def first_plans(self) -> PlanTable:
         """Return a table of plans that need no search, cached.
@@ -373,7 +385,6 @@ class Planner:
         Parameters
         ----------
         plans : sequence of Plan
-            Their graph is not checked.
         objective : "time", "memory", "live" or "given"
             The ``objective`` of the table. With ``"memory"``, the table chooses the plan of largest overhead that fits
             a budget, otherwise the plan of least overhead.
@@ -386,8 +397,12 @@ class Planner:
         ------
         ValueError
             If ``plans`` is empty and ``with_keep_all`` is False.
+        PlanMismatch
+            If a plan is for a graph with another fingerprint.
+        TypeError
+            If one of the plans is not a Plan.
         """
-        return self._searches.table(plans, objective, progress, with_keep_all=with_keep_all)
+        return self._searches.table(self._checked(plans), objective, progress, with_keep_all=with_keep_all)
 
     def what_if(
         self,
