@@ -107,6 +107,21 @@ def test_the_message_says_what_where_and_what_next(body):
     assert len(traceback.format_exception(raised.value)) < 25
 
 
+def test_a_loss_with_a_result_of_unknown_size_can_be_left_out():
+    rows, targets = torch.randn(3, 12, 4), torch.randint(1, 4, (3, 5))
+    model = nn.Sequential(nn.Linear(4, 4), nn.LogSoftmax(-1))
+
+    def loss(output, target):
+        return F.ctc_loss(output.transpose(0, 1), target, torch.full((3,), 12), torch.full((3,), 5))
+
+    with pytest.raises(rv.TraceError) as raised:
+        rv.trace(model, rows, targets=(targets,), loss=loss)
+    reason, _, step = str(raised.value).splitlines()
+    assert "how many values ctc_loss() returns depends on a tensor" in reason
+    assert "loss=lambda y, *_: y.sum()" in step
+    assert len(rv.trace(model, rows, targets=(targets,), loss=lambda y, *_: y.sum()).graph) > 2
+
+
 def item(output):
     return output.sum().item()
 

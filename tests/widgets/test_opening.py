@@ -203,6 +203,8 @@ def test_a_traceback_keeps_the_frames_of_the_user_only():
 
 
 def test_a_long_report_becomes_a_few_lines():
+    advice = "a trace is one graph: " + "move it out of forward() " * 15 + "or use rv.compile"
+    assert short_text(RecompvizError(f"cannot be traced\n{advice}")).endswith("or use rv.compile")  # whole
     text = short_text(RecompvizError("cannot be traced\n\n" + "\n".join(f"line {i}" for i in range(270))))
     assert text.splitlines() == ["cannot be traced", "line 0", "line 1", "line 2"]
 

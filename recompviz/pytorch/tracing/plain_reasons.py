@@ -25,12 +25,13 @@ class Reason:
     instead: str
 
 
-_FUNCTIONS = {"index": "indexing", "unique2": "unique()", "nonzero": "nonzero()"}
+_FUNCTIONS = {"index": "indexing", "unique2": "unique()", "nonzero": "nonzero()", "ctc_loss": "ctc_loss()"}
 
 _BRANCH = "use torch.where(condition, a, b) in place of the branch"
 _NUMBER = "compute with tensors in place of the number"
 _SIZE = "multiply by the mask, or use torch.where, in place of selecting"
 _OUTSIDE = "move it out of forward()"
+_NO_LOSS = "trace another loss in its place, such as loss=lambda y, *_: y.sum(); then its own bytes are not counted"
 
 # in Dynamo's report → the reason; the first one that is found counts
 _REASONS: tuple[tuple[re.Pattern[str], Reason], ...] = tuple(
@@ -43,6 +44,8 @@ _REASONS: tuple[tuple[re.Pattern[str], Reason], ...] = tuple(
          "a number that is read from a tensor decides what runs, or a size", _NUMBER),
         (r"the result of (?P<name>\S+) depends on data",
          "how many values {name} selects depends on a tensor, so their bytes are not known before the step", _SIZE),
+        (r"Operator `(?P<name>[\w.]+)`'s output shape depends on input Tensor data",
+         "how many values {name} returns depends on a tensor, so their bytes are not known before the step", _NO_LOSS),
         (r"builtin operator `print`", "print() is called", _OUTSIDE),
         (r"builtin operator `(?P<name>\w+)` with argument types \[(?=[^\]]*Tensor)",
          "{name}() reads a tensor", _NUMBER),

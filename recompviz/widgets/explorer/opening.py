@@ -15,6 +15,7 @@ from html import escape
 from typing import Any
 
 from recompviz.core.base.errors import RecompvizError
+from recompviz.core.base.shortened_text import shortened
 from recompviz.core.base.tracebacks import without_library_frames
 from recompviz.widgets.base.interactive import running_shell
 from recompviz.widgets.base.job import Job, JobProgress, explain
@@ -23,6 +24,8 @@ from recompviz.widgets.explorer.explorer import Explorer
 from recompviz.widgets.explorer.explorer_arguments import ExplorerArguments
 
 # What Explorer.__init__ makes from the traced step; code that reads one of these waits for it.
+# characters of one line of an error; the advice at the end of a TraceError has about 400
+LONGEST_LINE = 600
 _PARTS = frozenset(
     (
         "planner", "title", "cost_unit", "device", "_given", "_selection", "_resizing",
@@ -203,7 +206,7 @@ def short_text(error: BaseException) -> str:
     """
     if isinstance(error, RecompvizError):
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        return "\n".join(line[:300] for line in lines[:4])
+        return "\n".join(shortened(line, LONGEST_LINE) for line in lines[:4])
     return explain(error)
 
 
