@@ -43,6 +43,9 @@ def test_the_lines_to_copy_have_these_names():
     lines = run("explorer/save_view.js", "m.applyLines('net.plan.json', v.script)", script=script).splitlines()
     assert "trace = rv.trace(net, tokens, targets=(labels,), loss=criterion)" in lines
     assert lines[-1] == "step(tokens, labels).backward()"
+    assert "#" not in lines[2]
+    other = run("explorer/save_view.js", "m.applyLines('net.plan.json', v.script, 'batch 64')", script=script)
+    assert other.splitlines()[2] == f"{lines[2]}  # with tensors of batch 64, for which the plan was made"
     target = {"bytes": 1 << 30, "label": "1 GiB", "device": True}
     code = run("explorer/fit.js", "m.trainingLines(v.target, 1, [], true, 'net')", target=target)
     assert 'net = rv.compile(net, total="1 GiB")' in code

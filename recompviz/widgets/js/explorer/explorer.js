@@ -19,7 +19,7 @@ import { makeHeader } from "./header.js";
 import { makeCard } from "./card.js";
 import { makeBudgetView } from "./budget_view.js";
 import { forgetTarget, makeFitView, targetOf } from "./fit_view.js";
-import { markedDevices, sizesText } from "./fit.js";
+import { markedDevices, sizesFrom, sizesText } from "./fit.js";
 import { mountOpening, scrollIntoViewOnce } from "./opening.js";
 import { makeKernelNote, whenKernelEnds } from "../shared/kernel_note.js";
 import { makeTimelineView } from "./timeline_view.js";
@@ -330,6 +330,10 @@ function makeViews(explorer, root, id) {
       load: (text) => explorer.send({ type: "load", text }),
       page: () => explorer.send({ type: "page" }),
       arrange: () => views.graph.arranged(),
+      otherSizes: () => {
+        const { axes, now } = model.get("_sizes");
+        return sizesFrom(axes, now) && sizesText(axes, now);
+      },
       shown: () => ({ light: isLight(root), view: { graph: views.graph.shown(), tab: views.drawer.current } }),
     },
     Boolean(model.offline),

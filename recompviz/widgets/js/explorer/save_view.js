@@ -44,12 +44,16 @@ export function findPlan(text, graph, tables) {
   return null;
 }
 
-/** The lines of a training script that apply a saved plan. @param script { trace, step }: calls with the user's names */
-export function applyLines(file, script) {
+/**
+ * The lines of a training script that apply a saved plan.
+ * @param script { trace, step }: calls with the user's names
+ * @param sizes "batch 64", the sizes for which the plan was made; "" if they are those of the user's own batch
+ */
+export function applyLines(file, script, sizes = "") {
   return [
     "import recompviz as rv",
     "",
-    `trace = ${script.trace}`,
+    `trace = ${script.trace}${sizes && `  # with tensors of ${sizes}, for which the plan was made`}`,
     `plan = rv.Plan.from_json(trace.graph, open("${file}").read())`,
     "step = rv.apply(trace, plan)  # then, in the loop:",
     `${script.step}.backward()`,
@@ -58,7 +62,7 @@ export function applyLines(file, script) {
 
 /**
  * The panel.
- * @param actions { now() → { table, row, tables }, choose(table, row), load(text), page(), arrange() of snapshot, shown() for withShown }
+ * @param actions { now() → { table, row, tables }, choose(table, row), load(text), page(), arrange() of snapshot, shown() for withShown, otherSizes() for applyLines }
  */
 export function makeSaveView(parent, graph, root, actions, offline) {
   const { listen, release } = listeners();
@@ -117,7 +121,7 @@ export function makeSaveView(parent, graph, root, actions, offline) {
   // JupyterLab keeps in the page where the outputs of a cell are, so that no output can be replaced after a reload
   if (!offline) html("div", "rv-muted rv-save-hint", parent, "The saved notebook shows a picture of the plan, drawn a few seconds after a choice or at the end of a run. After this page is loaded again, the picture follows once the cell has run again.");
   html("div", "rv-muted rv-save-hint", parent, "To train under the saved plan:");
-  html("pre", "rv-code", parent, applyLines(`${file}.plan.json`, graph.script));
+  html("pre", "rv-code", parent, applyLines(`${file}.plan.json`, graph.script, actions.otherSizes()));
   return {
     page(buffer) {
       if (!awaited) return; // another view asked for it
