@@ -227,6 +227,8 @@ def test_the_badge_says_bitwise_only_where_the_certificate_does():
 def test_a_typed_budget_is_read_in_bytes_or_per_cent():
     texts = ["500 MiB", "1.5GB", "60%", "1024", "1,000 kB", "lots", "3 parsecs", ""]
     read = run("shared/units.js", "v.texts.map((text) => m.parseBudget(text, 1000))", texts=texts)
+    bare = run("shared/units.js", "['140', '1.5', '150,000,000'].map((text) => m.parseBudget(text, 234 * 2 ** 20))")
+    assert bare == [140 * 2**20, 1.5 * 2**20, 150_000_000]  # in the unit that is shown, unless it is large
     assert read == [500 * 2**20, 1.5e9, 600, 1024, 1e6, None, None, None]
 
 

@@ -69,12 +69,19 @@ export function subscript(number) {
 
 const BYTE_UNITS = { b: 1, kib: 2 ** 10, mib: 2 ** 20, gib: 2 ** 30, tib: 2 ** 40, kb: 1e3, mb: 1e6, gb: 1e9, tb: 1e12 };
 
-/** The bytes of a typed budget: "500 MiB", "1.5GB", "60%" of keep-all, or a number of bytes. Null if it is none of these. */
+// a number without a unit counts bytes from here on, and below it the unit in which the budget is shown
+const SURELY_BYTES = 1e6;
+
+/**
+ * The bytes of a typed budget: "500 MiB", "1.5GB", "60%" of keep-all, or a number. Null if it is none of these. A number
+ * without a unit has the unit in which keep-all is shown, unless it is large.
+ */
 export function parseBudget(text, keepAll) {
   const found = /^\s*([\d,]*\.?\d+)\s*([a-z]+|%)?\s*$/i.exec(text);
   if (!found) return null;
   const number = Number(found[1].replaceAll(",", ""));
   if (found[2] === "%") return (number / 100) * keepAll;
-  const size = BYTE_UNITS[(found[2] ?? "b").toLowerCase()];
+  const shown = number < SURELY_BYTES ? formatBytes(keepAll).split(" ")[1] : "B";
+  const size = BYTE_UNITS[(found[2] ?? shown).toLowerCase()];
   return size ? number * size : null;
 }
