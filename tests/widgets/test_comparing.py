@@ -94,6 +94,17 @@ def test_a_closed_module_says_how_many_of_its_values_differ():
     assert run("graph/overlay.js", pins) == ["K", "R"]  # as the keys that pin
 
 
+def test_the_outline_of_a_closed_module_is_of_the_plan_that_alone_keeps_more_bytes():
+    together = """v.bytes.map((bytes) => {
+      const each = m.nodeFlags(4, { difference: [1, 1, -1, 0], picked: -1, step: -1 });
+      return m.flagClasses(m.flagsTogether(each, [0, 1, 2, 3], bytes)).trim();
+    })"""
+    found = run("graph/overlay.js", together, bytes=[[4, 4, 7, 9], [1, 1, 7, 9], [4, 4, 8, 9]])
+    assert found == ["rv-only-first", "rv-only-second", "rv-only-first"]
+    signs = "[m.cornerSigns(m.FLAG.onlyFirst, [25, 1]), m.cornerSigns(m.FLAG.onlySecond, [0, 3])]"
+    assert run("graph/overlay.js", signs) == ["①25 ②1", "②3"]
+
+
 def test_a_box_under_the_pointer_is_read_in_one_line():
     graph = {"nodes": [{"key": "layer1/conv", "shape": "2×3"}], "memory": [2048], "time": [1.5], "timeUnit": "ms"}
     read = "[[-1, null], [0, null], [0, [1]], [0, [0]]].map(([at, there]) => m.nodeReading(v.graph, at, [1], there))"

@@ -134,7 +134,7 @@ export function makeCompareView(parent, graph, base, actions, id) {
       }
       const [a, b] = [mine.overheads[state.row], other.overheads[against.row]].map((overhead) => shareText(overhead, base));
       html("span", "", summary, `extra time ${a}, the other ${b} of ${base.name}`);
-      html("span", "rv-muted", summary, "on the graph: ① kept by this plan only, ② by the other only; the number counts the values of a module");
+      html("span", "rv-muted", summary, "on the graph: ① kept by this plan only, ② by the other only; the numbers count the values of a closed module, and its outline is of the side with more bytes");
       table.setRows(() => differences(graph, kept, there), [mine, state.row, other, against.row]);
       return differenceMask(kept, there);
     },

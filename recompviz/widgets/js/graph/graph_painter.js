@@ -84,7 +84,7 @@ export function makeGraphPainter(graph, tree, picture, layers, colouring, observ
     const counted = Array(now.length).fill(null);
     for (let b = 0; b < now.length; b++) {
       const nodes = of.nodes[b];
-      now[b] = nodes.length === 1 ? each[nodes[0]] : flagsTogether(each, nodes);
+      now[b] = nodes.length === 1 ? each[nodes[0]] : flagsTogether(each, nodes, graph.memory);
       if (nodes.length > 1 && over.difference) counted[b] = differing(over.difference, nodes);
       const same = flags && flags[b] === now[b] && String(counts[b]) === String(counted[b]);
       if (flags ? !same : now[b]) renderer.flag(b, now[b], counted[b]);

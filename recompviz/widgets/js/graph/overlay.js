@@ -54,14 +54,22 @@ export function nodeFlags(count, { alive, pins, difference, lower, segmentOf, ca
   return flags;
 }
 
-/** The flags of a box with several nodes. */
-export function flagsTogether(flags, nodes) {
+/**
+ * The flags of a box with several nodes. A box has one outline: if each of two plans alone keeps some of its nodes, the box
+ * has the flag of the plan that alone keeps more bytes. @param bytes of every node
+ */
+export function flagsTogether(flags, nodes, bytes) {
   let any = 0;
   let all = ALL;
+  const sums = [0, 0];
   for (const v of nodes) {
     any |= flags[v];
     all &= flags[v];
+    if (flags[v] & FLAG.onlyFirst) sums[0] += bytes[v];
+    if (flags[v] & FLAG.onlySecond) sums[1] += bytes[v];
   }
+  const both = FLAG.onlyFirst | FLAG.onlySecond;
+  if ((any & both) === both) any &= ~(sums[0] < sums[1] ? FLAG.onlyFirst : FLAG.onlySecond);
   return (any & ~ALL) | all;
 }
 
@@ -81,15 +89,15 @@ export function differing(difference, nodes) {
 
 /**
  * The signs in the corner of a box: pinned to be kept (K) or recomputed (R), as the keys that pin; kept only by the first plan, only by the second, cached.
- * @param counts of `differing`, for a box of several nodes
+ * @param counts of `differing`, for a box of several nodes: both signs are there if both plans alone keep some, whichever flag the box has
  */
 export function cornerSigns(flags, counts = null) {
-  const [first, second] = counts ?? ["", ""];
+  const [first, second] = counts ?? [flags & FLAG.onlyFirst ? "" : 0, flags & FLAG.onlySecond ? "" : 0];
   return (
     (flags & FLAG.pinKeep ? "K" : "") +
     (flags & FLAG.pinRecompute ? "R" : "") +
-    (flags & FLAG.onlyFirst ? `①${first}` : "") +
-    (flags & FLAG.onlySecond ? `${first ? " " : ""}②${second}` : "") +
+    (first !== 0 ? `①${first}` : "") +
+    (second !== 0 ? `${first ? " " : ""}②${second}` : "") +
     (flags & FLAG.cached ? "●" : "")
   );
 }
