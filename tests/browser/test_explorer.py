@@ -251,13 +251,13 @@ def test_steps_of_the_slider_are_one_earlier_choice(page):
         page.keyboard.press("ArrowLeft")
     settled(page)
     assert page.evaluate(row) != first
-    page.wait_for_function(f"{earlier} === 1")  # the plan before the steps
+    assert page.evaluate(earlier) == 0  # nobody chose the plan before the steps
     page.keyboard.press("End")
-    page.wait_for_function(f"{earlier} === 2")  # and the one that they ended at
+    page.wait_for_function(f"{earlier} === 1")  # the one that they ended at
     for _ in range(3):
         page.keyboard.press("ArrowLeft")
     settled(page)
-    page.wait_for_function(f"{earlier} === 3")
+    page.wait_for_function(f"{earlier} === 2")
 
 
 def test_nothing_moves_when_the_code_is_copied(page):
@@ -503,7 +503,7 @@ def test_earlier_choices_outlast_pins_and_better_plans(page):
         page.keyboard.press(key)
         settled(page)
     before, choice = page.evaluate(earlier), page.evaluate(state)
-    assert before == 3
+    assert before == 2
     v = states(page).index(False)
     page.locator(f".rv-nodes > g[data-v='{v}']").click()
     page.keyboard.press("k")

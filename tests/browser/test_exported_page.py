@@ -379,6 +379,8 @@ def test_a_plan_is_chosen_in_the_table_of_plans(page, exported):
 
 
 def test_a_baseline_is_a_point_to_choose_and_to_go_back_from(page, exported):
+    page.get_by_label("Budget in total bytes").press("End")
+    page.keyboard.press("ArrowLeft")
     before = shown(page)
     page.get_by_role("button", name=re.compile("^baseline chen: .* total bytes")).press("Enter")
     assert plan_of(exported, shown(page)).kind == "chen"

@@ -154,8 +154,12 @@ REPLIES = """((state, reply) => {
   const handlers = {};
   const nothing = new Proxy({}, { get: () => () => {} });
   m.listenToKernel({
-    model: { get: () => reply, on: (name, handler) => (handlers[name] = handler) }, graph: { fingerprint: "f" }, state,
+    model: {
+      get: (name) => (name === "_edition" ? reply.edition : reply), on: (name, handler) => (handlers[name] = handler),
+    },
+    graph: { fingerprint: "f" }, state,
     views: { graph: nothing, timeline: nothing }, pacer: nothing, light() {}, schedule() {},
+    edition: 0,
   });
   handlers["change:_reply"]();
   return [state.request, state.row, state.budget, state.settled, state.confirmed, state.earlier];
@@ -187,8 +191,25 @@ REPLIES = """((state, reply) => {
 )
 def test_the_page_follows_the_kernel_unless_it_has_made_a_newer_choice(reply, settled, after):
     state = {"request": 5, "table": 0, "row": 1, "budget": 8, "settled": settled, "confirmed": False, "step": -1}
-    earlier = [{"table": 0, "row": 1}] if after[1] != 1 else []  # the plan that was shown, if the kernel chose another
-    assert run("explorer/replies.js", REPLIES, state={**state, "earlier": []}, reply=reply) == [*after, earlier]
+    state |= {"earlier": [], "rested": {"table": 0, "row": 1}}
+    earlier = [{"table": 0, "row": 1}] if after[1] != 1 else []  # the user's plan, if the kernel chose another
+    assert run("explorer/replies.js", REPLIES, state=state, reply=reply) == [*after, earlier]
+
+
+@node
+@pytest.mark.parametrize("rested", [None, {"table": 0, "row": 1}])
+def test_a_plan_that_the_user_did_not_choose_is_no_earlier_choice(rested):
+    reply = {"request": 6, "table": 0, "row": 2, "budget": 9, "edition": 0}
+    state = {"request": 5, "table": 0, "row": 1, "budget": 8, "settled": True, "step": -1, "earlier": []}
+    state |= {"rested": rested}
+    by_code = run("explorer/replies.js", REPLIES, state=state, reply=reply)
+    assert by_code[1] == 2
+    assert by_code[-1] == ([rested] if rested else [])
+    # a search has ended: the same choice has a better plan
+    assert run("explorer/replies.js", REPLIES, state=state, reply=reply | {"edition": 1})[-1] == []
+    first = EARLIER.replace("rested: {table: 0, row: 0}", "rested: null")
+    actions = "((c) => { c.setBudget(8, 1); c.setRow(2); c.setRow(4); })"
+    assert run("explorer/choices.js", f"{first}{actions}") == [2]  # not the plan of the opening
 
 
 @node

@@ -50,9 +50,9 @@ export function makeChoices(explorer) {
 
   function ask(change) {
     const same = (change.table ?? state.table) === state.table && change.row === state.row;
-    const from = state.rested ?? { table: state.table, row: state.row };
-    const stays = from.table === (change.table ?? state.table) && from.row === change.row;
-    if (change.settled && !stays && !(change.stepping && state.stepping)) state.earlier = remember(state.earlier, from);
+    const from = state.rested; // a plan that the user did not choose is no earlier choice
+    const stays = from?.table === (change.table ?? state.table) && from?.row === change.row;
+    if (change.settled && from && !stays && !(change.stepping && state.stepping)) state.earlier = remember(state.earlier, from);
     Object.assign(state, { wanted: change.budget, stepping: false, ...change });
     if (change.settled) state.rested = { table: state.table, row: state.row };
     // a drag ends on the total of its plan; asking for that total during the drag saves a second request at its end

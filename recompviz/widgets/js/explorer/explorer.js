@@ -55,7 +55,7 @@ function initialState(model) {
     budget,
     wanted, // the budget that the user asked for; less than `budget` if no known plan fits it
     settled: true, // no drag is going on
-    rested: { table, row }, // the plan of the last choice; a drag shows others until it ends
+    rested: null, // the plan of the user's last choice; a drag shows others until it ends. Null while he has chosen none
     stepping: false, // the last choice was a step of the slider, which another step replaces
     confirmed: true, // the kernel has simulated this plan
     hover: -1, // the node under the pointer
@@ -228,6 +228,7 @@ export function mount(model, parent, before = null, tab = null) {
     if (before.step >= 0) explorer.setStep(Math.min(before.step, explorer.reply.steps - 1));
     const sameStep = before.sizes === sizesNow();
     const again = (kept) => kept && shownAgain(kept, explorer.tables, sameStep);
+    if (before.hasChosen) state.rested = { table, row }; // the same choice, with the plan that is now the best for it
     state.earlier = before.earlier.map(again).filter(Boolean).reverse().reduce(remember, []);
     const rival = again(before.against);
     if (rival) explorer.setAgainst(rival);
@@ -251,7 +252,7 @@ export function mount(model, parent, before = null, tab = null) {
   const entries = () => Object.fromEntries(Object.entries(views).filter(([, view]) => view.entry).map(([name, view]) => [name, view.entry()]));
   // the tables that the page has had until now: those of the model may be newer
   const kept = (choice) => choice && asKept(explorer.tables, choice);
-  const chosen = () => ({ against: kept(state.against), earlier: state.earlier.map(kept).filter(Boolean) });
+  const chosen = () => ({ against: kept(state.against), hasChosen: state.rested !== null, earlier: state.earlier.map(kept).filter(Boolean) });
   const selection = () => ({ selected: state.selected, step: state.step, category: state.category, line: state.line });
   unmount.chosen = () => ({ ...chosen(), ...selection(), count: graph.count, tab: views.drawer.current, sizes, entries: entries() });
   return unmount;

@@ -29,11 +29,12 @@ export function listenToKernel(explorer) {
       const next = readReply(model.get("_reply"));
       if (isStale(next, state, graph.fingerprint)) return;
       const moved = next.row !== state.row || next.table !== state.table;
-      // the kernel chose, for pins or for Python code: the plan that the user saw until now stays among the earlier choices
-      if (moved) state.earlier = remember(state.earlier, state.rested ?? { table: state.table, row: state.row });
+      // with other tables, as after a search, the same choice has another plan; else the kernel chose, for pins or for Python code
+      const chose = moved && (model.get("_edition") ?? 0) === explorer.edition;
+      if (chose && state.rested) state.earlier = remember(state.earlier, state.rested);
       if (moved || next.request > state.request) Object.assign(state, { table: next.table, row: next.row, budget: next.budget, wanted: next.wanted, settled: true });
       else if (state.settled) Object.assign(state, { budget: next.budget, wanted: next.wanted }); // the kernel may have raised it
-      if (moved) Object.assign(state, { rested: { table: next.table, row: next.row }, stepping: false });
+      if (moved) Object.assign(state, { rested: chose || state.rested ? { table: next.table, row: next.row } : null, stepping: false });
       Object.assign(state, { request: next.request, confirmed: true });
       explorer.asked = { request: next.request, table: next.table, row: next.row, budget: next.wanted };
       explorer.pacer.answered(next.request);
