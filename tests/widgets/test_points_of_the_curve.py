@@ -53,6 +53,52 @@ def test_the_names_of_two_near_points_stand_on_their_outer_sides():
     assert alone == 0
 
 
+def test_baselines_at_one_place_have_one_mark_and_one_name():
+    given = {"objective": "given", "rows": 4, "totalPeaks": [300, 100, 103, 140], "overheads": [0, 5, 6, 5]}
+    scales = "{ x: (b) => b, y: (t) => 10 * t, left: 40, right: 300, top: 21 }"
+    code = f"[m.givenGroups([null, v.given], {scales}), m.givenMarks([null, v.given], {scales})]"
+    groups, marks = run("explorer/points.js", code, given=given)
+    assert groups == [[[1, 1]], [[1, 2]], [[1, 3]]]  # 10 px apart: each has a mark
+    given["overheads"][2] = 5.5
+    groups, marks = run("explorer/points.js", code, given=given)
+    assert groups == [[[1, 1], [1, 2]], [[1, 3]]]
+    assert marks == [[100, 50], [140, 50]]
+    clicks = "[[0, 0], [1, 1], [1, 2]].map(([table, row]) => m.nextOf([[1, 1], [1, 2]], { table, row }))"
+    assert run("explorer/points.js", clicks) == [[1, 1], [1, 2], [1, 1]]  # every one can be chosen
+    names = "v.facts.map((facts) => m.namesTogether(['chen', 'per-module'], facts, v.wide))"
+    facts = [["+33%", "+28%"], ["+28%", "+28%"], ["", ""]]
+    found = run("explorer/points.js", names, facts=facts, wide=260)
+    assert found == ["chen +33%, per-module +28%", "chen, per-module +28%", "chen, per-module"]
+    assert run("explorer/points.js", names, facts=facts[:1], wide=100) == ["chen +33% and 1 more"]
+
+
+def test_a_click_on_the_name_of_the_peak_is_answered_by_the_step_of_the_peak():
+    show = """(() => {
+      const steps = [];
+      const view = new Proxy({}, { get: (_, name) => (at) => steps.push([name, at]) });
+      const views = { timeline: view, graph: {mark() {}, setAlive() {}}, drawer: { open() {} } };
+      const state = { step: 7, hoverStep: 3, hover: -1, hoverBar: -1, selected: -1, line: null };
+      const reply = { steps: 9, peakStep: 7, blocks: { first: [], stop: [], bytes: [] }, stepNodes: [] };
+      const graph = { nodes: [], count: 0 };
+      m.makeSelection({ graph, state, views, reply, showCard() {}, showDrawer() {} }).showPeak();
+      return [state.step, state.hoverStep, steps.filter(([name]) => name === "hoverStep")];
+    })()"""
+    assert run("explorer/selection.js", show) == [7, -1, [["hoverStep", -1]]]
+    moves = """(() => {
+      const told = [];
+      const handlers = {};
+      const addEventListener = (type, does) => (handlers[type] = does);
+      const chart = { addEventListener, getBoundingClientRect: () => ({ left: 0, top: 0 }) };
+      m.makeLandscapePointer(chart, { hover: (x) => told.push(x), leave: () => told.push("leave") });
+      for (const [clientX, button] of v.moves) {
+        handlers.pointermove({ clientX, clientY: 5, target: { closest: () => button } });
+      }
+      return told;
+    })()"""
+    moved = run("explorer/landscape_pointer.js", moves, moves=[[10, None], [11, {}], [12, None]])
+    assert moved == [10, "leave", 12]  # over the button, the step under the pointer is not read
+
+
 def test_the_name_of_the_bound_covers_neither_line_nor_curve_nor_another_name():
     place = (
         "m.boundPlace('lower bound', { left: 50, right: 300, y: 200 }, v.line, v.taken, (x) => x < v.flat ? 150 : 198)"

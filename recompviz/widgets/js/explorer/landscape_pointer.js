@@ -34,6 +34,7 @@ export function makeLandscapePointer(chart, actions) {
     const [x, y] = place(event);
     if (from !== null && Math.abs(x - from) >= CLICK_MOVE) moved = true;
     if (moved) actions.brush(from, x);
+    else if (from === null && event.target.closest("[role=button]")) actions.leave(); // the button speaks of its own step
     else actions.hover(x, y);
   });
   listen(chart, "pointerup", (event) => {

@@ -6,6 +6,7 @@ import { formatBytes, formatPercent } from "../shared/units.js";
 import { shareText } from "../data/base_time.js";
 
 export const EARLIER = 12;
+const SAME = 8; // pixels; marks of baselines that are nearer would cover each other
 const NEAR = 22; // pixels between two points whose names could be confused
 
 /** The earlier choices with one more: newest first, each once. */
@@ -22,39 +23,42 @@ export function drawPoints(layer, tables, state, scales, choose, listen) {
   const place = (table, row) => placeWithin(x(table.totalPeaks[row]), y(table.overheads[row]), { left, right, top });
   const words = (table, row) => `${totalText(table, table.totalPeaks[row], base.time)} total bytes, extra time ${shareText(table.overheads[row], base)} of ${base.name}`;
 
-  function point(number, row, name, draw) {
-    const [px, py, turn] = place(tables[number], row);
-    const outside = turn === null ? "" : ", outside of the picture";
-    const group = svg("g", { class: "rv-point", tabindex: 0, role: "button", "aria-label": `${name}: ${words(tables[number], row)}${outside}` }, layer);
-    group.dataset.point = `${number}:${row}`;
-    draw(group, px, py, turn);
-    svg("title", {}, group).textContent = `${name}: ${words(tables[number], row)}${outside}`;
+  /** One mark for rows [number of the table, row] at one place; `name(number, row)` of each. */
+  function point(rows, name, draw) {
+    const outside = (turn) => (turn === null ? "" : ", outside of the picture");
+    const texts = rows.map(([number, row]) => `${name(number, row)}: ${words(tables[number], row)}${outside(place(tables[number], row)[2])}`);
+    if (rows.length > 1) texts.push("each click chooses the next of them");
+    const group = svg("g", { class: "rv-point", tabindex: 0, role: "button", "aria-label": texts.join("; ") }, layer);
+    group.dataset.point = rows[0].join(":");
+    draw(group, ...place(tables[rows[0][0]], rows[0][1]));
+    svg("title", {}, group).textContent = texts.join("\n");
+    const chooseNext = () => choose(...nextOf(rows, state));
     listen(group, "pointerdown", (event) => event.stopPropagation());
-    listen(group, "click", () => choose(number, row));
+    listen(group, "click", chooseNext);
     listen(group, "keydown", (event) => {
       event.stopPropagation();
       if (event.key !== "Enter" && event.key !== " ") return;
       event.preventDefault();
-      choose(number, row);
+      chooseNext();
     });
     if (group.dataset.point === focused) group.focus({ preventScroll: true });
   }
 
   state.earlier.forEach(({ table, row }, i) => {
     if (!tables[table] || row >= tables[table].rows || tables[table].objective === "given") return;
-    point(table, row, `earlier choice ${i + 1}`, (group, px, py, turn) => {
+    point([[table, row]], () => `earlier choice ${i + 1}`, (group, px, py, turn) => {
       const style = { class: "rv-earlier", opacity: Math.max(0.35, 1 - i / EARLIER) };
       if (turn === null) svg("circle", { cx: px, cy: py, r: 3.8, ...style }, group);
       else svg("path", { ...arrowAt(px, py, turn), ...style }, group);
     });
   });
-  const given = givenRows(tables);
   const nameAt = makeNames(givenMarks(tables, scales), { left, right, top }, standing);
-  for (const [number, row] of given) {
-    const table = tables[number];
-    point(number, row, `baseline ${table.names[row]}`, (group, px, py, turn) => {
+  for (const rows of givenGroups(tables, scales)) {
+    point(rows, (number, row) => `baseline ${tables[number].names[row]}`, (group, px, py, turn) => {
       svg("path", { ...(turn === null ? { d: `M${px} ${py - 5.5}l5.5 5.5l-5.5 5.5l-5.5 -5.5Z` } : arrowAt(px, py, turn)), class: "rv-baseline" }, group);
-      const text = nameWithin(table.names[row], turn, table.totalPeaks[row], base.time ? table.overheads[row] / base.time : 0);
+      const names = rows.map(([number, row]) => tables[number].names[row]);
+      const facts = rows.map(([number, row]) => nameWithin("", place(tables[number], row)[2], tables[number].totalPeaks[row], base.time ? tables[number].overheads[row] / base.time : 0));
+      const text = namesTogether(names, facts, right - left);
       const { x: at, y: line, anchor } = nameAt(px, py, text);
       svg("text", { x: at, y: line, class: "rv-tick rv-halo", "text-anchor": anchor }, group).textContent = text;
     });
@@ -67,9 +71,45 @@ function givenRows(tables) {
     .filter(([number, row]) => tables[number].overheads[row] !== 0);
 }
 
-/** Where baselines and loaded plans are drawn, as [x, y]. @param scales as for drawPoints */
-export function givenMarks(tables, { x, y, ...edges }) {
-  return givenRows(tables).map(([number, row]) => placeWithin(x(tables[number].totalPeaks[row]), y(tables[number].overheads[row]), edges).slice(0, 2));
+/** The rows of baselines and loaded plans, in groups that have one mark, because their marks would cover each other. @param scales as for drawPoints */
+export function givenGroups(tables, scales) {
+  const groups = [];
+  for (const row of givenRows(tables)) {
+    const [px, py] = givenPlace(tables, row, scales);
+    const near = groups.find((one) => Math.abs(one.px - px) < SAME && Math.abs(one.py - py) < SAME);
+    if (near) near.rows.push(row);
+    else groups.push({ px, py, rows: [row] });
+  }
+  return groups.map(({ rows }) => rows);
+}
+
+/** Where the marks of baselines and loaded plans are drawn, as [x, y]. @param scales as for drawPoints */
+export function givenMarks(tables, scales) {
+  return givenGroups(tables, scales).map(([row]) => givenPlace(tables, row, scales));
+}
+
+function givenPlace(tables, [number, row], { x, y, ...edges }) {
+  return placeWithin(x(tables[number].totalPeaks[row]), y(tables[number].overheads[row]), edges).slice(0, 2);
+}
+
+/** The row [number of the table, row] that a click on a mark of several rows chooses: the one after the plan shown, else the first. */
+export function nextOf(rows, state) {
+  const shown = rows.findIndex(([number, row]) => number === state.table && row === state.row);
+  return rows[(shown + 1) % rows.length];
+}
+
+/**
+ * One text for the names at one mark: "chen +33%, per-module +28%"; a fact that all share is said once, at the end.
+ * @param facts of nameWithin, one for each name, without the name; @param wide the room in pixels
+ */
+export function namesTogether(names, facts, wide) {
+  const shared = facts.every((fact) => fact === facts[0]);
+  const each = names.map((name, i) => (facts[i] && !(shared && i < names.length - 1) ? `${name} ${facts[i]}` : name));
+  for (let count = each.length; count > 1; count--) {
+    const text = each.slice(0, count).join(", ") + (count < each.length ? ` and ${each.length - count} more` : "");
+    if (6.2 * text.length <= wide) return text;
+  }
+  return each.length > 1 ? `${each[0]} and ${each.length - 1} more` : each[0];
 }
 
 /**
@@ -132,6 +172,7 @@ export function makeNames(marks, { left, right, top }, standing = []) {
       { x: px, y: py + 43, anchor: "middle" },
       { x: px, y: py + 56, anchor: "middle" },
     ];
+    if (py <= top) candidates.unshift(candidates[2], candidates[3]); // there is no room above, and a name beside it is further from the curve
     const side = sideAway(px, py, marks);
     if (side) candidates.unshift({ x: px + 9 * side, y: py + 4, anchor: side > 0 ? "start" : "end" });
     const places = candidates.map((one) => shiftedInside(name, one, left, right));

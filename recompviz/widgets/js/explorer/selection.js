@@ -114,6 +114,7 @@ export function makeSelection(explorer) {
     state.line = null;
     views.timeline.setFilter(null);
     views.drawer.open("alive");
+    hoverStep(-1); // the answer is about the peak, not about the step under the pointer
     if (explorer.reply && explorer.reply.peakStep >= 0) setStep(explorer.reply.peakStep);
     light();
     explorer.showDrawer();
