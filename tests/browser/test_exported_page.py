@@ -3,6 +3,7 @@
 import itertools
 import json
 import re
+import xml.etree.ElementTree as ET
 
 import pytest
 
@@ -514,6 +515,24 @@ def test_pictures_of_the_view_are_saved(page, tmp_path):
     left, right, width = place.evaluate(PLACE_OF_GRAPH)
     assert abs(left - (width - right)) < 8
     place.close()
+
+
+def test_a_picture_with_a_selected_value_fades_no_box_in_the_paper_s_view(page, tmp_path):
+    page.get_by_role("button", name="Paper's view").click()
+    page.locator(".rv-nodes > g").nth(2).click()
+    page.get_by_role("region", name="Selected value").wait_for()
+    faint = page.locator(".rv-node.rv-outside")
+    page.get_by_role("tab", name="Save and share").click()
+    assert faint.count() > 3  # outside of the lower set of the value
+    with page.expect_download() as got:
+        page.get_by_role("button", name="Picture (SVG)").click()
+    got.value.save_as(tmp_path / "picture.svg")
+    drawing = ET.parse(tmp_path / "picture.svg")
+    boxes = [group for group in drawing.iter("{http://www.w3.org/2000/svg}g") if group.get("role") == "graphics-symbol"]
+    assert len(boxes) == page.locator(".rv-nodes > g").count()
+    assert not [box for box in boxes if re.search(r"(^|;)opacity:", box.get("style"))]
+    page.wait_for_function("!document.querySelector('.rv-picture')")
+    faint.nth(3).wait_for()  # the page shows the lower set again
 
 
 def test_a_graph_that_is_much_wider_than_the_view_opens_by_module(chromium, exported):

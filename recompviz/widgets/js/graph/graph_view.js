@@ -405,11 +405,20 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
       show(true);
       return win.refit();
     },
-    /** Fit the graph, for a picture; the function that it returns shows the stretch that the user had chosen again. */
+    /**
+     * Fit the graph, for a picture, without the lower set of the selected value, which would leave the other boxes faint. A
+     * lower set that the reader browses stays. The function that it returns shows both as before.
+     */
     arranged() {
       const { camera, moved } = win;
+      const { lower } = painter.over;
+      if (!browser.open) painter.lay({ lower: null });
       win.refit();
-      return () => (moved ? win.setCamera(camera, true) : win.resize());
+      return () => {
+        if (!browser.open) painter.lay({ lower });
+        if (moved) win.setCamera(camera, true);
+        else win.resize();
+      };
     },
     /** What the reader has chosen, as JSON can express it. */
     shown: () => ({ open: open && [...open], mode, shapes, colouring: painter.colouring }),
