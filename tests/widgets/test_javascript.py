@@ -10,11 +10,14 @@ import pytest
 
 from recompviz.core.base.palette import LIGHT
 from recompviz.core.base.units import format_bytes, format_cost, format_time
+from recompviz.core.steps.examples import residual_step
 from recompviz.core.steps.joint import Category
 from recompviz.widgets.base import assets
 from recompviz.widgets.explorer.landscape_picture import fill_of
 from recompviz.widgets.explorer.strata import strata_of
+from recompviz.widgets.layout.folded import first_open
 from recompviz.widgets.layout.layered import isotonic
+from recompviz.widgets.layout.modules import module_tree
 
 JS = assets.HERE / "js"
 # room → the rooms that it may import from
@@ -757,3 +760,13 @@ def test_calls_and_lifetimes_of_the_landscape_are_said():
         ["backward", "step 4 to 5 of 5", "calls of the backward pass"],
         ["a.b", "kept values · step 2 to 4 of 5", "values of the forward pass that stay for the backward pass"],
     ]
+
+
+@node
+@pytest.mark.parametrize("blocks", [(1, 1), (2, 3, 2), (3, 4, 6, 3), (12,)])
+def test_a_picture_opens_the_boxes_that_the_page_opens(blocks):
+    graph = residual_step(blocks)[0]
+    modules = module_tree(graph)
+    values = {"names": modules.names, "parent": modules.parent, "times": modules.times, "owner": modules.owner}
+    tree = "m.makeModuleTree({count: v.owner.length, edges: []}, {...v, lines: []})"
+    assert sorted(run("graph/module_tree.js", f"[...m.firstOpen({tree})]", **values)) == sorted(first_open(modules))

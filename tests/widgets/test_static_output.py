@@ -92,6 +92,34 @@ def test_the_memory_is_above_a_large_graph():
     assert upper + 200 < lower
 
 
+def drawn_graph(explorer):
+    """The texts of the graph in the picture, and the least size of their letters at the picture's natural width."""
+    graph = ET.fromstring(explorer.to_svg()).findall("{*}g")[1]
+    scale = float(re.search(r"scale\(([\d.]+)\)", graph.get("transform"))[1])
+    texts = graph.findall(".//{*}text")
+    return [text.text for text in texts], min(float(text.get("font-size")) for text in texts) * scale
+
+
+@pytest.mark.parametrize("mode", ["wrapped", "right", "down"])
+@pytest.mark.parametrize("blocks", [(1,), (1, 1), (1, 1, 1), (2, 3, 2), (3, 4, 6, 3)])
+def test_the_names_in_the_graph_of_a_picture_are_legible(blocks, mode):
+    explorer = Lab(blocks).explorer()
+    explorer._mode = mode
+    assert drawn_graph(explorer)[1] >= 9
+
+
+def test_a_graph_that_is_too_large_for_a_picture_is_folded_by_module():
+    lab = Lab((3, 4, 6, 3))
+    texts, _ = drawn_graph(lab.explorer())
+    modules = [text for text in texts if re.fullmatch(r"layer\d", text)]
+    assert modules == ["layer1", "layer2", "layer3", "layer4"]
+    assert {"conv1", "fc", "loss"} <= set(texts)
+    counts = [text.split() for text in texts if text.startswith("all ") or " of " in text]
+    values = [int(words[1] if words[0] == "all" else words[2]) for words in counts]
+    assert sum(values) + len(texts) - 2 * len(modules) == len(lab.graph)
+    assert len(drawn_graph(Lab((1,)).explorer())[0]) == len(Lab((1,)).graph)  # a small one is not
+
+
 @pytest.mark.parametrize(("label", "fits"), [("relu", True), ("filter", True), ("matmul", False), ("softmax", False)])
 def test_a_label_that_may_be_wider_than_its_box_is_squeezed(label, fits):
     assert (squeezed(label, 10.5) == "") == fits

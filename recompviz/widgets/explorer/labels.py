@@ -135,8 +135,8 @@ def fitted(label: str, most: int = WIDEST) -> str:
     return label if len(label) <= most else f"{label[: most - 1]}…"
 
 
-def squeezed(label: str, size: float) -> str:
-    """Return SVG attributes that squeeze a label into a node box if it may be too wide; "" for a short label.
+def squeezed(label: str, size: float, room: float = NODE[0] - 4) -> str:
+    """Return SVG attributes that squeeze a label into its box if it may be too wide; "" for a short label.
 
     Which font the reader has is not known, so the width is estimated for a wide one.
 
@@ -145,12 +145,13 @@ def squeezed(label: str, size: float) -> str:
     label : str
     size : float
         The font size in pixels.
+    room : float
+        The width of the box without its margins, in pixels. The default is that of a node box.
 
     Examples
     --------
     >>> squeezed("relu", 10.5), squeezed("matmul", 10.5)
     ('', ' textLength="34" lengthAdjust="spacingAndGlyphs"')
     """
-    room = NODE[0] - 4
     width = size * sum(NARROW if letter in "fijlrt.1" else WIDE if letter in "mwMW" else USUAL for letter in label)
     return f' textLength="{room:g}" lengthAdjust="spacingAndGlyphs"' if width > room else ""

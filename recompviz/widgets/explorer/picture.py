@@ -2,7 +2,8 @@
 
 The picture shows one plan: the trade-off curve with the plan's point, the memory landscape, and below them the graph
 with kept and recomputed values, in the colours of the page. Segments and formula bytes are shown only in the paper's
-view. The picture has dark text on a white background, so that it is legible on any page.
+view. A graph whose labels would be too small to read is folded by module, as the page opens it. The picture has dark
+text on a white background, so that it is legible on any page.
 """
 
 from __future__ import annotations
@@ -20,7 +21,10 @@ from recompviz.core.steps.timeline import Timeline
 from recompviz.widgets.explorer.labels import fitted, node_labels, squeezed
 from recompviz.widgets.explorer.landscape_picture import PlotArea, landscape_parts, svg_text
 from recompviz.widgets.explorer.time_base import TimeBase, milliseconds_of
-from recompviz.widgets.layout.layout import NODE, Layout
+from recompviz.widgets.layout.folded import Folded, fold
+from recompviz.widgets.layout.layout import NODE, VIEW, Layout
+from recompviz.widgets.layout.modules import collapse_above, module_tree
+from recompviz.widgets.layout.wrapped import MOST_HEIGHTS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,6 +44,9 @@ _numbers = count(1)
 LEAST_RANGE = 0.01
 # the font size of a label in the graph, and the height of the charts above the graph, in pixels
 LABEL, CHARTS = 10.5, 250.0
+# the font sizes of the two lines in a box of a folded graph, and the least size of letters that can be read
+NAME, FACT, LEAST_LETTERS = 12.0, 10.5, 9.0
+REGULAR = 400  # SVG's font-weight
 CURVE = PlotArea(50.0, 390.0, 34.0, 190.0)
 
 
@@ -97,7 +104,10 @@ def picture(
         The SVG text.
     """
     hatch = f"recompviz-hatch-{next(_numbers)}"
-    scale = min(1.2, (WIDTH - 24) / max(layout.width, 1.0), 900 / max(layout.height, 1.0))
+    folded = _folded(graph, layout)
+    if folded is not None:
+        layout = folded.layout
+    scale = _scale(layout)
     graph_height = layout.height * scale + 40
     measured = [] if report is None else measured_lines(report, timeline)
     above = 58 + 18 * len(measured)
@@ -127,7 +137,11 @@ def picture(
         *landscape_parts(graph, timeline, budget, keep_all, hatch, None if report is None else report.measured),
         "</g>",
         f'<g transform="translate({(WIDTH - layout.width * scale) / 2:.1f} {above + CHARTS:.1f}) scale({scale:.4f})">',
-        *_graph_parts(graph, layout, plan, hatch, theory),
+        *(
+            _graph_parts(graph, layout, plan, hatch, theory)
+            if folded is None
+            else _folded_parts(graph, folded, plan, hatch)
+        ),
         "</g>",
         svg_text(14, height - 10, caption, MUTED) if caption else "",
         "</svg>",
@@ -147,11 +161,62 @@ def measured_lines(report: RunReport, predicted: Timeline) -> list[str]:
     return [peak] if report.times is None else [peak, f"measured {report.times}"]
 
 
+def _scale(layout: Layout) -> float:
+    """Return the scale at which a layout fits into the picture."""
+    highest = MOST_HEIGHTS * VIEW[1]  # a graph that the page wraps legibly is legible here, too
+    return min(1.2, (WIDTH - 24) / max(layout.width, 1.0), highest / max(layout.height, 1.0))
+
+
+def _folded(graph: Graph, layout: Layout) -> Folded | None:
+    """Return the graph folded by module if the page opens it so, or if its labels would be too small to read."""
+    modules = module_tree(graph)
+    small = LABEL * _scale(layout) < LEAST_LETTERS
+    if len(modules) > 1 and (small or len(graph) > collapse_above(graph, modules)):
+        return fold(graph, modules)
+    return None
+
+
+def _folded_parts(graph: Graph, folded: Folded, plan: Plan, hatch: str) -> list[str]:
+    """Draw the boxes of a folded graph: name, number of recomputed values, and a bar with the share of each kind."""
+    labels = node_labels(graph)
+    width, height = folded.box
+    parts = [_edges(folded.layout)]
+    for name, nodes, (x, y) in zip(folded.names, folded.nodes, folded.layout.nodes.tolist(), strict=True):
+        kept = plan.keep_mask[list(nodes)]
+        if not name:
+            parts += _one_box(folded.box, x, y, bool(kept[0]), hatch)
+            parts.append(_box_text(x, y + 4, labels[nodes[0]], LIGHT["on-keep" if kept[0] else "on-recompute"], width))
+            continue
+        count, recomputed = len(nodes), int((~kept).sum())
+        fact = f"{recomputed} of {count} recomputed" if 0 < recomputed < count else f"all {count} recomputed"
+        left, room = x - width / 2, width - 12
+        share = room * (1 - recomputed / count)
+        stroke, dash = (RECOMPUTE, ' stroke-dasharray="3.5 2"') if recomputed == count else (LIGHT["keep-line"], "")
+        parts += [
+            f'<rect x="{left:.1f}" y="{y - height / 2:.1f}" width="{width:g}" height="{height:.1f}" rx="5" '
+            f'fill="{SURFACE}" stroke="{stroke}" stroke-width="1.4"{dash}/>',
+            f'<rect x="{left + 6:.1f}" y="{y + height / 2 - 7:.1f}" width="{room:.1f}" height="4.5" rx="2" '
+            f'fill="url(#{hatch})" stroke="{RECOMPUTE}" stroke-width="0.6"/>',
+            f'<rect x="{left + 6:.1f}" y="{y + height / 2 - 7:.1f}" width="{share:.1f}" height="4.5" rx="2" '
+            f'fill="{KEEP}"/>',
+            _box_text(x, y - 5.5, name, TEXT, width),
+            _box_text(x, y + 7.5, fact if recomputed else f"all {count} kept", TEXT, width, FACT, REGULAR),
+        ]
+    return parts
+
+
+def _box_text(x: float, y: float, words: str, fill: str, width: float, size: float = NAME, weight: int = 560) -> str:
+    """Return a line of text in a box of a folded graph, squeezed if it may be wider than the box."""
+    # the width is estimated for a bold font
+    more = squeezed(words, size if weight > REGULAR else 0.85 * size, width - 6)
+    return svg_text(x, y, words, fill, size=size, weight=weight, anchor="middle", more=more)
+
+
 def _graph_parts(graph: Graph, layout: Layout, plan: Plan, hatch: str, theory: bool) -> list[str]:
     nodes, labels = range(len(graph)), node_labels(graph)
     return [
         *(_band(layout, plan, v) for v in nodes if theory),
-        _edges(graph, layout),
+        _edges(layout),
         *(part for v in nodes for part in _box(graph, layout, plan, v, labels[v], hatch)),
     ]
 
@@ -166,10 +231,10 @@ def _band(layout: Layout, plan: Plan, v: int) -> str:
     )
 
 
-def _edges(graph: Graph, layout: Layout) -> str:
+def _edges(layout: Layout) -> str:
     """Draw all edges as one path."""
     lines = []
-    for e in range(len(graph.edges)):
+    for e in range(len(layout.offsets) - 1):
         points = layout.points[layout.offsets[e] : layout.offsets[e + 1]]
         lines.append("M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points))
     return (
@@ -179,22 +244,27 @@ def _edges(graph: Graph, layout: Layout) -> str:
 
 def _box(graph: Graph, layout: Layout, plan: Plan, v: int, label: str, hatch: str) -> list[str]:
     """Draw the box of a node, with its label if the graph is small enough."""
-    width, height = NODE
     x, y = layout.nodes[v]
     kept = bool(plan.keep_mask[v])
-    fill = KEEP if kept else f"url(#{hatch})"
-    stroke = LIGHT["keep-line"] if kept else RECOMPUTE
-    dash = "" if kept else ' stroke-dasharray="3.5 2"'
-    box = (
-        f'<rect x="{x - width / 2:.1f}" y="{y - height / 2:.1f}" width="{width:g}" height="{height:g}" rx="5" '
-        f'fill="{fill}" stroke="{stroke}" stroke-width="1.4"{dash}/>'
-    )
+    box = _one_box(NODE, x, y, kept, hatch)
     if len(graph) > DETAILED:
-        return [box]
+        return box
     label = fitted(label)
     colour = LIGHT["on-keep" if kept else "on-recompute"]
     more = squeezed(label, LABEL)
-    return [box, svg_text(x, y + 3.6, label, colour, size=LABEL, weight=560, anchor="middle", more=more)]
+    return [*box, svg_text(x, y + 3.6, label, colour, size=LABEL, weight=560, anchor="middle", more=more)]
+
+
+def _one_box(size: tuple[float, float], x: float, y: float, kept: bool, hatch: str) -> list[str]:
+    """Draw the box of one value around a centre, without a label."""
+    width, height = size
+    fill = KEEP if kept else f"url(#{hatch})"
+    stroke = LIGHT["keep-line"] if kept else RECOMPUTE
+    dash = "" if kept else ' stroke-dasharray="3.5 2"'
+    return [
+        f'<rect x="{x - width / 2:.1f}" y="{y - height / 2:.1f}" width="{width:g}" height="{height:g}" rx="5" '
+        f'fill="{fill}" stroke="{stroke}" stroke-width="1.4"{dash}/>'
+    ]
 
 
 def _curve_parts(table: PlanTable, plan: Plan, timeline: Timeline, base: TimeBase, budget: float | None) -> list[str]:

@@ -19,7 +19,7 @@ from recompviz.widgets.explorer.labels import node_labels
 from recompviz.widgets.explorer.script_names import ScriptNames
 from recompviz.widgets.layout.layout import NODE, Layout
 from recompviz.widgets.layout.module_layout import lay_out_modules
-from recompviz.widgets.layout.modules import COLLAPSE_ABOVE, has_parallel_fold, module_tree
+from recompviz.widgets.layout.modules import collapse_above, module_tree
 
 if TYPE_CHECKING:
     from recompviz.core.graphs.graph import Graph
@@ -111,7 +111,7 @@ def modules_message(graph: Graph) -> Message:
         "passed": layout.passed.astype("<f4").tobytes(),
         "offsets": layout.offsets.astype("<u4").tobytes(),
         "skips": layout.skips.astype("<u4").tobytes(),
-        "collapse_above": 0 if has_parallel_fold(graph, modules) else COLLAPSE_ABOVE,
+        "collapse_above": collapse_above(graph, modules),
     }
 
 

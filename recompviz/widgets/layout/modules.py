@@ -236,6 +236,11 @@ def has_parallel_fold(graph: Graph, modules: Modules) -> bool:
     return bool(wide - linked)
 
 
+def collapse_above(graph: Graph, modules: Modules) -> int:
+    """Return the number of nodes above which a graph with these modules opens collapsed, whatever its layout is."""
+    return 0 if has_parallel_fold(graph, modules) else COLLAPSE_ABOVE
+
+
 def _span(first: str, last: str) -> str:
     head, _, end = last.rpartition(".")
     return f"{first}–{end}" if first.rpartition(".")[0] == head else f"{first} – {last}"
