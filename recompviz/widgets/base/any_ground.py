@@ -72,8 +72,9 @@ def dark_sheet(svg: str, mixtures: Mapping[str, str]) -> str:
 
     Examples
     --------
-    >>> dark_sheet('<text fill="#1f2328"/>', {})
-    '@media (prefers-color-scheme:dark){svg:not(.rv-still) [fill="#1f2328"]{fill:#e6e9ed}}'
+    >>> sheet = dark_sheet(f'<text fill="{LIGHT["text"]}"/>', {})
+    >>> sheet.replace(LIGHT["text"], "light").replace(DARK["text"], "dark")
+    '@media (prefers-color-scheme:dark){svg:not(.rv-still) [fill="light"]{fill:dark}}'
     """
     pairs = {**{LIGHT[name]: DARK[name] for name in reversed(LIGHT) if name in DARK}, **mixtures}
     # text on filled shapes that are light in the one theme and dark in the other
