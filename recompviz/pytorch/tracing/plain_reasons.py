@@ -31,6 +31,7 @@ _BRANCH = "use torch.where(condition, a, b) in place of the branch"
 _NUMBER = "compute with tensors in place of the number"
 _SIZE = "multiply by the mask, or use torch.where, in place of selecting"
 _OUTSIDE = "move it out of forward()"
+_IN_TORCH = "{name}() is called, which cannot be a part of a graph"
 _NO_LOSS = "trace another loss in its place, such as loss=lambda y, *_: y.sum(); then its own bytes are not counted"
 
 # in Dynamo's report → the reason; the first one that is found counts
@@ -77,7 +78,8 @@ def plain_reason(report: str) -> Reason | None:
             name = names.get("name") or ""
             if name.startswith("aten."):
                 names["name"] = _FUNCTIONS.get(public_name(name), public_name(name))
-            return Reason(reason.what.format(**names), reason.instead)
+            what = _IN_TORCH if name.startswith("torch.") else reason.what
+            return Reason(what.format(**names), reason.instead)
     return None
 
 

@@ -156,7 +156,8 @@ def explore(
 
         return StepExplorer(step_report(model))
     expect_flag(theory, "theory")
-    names = names_of(model, inputs, kwargs, targets, loss)
+    # the trace refuses wrong targets
+    names = names_of(model, inputs, kwargs, targets if isinstance(targets, tuple) else (), loss)
 
     def work(progress: JobProgress) -> ExplorerArguments:
         progress(2, 100, "loading the tracer")
