@@ -236,8 +236,9 @@ def _lines(relaxation: MemoryProgram, least: int, most: int, solves: int, report
 def dropped_cost(uses: Uses, budget: int) -> float:
     """Return a lower bound on recomputation, in the unit of ``graph.time``, that needs no linear program.
 
-    At each backward call, the values that later backward calls read are kept or recomputed. Those that do not fit in
-    the budget are recomputed at least once. ``budget`` is in transient bytes.
+    While a backward call runs, each value that a later backward call reads is in memory, or it is recomputed later. So
+    the values that do not fit in the budget cost at least one recomputation. The bound is the largest such cost over
+    all backward calls, for the cheapest choice of values. ``budget`` is in transient bytes.
     """
     joint, forward = uses.joint, uses.joint.forward_count
     cost, size = uses.call_cost, joint.allocated

@@ -30,7 +30,9 @@ RATE, OF_BLOCKS = 0.003, 0.3
 
 
 class Moves:
-    """The moves of one search. Peaks and budgets are in transient bytes (see :class:`LiveRun`).
+    """The moves of one search for live plans. Peaks and budgets are in transient bytes (see :class:`LiveRun`).
+
+    A move starts from a keep mask, simulates masks that differ in some nodes, and adds the results to the candidates.
 
     Parameters
     ----------

@@ -5,8 +5,8 @@ collective for a moment after the caller has waited for the result. If the calle
 thread frees it, and the profiler does not see the free. In a block of :class:`CollectiveBuffers`, the caller's thread
 holds each buffer until nobody else does, and frees it before its next operator.
 
-Private PyTorch used here: ``torch._C._storage_Use_Count``, ``UntypedStorage._cdata``. Tried on torch 2.11.0, 2.12.1,
-2.13.0 and 2.14.1, on the CPU.
+Private PyTorch used here: ``torch._C._storage_Use_Count``, ``UntypedStorage._cdata``. Tried on torch 2.13.0, 2.14.1 and
+2.15.0, on the CPU.
 """
 
 from __future__ import annotations
