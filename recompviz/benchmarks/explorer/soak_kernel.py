@@ -53,8 +53,7 @@ class Kernel:
         Raises
         ------
         RuntimeError
-            If the expression raises an error, if there is no answer within ``seconds``, or if 20 answers were
-            interrupted.
+            If the expression raises an error, if no answer comes within ``seconds``, or after 20 interrupted answers.
         """
         for _ in range(20):
             found = self._pool.submit(self._ask, expression, seconds).result()

@@ -62,8 +62,8 @@ def close(explorer: Explorer) -> None:
 def lives(identifier: str) -> bool:
     """Return whether it is an error that the kernel does not know the comm (connection of a widget) ``identifier``.
 
-    It is no error if no Explorer had this comm, or if the Explorer with this comm was closed at most ``CROSSING``
-    seconds ago: the page may have sent its message before it heard of the closing.
+    It is no error if the comm never belonged to an Explorer. Nor is it one if its Explorer was closed at most
+    ``CROSSING`` seconds ago, because the page may have sent its message before it was told.
     """
     closed = COMMS.get(identifier)
     return identifier in COMMS and (closed is None or time.monotonic() > closed + CROSSING)

@@ -67,8 +67,8 @@ class CachingAllocator:
     settings : AllocatorSettings
         The settings of the allocator. If left out, PyTorch's defaults.
     device_memory : int, optional
-        Bytes that can be reserved from the device. If left out, there is no limit, and memory is released only by
-        :meth:`empty_cache`.
+        Bytes that can be reserved from the device. By default there is no limit. Only :meth:`empty_cache` then releases
+        memory.
     place : callable (size) -> address, optional
         Returns the address for a new segment of ``size`` bytes. If left out, a new segment lies below all others.
 

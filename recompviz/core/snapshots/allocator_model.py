@@ -89,8 +89,7 @@ class AllocatorModel:
     def allocate(self, address: int, requested: int) -> int:
         """Allocate a block for a request of ``requested`` bytes at an address, and return the block's bytes.
 
-        If there is no free memory of a known segment at the address, the result is the rounded request, and the free
-        memory does not change.
+        If the address lies in no free memory of a known segment, return the rounded request and change nothing.
         """
         size = self._settings.rounded(requested)
         found = self._free.at(address)

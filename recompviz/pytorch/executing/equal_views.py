@@ -39,7 +39,7 @@ class EqualViews:
     def equal(self, node: Node) -> Node:
         """Return the earliest node that can be read in place of a view, because storage, shape and strides are equal.
 
-        The result is ``node`` itself if there is no earlier one, or if ``node`` is not a view. A view of a sum over one
+        Without an earlier one, or if ``node`` is not a view, the result is ``node`` itself. A view of a sum over one
         dimension is replaced by the sum if :meth:`without_dimension` holds.
         """
         if node not in self._equal:

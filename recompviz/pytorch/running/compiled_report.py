@@ -15,6 +15,7 @@ from torch import nn
 from recompviz.core.base.errors import RecompvizError
 from recompviz.core.base.units import format_bytes
 from recompviz.core.graphs.graph import Graph
+from recompviz.core.graphs.module_paths import common_module
 from recompviz.core.reports.training_step import GraphBreak, Island, StepRegion, StepReport
 from recompviz.pytorch.budgeting.step_budget import StepBudget
 from recompviz.pytorch.budgeting.step_model import StepModel
@@ -198,7 +199,7 @@ def _root(graph: Graph, owners: list[str]) -> str:
     inside = {info.module for info in graph.info}
     if not owners or not all(module in ("", "loss") or module.split(".")[0] == "module" for module in inside):
         return ""
-    parts = _common([owner.split(".") for owner in owners])
+    parts = common_module(owners).split(".")
     for count in range(len(parts), 0, -1):
         root = ".".join(parts[:count])
         if all(owner == root or "module" + owner[len(root) :] in inside for owner in owners):
@@ -218,11 +219,11 @@ def _name(modules: list[str]) -> str:
     >>> _name(["inp.0", "inp.2", "moe.router"]), _name(["blocks.3.norm", "blocks.3.mlp"])
     ('inp, moe.router', 'blocks.3')
     """
-    groups: dict[str, list[list[str]]] = {}
+    groups: dict[str, list[str]] = {}
     for module in modules:
         if module and module not in ("loss", "backward"):
-            groups.setdefault(module.split(".")[0], []).append(module.split("."))
-    names = [".".join(_common(group)) for group in groups.values()]
+            groups.setdefault(module.split(".")[0], []).append(module)
+    names = [common_module(group) for group in groups.values()]
     return ", ".join(names[:MOST_PARTS]) + (", …" if len(names) > MOST_PARTS else "")
 
 
@@ -230,14 +231,6 @@ def _operators(graph: Graph) -> str:
     """A name for a region without parameters: its first and last operator."""
     names = [info.op.rpartition(".")[2] for info in graph.info]
     return names[0] if len(names) == 1 else f"{names[0]} … {names[-1]}"
-
-
-def _common(paths: list[list[str]]) -> list[str]:
-    """The parts that all paths begin with."""
-    count = 0
-    while all(len(path) > count and path[count] == paths[0][count] for path in paths):
-        count += 1
-    return paths[0][:count]
 
 
 def _function_name(function: Any) -> str:

@@ -155,8 +155,7 @@ def display_with_picture(
         A function that returns when a search has ended. Another thread calls it, and then replaces the picture. If
         None, there is no search.
     busy : callable () → bool, optional
-        Whether the widget does work that must not be disturbed. The picture is not
-        replaced during such work.
+        Whether the widget does work that must not be disturbed. The picture is not replaced during such work.
     """
     from IPython.display import HTML, display
 

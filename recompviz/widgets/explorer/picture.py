@@ -184,7 +184,7 @@ def _folded_parts(graph: Graph, folded: Folded, plan: Plan, hatch: str) -> list[
     for name, nodes, (x, y) in zip(folded.names, folded.nodes, folded.layout.nodes.tolist(), strict=True):
         kept = plan.keep_mask[list(nodes)]
         if not name:
-            parts += _one_box(folded.box, x, y, bool(kept[0]), hatch)
+            parts.append(_one_box(folded.box, x, y, bool(kept[0]), hatch))
             parts.append(_box_text(x, y + 4, labels[nodes[0]], LIGHT["on-keep" if kept[0] else "on-recompute"], width))
             continue
         count, recomputed = len(nodes), int((~kept).sum())
@@ -248,23 +248,23 @@ def _box(graph: Graph, layout: Layout, plan: Plan, v: int, label: str, hatch: st
     kept = bool(plan.keep_mask[v])
     box = _one_box(NODE, x, y, kept, hatch)
     if len(graph) > DETAILED:
-        return box
+        return [box]
     label = fitted(label)
     colour = LIGHT["on-keep" if kept else "on-recompute"]
     more = squeezed(label, LABEL)
-    return [*box, svg_text(x, y + 3.6, label, colour, size=LABEL, weight=560, anchor="middle", more=more)]
+    return [box, svg_text(x, y + 3.6, label, colour, size=LABEL, weight=560, anchor="middle", more=more)]
 
 
-def _one_box(size: tuple[float, float], x: float, y: float, kept: bool, hatch: str) -> list[str]:
+def _one_box(size: tuple[float, float], x: float, y: float, kept: bool, hatch: str) -> str:
     """Draw the box of one value around a centre, without a label."""
     width, height = size
     fill = KEEP if kept else f"url(#{hatch})"
     stroke = LIGHT["keep-line"] if kept else RECOMPUTE
     dash = "" if kept else ' stroke-dasharray="3.5 2"'
-    return [
+    return (
         f'<rect x="{x - width / 2:.1f}" y="{y - height / 2:.1f}" width="{width:g}" height="{height:g}" rx="5" '
         f'fill="{fill}" stroke="{stroke}" stroke-width="1.4"{dash}/>'
-    ]
+    )
 
 
 def _curve_parts(table: PlanTable, plan: Plan, timeline: Timeline, base: TimeBase, budget: float | None) -> list[str]:

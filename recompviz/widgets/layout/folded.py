@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from recompviz.core.graphs.graph import Graph
+from recompviz.core.graphs.module_paths import common_module
 from recompviz.core.graphs.node_info import NodeInfo
 from recompviz.widgets.layout.layout import NODE, Layout
 from recompviz.widgets.layout.modules import Modules, ancestors
@@ -95,7 +96,7 @@ def fold(graph: Graph, modules: Modules) -> Folded:
         np.ones(len(members), np.int64),
         np.ones(len(members)),
         np.array(sorted((a, b) for a, b in pairs if a != b), np.int32).reshape(-1, 2),
-        tuple(NodeInfo(module=_common([graph.info[v].module for v in nodes])) for nodes in members.values()),
+        tuple(NodeInfo(module=common_module([graph.info[v].module for v in nodes])) for nodes in members.values()),
     )
     centres, routes, width, height = wrap_in_columns(small, NODE, COLUMNS)
     offsets = np.cumsum([0, *(len(route) for route in routes)]).astype(np.uint32)
@@ -111,15 +112,6 @@ def fold(graph: Graph, modules: Modules) -> Folded:
     )
     names = tuple(_name(modules, item - count) if item >= count else "" for item in members)
     return Folded(names, tuple(map(tuple, members.values())), layout, (NODE[0] * STRETCH[0], NODE[1] * STRETCH[1]))
-
-
-def _common(paths: list[str]) -> str:
-    """Return the path of the innermost module that contains all given ones."""
-    parts = [path.split(".") for path in paths]
-    same = 0
-    while all(len(each) > same and each[same] == parts[0][same] for each in parts):
-        same += 1
-    return ".".join(parts[0][:same])
 
 
 def _name(modules: Modules, m: int) -> str:

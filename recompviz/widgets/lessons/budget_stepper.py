@@ -35,7 +35,7 @@ def step_budgets(graph: Graph | str) -> Stepper:
     TypeError
         If ``graph`` is neither a Graph nor a name.
     ValueError
-        If the graph has no node, if there is no small graph of this name, or if the table of the dynamic programme has
+        If the graph has no node, or if no small graph has this name. Also if the table of the dynamic programme has
         more than 700 cells.
 
     Examples

@@ -54,8 +54,8 @@ def memory_strips(graph: Graph | str, plans: Mapping[str, Plan | Iterable[Iterab
     Raises
     ------
     ValueError
-        If the graph has no node or more than 40, if there is no small graph of this name, if there are no plans or more
-        than four, or if a sequence is not a lower-set sequence. Also if a plan neither keeps every value, nor exactly
+        If the number of nodes is not from 1 to 40, or the number of plans not from 1 to 4. If no small graph has this
+        name, or if a sequence is not a lower-set sequence. Also if a plan neither keeps every value, nor exactly
         the boundaries of its lower sets.
     PlanMismatch
         If a plan was made for another graph.

@@ -19,7 +19,7 @@ import { makeHeader } from "./header.js";
 import { makeCard } from "./card.js";
 import { makeBudgetView } from "./budget_view.js";
 import { forgetTarget, makeFitView, targetOf } from "./fit_view.js";
-import { markedDevices, sizesFrom, sizesText } from "./fit.js";
+import { markedDevices, otherSizes, sizesText } from "./fit.js";
 import { mountOpening, scrollIntoViewOnce } from "./opening.js";
 import { makeKernelNote, whenKernelEnds } from "../shared/kernel_note.js";
 import { makeTimelineView } from "./timeline_view.js";
@@ -331,10 +331,7 @@ function makeViews(explorer, root, id) {
       load: (text) => explorer.send({ type: "load", text }),
       page: () => explorer.send({ type: "page" }),
       arrange: () => views.graph.arranged(),
-      otherSizes: () => {
-        const { axes, now } = model.get("_sizes");
-        return sizesFrom(axes, now) && sizesText(axes, now);
-      },
+      otherSizes: () => otherSizes(model.get("_sizes").axes, model.get("_sizes").now),
       shown: () => ({ light: isLight(root), view: { graph: views.graph.shown(), tab: views.drawer.current } }),
     },
     Boolean(model.offline),

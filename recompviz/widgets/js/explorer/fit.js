@@ -154,9 +154,14 @@ export function fitSentence({ table, given, target, base, unit, axes, now, searc
   return `${subject} ${verb} in ${target.label} for ${cost(overhead, base, unit, searching)}${bound && `, ${bound}`}${rival}`;
 }
 
+/** Sizes as text if they are not those of the traced step, else "". */
+export function otherSizes(axes, now) {
+  return axes.every(([, size], i) => size === now[i]) ? "" : sizesText(axes, now);
+}
+
 /** What other sizes are computed from; "" for the sizes of the traced step. A run repeats or cuts the traced batch. */
 export function sizesFrom(axes, now) {
-  if (axes.every(([, size], i) => size === now[i])) return "";
+  if (!otherSizes(axes, now)) return "";
   return `computed from the step traced at ${sizesText(axes, axes.map(([, size]) => size))}`;
 }
 

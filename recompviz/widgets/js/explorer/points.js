@@ -172,7 +172,7 @@ export function makeNames(marks, { left, right, top }, standing = []) {
       { x: px, y: py + 43, anchor: "middle" },
       { x: px, y: py + 56, anchor: "middle" },
     ];
-    if (py <= top) candidates.unshift(candidates[2], candidates[3]); // there is no room above, and a name beside it is further from the curve
+    if (py <= top) candidates.unshift(candidates[2], candidates[3]); // no room above: the two places beside the mark come first
     const side = sideAway(px, py, marks);
     if (side) candidates.unshift({ x: px + 9 * side, y: py + 4, anchor: side > 0 ? "start" : "end" });
     const places = candidates.map((one) => shiftedInside(name, one, left, right));
