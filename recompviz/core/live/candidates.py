@@ -60,7 +60,7 @@ class Candidates:
         self._has_constants = any(call.follows for call in model.joint.calls)
 
     def with_pins(self, keep_mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Return a copy of the keep mask: True for nodes pinned to be kept, False for nodes pinned to be recomputed."""
+        """Return a copy of the keep mask in which pinned nodes have the flags that their pins ask for."""
         return (keep_mask | (self.pinned > 0)) & (self.pinned >= 0)
 
     def add(self, keep_mask: NDArray[np.bool_]) -> Candidate:

@@ -9,12 +9,12 @@ from recompviz.core.base.cached_kernels import kernel
 
 @kernel
 def minimum_cut(start, edges, head, capacity):
-    """Compute a maximum flow by Dinic's algorithm, and return which vertices the cut leaves with the source.
+    """Return for each vertex whether it is on the side of the source in a minimum cut (Dinic's algorithm).
 
     Vertex 0 is the source and vertex 1 the sink. The edges that leave or enter vertex v have the numbers
     ``edges[start[v]:start[v + 1]]``. Edge e goes to vertex ``head[e]``, and edge e ^ 1 is its reverse. ``capacity`` is
-    overwritten with the residual capacities. The result says for each vertex whether it is on the side of the source.
-    If there are several minimum cuts, it is the one with the fewest vertices on this side.
+    overwritten. If there are several minimum cuts, the one with the fewest vertices on the side of the source is
+    returned.
     """
     n = len(start) - 1
     level, queue = np.empty(n, np.int64), np.empty(n, np.int64)

@@ -15,10 +15,10 @@ To *drop* a value is to recompute it instead of keeping it. The parts of the sea
              overhead. If the model repeats blocks, corresponding values of several blocks are changed together first.
              The range of peaks is divided into 192 intervals; the best plan simulated in each interval is a candidate,
              too.
-*sweeps*     What was found at one budget helps at others. So every fourth budget is searched again, with other random
-             numbers, until that brings little. Then less overhead is searched for at the least peak.
-*low end*    Near the least peak, few keep masks fit, and no fixed exchange rate between bytes and overhead suits all
-             budgets. So at the end, annealing adapts this rate to some budgets in the lower half of the range.
+*sweeps*     Search every fourth budget again with other random numbers, until that brings little. Then search for less
+             overhead at the least peak.
+*low end*    Search again near some budgets in the lower half of the range. The price of bytes in units of overhead
+             adapts to the budget.
 
 The result is the Pareto front of all candidates. No simulated seed is better than the plans on it. The plans are not
 proven optimal. ``python -m recompviz.benchmarks.liveness`` compares them with brute force on small training steps.
@@ -102,15 +102,14 @@ def live_plans(
         The plans from which the search starts, for example the plans of both fronts of :func:`recompviz.solve`. If
         there are more than 2,000 plans, 2,000 evenly spaced ones are simulated.
     progress : callable (done, total), optional
-        Called before each budget of the search; both numbers count budgets of the first sweep. Raise
-        :class:`recompviz.Cancelled` in it to stop.
+        Called many times during the search. ``done`` counts the budgets that were searched, and stays below ``total``.
+        Raise :class:`recompviz.Cancelled` in it to stop the search.
     keep, recompute : iterable of node names
         Nodes that every plan must keep, and nodes that every plan must recompute. A node that the schedule need not
-        recompute counts as kept, even if it is in ``recompute``. An example is a node whose value no backward call
-        reads.
+        recompute counts as kept, even if it is in ``recompute``.
     seconds : float
-        Processor time in seconds after which the search ends early and returns the plans found. The search always
-        simulates the seeds and completes the descents (see the docstring of the module), even if they take longer.
+        Processor time in seconds after which the search ends early and returns the plans found. The simulation of the
+        seeds and a first search for low peaks are always completed.
 
     Returns
     -------

@@ -45,8 +45,7 @@ def minimum_cut_plans(graph: Graph, joint: JointGraph, most: int = MOST) -> list
     joint : JointGraph
         The joint graph of the same training step.
     most : int
-        The largest number of plans. The plans are corners of the convex hull of all (saved bytes, recomputation). If
-        the hull has more corners, corners in the widest gaps between the plans found so far are computed first.
+        The largest number of plans.
 
     Examples
     --------

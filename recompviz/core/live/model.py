@@ -93,10 +93,8 @@ class Annealing(NamedTuple):
     of overhead. A proposal changes a few random flags of the keep mask. A proposal that raises the energy by d is
     accepted with probability exp(−d / temperature). Any other proposal is accepted.
 
-    With a ``rate`` above 0, the weight adapts to the budget. If the weight is too large for a budget, hardly any keep
-    mask that the walk reaches fits; if it is too small, the walk can hardly move. So after each proposal, the weight is
-    multiplied by 1 − rate if the current keep mask exceeds the budget, and by 1 + rate if it fits. Then the walk is
-    below the budget about half of the time. The temperature changes by the same factor.
+    With a ``rate`` above 0, the weight adapts to the budget. After each proposal, the weight is multiplied by 1 − rate
+    if the current keep mask exceeds the budget, and by 1 + rate if it fits. The temperature changes by the same factor.
 
     Attributes
     ----------
@@ -228,7 +226,7 @@ class LiveModel:
         repeated : Repeated
             The repeated blocks of the graph.
         archive : Archive, optional
-            Stores the best keep masks of all peaks that are simulated.
+            Stores the keep mask of least overhead for each interval of peaks.
 
         Returns
         -------

@@ -85,13 +85,10 @@ class Moves:
                 target -= ((target - candidate.peak) // step + 1) * step
 
     def drop(self, start: Candidate, budget: int, rounds: int = 99) -> Candidate | None:
-        """Recompute the value that reduces the excess most per unit of additional overhead.
+        """Recompute one or more values: those that reduce the excess most per unit of additional overhead.
 
-        The excess is the number of bytes above the budget, summed over the steps of the schedule. Only kept values that
-        are alive at the peak are tried, in rounds. Each round tries twice as many values as the round before. The first
-        round in which a value reduces the excess is the last. The search counts for each value how often it was tried
-        without reducing an excess. Values with low counts are tried first. Among values with equal counts, those with
-        more bytes per unit of cost come first. On graphs of 256 nodes or more, up to 1 + #V // 256 values are
+        The excess is the number of bytes above the budget, summed over the steps of the schedule. Only values that are
+        alive at the peak are tried, in at most ``rounds`` rounds. On graphs of 256 nodes or more, several values may be
         recomputed at once.
 
         Returns
@@ -126,8 +123,7 @@ class Moves:
         The move starts from the candidate of least peak. Its budget is about 0.5 % below the least peak found so far.
         Each change reduces the excess over this budget (the bytes above it, summed over the steps of the schedule) as
         much as possible. The move ends when no change reduces the excess, when the deadline has passed, or before
-        ``model.simulations`` would exceed ``most_simulations``. It makes at most one change for each node that is not
-        pinned.
+        ``model.simulations`` would exceed ``most_simulations``.
         """
         best = candidate = self.candidates.front()[-1]
         for _ in range(len(self.free)):
@@ -170,9 +166,8 @@ class Moves:
     def anneal_near(self, budget: int, highest: int, tries: int, seed: int) -> None:
         """Search for less overhead within a budget by simulated annealing that stays near the budget.
 
-        The parameters are those of :meth:`anneal_overhead`. There, the weight of the :class:`Annealing` is fixed. Near
-        the least peak, such a walk hardly ever fits in the budget. Here, the weight adapts to the budget, and the walk
-        begins at a lower temperature. If there are repeated blocks, some of the proposals change several of them.
+        The parameters are those of :meth:`anneal_overhead`. The weight of the :class:`Annealing` adapts to the budget.
+        If there are repeated blocks, some of the proposals change several blocks.
         """
         start = self.candidates.best_within(budget)
         weight = 0.1 * highest / max(float(self.time.sum()), TINY)

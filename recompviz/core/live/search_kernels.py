@@ -82,7 +82,7 @@ def keep_more(keep_mask, nodes, skip_unlikely, step_fields, scratch_fields, budg
     """Add each of the nodes to the keep mask, in place, unless the peak would then exceed the budget.
 
     The nodes are tried in their order. With ``skip_unlikely``, nodes that :func:`would_fit` rejects are not simulated.
-    A few of them would fit, because a kept value may make other values unnecessary. Return the number of simulations.
+    Return the number of simulations.
     """
     step, scratch = StepArrays(*step_fields), Scratch(*scratch_fields)
     step_peaks, absences_are_current = scratch.step_peaks, False
@@ -115,8 +115,7 @@ def draw(rng):
     """Return a random number from 0 to 1, without 1, and advance the state of the generator (SplitMix64).
 
     ``rng`` is an array of one ``uint64``. A NumPy generator is not used here: numba reads its fields with Python code
-    and does not check for errors, so that an interrupt at this point ends the process. Without numba, NumPy warns of
-    the overflows that are part of the generator.
+    and does not check for errors, so that an interrupt at this point ends the process.
     """
     rng[0] += _STEP
     bits = rng[0]
@@ -200,7 +199,7 @@ def propose_for_blocks(keep_mask, repeated, flips, rng):
 
 @kernel
 def store(keep_mask, peak, overhead, archive):
-    """Store a keep mask in its interval of the archive, if it has less overhead than the interval had so far."""
+    """Store a keep mask in the archive if its overhead is less than the entry of its interval in ``overheads``."""
     i = max(0, -((archive.lowest - peak) // archive.step)) if peak > archive.lowest else 0
     if i < len(archive.overheads) and overhead < archive.overheads[i]:
         archive.overheads[i] = overhead
@@ -210,7 +209,7 @@ def store(keep_mask, peak, overhead, archive):
 
 @kernel
 def most_stored(overhead, archive):
-    """Return the largest peak, in transient bytes, with which :func:`store` stores a keep mask of this overhead."""
+    """Return the largest peak, in transient bytes, at which :func:`store` stores this overhead; 0 if there is none."""
     for i in range(len(archive.overheads) - 1, -1, -1):
         if overhead < archive.overheads[i]:
             return archive.lowest + i * archive.step

@@ -30,8 +30,8 @@ class StepArrays(NamedTuple):
     ``made_bytes[c]`` is the size of what call c makes. ``freed_bytes[c]`` is the size of the storages that backward
     calls make and that are freed after call c, which is the same under every plan.
     ``frees[free_start[c]:free_start[c + 1]]`` are the storages that the forward pass frees after call c unless they are
-    saved. ``dependent`` has the forward calls whose outputs are also kept because of other nodes: of views of an
-    output, or of the nodes that read a constant.
+    saved. ``dependent`` has the forward calls whose outputs may be kept because of the flags of other nodes; see
+    :meth:`JointGraph.kept_calls`.
     """
 
     # per call
@@ -82,7 +82,7 @@ class Scratch(NamedTuple):
     - For each node: ``recomputed_nodes`` says whether it is recomputed; only
       :func:`recompviz.core.live.kernels.overhead_of` fills this array. For ``alive_at_peak``, see
       :func:`recompviz.core.live.kernels.find_alive_at_peak`, and for ``absent``,
-      :func:`recompviz.core.live.search_kernels.find_absences`. Only these functions fill these two arrays.
+      :func:`recompviz.core.live.search_kernels.find_absences`.
 
     ``stack``, ``pulled`` and ``allocated`` are used only during a simulation.
     """
