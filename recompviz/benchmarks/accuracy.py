@@ -58,7 +58,7 @@ HEADER = (
 
 @dataclass(frozen=True)
 class Row:
-    """The result of one network under one budget.
+    """The row of one network and one budget.
 
     Attributes
     ----------
@@ -121,7 +121,7 @@ class Row:
         )
 
     def failures(self, exact: bool) -> list[str]:
-        """Return a sentence for each check that failed. If ``exact`` is True, ``off`` must be within ±1%."""
+        """Return a sentence for each check that failed. With ``exact``, ``off`` must be within ±1 %."""
         where = f"{self.network} at {format_bytes(self.budget)}"
         found = [] if self.certified else [f"{where}: {self.certificate}"]
         if exact and abs(self.off) > MOST_OFF:

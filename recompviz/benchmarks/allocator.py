@@ -53,9 +53,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def rows(path: Path, others: Sequence[str] = ()) -> Iterator[str]:
-    """Yield the rows of the table for a snapshot, one row for each device with events and each setting.
+    """Yield the rows of the table for a snapshot: for each device with events, one row for each setting.
 
-    ``others`` has the settings besides the recorded one, such as ``"expandable_segments:True"``.
+    The settings are the recorded one and ``others``, for example ``"expandable_segments:True"``.
     """
     data = read_snapshot(path)
     recorded = AllocatorSettings.from_snapshot(data.get("allocator_settings"))

@@ -57,7 +57,7 @@ MakeTrace = Callable[[], rv.Trace]
 
 @dataclass(frozen=True)
 class Compared:
-    """A baseline, and the planner's plan of least overhead whose peak is not higher.
+    """A baseline, and the planner's plan of least overhead that needs no more memory.
 
     Attributes
     ----------
@@ -76,7 +76,7 @@ class Compared:
 
     @property
     def is_lost(self) -> bool:
-        """Whether the planner recomputes more than the baseline. Rounding errors of sums do not count."""
+        """Whether the planner recomputes more than the baseline."""
         return self.ours > self.theirs + 1e-9
 
 
@@ -127,10 +127,7 @@ def _traced(step: networks.Example, device: str | None = None) -> rv.Trace:
 
 
 def report(name: str, trace: rv.Trace, each: bool = False) -> int:
-    """Compare the planner with the baselines on one trace; print the row, and return the number of losses.
-
-    ``each`` is the option ``--each`` of the command line.
-    """
+    """Print the row of one trace and return the number of losses; ``each`` is the option ``--each``."""
     start = time.process_time()
     table = trace.plans("live")
     seconds = time.process_time() - start
@@ -152,10 +149,7 @@ def report(name: str, trace: rv.Trace, each: bool = False) -> int:
 
 
 def compared(trace: rv.Trace, table: rv.PlanTable, made: Sequence[tuple[str, rv.Plan]]) -> list[Compared]:
-    """Compare baselines with the plans of a table. Baselines that keep the same values are listed once.
-
-    ``made`` has a pair (name, plan) for each baseline.
-    """
+    """Compare baselines, given as pairs (name, plan), with a plan table; equal plans give one entry."""
     model = LiveModel(trace.graph, trace.joint)
     static = sum(trace.joint.static.values())
     overheads = np.array([model.simulate(plan.keep_mask).overhead for plan in table.plans])
@@ -171,7 +165,7 @@ def compared(trace: rv.Trace, table: rv.PlanTable, made: Sequence[tuple[str, rv.
 
 
 def baselines(trace: rv.Trace) -> Iterator[tuple[str, rv.Plan]]:
-    """Iterate over pairs (name, plan) of all baselines that can be made for a trace."""
+    """Yield a pair (name, plan) for each baseline."""
     for name in (*METHODS, *(f"min-cut {ratio:g}" for ratio in RATIOS)):
         try:
             yield name, trace.baseline(name)

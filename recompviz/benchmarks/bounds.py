@@ -73,21 +73,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def with_costs(graph: Graph, model: str, seed: int) -> Graph:
-    """Return the graph with the costs of a cost model.
-
-    These are the graph's own costs for ``"paper"``, 1 for each node for ``"unit"``, and random real numbers, drawn
-    from ``seed``, for ``"real"``.
-    """
+    """Return the graph with other costs: ``"paper"`` keeps them, ``"unit"`` means 1, and ``"real"`` random numbers."""
     rng = np.random.default_rng(seed)
     times = {"paper": graph.time, "unit": np.ones(len(graph)), "real": rng.lognormal(0, 1, len(graph))}
     return replace(graph, time=times[model])
 
 
 def on_small_steps(count: int) -> None:
-    """Print the table of small steps: random graphs of 6 to 10 nodes with the joint graph of the paper's model.
-
-    ``count`` is the number of steps for each cost model.
-    """
+    """Print the table of ``count`` small random training steps for each cost model."""
     print(
         f"{'costs':>6} {'steps':>6} {'budgets':>8} {'hit':>7} {'worst':>7} {'above':>6} {'any':>7} {'once':>7} "
         f"{'any, integer':>13} {'once, integer':>14}"
@@ -124,10 +117,9 @@ def on_small_steps(count: int) -> None:
 def on_networks(
     names: Sequence[str], small: bool, costs: Costs, points: int, limit: float, effort: float = 0.0
 ) -> None:
-    """Print the table of networks, and the median and the largest gap of all budgets.
+    """Print the table of networks, and the median and the largest gap.
 
-    ``points``, ``limit`` and ``effort`` are the options ``--points``, ``--seconds`` and ``--effort`` of the command
-    line.
+    ``points``, ``limit`` and ``effort`` are the options ``--points``, ``--seconds`` and ``--effort``.
     """
     print(f"\n{'network':>14} {'#V':>5} {'bound':>13} " + " ".join(f"{share:>6.0%}" for share in SHARES)
           + f" {'least peak':>11} {'bound':>11} {'seconds':>8}")  # fmt: skip
@@ -163,11 +155,10 @@ def on_networks(
 def print_larger_effort(
     name: str, trace: rv.Trace, table: PlanTable, budgets: Sequence[int], curves: dict[bool, BoundCurve], seconds: float
 ) -> None:
-    """Make a larger effort at each budget with a gap above 3 %, and print a row with what it found.
+    """Print a row for each budget at which the gap to the bound *any* is above 3 %, after a larger effort.
 
-    The gap is the distance to the bound for all strategies (*any*). See :class:`LargerEffort`. ``curves`` has the
-    bounds *once* (key True) and *any* (False). ``seconds`` is the time limit of each integer program, and of
-    annealing at one budget.
+    ``curves`` has the bound *once* (key True) and the bound *any* (False). ``seconds`` is the time limit of each
+    integer program, and of annealing at one budget.
     """
     curve = curves[False]
     effort = LargerEffort(trace.graph, trace.joint, [plan.keep_mask for plan in table.plans], seconds)

@@ -34,7 +34,7 @@ class Checkpointed(nn.Module):
         self.model, self.paths = model, tuple(paths)
 
     def forward(self, *values: Any, **kwargs: Any) -> Any:
-        """Return the output of the model. The backward pass recomputes the submodules."""
+        """Return the output of the model."""
         with contextlib.ExitStack() as stack:
             for path in self.paths:
                 stack.enter_context(_patched(self.model.get_submodule(path)))
@@ -42,7 +42,7 @@ class Checkpointed(nn.Module):
 
 
 def block_paths(trace: rv.Trace) -> list[str]:
-    """Return the names of the modules that the baseline ``"per-module"`` checkpoints, without duplicates."""
+    """Return the names of the modules that the baseline ``"per-module"`` checkpoints, each once."""
     return list(dict.fromkeys(path for path in block_of_nodes(trace.graph) if path))
 
 

@@ -54,7 +54,7 @@ class Verdict:
 
     @property
     def text(self) -> str:
-        """The entry of the printed list, as three lines of text: name, expected finding, reported finding."""
+        """The finding in the printed list, as three lines."""
         wanted = self.pathology
         return (
             f"{'✓' if self.right else '✗'} {wanted.name}\n"
@@ -101,7 +101,7 @@ class Coverage:
 
 
 def coverage(name: str) -> Coverage:
-    """Debug a training step of a small network, and measure the same step with ``rv.measure`` for comparison."""
+    """Debug and measure a training step of a small network."""
     torch.manual_seed(0)
     step = networks.example(name, small=True)
     report = rv.debug(step.model, *step.inputs, targets=step.targets, loss=step.loss, steps=1, advise=False)

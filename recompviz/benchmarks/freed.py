@@ -96,7 +96,7 @@ class Count:
     own : int
         Number of live objects and functions of recompviz.
     resident : int
-        Resident memory of the process, bytes, without free memory that the allocator of C can give back.
+        Resident memory of the process, bytes.
     """
 
     tensors: int
@@ -105,7 +105,7 @@ class Count:
 
     @classmethod
     def now(cls) -> Count:
-        """Collect garbage and count objects; give free memory back to the system, then read the resident memory."""
+        """Collect garbage, then count objects and memory."""
         for _ in range(4):  # a tensor that has a Python object needs a second pass
             gc.collect()
         tensors = own = 0
@@ -120,13 +120,13 @@ class Count:
 
 
 def once(use: Callable[[nn.Module, Tensor], None]) -> None:
-    """Make a small model, train it by ``use``, and delete it."""
+    """Make a small model, call ``use`` to train it, and delete it."""
     model = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 1))
     use(model, torch.randn(8, 64))
 
 
 def measured(use: Callable[[nn.Module, Tensor], None], repetitions: int) -> tuple[Count, Count]:
-    """Return the counts before and after ``repetitions`` calls of :func:`once`, after some calls to warm up."""
+    """Return the counts before and after ``repetitions`` calls of :func:`once`."""
     for _ in range(WARM_UP):
         once(use)
     before = Count.now()

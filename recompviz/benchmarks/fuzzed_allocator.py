@@ -57,7 +57,7 @@ class Segment:
 
 @dataclass(frozen=True)
 class Note:
-    """What is true after one event, in bytes. ``map`` is the result of :meth:`FuzzedAllocator.map`."""
+    """The state of an allocator after one event, sizes in bytes; ``map`` is from :meth:`FuzzedAllocator.map`."""
 
     allocated: int
     reserved: int
@@ -84,7 +84,7 @@ class Options:
     streams, pools : int
         Number of streams and of memory pools.
     delayed : float
-        Probability that the memory of a freed block is not free at once.
+        Probability that the memory of a released block is free only later.
     skip : str
         The kind of event that the recording leaves out; empty for none.
     start : int
@@ -115,15 +115,14 @@ class FuzzedAllocator:
     Attributes
     ----------
     events, notes : list
-        The recorded events, and the truth after each.
+        The recorded events, and for each event the state of the allocator after it.
     failed : list of (int, int, int)
         For each failed request: its bytes, the free bytes that its stream and pool had, and the number of events before
         it.
     unsplit_at_start : int
-        By how many bytes the blocks that existed when the recording began were larger than their rounded requests. If
-        such a block is freed later, the recording does not state this difference.
+        By how many bytes the blocks that existed when the recording began were larger than their rounded requests.
     waiting_at_start : int
-        Bytes of the blocks whose free was requested, but not completed, before the recording began.
+        Bytes of the blocks that were released, but not yet free, when the recording began.
     """
 
     drawn: random.Random
@@ -144,10 +143,7 @@ class FuzzedAllocator:
 
     @property
     def allocated(self) -> int:
-        """Bytes allocated, as a reader can know them.
-
-        If the recording leaves out the events ``free_requested``, a block counts until the event ``free_completed``.
-        """
+        """Bytes allocated, as far as the recording shows."""
         states = (USED, WAITING) if self.options.skip == "free_requested" else (USED,)
         return sum(p.size for s in self.segments for p in s.pieces if p.state in states)
 
@@ -164,12 +160,12 @@ class FuzzedAllocator:
 
     @property
     def waiting(self) -> int:
-        """Bytes of the blocks whose free was requested but is not completed."""
+        """Bytes of the blocks that were released, but are not free yet."""
         return sum(p.size for s in self.segments for p in s.pieces if p.state == WAITING)
 
     @property
     def unknown(self) -> int:
-        """By how many bytes a reader's result may differ from :attr:`allocated`; the recording lacks these bytes."""
+        """By how many bytes a reader's result may differ from :attr:`allocated`."""
         actions = {event["action"] for event in self.events}
         leaves_out = "free_completed" in actions and "free_requested" not in actions
         # the reader takes a recording without requests of frees for one that leaves them out
@@ -177,7 +173,7 @@ class FuzzedAllocator:
         return self.unsplit_at_start + (max(self.waiting_at_start, self.waiting) if misread else 0)
 
     def map(self) -> tuple[tuple[int, int, bool], ...]:
-        """Return (address, bytes, whether it is used) of each mapped piece. Free neighbours in a segment are merged."""
+        """Return (address, bytes, whether it is used) of each piece with memory; free neighbours are merged."""
         found: list[tuple[int, int, bool]] = []
         for segment in self.segments:
             last = None
@@ -219,7 +215,7 @@ class FuzzedAllocator:
         return max(512, (size + 511) // 512 * 512)
 
     def allocate(self, requested: int, stream: int, pool: tuple[int, int], frames: Any) -> Piece | None:
-        """Serve a request of ``requested`` bytes; return its block, or None if the device is full."""
+        """Return the block for a request of ``requested`` bytes; None if the device is full."""
         size = self.rounded(requested)
         small = size <= MIB
         mine = [s for s in self.segments if (s.small, s.stream, s.pool) == (small, stream, pool)]
@@ -325,14 +321,14 @@ class FuzzedAllocator:
         segment.pieces = merged
 
     def free(self, segment: Segment, piece: Piece, delay: bool) -> None:
-        """Release a block. With ``delay``, other requests can use its memory only after a call of :meth:`complete`."""
+        """Release a block. With ``delay``, its memory is free only after a call of :meth:`complete`."""
         piece.state = WAITING
         self._event("free_requested", piece.address, piece.requested, stream=segment.stream, pool_id=segment.pool)
         if not delay:
             self.complete(segment, piece)
 
     def complete(self, segment: Segment, piece: Piece) -> None:
-        """Let other requests use the memory of a block that :meth:`free` has released."""
+        """Make the memory of a released block free."""
         address, requested = piece.address, piece.requested
         piece.state = FREE
         self._merge(segment)
@@ -370,10 +366,7 @@ class FuzzedAllocator:
     # ---------------------------------------------------------------- a run, and its file
 
     def run(self, stacks: list[Any]) -> None:
-        """Allocate and free at random. The recording begins after ``options.start`` operations.
-
-        The stack of each request is drawn from ``stacks``.
-        """
+        """Allocate and free at random. ``stacks`` has the stacks from which that of each request is drawn."""
         drawn, options = self.drawn, self.options
         self.recording = options.start == 0
         for step in range(options.start + options.steps):
@@ -412,10 +405,7 @@ class FuzzedAllocator:
         self.notes = [replace(note, fragmentation=note.fragmentation - counted) for note in self.notes]
 
     def written(self, device: int, legacy: bool) -> list[dict[str, Any]]:
-        """Return the segments for the file of a recording.
-
-        With ``legacy``, they have PyTorch's older format: a block has a history instead of an address and a stack.
-        """
+        """Return the segments for the file of a recording; with ``legacy``, in PyTorch's older format."""
         found = []
         for segment in self.segments:
             group: list[Piece] = []

@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 class Counts:
-    """How many numbers were compared, and how many differ."""
+    """The number of figures that were compared, and the number that differ."""
 
     def __init__(self) -> None:
         self.rows: Counter[tuple[str, str, str]] = Counter()
@@ -65,9 +65,9 @@ class Counts:
     def add(
         self, kind: str, what: str, found: Sequence[Any], truth: Sequence[Any], where: str, within: int = 0
     ) -> None:
-        """Compare found with true numbers. Count the pairs, and the pairs that differ by more than ``within``.
+        """Compare figures with the true ones, and count those that differ by more than ``within``.
 
-        ``kind`` and ``what`` choose the row of the table. ``where`` names the recording in the text about a difference.
+        ``kind`` and ``what`` choose the row of the table. ``where`` names the recording.
         """
         pairs = list(zip(found, truth, strict=True))
         wrong = [i for i, (a, b) in enumerate(pairs) if (abs(a - b) > within if within else a != b)]
@@ -80,7 +80,7 @@ class Counts:
 
     @property
     def different(self) -> int:
-        """How many numbers differ."""
+        """The number of figures that differ."""
         return sum(count for (_, _, column), count in self.rows.items() if column == "different")
 
     def table(self) -> str:
@@ -93,7 +93,7 @@ class Counts:
 
 
 def compare(seed: int, folder: Path, counts: Counts) -> None:
-    """Write a random recording, made from ``seed``, into a folder; read the recording, and count what differs."""
+    """Write and read the random recording of a seed, and count the figures that differ."""
     drawn = random.Random(seed)
     legacy = drawn.random() < 0.1
     devices = [device(drawn, number, legacy) for number in range(drawn.choice([1, 1, 1, 2, 3]))]
@@ -149,7 +149,7 @@ def _compare_device(
 
 
 def device(drawn: random.Random, number: int, legacy: bool) -> FuzzedAllocator:
-    """Return an allocator with random options for the device with this number; ``legacy`` is the older file format."""
+    """Return an allocator with random options; ``legacy`` says whether its recording has the older format."""
     expandable = drawn.random() < 0.3 and not legacy
     skip = drawn.choice(["", "", "", "free_requested", "free_completed"])
     kind = drawn.random()
@@ -170,7 +170,7 @@ def device(drawn: random.Random, number: int, legacy: bool) -> FuzzedAllocator:
 
 
 class FuzzedHost:
-    """An allocator of pinned memory. The sizes of its blocks are powers of two, and blocks are never split."""
+    """An allocator of pinned memory, whose blocks have powers of two as sizes and are never split."""
 
     def __init__(self, drawn: random.Random) -> None:
         self.events: list[dict[str, Any]] = []
@@ -200,7 +200,7 @@ class FuzzedHost:
         self.notes.append((sum(n for n, used in blocks if used), sum(n for n, _ in blocks)))
 
     def segments(self) -> list[dict[str, Any]]:
-        """Return ``host_segments`` of the file."""
+        """Return the field ``host_segments`` of the file."""
         return [
             {"address": address, "size": size, "allocated": used, "active": used, "segment_pool_id": (0, 0)}
             for address, (size, used) in self._blocks.items()
@@ -210,7 +210,7 @@ class FuzzedHost:
 def write(
     drawn: random.Random, devices: Sequence[FuzzedAllocator], host: FuzzedHost | None, legacy: bool, folder: Path
 ) -> Path:
-    """Write a snapshot file of some devices, and return its path. Without ``host``, the file has no pinned memory."""
+    """Write a snapshot file of some devices, and of pinned memory if ``host`` is given; return its path."""
     options = devices[0].options
     traces = []
     for one in devices:

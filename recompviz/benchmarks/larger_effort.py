@@ -50,7 +50,7 @@ SMALLEST = 1e-3
 
 @dataclass(frozen=True)
 class Found:
-    """What a larger effort found at one budget; all values are shares of the cost of a forward pass.
+    """The result of a larger effort at one budget, in shares of the cost of a forward pass.
 
     Attributes
     ----------
@@ -75,7 +75,7 @@ class Found:
 
     @property
     def sides(self) -> str:
-        """Which sides of the gap are loose, as text; ``"unknown"`` if the effort found nothing better.
+        """Why plan and bound are apart, as text; ``"unknown"`` if the effort found nothing better.
 
         ``"search"``: a better plan was found. ``"plans"``: a strategy that is no plan recomputes less than the best
         plan found. ``"bound"``: the bound for all strategies rose.
@@ -121,8 +121,8 @@ class LargerEffort:
     def at(self, budget: int, before: float, any_before: float, plans_before: float = 0.0) -> Found:
         """Make the effort for a budget in transient bytes.
 
-        The other arguments are known before the effort, in the unit of ``graph.time``: ``before`` is the overhead of
-        the plan, ``any_before`` the bound for all strategies, and ``plans_before`` the bound for plans.
+        ``before`` is the overhead of the plan, ``any_before`` the bound for all strategies, and ``plans_before`` the
+        bound for plans, as known before, in the unit of ``graph.time``.
         """
         forward = float(self._graph.time.sum())
         known_plan = self._candidates.best_within(budget).overhead

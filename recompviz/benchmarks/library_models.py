@@ -39,9 +39,9 @@ SIZES = {
 
 
 def library_models() -> dict[str, Callable[[], rv.Trace]]:
-    """Return a function for each model by name. The function traces a training step of the model.
+    """Return for each model, by name, a function that traces a training step of the model.
 
-    If the library of the model is not installed, the function raises ImportError when it is called.
+    The function raises ImportError if the library of the model is not installed.
     """
     made: dict[str, Callable[[], rv.Trace]] = {
         f"torchvision {name}": partial(_torchvision, name) for name in TORCHVISION

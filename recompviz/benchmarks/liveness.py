@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def along_the_curve(step: networks.Example, rows: int) -> None:
-    """Print the table of one network, with at most ``rows`` plans along the live curve."""
+    """Print the table of one network, with at most ``rows`` live plans."""
     trace = rv.calibrate(rv.trace(step.model, *step.inputs, targets=step.targets, loss=step.loss, costs="paper"))
     formula = [trace.plans("time"), trace.plans("memory")]
     start = time.perf_counter()
@@ -92,7 +92,7 @@ def _real_overhead(model: LiveModel, table: PlanTable, row: int) -> float:
 
 
 def against_all_masks() -> None:
-    """Print how often, and by how much, the search misses the best choice of kept values, on small training steps."""
+    """Print a comparison of the search with the best of all keep masks, on small training steps."""
     print("\ncompared with all 2^#V keep masks (budgets: the peaks of the true Pareto front)")
     print(f"{'step':>24} {'#V':>4} {'budgets':>8} {'hit':>4} {'worst: overhead found, and least':>36}")
     for name, model, x in small_steps():
@@ -110,10 +110,7 @@ def against_all_masks() -> None:
 
 
 def every_mask(model: LiveModel) -> list[tuple[int, float]]:
-    """Enumerate all sets of kept values of a training step. Return the Pareto front of their peaks and overheads.
-
-    A set is skipped if some value is neither kept nor recomputed. The backward pass does not need such a value, so the
-    set that also contains this value has the same result.
+    """Return the Pareto front of all keep masks of a training step.
 
     Returns
     -------
@@ -154,7 +151,7 @@ class _Residual(nn.Module):
 
 
 def small_steps() -> list[tuple[str, nn.Module, torch.Tensor]]:
-    """Return triples (name, model, input) whose training steps have at most 17 nodes."""
+    """Return a list of (name, model, input) whose training steps have at most 17 nodes."""
     torch.manual_seed(0)
     images = torch.randn(2, 3, 16, 16)
 

@@ -42,7 +42,7 @@ HEADER = (
 
 @dataclass(frozen=True, eq=False)
 class Contender:
-    """A method that takes part in the comparison.
+    """A method of the comparison.
 
     Attributes
     ----------
@@ -86,9 +86,9 @@ class Row:
     peak : int
         Measured peak of the neighbour, total bytes.
     seconds : float
-        Median wall-clock time of a training step of the neighbour.
+        Median wall-clock time of a training step of the neighbour, in seconds.
     recompute : float
-        Time that the neighbour recomputes in a training step, in seconds, from calibrated operator times.
+        Calibrated time of the neighbour's recomputation in a training step, in seconds.
     our_peak, our_seconds, our_recompute : int, float, float, or None
         The same figures for the plan of recompviz; None if no plan fits.
     """
@@ -103,7 +103,7 @@ class Row:
 
     @property
     def verdict(self) -> str:
-        """A few words that compare the recomputation times of the neighbour and of the plan of recompviz."""
+        """The ratio of both recomputation times in a few words."""
         if self.our_recompute is None:
             return "no plan of ours fits that peak"
         ours, theirs = 1000 * self.our_recompute, 1000 * self.recompute
@@ -152,10 +152,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def narrow_resnet50(batch: int = 4, device: str = "cpu", size: int = 96) -> networks.Example:
-    """Return a ResNet-50 with a quarter of the channels, and a batch of images of ``size`` × ``size`` pixels.
-
-    The values of this network take more memory than the parameters.
-    """
+    """Return a ResNet-50 with a quarter of the channels, and a batch of images of ``size`` × ``size`` pixels."""
     with torch.device(device):
         x, y = torch.randn(batch, 3, size, size), torch.randint(0, 1000, (batch,))
         model = networks.resnet((3, 4, 6, 3), width=16)
@@ -163,7 +160,7 @@ def narrow_resnet50(batch: int = 4, device: str = "cpu", size: int = 96) -> netw
 
 
 def neighbours(trace: rv.Trace, step: networks.Example) -> Iterator[Contender]:
-    """Iterate over all neighbours, eager PyTorch first. A failure of PyTorch's partitioner is printed, not raised."""
+    """Yield all neighbours, eager PyTorch first."""
 
     def planned(plan: rv.Plan) -> Contender:
         return Contender(plan.kind, rv.apply(trace, plan), step.inputs, step.targets, None, plan)
@@ -186,12 +183,12 @@ def neighbours(trace: rv.Trace, step: networks.Example) -> Iterator[Contender]:
 
 
 def compare(trace: rv.Trace, found: Sequence[Contender], rounds: int) -> list[Row]:
-    """Measure neighbours and the plans of recompviz within their peaks; return one row for each neighbour, in order.
+    """Measure each neighbour, and the plan of recompviz that fits in its peak; return a row for each neighbour.
 
     Parameters
     ----------
     trace : Trace
-        Calibrated, with measured costs, so that its plans minimize recomputation time.
+        A calibrated trace.
     found : sequence of Contender
         The neighbours.
     rounds : int

@@ -85,18 +85,12 @@ class Row:
 
     @property
     def gap(self) -> float:
-        """How much ``curves`` exceeds the optimum, in percent of a forward pass; infinite if no plan fits.
-
-        If the optimum is not proven, this is an upper bound.
-        """
+        """How much ``curves`` exceeds the optimum or its bound, in percent of a forward pass; may be infinite."""
         return self._above(self.curves)
 
     @property
     def canonical_gap(self) -> float:
-        """How much ``canonical`` exceeds the optimum, in percent of a forward pass; infinite if no plan fits.
-
-        If the optimum is not proven, this is an upper bound.
-        """
+        """How much ``canonical`` exceeds the optimum or its bound, in percent of a forward pass; may be infinite."""
         return self._above(self.canonical)
 
     def _above(self, overhead: float) -> float:
@@ -137,7 +131,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def summary(rows: Sequence[Row]) -> str:
-    """Return the summary of the table: proven optima, and the gaps of both kinds of plans, in four lines."""
+    """Return the summary of the table, in four lines."""
     lines = [f"{sum(row.proven for row in rows)} of {len(rows)} optima proven"]
     for what, gaps in (
         ("the curves' plans", [row.gap for row in rows]),
@@ -164,8 +158,7 @@ def compare_on(name: str, graph: Graph, seconds: float, budgets: int) -> list[Ro
     seconds : float
         Time limit of the solver for each budget.
     budgets : int
-        Number of budgets at which a plan of the exact curves fits. If another strategy may need less memory, a smaller
-        budget is added.
+        Number of budgets at which a plan fits.
     """
     joint, curve = paper_step(graph), solve(graph, "all")
     plans = [curve.plan_at(i, objective) for objective in OBJECTIVES for i in range(len(curve.front(objective)))]
@@ -198,8 +191,6 @@ def compare_on(name: str, graph: Graph, seconds: float, budgets: int) -> list[Ro
 def keep_sets(graph: Graph) -> list[int]:
     """Return, as bit masks, the distinct sets of kept values of all lower-set sequences.
 
-    The kept values of a sequence are the union of the boundaries of its lower sets.
-
     Examples
     --------
     >>> keep_sets(Graph.from_edges([(0, 1), (1, 2)], memory=[1, 1, 1]))
@@ -217,10 +208,7 @@ def keep_sets(graph: Graph) -> list[int]:
 
 
 def with_liveness(joint: JointGraph, keep_masks: Iterable[NDArray[np.bool_]], graph: Graph) -> list[tuple[float, int]]:
-    """Simulate sets of kept values; return the distinct pairs (overhead, peak in bytes), by rising overhead.
-
-    Each keep mask has one bool for each node of the graph. Values are freed at their last use.
-    """
+    """Simulate sets of kept values; return the distinct pairs (overhead, peak in bytes), by rising overhead."""
     reached = set()
     for kept in keep_masks:
         schedule = make_schedule(joint, kept.tolist())
@@ -230,10 +218,9 @@ def with_liveness(joint: JointGraph, keep_masks: Iterable[NDArray[np.bool_]], gr
 
 
 def spread(reached: Sequence[tuple[float, int]], joint: JointGraph, count: int) -> list[int]:
-    """Return falling budgets: at most ``count`` peaks of the Pareto front, then one budget below the least peak.
+    """Return at most ``count`` falling peaks of the Pareto front, then usually one budget below the least peak.
 
-    ``reached`` is the result of :func:`with_liveness`. The budget below the least peak is left out if no strategy can
-    need less than the least peak.
+    ``reached`` is the result of :func:`with_liveness`.
     """
     front: list[int] = []
     for _, peak in sorted(reached):
@@ -247,7 +234,7 @@ def spread(reached: Sequence[tuple[float, int]], joint: JointGraph, count: int) 
 
 
 def number(overhead: float) -> str:
-    """Return an overhead as text. An infinite overhead is a dash."""
+    """Return an overhead as text, and a dash for infinity."""
     return "—" if overhead == inf else f"{overhead:g}"
 
 
@@ -260,19 +247,13 @@ def chain(count: int = 9) -> Graph:
 
 
 def convolutions(layers: int = 4) -> Graph:
-    """Return a chain of convolutions (cost 10), each followed by an activation (cost 1).
-
-    A value has 8 bytes at first. The size is halved after every two convolutions with their activations.
-    """
+    """Return a chain of convolutions, each followed by an activation, whose sizes fall with the depth."""
     sizes = [8 >> (layer // 2) for layer in range(layers) for _ in range(2)]
     return Graph.from_edges([(i, i + 1) for i in range(len(sizes) - 1)], sizes, [10, 1] * layers)
 
 
 def residual(blocks: int = 3) -> Graph:
-    """Return a graph of a stem and residual blocks.
-
-    Each block has two values, and the sum of the second value and of the block's input.
-    """
+    """Return a graph of a stem and residual blocks."""
     edges, last = [], 0
     for block in range(blocks):
         a = 3 * block + 1

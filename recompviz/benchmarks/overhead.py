@@ -44,7 +44,7 @@ WARM_UP = 4
 
 
 def real(name: str) -> networks.Example:
-    """Return a network of published depth whose training step takes about a second on one core."""
+    """Return a network of published depth."""
     builders: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], tuple[int, ...], int]] = {
         "pspnet": (networks.pspnet, (1, 3, 97, 97), (1, 97, 97), 17),
         "unet": (lambda: networks.unet(width=16), (1, 1, 220, 220), (1, 36, 36), 2),
@@ -80,7 +80,7 @@ Step = Callable[[], None]
 
 
 def contenders(step: networks.Example, columns: Sequence[str]) -> Iterator[tuple[str, Step]]:
-    """Iterate over pairs (name of a column, function that runs one training step in the way of this column)."""
+    """Yield for each column its name and a function that runs one training step."""
     for column in columns:
         model = copy.deepcopy(step.model)  # rv.compile changes how the model's layers are called
         yield column, training_step(model, _runner(column, model, step))
@@ -103,10 +103,7 @@ def _runner(column: str, model: nn.Module, step: networks.Example) -> Callable[[
 
 
 def training_step(model: nn.Module, run: Callable[[], Tensor]) -> Step:
-    """Return a function that clears the gradients and runs the forward and the backward pass.
-
-    ``run`` runs the forward pass and returns the loss.
-    """
+    """Return a function that runs a training step; ``run`` runs the forward pass and returns the loss."""
     parameters = list(model.parameters())
 
     def step() -> None:
@@ -118,10 +115,7 @@ def training_step(model: nn.Module, run: Callable[[], Tensor]) -> Step:
 
 
 def ratios(eager: Step, planned: Step, pairs: int) -> tuple[float, float, float]:
-    """Return the lower quartile, the median and the upper quartile of planned / eager processor time.
-
-    They are taken over ``pairs`` pairs of steps.
-    """
+    """Return the quartiles (lower, median, upper) of planned / eager processor time over ``pairs`` pairs of steps."""
     for _ in range(WARM_UP):
         eager()
         planned()

@@ -94,12 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def growth(sizes: Sequence[int]) -> None:
-    """Print the growth of the live search: residual networks of one stage with random real costs.
-
-    A row has the processor time until the first table, which needs no search; the processor time until the table of the
-    live search; the exponent with which this second time has grown with the number of nodes since the row before; the
-    number of plans found; and the rise of the memory. ``sizes`` are the approximate numbers of nodes.
-    """
+    """Print how time and memory of the live search grow with the size, on residual networks of ``sizes`` nodes."""
     Planner(*residual_step((1,))).plans("live")  # loads the compiled functions
     print(f"{'#V':>7} {'calls':>7} {'first table':>11} {'live table':>10} {'exponent':>8} {'plans':>5} {'memory':>8}")
     before: tuple[int, float] | None = None
@@ -118,14 +113,10 @@ def growth(sizes: Sequence[int]) -> None:
 
 
 def cost_models(wanted: Sequence[str], clock: Clock, repeats: int) -> None:
-    """Print how long the curve takes with real costs, beside the paper's units.
+    """Print how long the exact solver takes for real costs, compared with the paper's integers.
 
-    A row has the least time of several runs; its ratio to the time with the paper's units; the number of time-centric
-    plans; the proven error of their overheads, as a share of a forward pass; the longest time to get the plan of one
-    budget; and the rise of the memory. The cost model "random" has random factors on the roofline estimates.
-
-    ``wanted`` has the names of networks; if it is empty, these are the paper's seven networks. ``clock`` returns a time
-    in seconds, and ``repeats`` is the number of timed runs.
+    ``wanted`` has the names of networks; if it is empty, the paper's networks are used. ``clock`` returns a time in
+    seconds, and ``repeats`` is the number of timed runs.
     """
     from recompviz import Roofline
 
@@ -173,10 +164,7 @@ def _traces(names: Sequence[str]) -> Iterator[tuple[str, Trace]]:
 
 
 def graphs(wanted: Sequence[str]) -> Iterator[tuple[str, Graph]]:
-    """Iterate over (name, graph): graphs from files first, then those of networks.
-
-    If ``wanted`` is empty, these are the graphs of the paper's seven networks.
-    """
+    """Yield (name, graph) of files and networks; of the paper's networks if ``wanted`` is empty."""
     names = [name for name in wanted if not name.endswith(".json")]
     for path in (Path(name) for name in wanted if name.endswith(".json")):
         data = json.loads(path.read_text(encoding="utf-8"))
@@ -203,10 +191,7 @@ def row(name: str, graph: Graph, clock: Clock, repeats: int) -> str:
 
 
 def worst_gap(graph: Graph, exact: Tradeoff) -> float:
-    """Return how much more the plans of the family "prefixes" recompute, as a share of what the exact plans recompute.
-
-    The result is the maximum at three budgets: 25, 50 and 75 % between the least budget and the largest peak.
-    """
+    """Return by which share plans of the family "prefixes" recompute more than exact plans: the maximum found."""
     widened = solve(graph, "prefixes")
     low, high = exact.least_budget, int(exact.time_centric.peaks[0])
     budgets = [int(low + share * (high - low)) for share in (0.25, 0.5, 0.75)]
@@ -214,10 +199,7 @@ def worst_gap(graph: Graph, exact: Tradeoff) -> float:
 
 
 def best_time(action: Callable[[], object], clock: Clock, repeats: int) -> float:
-    """Return the least time of ``repeats`` runs of ``action``, in seconds, measured by ``clock``.
-
-    If the first run takes more than 5 s, no other run follows.
-    """
+    """Return the least time of up to ``repeats`` runs of ``action``, in seconds."""
     best = float("inf")
     for _ in range(repeats):
         start = clock()
@@ -229,7 +211,7 @@ def best_time(action: Callable[[], object], clock: Clock, repeats: int) -> float
 
 
 def worst_tick(curve: Tradeoff, clock: Clock, most: int = 50) -> float:
-    """Return the longest time of ``curve.plan(budget)``, in seconds, over at most 2 · ``most`` budgets of the curve."""
+    """Return the longest time that ``curve.plan`` takes, in seconds, over at most 2 · ``most`` budgets."""
     peaks = curve.time_centric.peaks.tolist()
     worst = 0.0
     for budget in peaks[:: max(1, len(peaks) // most)]:
@@ -238,7 +220,7 @@ def worst_tick(curve: Tradeoff, clock: Clock, most: int = 50) -> float:
 
 
 def peak_memory(action: Callable[[], object]) -> str:
-    """Return the rise of the resident memory during an action in MB, as text; a dash if it is not known."""
+    """Return the rise of the resident memory during an action in MB, as text; a dash if unknown."""
     try:
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # resets the high-water mark
         before = _status("VmRSS")
@@ -254,7 +236,7 @@ def _status(field: str) -> int:
 
 
 def milliseconds(seconds: float) -> str:
-    """Return a duration as text: in ms, or in s from one second on."""
+    """Return a duration as text with its unit, ms or s."""
     return f"{1000 * seconds:.1f} ms" if seconds < 1 else f"{seconds:.2f} s"
 
 

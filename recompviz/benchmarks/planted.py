@@ -29,7 +29,7 @@ class Pathology:
     cause : str
         The cause that the first finding must name.
     value : str
-        A part of the value that the first finding must name.
+        A text that the name of the value in the first finding must contain.
     """
 
     name: str

@@ -23,10 +23,7 @@ Runs = Mapping[int, Sequence[int]]
 
 
 def runs_of(schedule: Schedule) -> dict[int, list[int]]:
-    """Return the forward calls that the schedule of a plan runs again before each backward call.
-
-    The keys are backward calls. A backward call is left out if no forward call runs again before it.
-    """
+    """Return for each backward call the forward calls that a schedule runs again just before it, if there are any."""
     runs: dict[int, list[int]] = {}
     waiting: list[int] = []
     for call, phase in zip(schedule.calls, schedule.phases, strict=True):
@@ -38,7 +35,7 @@ def runs_of(schedule: Schedule) -> dict[int, list[int]]:
 
 
 def needed_runs(joint: JointGraph, runs: Runs) -> dict[int, list[int]]:
-    """Return the runs that are needed.
+    """Return the runs whose outputs are read.
 
     ``runs`` has, for each backward call, the forward calls that run again just before it. A run of a call is not needed
     if nothing reads its outputs until the call runs again, or until the end.
@@ -69,8 +66,6 @@ def peak_of_runs(joint: JointGraph, runs: Runs) -> int:
     """Return the largest number of transient bytes that are alive at one time under a strategy.
 
     ``runs`` has, for each backward call, the forward calls that run again just before it.
-
-    States of the random generator do not count, nor do copies of gradients after the last call.
 
     Raises
     ------

@@ -55,10 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def row(graph: Graph, order: Sequence[Name], budget: int, seconds: float) -> str:
-    """Search for a sequence within a budget in bytes; return the last columns of a row of the table.
-
-    ``order`` has the nodes in the order of their first computations.
-    """
+    """Search for a sequence within a budget in bytes; return the last columns of a row of the table."""
     start = time.process_time()
     try:
         found = shortest_sequence(graph, budget, order, seconds=seconds)
@@ -72,7 +69,7 @@ def row(graph: Graph, order: Sequence[Name], budget: int, seconds: float) -> str
 
 
 def random_layers(values: int, seed: int = 0) -> Graph:
-    """Return a random graph of ``values`` values. Most edges connect near values, and some connect distant ones.
+    """Return a random graph of ``values`` values.
 
     Examples
     --------

@@ -28,10 +28,9 @@ from recompviz.pytorch.tracing.step import Loss
 
 
 def spread(table: PlanTable, count: int) -> list[tuple[int, int]]:
-    """Return pairs (budget in total bytes, row of its plan in the table), by rising budget.
+    """Return pairs (budget in total bytes, row of its plan in the table), by rising budget; each row once.
 
-    The budgets are ``count`` evenly spaced totals, from the least feasible one to the largest peak of the table. If
-    several budgets give the same plan, only the least of them is listed.
+    The budgets are ``count`` evenly spaced totals, without those that give the plan of a smaller one.
     """
     budgets = np.ceil(np.linspace(table.least_total, int(table.total_peaks.max()), count)).astype(int).tolist()
     least: dict[int, int] = {}
@@ -43,7 +42,7 @@ def spread(table: PlanTable, count: int) -> list[tuple[int, int]]:
 def training_step(
     module: nn.Module, inputs: tuple[Any, ...], targets: tuple[Any, ...], loss: Loss | None
 ) -> Callable[[], None]:
-    """Return a function that clears the gradients, runs forward and backward pass, and waits until both are done.
+    """Return a function that runs a training step, and waits until it is done.
 
     Parameters
     ----------
@@ -66,10 +65,7 @@ def training_step(
 
 
 def step_seconds(steps: Sequence[Callable[[], None]], rounds: int) -> list[float]:
-    """Return the median wall-clock time of each training step, in seconds.
-
-    Each round runs all steps once, and starts with a different one. One more round before them is not measured.
-    """
+    """Return the median wall-clock time of each training step, in seconds, over ``rounds`` rounds."""
     times: list[list[float]] = [[] for _ in steps]
     for round_ in range(rounds + 1):
         for i in ((round_ + k) % len(steps) for k in range(len(steps))):
@@ -86,7 +82,7 @@ def recompute_seconds(trace: rv.Trace, plan: rv.Plan) -> float:
 
 
 def device_name(device: str) -> str:
-    """Return a description of a device: name and software of an accelerator, or type and threads of the CPU."""
+    """Return a description of a device, such as its name."""
     used = runtime(device)
     if used.software():
         return f"{used.name()}, {used.software()}"
@@ -94,7 +90,7 @@ def device_name(device: str) -> str:
 
 
 def about(device: str) -> dict[str, str]:
-    """Return the device, the versions of torch, Python and recompviz, and the current time, as a dictionary."""
+    """Return device, versions and time as a dictionary."""
     return {
         "device": device_name(device),
         "torch": torch.__version__,
@@ -105,6 +101,6 @@ def about(device: str) -> dict[str, str]:
 
 
 def write_json(path: Path, device: str, **tables: Any) -> None:
-    """Write a file with one JSON object: the entries of :func:`about`, and ``tables`` by name."""
+    """Write a JSON file with the entries of :func:`about`, and ``tables`` by name."""
     text = json.dumps({**about(device), **tables}, indent=1, ensure_ascii=False)
     write_file(path, text + "\n")

@@ -90,7 +90,7 @@ def _step(step: networks.Example, trace: rv.Trace, plan: rv.Plan) -> Step:
 
 
 def measured(steps: Sequence[Step], rounds: int) -> list[list[float]]:
-    """Run the steps in turn, in rotated order each round; return the processor times of each step in seconds."""
+    """Run the steps in turn for ``rounds`` rounds; return the processor times of each in seconds."""
     for step in steps:
         step()
         step()

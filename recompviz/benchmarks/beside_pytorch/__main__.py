@@ -92,16 +92,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def compare(example: networks.Example, count: int, engines: Sequence[Engine]) -> dict[str, object]:
-    """Compare one model under PyTorch's memory budgets and under totals (memory limits) of recompviz.
-
-    Each row of the tables is printed when it is measured.
+    """Measure one model under PyTorch's memory budgets and under memory limits of recompviz, and print the tables.
 
     Parameters
     ----------
     example : networks.Example
         The model with a batch and a loss.
     count : int
-        Number of values of PyTorch's budget for each engine. It is also the number of totals.
+        Number of PyTorch's budgets for each engine, and number of memory limits.
     engines : sequence of Engine
         The compiler settings under which PyTorch's budget is used.
 
@@ -156,7 +154,7 @@ def compare(example: networks.Example, count: int, engines: Sequence[Engine]) ->
 
 
 def partition(example: networks.Example, count: int) -> list[dict[str, object]]:
-    """Print training steps that Inductor runs at ``count`` totals of ``rv.Partitioner``; return them as data."""
+    """Print a table of training steps in Inductor under ``count`` memory limits; return its rows as dictionaries."""
     print(f"{'total':>14} {'predicted':>12} {'measured':>12} {'split':>8} {'recompute':>12} {'compiled in':>12}")
     steps = []
     for step in inductor_steps(example, count):

@@ -31,9 +31,9 @@ class InductorStep:
     kind : str
         ``"plan"``, or ``"PyTorch"`` if PyTorch's own split is used.
     recomputed : float
-        Estimated seconds of recomputation; 0 for PyTorch's own split, whose recomputation is not counted.
+        Estimated time of recomputation, in seconds; 0 for PyTorch's own split.
     seconds : float
-        Processor time of the compilation and of two training steps.
+        Processor time of the compilation and of two training steps, in seconds.
     """
 
     total: int
@@ -45,24 +45,20 @@ class InductorStep:
 
 
 class WithLoss(nn.Module):
-    """A model of an example with its loss inside, so that a training step is one graph."""
+    """A module that runs the model of an example, and returns the loss."""
 
     def __init__(self, example: networks.Example) -> None:
         super().__init__()
         self.model, self.loss, self.count = example.model, example.loss, len(example.inputs)
 
     def forward(self, *arguments: Tensor) -> Tensor:
-        """Return the loss. The arguments are the inputs and the targets."""
+        """Return the loss for the inputs, followed by the targets."""
         loss: Tensor = self.loss(self.model(*arguments[: self.count]), *arguments[self.count :])
         return loss
 
 
 def inductor_steps(example: networks.Example, count: int) -> Iterator[InductorStep]:
-    """Compile and measure a training step without a limit, then training steps at ``count`` falling totals.
-
-    The totals fall from 1 % above the measured peak of the step without a limit to 1 % above the least total. The least
-    total does not count memory that kernels use internally.
-    """
+    """Yield a training step without a memory limit, then training steps under ``count`` falling limits."""
     model = WithLoss(example)
     arguments = (*example.inputs, *example.targets)
     first = _step(model, arguments, UNLIMITED)

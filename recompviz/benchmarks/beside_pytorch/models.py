@@ -20,7 +20,7 @@ UNMASKED = -100
 
 
 class Encoder(nn.Module):
-    """One layer of BERT: attention, then an MLP. Each result is added to the input of that part, then normalized."""
+    """One layer of BERT: attention and an MLP, each with a residual connection and a layer norm after it."""
 
     def __init__(self, width: int, heads: int, dropout: float) -> None:
         super().__init__()
@@ -76,7 +76,7 @@ def masked_loss(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def llama(layers: int, length: int, batch: int) -> networks.Example:
-    """Return a Llama of width 256 with random tokens; ``length`` is the number of tokens in a sequence."""
+    """Return a Llama of width 256 with random sequences of ``length`` tokens."""
     model = networks.llama(layers, 256, 8, hidden=688, vocabulary=VOCABULARY, context=length)
     tokens, following = (torch.randint(VOCABULARY, (batch, length)) for _ in range(2))
     return networks.Example(model, (tokens,), (following,), networks.next_token, "llama")

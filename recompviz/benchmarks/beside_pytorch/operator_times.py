@@ -21,13 +21,13 @@ REPEATS = 5
 
 
 class OperatorTimes:
-    """The processor times of operator calls. A time is measured when it is first needed, and then remembered."""
+    """The processor times of operator calls. Each is measured once, when it is needed."""
 
     def __init__(self) -> None:
         self._seconds: dict[Any, float] = {}
 
     def total(self, nodes: Iterable[Node]) -> float:
-        """Return the processor time of all nodes together, in seconds."""
+        """Return the sum of the processor times of the nodes, in seconds."""
         return sum(self(node) for node in nodes)
 
     def __call__(self, node: Node) -> float:
@@ -51,7 +51,7 @@ def _described(leaf: Any) -> Any:
 
 
 def filled(leaf: Any) -> Any:
-    """Return a real tensor in place of a fake one: random for floating point, else zeros, which are valid indices."""
+    """Return a real tensor for a fake one: random if floating point, else zero. Any other value is unchanged."""
     if not isinstance(leaf, torch.Tensor):
         return leaf
     # as_strided: several elements may share memory, as in an expanded tensor

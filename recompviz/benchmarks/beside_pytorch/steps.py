@@ -45,7 +45,7 @@ class OurStep:
     predicted, measured : int
         Predicted and measured peak, total bytes.
     recomputed : float
-        Processor time of the second runs of operators, in seconds.
+        Processor time of recomputation, in seconds.
     """
 
     budget: int
@@ -63,7 +63,7 @@ class Planned:
     peak : int
         Predicted peak, total bytes.
     recomputed : float
-        Processor time of the second runs of operators, in seconds.
+        Processor time of recomputation, in seconds.
     """
 
     peak: int
@@ -83,7 +83,7 @@ class TheirStep:
     measured : int
         Measured peak, total bytes.
     recomputed : float
-        Processor time of the second runs of operators, in seconds.
+        Processor time of recomputation, in seconds.
     share : float
         ``recomputed`` as a fraction of the time of the forward pass.
     """
@@ -126,7 +126,7 @@ class MeasuredStep:
 
 
 class OurSteps:
-    """A model compiled once by :func:`recompviz.compile`, with training steps under different totals.
+    """A model compiled by :func:`recompviz.compile`, which runs training steps under different totals.
 
     Attributes
     ----------
@@ -172,7 +172,7 @@ class OurSteps:
         return planned
 
     def at(self, total: int) -> OurStep:
-        """Set the total, in bytes, and measure a training step."""
+        """Measure a training step under a total in bytes."""
         self.budget.total = total
         measured = self.step.peak()
         planned = self._planned()
@@ -190,10 +190,7 @@ class OurSteps:
 
 
 def their_step(example: networks.Example, ratio: float, engine: Engine, times: OperatorTimes) -> TheirStep:
-    """Compile a model with PyTorch's ``activation_memory_budget`` and measure its first training step.
-
-    Later training steps have the same peak, because the memory for compilation is freed before the peak.
-    """
+    """Compile a model with PyTorch's ``activation_memory_budget`` and measure its first training step."""
     forget_graphs()
     partitions: list[Partition] = []
     compiled = compiled_in_memory_budget(example.model, ratio, engine, partitions.append)
@@ -207,10 +204,7 @@ def their_step(example: networks.Example, ratio: float, engine: Engine, times: O
 
 
 def first_step(example: networks.Example, total: int) -> int | None:
-    """Compile a model for a total, and measure its first training step; return the peak in total bytes.
-
-    Dynamo compiles the model during this step. Return None if the total, in bytes, is too small.
-    """
+    """Compile a model for a total in bytes. Return the peak of the first step; None if the total is too small."""
     forget_graphs()
     step = MeasuredStep(example, rv.compile(example.model, total=total))
     with contextlib.suppress(rv.InfeasibleBudget):  # the result None says it

@@ -10,7 +10,7 @@ HEADER = "import torch\nimport torch.nn.functional as F\nfrom torch import nn\n"
 
 @dataclass(frozen=True)
 class Script:
-    """A small program that calls ``debug`` once. This function takes the arguments of :func:`recompviz.debug`.
+    """A small program that calls ``debug`` once, with the arguments of :func:`recompviz.debug`.
 
     Attributes
     ----------
@@ -21,11 +21,11 @@ class Script:
     cause : str
         The cause that the first finding must name; empty for a healthy script.
     value : str
-        A part of the value that the first finding must name.
+        A text that the name of the value in the first finding must contain.
     follow : tuple of (str, str)
-        Pairs (old text, new text): the changes to the program that the printed advice asks for.
+        Pairs (old text, new text): the changes to ``source`` that the printed advice asks for.
     says : str
-        A text that the printed advice must contain, so that the changes in ``follow`` are what the advice asks for.
+        A text that the printed advice must contain.
     """
 
     name: str

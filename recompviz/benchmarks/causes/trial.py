@@ -62,10 +62,7 @@ class Trial:
 
     @property
     def kept(self) -> bool:
-        """Whether the peak fell by what was promised, within 5 %.
-
-        True if nothing was promised, or if no advice was followed.
-        """
+        """Whether the peak fell by what was promised, within 5 %; True if there is nothing to compare."""
         if self.promised is None or self.after is None:
             return True
         return abs((self.peak - self.after) - self.promised) <= TOLERANCE * self.promised
@@ -85,10 +82,10 @@ class Trial:
 
 
 def run(source: str, folder: str, name: str = "script.py") -> MemoryReport:
-    """Run a program that calls ``debug``, and return the report of the first call.
+    """Run a program in this process, and return the report of its first call of ``debug``.
 
-    In the program, ``debug`` is :func:`recompviz.debug` with ``advise=False``. The program runs in this process. It is
-    first written to the file ``name`` in ``folder``, so that the report can show its lines.
+    ``debug`` is :func:`recompviz.debug` with ``advise=False``. The program is written to the file ``name`` in
+    ``folder``.
     """
     path = Path(folder) / name
     path.write_text(source, encoding="utf-8")
@@ -139,9 +136,9 @@ def _arguments(*arguments: str) -> Iterator[None]:
 
 
 def reports_of(path: Path, *arguments: str) -> list[MemoryReport]:
-    """Run a Python file as a program in this process, and return the reports of its calls of :func:`recompviz.debug`.
+    """Run a Python file in this process, and return the reports of its calls of :func:`recompviz.debug`.
 
-    ``arguments`` are the arguments of the program's command line.
+    ``arguments`` are the arguments of its command line.
     """
     path = path.resolve()
     found: list[MemoryReport] = []

@@ -35,11 +35,7 @@ LAYERS, NUMBERS = 24, 2 << 20
 
 
 def workspace(setting: Setting) -> Iterator[Row]:
-    """Yield rows about workspace, the memory that an operator allocates while it runs.
-
-    The first rows have the bytes that stay allocated after the first matrix product and after the first convolution.
-    The other rows compare the measured workspace of an operator that runs alone with its calibrated workspace.
-    """
+    """Compare measured and calibrated workspace (memory that an operator allocates while it runs)."""
     yield from guarded(lambda: _library_rows(setting), network="libraries")
     real: list[Case] = [("resnet50", 16, False), ("gpt2", 1, False), SMALL[3]]
     yield from cases(setting, _workspace_rows, SMALL[:1] if setting.rehearsal else real)
@@ -100,7 +96,7 @@ def _alone(node: Node, device: torch.device) -> tuple[int, int | None]:
 
 
 def snapshot(setting: Setting) -> Iterator[Row]:
-    """Record a snapshot, read it with ``load_snapshot``, and compare its peaks with the allocator's own statistics."""
+    """Compare the peaks of a recorded snapshot with the allocator's own statistics."""
 
     def rows(setting: Setting, case: Case) -> Iterator[Row]:
         cuda = setting.runtime.module
@@ -147,11 +143,7 @@ def _eager_step(step: networks.Example) -> Callable[[], None]:
 
 
 def out_of_memory(setting: Setting) -> Iterator[Row]:
-    """Limit the memory of the device so that a training step runs out of memory.
-
-    The step must raise the error in eager PyTorch and in ``rv.measure``. ``rv.measure`` must restore the buffers, and a
-    plan that fits in the limit must train afterwards.
-    """
+    """Check errors and recovery when a training step runs out of memory, eagerly and in ``rv.measure``."""
     step = _scaled_layers() if setting.rehearsal else example(FULL, setting.device)
     yield from guarded(lambda: _full_rows(setting, step), network=step.name)
 

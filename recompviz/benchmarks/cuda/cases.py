@@ -38,7 +38,7 @@ class Setting:
     ends : float
         The time at which the part should end, in seconds of ``time.monotonic``.
     left_out : list of str
-        The cases that did not run, because the time was over. :func:`cases` adds them.
+        The cases that did not run, because the time was over.
     """
 
     device: str
@@ -62,7 +62,7 @@ class Setting:
 
 
 def example(case: Case, device: str) -> networks.Example:
-    """Return the network of a case with a batch. Random values are the same at each call."""
+    """Return the network of a case with a batch; the random values are the same at each call."""
     name, batch, small = case
     torch.manual_seed(0)
     return networks.example(name, batch, small=small, device=device)
@@ -75,7 +75,7 @@ def label(case: Case) -> str:
 
 
 def guarded(function: Callable[[], Iterator[Row]], **labels: Any) -> Iterator[Row]:
-    """Yield the rows of one case and add the labels to each; an error becomes a row, so that other cases still run."""
+    """Yield the rows of one case, with the labels added to each. If the case fails, yield a row with the error."""
     try:
         for row in function():
             yield {**labels, **row}
@@ -99,10 +99,7 @@ def cases(
 
 
 def chosen(trace: rv.Trace, table: PlanTable) -> dict[str, rv.Plan]:
-    """Return three plans by name.
-
-    They are ``"keep-all"``, ``"middle"`` for the middle of the range of totals, and ``"least"`` for the least total.
-    """
+    """Return the plans ``"keep-all"``, ``"middle"`` (of the range of totals) and ``"least"`` (least total) by name."""
     most = int(table.total_peaks.max())
     middle = table.plans[table.row((table.least_total + most) // 2)]
     return {
@@ -114,9 +111,7 @@ def chosen(trace: rv.Trace, table: PlanTable) -> dict[str, rv.Plan]:
 
 @contextlib.contextmanager
 def deterministic() -> Iterator[None]:
-    """In a ``with`` block, use kernels that give the same bits each time.
-
-    PyTorch warns of operators without such a kernel."""
+    """In a ``with`` block, use kernels that give the same bits each time."""
     cudnn: Any = torch.backends.cudnn
     before = cudnn.deterministic, cudnn.benchmark
     chosen = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
@@ -144,10 +139,7 @@ def allocator_peaks(module: nn.Module, step: networks.Example, device: str) -> A
 
 
 def trained(step: networks.Example, call: Callable[..., Any], model: nn.Module, count: int) -> list[float]:
-    """Train for ``count`` steps with plain gradient descent, and return the losses.
-
-    ``call`` is the function to call, such as the compiled model. ``model`` has the parameters.
-    """
+    """Train ``model`` for ``count`` steps by calls of ``call`` (the model or a compiled one), and return the losses."""
     optimizer = torch.optim.SGD(model.parameters(), 1e-3)
     losses = []
     for _ in range(count):
@@ -160,12 +152,12 @@ def trained(step: networks.Example, call: Callable[..., Any], model: nn.Module, 
 
 
 def eager_losses(step: networks.Example, count: int) -> list[float]:
-    """Return the losses of a copy of the model that is trained in eager PyTorch."""
+    """Return the losses of ``count`` training steps in eager PyTorch, on a copy of the model."""
     model = copy.deepcopy(step.model)
     torch.manual_seed(1)
     return trained(step, model, model, count)
 
 
 def furthest(found: Sequence[float], expected: Sequence[float]) -> float:
-    """Compare two lists of losses step by step, and return the largest difference, relative to ``expected``."""
+    """Return the largest difference of two lists of losses, relative to ``expected``."""
     return max(abs(a - b) / max(abs(b), 1e-12) for a, b in zip(found, expected, strict=True))

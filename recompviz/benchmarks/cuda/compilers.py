@@ -22,10 +22,7 @@ SAME, ALIKE = 1e-4, 2e-2
 
 
 def fit_in(setting: Setting) -> Iterator[Row]:
-    """Check that the measured peak of a step of ``fit_in``, optimizer included, is within the total.
-
-    A total of one byte must be refused with an error that names the least total.
-    """
+    """Check that the peak of a step of ``fit_in`` is within the total, and that one byte is refused."""
 
     def rows(setting: Setting, case: Case) -> Iterator[Row]:
         step = example(case, setting.device)
@@ -46,15 +43,12 @@ def fit_in(setting: Setting) -> Iterator[Row]:
 
 
 def compiled(setting: Setting) -> Iterator[Row]:
-    """Check the peaks and losses of ``rv.compile`` and of ``torch.compile(backend="recompviz")``.
-
-    Peaks must be within the total, and losses must be near those of eager PyTorch.
-    """
+    """Check peaks and losses of ``rv.compile`` and of ``torch.compile(backend="recompviz")``."""
     yield from cases(setting, compiled_rows, SMALL[:2] if setting.rehearsal else (SMALL[0], REAL[0], REAL[1], SMALL[3]))
 
 
 def compiled_rows(setting: Setting, case: Case) -> Iterator[Row]:
-    """Yield a row for each of three totals, and one for a training loop that selects the backend by its name."""
+    """Yield a row for each of three totals, and one for ``torch.compile(backend="recompviz")``."""
     forget_graphs()
     step = example(case, setting.device)
     module: Any = rv.compile(step.model, total=UNLIMITED)
@@ -91,10 +85,7 @@ def compiled_rows(setting: Setting, case: Case) -> Iterator[Row]:
 
 
 def inductor(setting: Setting) -> Iterator[Row]:
-    """Run plans in Inductor's kernels with ``rv.Partitioner``.
-
-    Measured peaks must be within the total, and losses near those of eager PyTorch.
-    """
+    """Check peaks and losses of plans that Inductor runs, with ``rv.Partitioner``."""
     yield from cases(setting, inductor_rows, SMALL[1:2] if setting.rehearsal else (SMALL[1], REAL[1], REAL[0]))
 
 

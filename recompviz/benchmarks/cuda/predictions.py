@@ -38,17 +38,17 @@ def sized(setting: Setting, small: int, real: int) -> Sequence[Case]:
 
 
 def traced(step: networks.Example) -> rv.Trace:
-    """Trace a step."""
+    """Return the trace of a training step."""
     return rv.trace(step.model, *step.inputs, targets=step.targets, loss=step.loss)
 
 
 def simulation(setting: Setting, trace: rv.Trace, plan: rv.Plan) -> rv.Timeline:
-    """Simulate a plan. Where PyTorch's caching allocator runs, the reserved memory is predicted, too."""
+    """Return the simulated timeline of a plan, with reserved memory if PyTorch's caching allocator runs."""
     return rv.simulate(trace, plan, allocator="" if setting.runtime.caching_allocator else None)
 
 
 def certificates(setting: Setting) -> Iterator[Row]:
-    """Compare gradients of plans with those of eager PyTorch, with deterministic kernels."""
+    """Compare the gradients of steps under plans with those of eager PyTorch, with deterministic kernels."""
 
     def rows(setting: Setting, case: Case) -> Iterator[Row]:
         trace = traced(example(case, setting.device))
@@ -62,7 +62,7 @@ def certificates(setting: Setting) -> Iterator[Row]:
 
 
 def peaks(setting: Setting) -> Iterator[Row]:
-    """Compare simulated peaks with measured ones: the profiler's, and the allocator's allocated and reserved bytes."""
+    """Compare simulated peaks with the peaks that the profiler and the allocator measure."""
     yield from cases(setting, peak_rows, sized(setting, 2, 3))
 
 
@@ -96,7 +96,7 @@ def peak_rows(setting: Setting, case: Case) -> Iterator[Row]:
 
 
 def timeline(setting: Setting) -> Iterator[Row]:
-    """Compare simulated and measured bytes inside and after every operator, under the plan for the least total."""
+    """Compare simulated and measured bytes inside and after every operator, for the plan of least total."""
 
     def rows(setting: Setting, case: Case) -> Iterator[Row]:
         step = example(case, setting.device)
@@ -131,7 +131,7 @@ def timeline(setting: Setting) -> Iterator[Row]:
 
 
 def budgets(setting: Setting) -> Iterator[Row]:
-    """Measure plans for rising budgets: each peak must be within the plan's budget, and not below the peak before."""
+    """Check that measured peaks rise with the budget, and that each is within its budget."""
 
     def rows(setting: Setting, case: Case) -> Iterator[Row]:
         step = example(case, setting.device)
@@ -153,7 +153,7 @@ def budgets(setting: Setting) -> Iterator[Row]:
 
 
 def times(setting: Setting) -> Iterator[Row]:
-    """Compare the sum of the calibrated times of all operators with the measured time of the training step."""
+    """Compare the calibrated time of a training step (the sum over its operators) with the measured time."""
     yield from cases(setting, time_rows, SMALL[:2] if setting.rehearsal else (*REAL, SMALL[0]))
 
 
@@ -182,7 +182,7 @@ def time_rows(setting: Setting, case: Case) -> Iterator[Row]:
 
 
 def paper(setting: Setting) -> Iterator[Row]:
-    """Measure the paper's networks at the paper's batch sizes (small in the rehearsal), until the time is over."""
+    """Measure the paper's networks; in the rehearsal, small variants of them."""
     order = ("resnet50", "vgg19", "unet", "googlenet", "resnet152", "pspnet", "densenet161")
     published = [(name, networks.example(name, device="meta").inputs[0].shape[0], False) for name in order]
     small: list[Case] = [(name, 2, True) for name in order]
@@ -190,10 +190,7 @@ def paper(setting: Setting) -> Iterator[Row]:
 
 
 def paper_rows(setting: Setting, case: Case) -> Iterator[Row]:
-    """Yield a row for each of the three plans of :func:`.cases.chosen`, and one for Chen's plan.
-
-    A row has the simulated and the measured peak, and the time of the training step.
-    """
+    """Yield a row for each of the three plans of :func:`.cases.chosen`, and one for Chen's plan."""
     step = example(case, setting.device)
     trace = rv.calibrate(traced(step))
     plans = {**chosen(trace, trace.plans("live")), "chen": trace.baseline("chen")}

@@ -41,10 +41,6 @@ def run_parts(
 ) -> list[dict[str, Any]]:
     """Run the chosen parts in their order, and return the result of each.
 
-    A part may use its own time limit, but not the time that is reserved for the parts after it. If less time is left
-    than is reserved, the parts share it in proportion. A part whose ``beside`` is True runs at the same time as the
-    parts after it. A part whose ``plans`` is True first waits for all of these to end.
-
     Parameters
     ----------
     chosen : list of Part
@@ -109,10 +105,7 @@ def _run_parts(
 
 
 def stretched(minutes: float) -> float:
-    """Return the factor by which the times of all parts are multiplied if the command has ``minutes`` minutes.
-
-    The factor is 1 for 8 minutes.
-    """
+    """Return the factor for the times of all parts if the command has ``minutes`` minutes; 1 for 8 minutes."""
     return (60 * minutes - RESERVE) / (60 * 8 - RESERVE)
 
 
@@ -190,7 +183,7 @@ def outcome(result: dict[str, Any]) -> str:
 
 
 def environment_of(out: Path) -> dict[str, str]:
-    """Return the environment variables of a part. They place every cache in the folder of the results."""
+    """Return the environment variables of a part, by which every cache is in the folder of the results."""
     caches = {
         "NUMBA_CACHE_DIR": "numba",
         "RECOMPVIZ_CACHE": "calibration",
@@ -206,7 +199,7 @@ def environment_of(out: Path) -> dict[str, str]:
 
 
 def run_here(name: str, device: str, out: Path, seconds: float) -> None:
-    """Run one part in this process for about ``seconds``; write each row at once, and the result at the end."""
+    """Run one part in this process for about ``seconds``, and write its rows and its result to files."""
     from recompviz.benchmarks.cuda.cases import Setting
     from recompviz.benchmarks.cuda.stand_in import stand_in
     from recompviz.benchmarks.side_by_side import about

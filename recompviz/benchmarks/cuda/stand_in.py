@@ -74,7 +74,7 @@ class StandInCuda:
         return str(self.get_device_properties(device).name)
 
     def get_device_properties(self, device: Any = None) -> Any:
-        """Return name, memory and clocks of the device, with the names that ``torch.cuda`` uses."""
+        """Return the properties of the device, as ``torch.cuda.get_device_properties`` does."""
         return SimpleNamespace(
             name="stand-in for CUDA",
             total_memory=self._total,
@@ -87,18 +87,18 @@ class StandInCuda:
         )
 
     def synchronize(self, device: Any = None) -> None:
-        """Return immediately: operators of the CPU are finished when their call returns."""
+        """Do nothing: operators of the CPU have finished when they return."""
 
     def Event(self, enable_timing: bool = False, blocking: bool = False, interprocess: bool = False) -> Any:
-        """Return an event that notes the CPU's clock."""
+        """Return an event that records the time of the CPU's clock."""
         return _Event(enable_timing)
 
     def get_rng_state(self, device: Any = "cuda") -> torch.Tensor:
-        """Return the state of the CPU's generator, from which the stand-in draws."""
+        """Return the state of the CPU's random generator."""
         return torch.get_rng_state()
 
     def set_rng_state(self, new_state: torch.Tensor, device: Any = "cuda") -> None:
-        """Set the state of the CPU's generator."""
+        """Set the state of the CPU's random generator."""
         torch.set_rng_state(new_state)
 
     # -------------------------------------------------------------------- statistics
@@ -272,13 +272,7 @@ class _Counted(TorchDispatchMode):
 
 @contextlib.contextmanager
 def stand_in(total_memory: int = MEMORY) -> Iterator[StandInCuda]:
-    """In a ``with`` block, let recompviz treat the CPU as a CUDA device. Make the device's tensors inside the block.
-
-    Parameters
-    ----------
-    total_memory : int
-        Bytes of the device.
-    """
+    """In a ``with`` block, let recompviz treat the CPU as a CUDA device of ``total_memory`` bytes."""
     cuda = StandInCuda(total_memory)
 
     class Runtime(CudaRuntime):

@@ -17,7 +17,7 @@ SHARES = {"off", "share", "over keep-all", "calibrated over keep-all"}
 
 
 def table(results: list[dict[str, Any]], device: str, seconds: float) -> str:
-    """Return the table of all parts, and below it the rows of each part. ``seconds`` is the time of all parts."""
+    """Return the table of all parts, then the rows of each part. ``seconds`` is the time of all parts."""
     about = next((result for result in results if "torch" in result), {})
     named = ", ".join(str(about[key]) for key in ("device", "python", "recompviz", "date") if key in about)
     took = "seconds", "processor seconds"

@@ -80,10 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def drag(page: Any, events: int) -> dict[str, Any]:
-    """Drag the budget slider down, up and down again, over ``events`` positions; return times measured in the page.
-
-    The times are those of ``rvSeen`` and ``rvWire`` in :mod:`recompviz.benchmarks.explorer.probes`.
-    """
+    """Drag the budget slider over ``events`` positions; return the times that the page measured."""
     page.evaluate(probes.WATCH)
     box = page.get_by_label("Budget in total bytes").bounding_box()
     y = box["y"] + box["height"] / 2
@@ -151,8 +148,6 @@ def dragged(browser: Any, lab: Lab, name: str, events: int, drags: int) -> None:
 def parts(every: list[dict[str, Any]], stamps: dict[str, list[float]]) -> str:
     """Return, as text, the median time of each part of a confirmation, in ms.
 
-    A confirmation lasts from the last event of a drag to the frame that shows the kernel's simulation of the plan.
-
     Parameters
     ----------
     every : list of dict
@@ -172,10 +167,7 @@ def parts(every: list[dict[str, Any]], stamps: dict[str, list[float]]) -> str:
 
 
 def first_picture(browser: Any, lab: Lab, name: str, dot: bool) -> None:
-    """Print the time from a traced graph to its first picture in the page, with or without Graphviz's ``dot``.
-
-    Also print the processor time that the kernel takes to make the Explorer.
-    """
+    """Print the time from a traced graph to its first picture, with or without Graphviz's ``dot``."""
     code = "import time\nfrom recompviz.benchmarks.explorer.stamped import STEPS, with_first_plans\n"
     code += f"step = STEPS[{name!r}]()\nwith_first_plans(STEPS['one block']())\n"  # loads the compiled functions
     code += "" if dot else "from recompviz.widgets.layout import layout\nlayout.run_dot = lambda *_: None\n"

@@ -78,7 +78,7 @@ class Host(NamedTuple):
     command : callable (folder, port) → list of str
         The arguments after ``python -m`` that start the program.
     execute : callable (page)
-        Runs the notebook. Does nothing if the program runs a notebook when it is opened.
+        Runs the notebook, unless the program does so when the page is opened.
     """
 
     package: str
@@ -110,7 +110,7 @@ def run_hosts(arguments: Sequence[str] | None = None) -> None:
 
 
 class Used(NamedTuple):
-    """What was seen in one program; see the docstring of the module."""
+    """What was seen in one program: the columns of the printed table, and the texts of the errors."""
 
     shown: float
     height: tuple[int, int]
@@ -121,8 +121,7 @@ class Used(NamedTuple):
 def used(browser: Any, host: Host, folder: Path, pictures: Path | None = None) -> Used:
     """Start a program, use the Explorer in it, and end the program.
 
-    The notebook and the log of the program are written to ``folder``. If ``pictures`` is given, a picture of the page
-    is written to that folder.
+    ``folder`` gets the notebook and the log of the program, and ``pictures`` a picture of the page if it is not None.
     """
     port = free_port()
     path = host.write(folder)

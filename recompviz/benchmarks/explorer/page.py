@@ -79,7 +79,7 @@ class Lab:
 
 
 def free_port() -> int:
-    """Return a port of this machine that no server uses."""
+    """Return the number of a free port of this machine."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -87,14 +87,14 @@ def free_port() -> int:
 
 
 def environment_in(folder: Path) -> dict[str, str]:
-    """Return the environment of a server that keeps Jupyter's files in a folder and imports this recompviz."""
+    """Return environment variables for a server that keeps Jupyter's files in ``folder`` and uses this recompviz."""
     names = ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "IPYTHONDIR")
     paths = os.pathsep.join([str(Path(__file__).parents[3]), os.environ.get("PYTHONPATH", "")])
     return {**os.environ, **{name: str(folder / name.lower()) for name in names}, "PYTHONPATH": paths}
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
-    """Ask a server to terminate; kill the server if it still runs after 20 seconds."""
+    """Terminate a server, by force after 20 seconds."""
     process.terminate()
     try:
         process.wait(20)
@@ -119,10 +119,7 @@ def chromium(playwright: Any) -> Any:
 
 
 def context_of(browser: Any, lab: Lab, **options: Any) -> Any:
-    """Return a browser context that reaches only the server of the lab.
-
-    ``options`` are further arguments of Playwright's ``browser.new_context``.
-    """
+    """Return a browser context that reaches only the lab's server; ``options`` are those of ``new_context``."""
     context = browser.new_context(viewport={"width": 1280, "height": 1000}, **options)
     mine = f"//127.0.0.1:{lab.port}/"
     context.route("**/*", lambda route: route.continue_() if mine in route.request.url else route.abort())
@@ -130,7 +127,7 @@ def context_of(browser: Any, lab: Lab, **options: Any) -> Any:
 
 
 def opened(browser: Any, lab: Lab, name: str, *cells: str) -> Any:
-    """Write a notebook of code cells, open it in the browser and run the first cell; return Playwright's ``Page``."""
+    """Return a page with a new notebook of code cells, whose first cell has run."""
     lab.notebook(name, *cells)
     context = context_of(browser, lab)
     context.set_default_timeout(240_000)
@@ -145,10 +142,7 @@ def opened(browser: Any, lab: Lab, name: str, *cells: str) -> Any:
 
 
 def answer(page: Any) -> str:
-    """Run the last cell of the notebook, and return the answer that it prints.
-
-    The cell prints the word ``said``, a time, and the answer.
-    """
+    """Run the last cell of the notebook, and return the text that it prints after the word ``said`` and a time."""
     output = page.locator(".jp-Notebook-cell .jp-OutputArea-output pre", has_text="said ").last
     before = output.inner_text() if output.count() else ""
     page.locator(".jp-Notebook-cell .cm-content").last.click()
@@ -164,10 +158,9 @@ def heap(page: Any) -> float:
 
 
 def counters(page: Any) -> dict[str, float]:
-    """Return figures of a page after garbage collection.
+    """Return the JavaScript heap in MiB, and the numbers of DOM nodes and event listeners, after garbage collection.
 
-    The keys are ``"heap"`` (the JavaScript heap in MiB), ``"nodes"`` (the number of DOM nodes) and ``"listeners"`` (the
-    number of event listeners).
+    The keys are ``"heap"``, ``"nodes"`` and ``"listeners"``.
     """
     session = page.context.new_cdp_session(page)
     for _ in range(3):

@@ -68,7 +68,7 @@ def run_soak(arguments: Sequence[str] | None = None) -> None:
 
 
 class SoakRun:
-    """The loop of the soak test. It acts, and waits until the views agree with the kernel.
+    """The loop of the soak test.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ class SoakRun:
     out : Path
         Folder for the log, and for a picture of every error.
     only : sequence of str, optional
-        Names of the actions to choose from. If None, all.
+        Names of the actions to choose from; by default all.
     """
 
     def __init__(self, soak: Soak, out: Path, only: Sequence[str] | None = None) -> None:
@@ -119,7 +119,7 @@ class SoakRun:
         self.show(self.rows[-1])
 
     def act(self, name: str) -> None:
-        """Do one action."""
+        """Do the action with this name: a method of :class:`.soak_actions.Soak`."""
         self.recent.append(name)
         begun = time.monotonic()
         result = ""
@@ -141,11 +141,7 @@ class SoakRun:
         self.soak.detail = ""
 
     def check(self) -> None:
-        """Wait until page and kernel agree, but not longer than a time limit.
-
-        Then report what still does not agree, and every error of page, kernel or server. If something does not agree,
-        load the page again.
-        """
+        """Wait, for a limited time, until page and kernel agree. Report what differs, and all errors."""
         soak, self.checks = self.soak, self.checks + 1
         soak.page.mouse.move(3, 3)  # over no view
         end = time.monotonic() + SOLVED
@@ -184,9 +180,9 @@ class SoakRun:
             soak.recover()
 
     def report(self, kind: str, about: Any) -> None:
-        """Record an error with the newest 20 actions. Take a picture of the page for the first 40 errors.
+        """Record an error, with the newest actions and a picture.
 
-        ``kind`` says where the error was seen. ``about`` is the error: anything that JSON can express.
+        ``kind`` says where the error was seen, and ``about`` is the error.
         """
         number = len(self.errors)
         entry = {"number": number, "at": time.monotonic() - self.begun, "kind": kind, "about": about}
@@ -269,7 +265,7 @@ class SoakRun:
 
 
 def differences(kernel: dict[str, Any], view: dict[str, Any]) -> list[str]:
-    """Return a text for each contradiction: within the kernel, between kernel and view, or within the view.
+    """Return a text for each contradiction between the kernel and a view, or within one of them.
 
     ``kernel`` is the result of :func:`.soaked.state`, and ``view`` an element of the result of ``soak_page.VIEWS``.
     """
@@ -298,10 +294,9 @@ def differences(kernel: dict[str, Any], view: dict[str, Any]) -> list[str]:
 
 
 def slope(hours: Sequence[float], values: Sequence[float], groups: Sequence[int] | None = None) -> float:
-    """Return the slope of a line through the values, per hour; 0 if the hours of a group do not differ.
+    """Return the slope per hour of parallel lines, one fitted to each group; 0 if each group has only equal hours.
 
-    ``groups`` has the number of the group of each value. Each group has a line of its own, and all lines have the same
-    slope. If ``groups`` is None, all values are one group.
+    ``groups`` has the number of the group of each value; by default, all values are one group.
     """
     groups = [0] * len(hours) if groups is None else groups
     above = below = 0.0

@@ -93,7 +93,7 @@ class Soak(Session):
         self.views = self.page.locator(".rv-explorer").count()  # the second view comes back too if it was saved
 
     def make_a_new_explorer(self) -> None:
-        """Close the Explorer and make another one, which begins to search for plans."""
+        """Close the Explorer and make another one."""
         # IPython keeps outputs, the last ones in two places
         self.kernel.run(
             "soaked.close(explorer); del explorer; get_ipython().displayhook.flush(); "
@@ -143,7 +143,7 @@ class Soak(Session):
         self.page.mouse.click(*self._within(".rv-budget .rv-chart"))
 
     def click_a_point(self) -> None:
-        """Choose a point beside the curve: a baseline, or a plan that was chosen before."""
+        """Choose a point beside the curve."""
         point = self._any(".rv-point")
         point.scroll_into_view_if_needed()
         self.detail = point.get_attribute("aria-label") or ""
@@ -178,11 +178,7 @@ class Soak(Session):
         return view
 
     def show_per_cent(self) -> None:
-        """Click one of two buttons at random.
-
-        One button shows budgets in per cent or, if they are in per cent already, in bytes. The other button chooses the
-        plan of least peak.
-        """
+        """Switch budgets between bytes and per cent, or choose the plan of least peak."""
         self._click(self.random.choice((".rv-panel-head .rv-button[aria-label^='Show budgets']", ".rv-binds")))
 
     # ---------------------------------------------------------------- graph
@@ -389,7 +385,7 @@ class Soak(Session):
         self._load(view, path.read_text())
 
     def load_a_plan(self) -> None:
-        """Load one of five random plans, so sometimes a plan that was loaded before."""
+        """Load one of five random plans."""
         number = self.random.randrange(5)
         self.detail = str(number)
         self._load(self._tab_save(), self.kernel.ask(f"soaked.other_plan(explorer, {number}).to_json()"))
@@ -416,7 +412,7 @@ class Soak(Session):
         got.value.delete()
 
     def save_the_page(self) -> None:
-        """Download the Explorer as one page. This is not offered while a solver or a search runs."""
+        """Download the Explorer as one page."""
         view = self._tab_save()
         if json.loads(self.kernel.ask("soaked.state(explorer)"))["busy"]:
             raise NotNow("a search is under way")
@@ -452,7 +448,7 @@ class Soak(Session):
             self.page.wait_for_timeout(200)
 
     def scroll_the_notebook(self) -> None:
-        """Scroll to a random place: JupyterLab does not lay out what is far from the window."""
+        """Scroll the notebook to a random place."""
         to = self.random.choice((0, 300, 700, 1500, 5000))
         self.page.evaluate("(to) => (document.querySelector('.jp-WindowedPanel-outer').scrollTop = to)", to)
 
@@ -481,12 +477,12 @@ class Soak(Session):
         self.kernel.run(ALLOWED + code)
 
     def set_budgets_in_a_thread(self) -> None:
-        """Set budgets from another thread while the page goes on."""
+        """Set budgets from another thread of the kernel."""
         seed = self.random.randrange(1000)
         self.kernel.run(f"soaked.set_budgets_in_thread(explorer, {self.random.uniform(0.3, 1.5):.2f}, {seed})")
 
     def keep_the_kernel_busy(self) -> None:
-        """Let a cell run for a few seconds while the page goes on."""
+        """Let a cell run for a few seconds, without waiting for it."""
         self.kernel.run(f"import time\ntime.sleep({self.random.choice((1, 3, 6))})")
 
     def interrupt_a_loop_of_budgets(self) -> None:
@@ -510,7 +506,7 @@ class Soak(Session):
         self.kernel.interrupt()
 
     def interrupt(self) -> None:
-        """Interrupt the kernel, whatever it does: by a command of JupyterLab, or by two requests to the server."""
+        """Interrupt the kernel, by a command of JupyterLab or by two requests to the server."""
         if self.random.random() < 0.5:
             self._command("notebook:interrupt-kernel")
         else:

@@ -15,14 +15,7 @@ from recompviz.benchmarks.explorer.page import Lab
 
 
 class Kernel:
-    """The kernel of the only notebook that is open.
-
-    The clients of the kernel have threads of their own, because Playwright occupies the event loop of the main thread.
-
-    Parameters
-    ----------
-    lab : Lab
-    """
+    """A connection to the kernel of the only open notebook."""
 
     def __init__(self, lab: Lab) -> None:
         from jupyter_client.blocking.client import BlockingKernelClient
@@ -47,8 +40,6 @@ class Kernel:
 
     def ask(self, expression: str, seconds: float = 120) -> str:
         """Return the value of an expression in the notebook's namespace, as text.
-
-        The answer comes when no cell runs. The question is asked again after an interrupt of the kernel.
 
         Raises
         ------
@@ -89,12 +80,12 @@ class Kernel:
         self._rest(f"api/kernels/{self.id}/interrupt", "POST")
 
     def problems(self) -> list[dict[str, Any]]:
-        """Return the errors (without interrupts) and the texts on stderr that the kernel sent since the last call."""
+        """Return the errors other than interrupts, and the texts on stderr, since the last call."""
         found, self._problems = self._problems, []
         return found
 
     def stop(self) -> None:
-        """Close the clients."""
+        """Close the connection."""
         self._ended.set()
         self._listener.join(5)
         self._pool.submit(self._client.stop_channels).result()

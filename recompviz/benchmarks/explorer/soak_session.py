@@ -59,7 +59,7 @@ class Session:
     detail : str
         What the latest action chose, as text for the log.
     noise : int
-        The number of messages of other libraries that are not about the Explorer. They are ignored.
+        The number of messages that were ignored, because they are not about the Explorer.
     connections : int
         How often a page connected to the kernel.
     """
@@ -109,7 +109,7 @@ class Session:
         self.page.keyboard.press("Control+Enter")
 
     def recover(self) -> None:
-        """Load the page again after an error, so that the same error is not counted again."""
+        """Load the page again after an error."""
         self.views = 1
         self._open()
         self._run_cell(1, "None")
@@ -235,8 +235,7 @@ class Session:
     def picture(self, path: Path, width: int, height: int, theme: str) -> None:
         """Take two pictures of the page: from the top of the Explorer, and with its drawer.
 
-        The picture of the drawer has ``-drawer`` in its name. ``width`` and ``height`` are the window's, in pixels.
-        ``theme`` is ``"Light"`` or ``"Dark"``.
+        ``width`` and ``height`` are those of the window, in pixels. ``theme`` is ``"Light"`` or ``"Dark"``.
         """
         self.page.set_viewport_size({"width": width, "height": height})
         self._command("apputils:change-theme", {"theme": f"JupyterLab {theme}"})
@@ -251,6 +250,6 @@ class Session:
 
 
 def reason(text: str) -> str:
-    """Return the line of Playwright's call log that says why an element could not be clicked."""
+    """Return the line of Playwright's error that says why an element could not be used, else the first line."""
     lines = [line.strip() for line in text.splitlines() if "intercepts" in line or "not " in line]
     return lines[-1][:120] if lines else text.splitlines()[0][:120]

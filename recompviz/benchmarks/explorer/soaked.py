@@ -44,7 +44,7 @@ CROSSING = 10.0
 
 
 def made() -> Explorer:
-    """Return a new Explorer of ``STEP``, the traced step of this file. It begins to search in the background."""
+    """Return a new Explorer of ``STEP``, which begins to search in the background."""
     gc.collect()
     planner = Planner(STEP.planner.graph, STEP.planner.joint)  # without the tables of earlier Explorers
     explorer = Explorer(planner, TraceRunner(STEP), background=True, title="Residual net", device="CPU", cost_unit="ms")
@@ -60,17 +60,17 @@ def close(explorer: Explorer) -> None:
 
 
 def lives(identifier: str) -> bool:
-    """Return whether it is an error that the kernel does not know the comm (connection of a widget) ``identifier``.
+    """Return whether it is an error that the page sends a message to the comm ``identifier`` that the kernel lacks.
 
-    It is no error if the comm never belonged to an Explorer. Nor is it one if its Explorer was closed at most
-    ``CROSSING`` seconds ago, because the page may have sent its message before it was told.
+    It is an error if the comm (a connection of a widget to the page) belongs to an Explorer that is open, or that was
+    closed more than ``CROSSING`` seconds ago.
     """
     closed = COMMS.get(identifier)
     return identifier in COMMS and (closed is None or time.monotonic() > closed + CROSSING)
 
 
 def state(explorer: Explorer) -> str:
-    """Return, as JSON, what the page must show when nothing is under way."""
+    """Return, as JSON, what the page must show when it is up to date."""
     selection = explorer._selection
     with selection.changing():  # the traits are read without waiting for the search
         table = selection.current
@@ -112,10 +112,7 @@ def state(explorer: Explorer) -> str:
 
 
 def figures() -> str:
-    """Return, as JSON, figures about the kernel process, for example ``"rss"``, the resident memory in MiB.
-
-    ``"tensors"`` is the number of tensors, and ``"own"`` the number of objects of recompviz.
-    """
+    """Return, as JSON, figures about the kernel process, such as ``"rss"``, the resident memory in MiB."""
     gc.collect()
     own: Counter[str] = Counter()
     tensors = bytes_of_tensors = 0
@@ -142,11 +139,7 @@ def figures() -> str:
 
 
 def heap() -> dict[str, float]:
-    """Return figures about the heaps (arenas) of glibc's malloc. With another C library, the dictionary is empty.
-
-    The keys are ``"heap_used"`` and ``"heap_free"`` (MiB in use and free in arenas), ``"mmap"`` (MiB of blocks with
-    pages of their own) and ``"arenas"`` (the number of arenas). Free memory that stays resident is fragmentation.
-    """
+    """Return figures about the arenas of glibc's malloc (sizes in MiB); empty with another C library."""
     library = ctypes.CDLL(None)
     if not hasattr(library, "malloc_info"):
         return {}
@@ -171,13 +164,13 @@ def heap() -> dict[str, float]:
 
 
 def other_plan(explorer: Explorer, number: int) -> Plan:
-    """Return a plan with random kept values. ``number`` is the seed."""
+    """Return a plan with random kept values, drawn from the seed ``number``."""
     kept = np.random.default_rng(number).random(len(explorer.graph)) < 0.7
     return Plan.from_keep_mask(explorer.graph, kept, f"random {number}")
 
 
 def set_budgets(explorer: Explorer, seconds: float, seed: int) -> None:
-    """Set random budgets, drawn from ``seed``, for ``seconds``."""
+    """Set random budgets for ``seconds``."""
     generator, end = random.Random(seed), time.monotonic() + seconds
     while time.monotonic() < end:
         with contextlib.suppress(ValueError):  # too small for every plan

@@ -60,23 +60,20 @@ class StampedExplorer(Explorer):
 
 
 def install() -> None:
-    """Record, for each later timeline of this process, the time at which the timeline is packed into a message."""
+    """Record the time at which each timeline is packed into a message."""
     wire.timeline_message = stamped(wire.timeline_message)
 
 
 class StampedPlanner(Planner):
-    """A planner that also records when a simulation ends."""
+    """A planner that records the time at which each simulation ends."""
 
     def simulate(self, plan: Plan | None = None) -> Timeline:
-        """Simulate a plan as :meth:`recompviz.Planner.simulate` does, and record the clock time of its end."""
+        """Simulate a plan as :meth:`recompviz.Planner.simulate` does."""
         return stamped(super().simulate)(plan)
 
 
 def explorer(step: Step, objectives: Sequence[PlanObjective]) -> StampedExplorer:
-    """Return an Explorer of a training step, with a plan table for each objective.
-
-    Without objectives, the Explorer has the plans that need no search.
-    """
+    """Return an Explorer of a training step, with a plan table for each objective."""
     planner = StampedPlanner(*step, most_rows=200)
     return StampedExplorer(planner, objectives=objectives, baselines=(), background=False, title="s")
 

@@ -39,7 +39,7 @@ class TooLong(BaseException):
 
 @contextlib.contextmanager
 def limited(seconds: float = SECONDS) -> Iterator[None]:
-    """Raise :class:`TooLong` if a ``with`` block takes longer than ``seconds``. It works in the main thread only."""
+    """Raise :class:`TooLong` if a ``with`` block takes longer than ``seconds``; in the main thread only."""
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         raise TooLong(f"took longer than {seconds} s")
@@ -56,8 +56,7 @@ def limited(seconds: float = SECONDS) -> Iterator[None]:
 def unclear(error: BaseException) -> str | None:
     """Return why an error is not a clear one; None if it is clear.
 
-    A clear error is raised by code of recompviz. Its type is one that recompviz documents, and its message has some
-    words.
+    A clear error is raised by code of recompviz, with a documented type and a message of 15 to 1,000 characters.
     """
     if not isinstance(error, (RecompvizError, ValueError, TypeError, IndexError)):
         return said(error)
@@ -70,7 +69,7 @@ def unclear(error: BaseException) -> str | None:
 
 
 def said(error: BaseException) -> str:
-    """Return the type and the message of an error in one line, also if the error has no message that can be shown."""
+    """Return the type and the message of an error in one line."""
     try:
         text = ascii(str(error))[1:300]
     except Exception as second:  # __str__ may raise anything
@@ -91,11 +90,11 @@ class Tally:
         return self._tried.total()
 
     def add(self, subject: str, kind: str, wrong: str | None = None) -> None:
-        """Count a case. ``wrong`` says what was wrong with it; None if nothing was."""
+        """Count a case. ``wrong`` says what went wrong; None if nothing did."""
         self.add_all(subject, kind, 1, [] if wrong is None else [wrong])
 
     def add_all(self, subject: str, kind: str, tried: int, wrong: Sequence[str]) -> None:
-        """Count ``tried`` cases. ``wrong`` has a text for each of these cases that went wrong."""
+        """Count ``tried`` cases. ``wrong`` has a text for each that went wrong."""
         self._tried[subject, kind] += tried
         self._wrong.setdefault((subject, kind), []).extend(wrong)
 
@@ -108,9 +107,9 @@ class Tally:
 
 
 def run_in_processes(part: str, count: int, seed: int, size: int = 500) -> list[FaultCount]:
-    """Try ``count`` cases of a part in processes of ``size`` cases each; return rows summed over the processes.
+    """Try ``count`` cases of a part, in processes of ``size`` cases each; return the rows of the table.
 
-    If a process hangs or crashes, this counts as one fault, in a row of its own.
+    A process that hangs or crashes counts as one fault, in a row of its own.
     """
     tally = Tally()
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:

@@ -42,15 +42,12 @@ TIMES = ([0, 1, 10], [1], [1, 10], [0.25, 3, 2**20], [0], [2**40, 1])
 
 
 def run(count: int, seed: int) -> list[FaultCount]:
-    """Run :func:`cases` on the random graphs 0 to ``count`` − 1, in several processes."""
+    """Run :func:`cases` on ``count`` random graphs, in several processes."""
     return run_in_processes("core", count, seed)
 
 
 def cases(numbers: Iterable[int], seed: int) -> list[FaultCount]:
-    """Compare results on random graphs with results that are computed from the definitions.
-
-    ``numbers`` are the numbers of the graphs. For each graph, three calls with arguments of any type are tried as well.
-    """
+    """Compare results on the random graphs ``numbers`` with the definitions; also make random calls."""
     tally = Tally()
     compile_kernels()
     for number in numbers:
@@ -71,7 +68,7 @@ def cases(numbers: Iterable[int], seed: int) -> list[FaultCount]:
 
 
 def compile_kernels() -> None:
-    """Use each compiled function of the core once. Its compilation may take longer than the time limit of a case."""
+    """Compile the functions of the core, so that no case takes long because of a compilation."""
     chain, small = (Graph.from_edges([(i, i + 1) for i in range(n - 1)], [1] * n) for n in (FEW + 10, 3))
     solve(chain).plan_at(0, "memory")  # a graph with fewer lower sets is solved without kernels at first
     compiled_pairwise_front(small, [0, 1, 3, 7], "time", None, NO_PINS)
@@ -79,7 +76,7 @@ def compile_kernels() -> None:
 
 
 class Differs(Exception):
-    """A result of recompviz differs from what the definitions give (:class:`Dag`)."""
+    """A result of recompviz differs from the definitions."""
 
 
 def same(what: str, found: Any, expected: Any) -> None:
@@ -89,7 +86,7 @@ def same(what: str, found: Any, expected: Any) -> None:
 
 
 def random_pair(drawn: random.Random) -> tuple[Graph, Dag]:
-    """Return the same random graph twice: as a graph of recompviz, and as a :class:`Dag` for the definitions."""
+    """Return a random graph of recompviz, and the same graph as a :class:`Dag`."""
     n = drawn.randint(0 if drawn.random() < 0.02 else 1, MOST_NODES)
     density = drawn.choice([0.0, 0.2, 0.4, 0.7, 1.0])
     order = drawn.sample(range(n), n)
@@ -105,10 +102,7 @@ def random_pair(drawn: random.Random) -> tuple[Graph, Dag]:
 
 
 def checks(drawn: random.Random, graph: Graph, dag: Dag) -> Iterator[tuple[str, str, Callable[[], None]]]:
-    """Yield (subject, kind, function) for each comparison of a graph.
-
-    The function makes the comparison. It raises :class:`Differs` if a result differs from the definitions.
-    """
+    """Yield (subject, kind, function) for each comparison of a graph. The function raises :class:`Differs`."""
     seed = drawn.random()
     yield "graphs", "lower sets and boundaries", lambda: check_sets(graph, dag)
     yield "solver", "all lower sets", lambda: check_curve(graph, dag, "all", dag.lower_sets)
@@ -122,7 +116,7 @@ def checks(drawn: random.Random, graph: Graph, dag: Dag) -> Iterator[tuple[str, 
 
 
 def check_sets(graph: Graph, dag: Dag) -> None:
-    """Compare lower sets and their boundaries with the definitions. Raise :class:`Differs` if a result differs."""
+    """Raise :class:`Differs` if lower sets or their boundaries differ from the definitions."""
     found = [_nodes(graph, mask) for mask in graph.lower_set_masks()]
     same("lower sets", sorted(map(sorted, found)), sorted(map(sorted, dag.lower_sets)))
     for mask in graph.lower_set_masks():
@@ -130,10 +124,10 @@ def check_sets(graph: Graph, dag: Dag) -> None:
 
 
 def check_curve(graph: Graph, dag: Dag, family: Any, sets: Iterable[frozenset[int]], **pins: frozenset[int]) -> None:
-    """Compare the time-centric and the memory-centric front of the trade-off curve, and the plan of each point.
+    """Raise :class:`Differs` if the fronts of the trade-off curve or their plans differ from the definitions.
 
-    ``family`` is the name of a family of lower sets for the solver, and ``sets`` are its sets by the definitions.
-    ``pins`` are the nodes to ``keep`` and to ``recompute``. Raise :class:`Differs` if a result differs.
+    ``family`` is the name of a family of lower sets, and ``sets`` are its sets. ``pins`` are the nodes to ``keep`` and
+    to ``recompute``.
     """
     sets = list(sets)
     names = {key: [graph.names[v] for v in nodes] for key, nodes in pins.items()}
@@ -182,7 +176,7 @@ def _check_front(
 
 
 def check_pins(drawn: random.Random, graph: Graph, dag: Dag) -> None:
-    """Compare the curve under random pins with the definitions. Raise :class:`Differs` if a result differs."""
+    """Raise :class:`Differs` if the curve under random pins differs from the definitions."""
     nodes = drawn.sample(range(len(graph)), drawn.randint(0, min(3, len(graph))))
     middle = drawn.randint(0, len(nodes))
     keep, recompute = frozenset(nodes[:middle]), frozenset(nodes[middle:])
@@ -190,7 +184,7 @@ def check_pins(drawn: random.Random, graph: Graph, dag: Dag) -> None:
 
 
 def check_baselines(graph: Graph, dag: Dag) -> None:
-    """Compare the baselines with the definitions. Raise :class:`Differs` if a result differs."""
+    """Raise :class:`Differs` if a baseline differs from the definitions."""
     everything = baseline(graph, "keep-all")
     same("keep-all", (everything.overhead, everything.peak), (0, 2 * dag.bytes_of(dag.all)))
     chen = baseline(graph, "chen")
@@ -210,10 +204,9 @@ def check_baselines(graph: Graph, dag: Dag) -> None:
 
 
 def check_planner(drawn: random.Random, graph: Graph, dag: Dag, searched: bool) -> None:
-    """Compare results of a planner with the definitions (``dag``): peaks, overheads, and the plans chosen for budgets.
+    """Raise :class:`Differs` if a planner's peaks, overheads or plans for budgets differ from the definitions.
 
-    If ``searched`` is True, the tables of the live search are compared as well. Raise :class:`Differs` if
-    a result differs.
+    ``searched`` says whether the tables of the live search are compared as well.
     """
     planner = Planner(graph)
     pinned = drawn.sample(range(len(graph)), min(2, len(graph)))
@@ -264,7 +257,7 @@ NUMBERS: tuple[Any, ...] = (
 
 
 def any_arguments(drawn: random.Random) -> tuple[str, str, Callable[[], Any], Callable[[Any], bool]]:
-    """Return a random call of the core with arguments of any type.
+    """Return a random call of a function of the core, with arguments of random types.
 
     Returns
     -------

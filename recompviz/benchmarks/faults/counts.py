@@ -29,9 +29,7 @@ class FaultCount:
 
 
 def table(part: str, rows: Iterable[FaultCount]) -> Iterator[str]:
-    """Yield the name of a part of the benchmark, a table of its rows, and their sum, line by line.
-
-    Below the table, there is a line for each fault that did harm.
+    """Yield the lines of a table: the name of a part, its rows and their sum, then each fault that did harm.
 
     Examples
     --------

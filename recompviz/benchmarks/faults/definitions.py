@@ -132,12 +132,10 @@ class Dag:
     def points(
         self, family: Iterable[Nodes], keep: Nodes = frozenset(), recompute: Nodes = frozenset(), sign: int = 1
     ) -> set[Point]:
-        """Points of sequences over a family. All points that no other point dominates are among them.
+        """Points of lower-set sequences over a family, among them all points that no other point dominates.
 
         The sequences keep the values ``keep`` and recompute the values ``recompute``. A point dominates another one if
-        neither its peak nor ``sign`` times its overhead is larger. The sequences are extended one lower set at a time.
-        Of two beginnings with the same last set, one is dropped if none of three figures of the other is larger:
-        ``sign`` times the overhead, the bytes kept, and the peak.
+        neither its peak nor ``sign`` times its overhead is larger.
         """
         sets = sorted({*family, frozenset[int](), self.all}, key=len)
         after = {lower: self.terms_after(lower) for lower in sets}
@@ -160,8 +158,7 @@ class Dag:
     def simulated_peak(self, keep: Nodes) -> int:
         """The largest number of bytes alive at one time, if each value is freed after its last use.
 
-        Forward calls run in ``order``, and gradients are computed in the opposite order. The gradient of v needs the
-        gradients of the successors of v, and all values that these successors read. Values that are not kept are
+        Forward calls run in ``order``, and gradients are computed in the opposite order. Values that are not kept are
         computed again just before the first gradient that needs them.
         """
         steps: list[tuple[set[tuple[str, int]], tuple[str, int]]] = []  # what a call reads, and what it makes
@@ -200,11 +197,7 @@ class Dag:
     # ---------------------------------------------------------------- Chen et al. 2016
 
     def chen(self) -> Point:
-        """The point with the least peak, then the least overhead, over all segment budgets of Chen's Algorithm 3.
-
-        A segment may end after a prefix of ``order`` if later nodes read at most one value of the prefix. It ends after
-        the first such prefix with which the segment has more bytes than the budget.
-        """
+        """The point with the least peak, then the least overhead, over all segment budgets of Chen's Algorithm 3."""
         prefixes = [frozenset(self.order[:i]) for i in range(1, len(self.order))]
         cuts = [prefix for prefix in prefixes if len(self.boundary(prefix)) <= 1]
         sizes = {self.bytes_of(b) - self.bytes_of(a) for a in [frozenset[int](), *cuts] for b in cuts}

@@ -26,7 +26,7 @@ _OPAQUE = (types.FunctionType, types.MethodType, types.BuiltinFunctionType, type
 
 
 def fingerprint(values: Mapping[str, Any]) -> Fingerprint:
-    """Return the fingerprint of the process and of the given objects; ``values`` has the objects by name."""
+    """Return the fingerprint of the process and of objects, which ``values`` has by name."""
     found: Fingerprint = {}
     seen: set[int] = set()
     for name, value in values.items():
@@ -35,7 +35,7 @@ def fingerprint(values: Mapping[str, Any]) -> Fingerprint:
 
 
 def differences(before: Fingerprint, after: Fingerprint) -> list[str]:
-    """Return a text for each part that differs, with the name of the part and both values."""
+    """Return a text for each part that differs."""
     return [
         f"{name}: {str(before.get(name, 'absent'))[:60]} -> {str(after.get(name, 'absent'))[:60]}"
         for name in {**before, **after}

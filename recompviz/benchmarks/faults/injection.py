@@ -125,10 +125,7 @@ class Operators(Counter, TorchDispatchMode):
 
 
 class UserCode(Counter):
-    """A context manager that counts calls of the user's functions: ``forward``, losses, hooks and ``Optimizer.step``.
-
-    Each of these functions calls :func:`user_code`, which counts the call.
-    """
+    """A context manager that counts calls of the user's functions, such as ``forward``, losses and hooks."""
 
     def __enter__(self) -> UserCode:
         _active.append(self)

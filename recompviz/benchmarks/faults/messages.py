@@ -65,12 +65,12 @@ KINDS: tuple[Any, ...] = (
 
 
 def run(count: int, seed: int) -> list[FaultCount]:
-    """Send ``count`` random messages, and count the wrong answers."""
+    """Send ``count`` random messages, and count wrong answers."""
     return run_in_processes("messages", count, seed, 500)
 
 
 def cases(numbers: Iterable[int], seed: int) -> list[FaultCount]:
-    """Send the random messages with these numbers, and count the wrong answers."""
+    """Send the random messages ``numbers``, and count wrong answers."""
     tally = Tally()
     logged = _Logged()
     logger: Any = traitlets.log.get_logger()
@@ -164,7 +164,7 @@ def _wait(widget: Any) -> None:
 
 
 def any_message(drawn: random.Random, widget: Any) -> tuple[str, Any]:
-    """Draw a random message of a page to a widget. Return the name of its kind, and the message."""
+    """Return a random message of a page to a widget, as (name of its kind, message)."""
     choice = drawn.random()
     if choice < 0.1:
         return "no message", drawn.choice([
@@ -211,7 +211,7 @@ def _since(drawn: random.Random, widget: Any) -> dict[str, Any]:
 
 
 def any_value(drawn: random.Random) -> Any:
-    """Return a value of any type that JSON can carry."""
+    """Return a random value of a type that JSON has."""
     deep: Any = []
     for _ in range(200):
         deep = [deep]
@@ -240,7 +240,7 @@ def _almost(drawn: random.Random, widget: Any, name: str) -> Any:
 
 
 def damaged_plan(drawn: random.Random) -> Any:
-    """Return the text of a plan, usually with damage; sometimes a value that is no text."""
+    """Return the text of a plan, usually damaged; sometimes a value that is no text."""
     plan = drawn.choice(_PLANNER.plans("time").plans)
     text = plan.to_json()
     choice = drawn.randrange(6)
@@ -273,10 +273,10 @@ def _update(state: dict[str, Any]) -> dict[str, Any]:
 
 
 def answered(widget: Any, kind: str, message: Any) -> str | None:
-    """Return what is wrong with the answer of an Explorer to a plan; None if nothing is.
+    """Return what is wrong with an Explorer's answer to a plan; None if nothing is.
 
-    A valid plan must be shown, and a damaged one must be refused with a text. The result is None for all other messages
-    and widgets. ``kind`` and ``message`` are a result of :func:`any_message`.
+    A valid plan must be shown, and a damaged one refused with a text. ``kind`` and ``message`` are a result of
+    :func:`any_message`; for messages of other kinds the result is None.
     """
     if kind != "a damaged plan" or not isinstance(widget, Explorer):
         return None

@@ -38,12 +38,12 @@ _watching = False
 
 
 def run(count: int, seed: int) -> list[FaultCount]:
-    """Open ``count`` mutated snapshots, and count those that do harm."""
+    """Open ``count`` damaged snapshots, and count those that do harm."""
     return run_in_processes("recordings", count, seed, 1000)
 
 
 def cases(numbers: Iterable[int], seed: int) -> list[FaultCount]:
-    """Open the mutated snapshots with these numbers, and count those that do harm."""
+    """Open the damaged snapshots ``numbers``, and count those that do harm."""
     tally = Tally()
     folder = Path(tempfile.mkdtemp())
     path = folder / "snapshot.pickle"
@@ -59,17 +59,13 @@ def cases(numbers: Iterable[int], seed: int) -> list[FaultCount]:
 
 
 def prepare() -> None:
-    """Limit the memory of this process, and watch what the process executes. Neither can be undone."""
+    """Limit the memory of this process, and record whether it executes code of a file."""
     limit_memory()
     sys.addaudithook(_audit)
 
 
 def opened(path: Path) -> str | None:
-    """Open a snapshot file, and return what was wrong; None if nothing was.
-
-    Something is wrong if the error is unclear, if opening takes too much time or memory, if the peak is wrong, or if
-    code of the file was executed.
-    """
+    """Open a snapshot file. Return what was wrong, for example an unclear error; None if nothing was."""
     global _watching
     _seen.clear()
     wrong = None
@@ -111,7 +107,7 @@ def _audit(event: str, _arguments: tuple[Any, ...]) -> None:
 
 
 def random_snapshot(drawn: random.Random) -> dict[str, Any]:
-    """Return a small snapshot as PyTorch writes it, with every kind of event and field."""
+    """Return a small random snapshot in PyTorch's format."""
     stacks = [
         [
             {"filename": "CUDACachingAllocator.cpp", "line": 0, "name": "c10::cuda::malloc"},
@@ -173,7 +169,7 @@ def random_snapshot(drawn: random.Random) -> dict[str, Any]:
 
 
 def change_bytes(drawn: random.Random, data: dict[str, Any]) -> bytes:
-    """Return the pickled snapshot with bytes flipped, deleted, inserted, moved or cut off."""
+    """Return the pickled snapshot with random bytes changed."""
     raw = bytearray(_pickled(drawn, data))
     for _ in range(drawn.choice([1, 1, 2, 5, 20])):
         if not raw:
@@ -212,7 +208,7 @@ OPCODES = (
 
 
 def change_opcodes(drawn: random.Random, data: dict[str, Any]) -> bytes:
-    """Return the pickled snapshot with random opcodes of pickle, inserted where an opcode begins."""
+    """Return the pickled snapshot with random opcodes of pickle inserted."""
     import pickletools
 
     raw = _pickled(drawn, data)
@@ -225,7 +221,7 @@ def change_opcodes(drawn: random.Random, data: dict[str, Any]) -> bytes:
 
 
 def only_opcodes(drawn: random.Random, data: dict[str, Any]) -> bytes:
-    """Return random opcodes of pickle instead of a snapshot."""
+    """Return random opcodes of pickle."""
     del data
     return b"\x80\x04" + b"".join(drawn.choices(OPCODES, k=drawn.choice([1, 3, 10, 100]))) + b"."
 
@@ -246,7 +242,7 @@ def _values(drawn: random.Random) -> Any:
 
 
 def change_values(drawn: random.Random, data: dict[str, Any]) -> bytes:
-    """Return a pickle of the snapshot in which some values were replaced by any values, removed or repeated."""
+    """Return the pickled snapshot with some values replaced at random, removed or repeated."""
     data = copy.deepcopy(data)
     for _ in range(drawn.choice([1, 1, 2, 4])):
         places = list(_places(data))
@@ -279,7 +275,7 @@ def _places(value: Any, depth: int = 0) -> Iterable[tuple[Any, Any]]:
 
 
 def contradict(drawn: random.Random, data: dict[str, Any]) -> bytes:
-    """Return a pickle of the snapshot with random events instead of its own, at few addresses and in any order."""
+    """Return the pickled snapshot with random events, which may contradict each other, instead of its own."""
     actions = ["segment_alloc", "segment_map", "segment_unmap", "segment_free", "alloc", "free_requested",
                "free_completed", "oom", "snapshot", "other"]  # fmt: skip
     addresses, sizes = (
@@ -302,7 +298,7 @@ def contradict(drawn: random.Random, data: dict[str, Any]) -> bytes:
 
 
 def repeat(drawn: random.Random, data: dict[str, Any]) -> bytes:
-    """Return a pickle of the snapshot in which many places refer to the same long list."""
+    """Return the pickled snapshot with one long list in many places."""
     times = drawn.choice([2, 1000])
     blocks = [{"size": 512, "state": "active_allocated", "frames": []}] * times
     history = [{"frames": [{"filename": "a.py", "line": 1, "name": "f"}] * times}] * times

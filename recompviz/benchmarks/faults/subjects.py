@@ -47,7 +47,7 @@ class Subject:
         }  # fmt: skip
 
     def train(self, steps: int) -> None:
-        """Run training steps with the mean squared error. The gradients of the steps add up, and are kept."""
+        """Run training steps, and keep the sum of their gradients."""
         for _ in range(steps):
             torch.autograd.backward(F.mse_loss(self.model(*self.inputs), *self.targets))
             if self.optimizer is not None:
@@ -69,7 +69,7 @@ class Layer(nn.Linear):
         self.error: type[BaseException] | None = None
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the output of the layer, or raise ``error`` if it is not None."""
+        """Return the output of the layer, or raise ``error``."""
         if self.error is not None:
             raise self.error("a layer of the user")
         user_code("forward")
@@ -77,7 +77,7 @@ class Layer(nn.Linear):
 
 
 def mse(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Return the mean squared error. This function is the loss of most subjects."""
+    """Return the mean squared error."""
     user_code("loss")
     return F.mse_loss(output, target)
 
@@ -93,10 +93,7 @@ class WatchedSgd(optim.SGD):
 
 
 class FloatMomentum(optim.Optimizer):
-    """SGD with momentum in float32, whatever the dtype of the parameters is.
-
-    The state of a parameter also has a list of the numbers of its steps.
-    """
+    """SGD with momentum whose state is in float32 for every dtype of the parameters."""
 
     def __init__(self, parameters: Any) -> None:
         super().__init__(parameters, {"lr": 0.01})
@@ -251,7 +248,7 @@ SUBJECTS: dict[str, Callable[[], Subject]] = {
 
 
 def made(name: str) -> Subject:
-    """Make the subject of this name and train it for three steps. The values are the same at each call."""
+    """Return the subject of this name after three training steps; the values are the same at each call."""
     torch.manual_seed(0)
     subject = SUBJECTS[name]()
     subject.train(3)

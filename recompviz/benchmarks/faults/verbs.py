@@ -39,7 +39,7 @@ WRONG_KEPT = 20  # texts about faults that did harm, for each row
 
 @dataclass(eq=False)
 class Prepared:
-    """A subject with the objects that public functions take, made without faults.
+    """A subject, and other objects that public functions take.
 
     Attributes
     ----------
@@ -48,11 +48,11 @@ class Prepared:
         None if the model cannot be traced.
     planned : PlannedModule or None
     compiled : torch.nn.Module or None
-        A model that was compiled under a total, after three training steps.
+        A small model that was compiled and trained for three steps.
     to_compile : Subject or None
-        A second, equal subject for ``rv.compile``, which changes how the layers of the model are called.
+        An equal subject, to be compiled by ``rv.compile``.
     points : dict
-        (function, kind of fault) → the number of points of a call at which the fault can be raised.
+        (function, kind of fault) → the number of points at which a call can raise the fault.
     """
 
     subject: Subject
@@ -135,7 +135,7 @@ WEIGHTS = {
 
 
 def run(count: int, seed: int) -> list[FaultCount]:
-    """Inject ``count`` faults; return for each function and kind how many were tried, and the harm that was done."""
+    """Inject ``count`` faults; return a row for each function and kind of fault."""
     chosen = random.Random(seed)
     tally = Tally()
     with own_folders() as folder:
@@ -172,7 +172,7 @@ def _freeze() -> None:
 
 
 def prepared(name: str) -> Prepared:
-    """Make the subject of this name and what public functions take: its trace, a planned module and compiled models."""
+    """Make the subject of this name, and the other objects that public functions take."""
     found = Prepared(made(name))
     arguments, named = _step(found)
     try:
@@ -197,16 +197,13 @@ def _train_compiled(p: Prepared) -> None:
 
 
 def usable(verb: str, p: Prepared) -> bool:
-    """Return whether a function can be called with a subject. Some functions need a model that can be traced.
-
-    ``verb`` is the name of the function, a key of ``VERBS``.
-    """
+    """Return whether a function (a key of ``VERBS``) can be called with a subject."""
     return verb not in OF_TRACE or p.trace is not None
 
 
 @contextmanager
 def own_folders() -> Iterator[Path]:
-    """In a ``with`` block, let recompviz and the standard library write their files to a new folder."""
+    """In a ``with`` block, let files be written to a new folder."""
     with (
         tempfile.TemporaryDirectory() as folder,
         mock.patch.dict("os.environ", RECOMPVIZ_CACHE=folder),
@@ -310,7 +307,7 @@ def _comes_through(raised: BaseException | None, error: type[BaseException], use
 
 
 def outcome(verb: Verb, p: Prepared) -> BaseException | None:
-    """Call a public function with a subject; return the exception that the function raised, or None."""
+    """Call a public function with a subject; return the exception that it raised, or None."""
     try:
         verb(p)
     except BaseException as error:  # also an injected interrupt; the caller judges the type

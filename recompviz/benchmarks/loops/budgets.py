@@ -55,7 +55,7 @@ class LoopRow:
 
 
 def compiled_for(total: int | None) -> Callable[[Any], Any]:
-    """Return a function that compiles a model for a total in bytes; for None, it returns the model unchanged."""
+    """Return a function that compiles a model for a total in bytes, or leaves it unchanged if the total is None."""
     if total is None:
         return lambda model: model
     return lambda model: torch.compile(model, backend=backend, options={"total": total})
@@ -69,8 +69,7 @@ def run_loop(name: str, loop: Callable[[int | None], list[Tensor]], position: fl
     name : str
         The name of the loop in the result.
     loop : callable (total or None) → list of tensor
-        A training loop. For None, the loop runs eagerly. For a total in bytes, the loop compiles its models with the
-        backend ``"recompviz"``.
+        A training loop. It runs eagerly for None, and compiles its models for a total in bytes.
     position : float
         Where the total of the third run lies: 0 for the least total, 1 for the total that keeps every value.
 
@@ -116,7 +115,7 @@ def _run(loop: Callable[[int | None], list[Tensor]], total: int | None) -> tuple
 
 
 def different(mine: list[Any], theirs: list[Any]) -> list[str]:
-    """Compare two lists of tensors bit by bit. Return a list with one sentence about all differences; empty if none."""
+    """Compare two lists of tensors bit by bit. Return a list with one sentence; empty if all are equal."""
     if len(mine) != len(theirs):
         return [f"{len(mine)} tensors, expected {len(theirs)}"]
     wrong = [i for i, (a, b) in enumerate(zip(mine, theirs, strict=True)) if not same_bits(a, b)]

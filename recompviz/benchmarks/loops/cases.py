@@ -36,7 +36,7 @@ class ModelCase:
 
 
 def loss_of(output: Any) -> Tensor:
-    """Return a loss of a model's output: the sum of the mean squares of its tensors that require a gradient."""
+    """Return the sum of the mean squares of an output's tensors that require a gradient."""
     if dataclasses.is_dataclass(output):
         output = vars(output)
     leaves = [leaf for leaf in pytree.tree_leaves(output) if isinstance(leaf, Tensor) and leaf.requires_grad]
@@ -51,10 +51,10 @@ CASES: dict[str, Callable[[], ModelCase]] = {}
 
 
 def case(name: str) -> Callable[[Callable[[], Any]], Callable[[], ModelCase]]:
-    """Return a decorator that registers a case in ``CASES``.
+    """Return a decorator that adds a case to ``CASES``.
 
-    The decorated function returns a model, the model's inputs and optionally a loss. The inputs are one tuple for all
-    training steps, or a function from the number of a step to a tuple. The default loss is :func:`loss_of`.
+    The decorated function returns a model, the model's inputs and optionally a loss. The inputs are a tuple, or a
+    function from the number of a training step to a tuple.
     """
 
     def register(build: Callable[[], Any]) -> Callable[[], ModelCase]:
@@ -73,12 +73,12 @@ def case(name: str) -> Callable[[Callable[[], Any]], Callable[[], ModelCase]]:
 
 
 def rows(*shape: int) -> Callable[[int], tuple[Tensor]]:
-    """Return a function from a step's number to a tuple of one random tensor of this shape, seeded by the number."""
+    """Return a function from the number of a training step to a tuple of one random tensor."""
     return lambda step: (torch.randn(*shape, generator=torch.Generator().manual_seed(step)),)
 
 
 def tower(width: int = WIDTH, depth: int = 3) -> nn.Sequential:
-    """Return a sequence of ``depth`` blocks: a linear layer of size ``width``, GELU and layer norm."""
+    """Return ``depth`` blocks, each a linear layer, GELU and layer norm."""
     layers: list[nn.Module] = []
     for _ in range(depth):
         layers += [nn.Linear(width, width), nn.GELU(), nn.LayerNorm(width)]

@@ -78,8 +78,7 @@ class Outcome:
     changes : int
         The number of changes made.
     stale : list of str
-        A text with the seed, number and kind of the change after which a result differed from eager PyTorch. The run
-        ends at this change, so there is at most one text. Empty if no result differed.
+        A text about the change after which a result differed from eager PyTorch; empty if none did.
     kinds : dict of str to int
         How often each kind of change was made.
     """
@@ -201,7 +200,7 @@ class Calls:
     dtype : torch.dtype
         The dtype of the batch.
     seed : int
-        The seed of the first step after a change. Each further step has the next seed.
+        The seed of the first training step after a change.
     layout : "contiguous", "transposed", "expanded" or "sliced"
         How the batch lies in memory.
     gradients : "removed", "zeroed" or "kept"
@@ -227,7 +226,7 @@ class Calls:
     arguments: dict[str, Any] = field(default_factory=dict)
 
     def batch(self) -> Tensor:
-        """Return a random input of the model, with the chosen shape, dtype and layout."""
+        """Return a random input of the model."""
         shape = self.rows, WIDTH
         if self.layout == "transposed":
             batch = torch.randn(shape[::-1], dtype=self.dtype).t()
@@ -324,13 +323,12 @@ class _Trained:
 
 
 def random_changes(seed: int, changes: int, total: int | str = "1 MiB", kinds: Sequence[str] = ()) -> Outcome:
-    """Change a compiled and an eager model alike. Compare one or three steps after each change, until a result differs.
+    """Change a compiled and an eager model alike, until the result of a training step differs.
 
     Parameters
     ----------
     seed : int
-        The seed of the model and the changes. The model is a :class:`Configured` for an odd seed, and a
-        :class:`Layered` for an even seed.
+        The seed of the model and the changes.
     changes : int
         The number of changes.
     total : int or str

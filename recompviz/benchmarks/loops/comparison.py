@@ -46,10 +46,9 @@ class Trained:
     state : list of tensor
         Parameters, buffers and other tensors of the model after the last training step.
     peaks : list of int
-        Measured peaks in total bytes, one for each training step from the fourth on; empty if not measured. A peak is
-        the result of :func:`resident` plus the largest number of bytes allocated in the step.
+        Measured peaks in total bytes, one for each training step from the fourth on; empty if not measured.
     messages : list of str
-        The first lines of all warnings, each once.
+        The first line of each distinct warning.
     """
 
     losses: list[Tensor] = field(default_factory=list)
@@ -110,10 +109,7 @@ def one_step(case: ModelCase, called: Callable[..., Any], inputs: tuple[Any, ...
 
 
 def highest(events: Iterable[AllocationEvent]) -> int:
-    """Return the largest number of bytes that these events have allocated at one time.
-
-    Memory that was allocated before the first event does not count.
-    """
+    """Return the largest number of bytes allocated by these events at one time."""
     now = most = 0
     sizes: dict[int, int] = {}
     for event in events:
@@ -127,12 +123,12 @@ def highest(events: Iterable[AllocationEvent]) -> int:
 
 
 def all_parameters(model: nn.Module) -> list[Tensor]:
-    """Return a model's parameters, and unregistered parameters in an attribute ``found`` if the model has one."""
+    """Return a model's parameters, and those in an attribute ``found`` that are not registered."""
     return list(dict.fromkeys([*model.parameters(), *getattr(model, "found", [])]))
 
 
 def all_tensors(model: nn.Module) -> list[Tensor]:
-    """Return a model's parameters, buffers and tensors in other attributes; a tensor may be listed twice."""
+    """Return a model's parameters, buffers and tensors in other attributes, some of them more than once."""
     held = [value for module in model.modules() for value in vars(module).values()]
     return [
         *all_parameters(model), *model.buffers(),
@@ -141,11 +137,7 @@ def all_tensors(model: nn.Module) -> list[Tensor]:
 
 
 def resident(model: nn.Module, optimizer: torch.optim.Optimizer | None, leaves: list[Tensor]) -> int:
-    """Return the bytes that are allocated before a training step.
-
-    Parameters, buffers and other tensors of the model, gradients, optimizer state and the given inputs count. A
-    storage that several tensors share counts once.
-    """
+    """Return the bytes of the model, gradients, optimizer state and ``leaves`` (the inputs); shared storages once."""
     tensors = [*all_tensors(model), *leaves]
     tensors += [value.grad for value in tensors if value.is_leaf and value.grad is not None]
     if optimizer is not None:
@@ -188,11 +180,11 @@ class Row:
     name : str
         The name of the case.
     regions : int
-        How often planned regions (captured graphs) run in a training step.
+        How many captured graphs with a plan run in a training step.
     breaks : int
         The number of graph breaks.
     share : float
-        The share of the planned regions in the memory that a step keeps for its backward pass, from 0 to 1.
+        The share of the memory kept for the backward pass that planned graphs keep, from 0 to 1.
     least : int
         The least total that suffices for every recorded training step; 0 if nothing was planned.
     keep_all : int
@@ -226,10 +218,7 @@ class Row:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing differs from eager PyTorch and the measured peak is at most the total.
-
-        If nothing was planned, the peak was not measured and does not count.
-        """
+        """Whether nothing differs from eager PyTorch, and the peak, if measured, is at most the total."""
         return not self.wrong and self.peak <= self.total
 
 
@@ -273,25 +262,21 @@ def compare(name: str, position: float = 0.4) -> Row:
 
 
 def planned_share(model: StepModel) -> float:
-    """Return which share of the memory that a step keeps for its backward pass is in the regions (captured graphs).
-
-    The share is from 0 to 1, for a step that recomputes nothing. The rest is kept by code outside the regions: the
-    largest number of bytes that this code keeps after the forward pass of a region.
-    """
+    """Return the share of the memory kept for the backward pass that captured graphs keep, from 0 to 1."""
     inside = sum(int(plans.saved.max()) for plans in model.options)
     outside = max(recorded.outside.after_forward for recorded in model.passes)
     return inside / max(inside + outside, 1)
 
 
 def train_eager(name: str, steps: int) -> Trained:
-    """Train a case eagerly, as the reference for the comparison. ``name`` is a key of ``CASES``."""
+    """Train a case eagerly; ``name`` is a key of ``CASES``."""
     forget_graphs()
     case = CASES[name]()
     return train(case, case.model, steps)
 
 
 def compiled_case(name: str, total: int | str) -> tuple[ModelCase, Any, StepBudget]:
-    """Make a case and compile its model for a total; return the case, the compiled model, and its ``StepBudget``."""
+    """Return a case, its model compiled for a total, and the ``StepBudget`` of the compiled model."""
     forget_graphs()
     case = CASES[name]()
     compiled = rv.compile(case.model, total=total)

@@ -26,7 +26,7 @@ HISTORY = [1.0]
 
 
 def transformed(x: Tensor) -> Tensor:
-    """Return the sine of ``x``. The model calls this function by its name; a change replaces it by another function."""
+    """Return the sine of ``x``; a change may replace this function."""
     return x.sin()
 
 
@@ -43,7 +43,7 @@ class Mode(enum.Enum):
 
 @dataclass
 class Limits:
-    """The bounds to which the model clamps a value. :class:`Settings` contains an object of this class."""
+    """The bounds to which the model clamps a value."""
 
     low: float = -2.0
     high: float = 2.0
@@ -98,14 +98,11 @@ class Configured(nn.Module):
         return self._ratio * 0.5
 
     def joined(self, x: Tensor, rows: Tensor) -> Tensor:
-        """Return the sum of ``x`` and ``rows`` in the mode ``ADD``, otherwise their product.
-
-        A change may replace this method.
-        """
+        """Return the sum of ``x`` and ``rows`` in the mode ``ADD``, otherwise their product."""
         return x + rows if self.settings.mode is Mode.ADD else x * rows
 
     def factor(self) -> float:
-        """Return a random number from Python or NumPy, or 1.0 if no source of random numbers is chosen."""
+        """Return a random number, or 1.0 if no source of random numbers is chosen."""
         if self.random_source == "random":
             return random.random()
         if self.random_source == "numpy":
@@ -143,7 +140,7 @@ _LINEAR = ("first", "second", "head")
 
 
 def reset_process() -> None:
-    """Undo the changes of global state, for example of the default dtype and of environment variables."""
+    """Undo the changes of global state, for example of the default dtype."""
     module: Any = sys.modules[__name__]
     module.transformed = _ORIGINALS["transformed"]
     Configured.of_class, HISTORY[0] = 1.0, 1.0

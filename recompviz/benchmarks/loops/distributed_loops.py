@@ -43,7 +43,7 @@ class Sometimes(Network):
 
 
 def train(kind: str, compiled: Compile) -> list[Tensor]:
-    """Train one rank; return the loss of each training step, then this rank's part of each parameter at the end."""
+    """Train one rank; return the losses, then this rank's part of each parameter at the end."""
     torch.manual_seed(0)
     model: Any = Sometimes() if "unused" in kind else Network()
     if kind == "fsdp2":
@@ -138,7 +138,7 @@ def _results(kinds: Sequence[str], process: subprocess.Popen[str]) -> list[dict[
 
 
 def worker() -> None:
-    """Run one rank of the loops named on the command line, and print the result of each as a line of JSON."""
+    """Run one rank of the loops named on the command line, and print the results as JSON."""
     torch.set_num_threads(1)
     warnings.simplefilter("always")
     dist.init_process_group("gloo")

@@ -98,11 +98,11 @@ class LengthRow:
     messages : list of str
         The first line of each warning.
     milliseconds : list of float
-        Processor time of choosing plans, for each training step that was measured or refused and made no search.
+        Processor time of choosing plans, in ms, for each measured or refused training step without a search.
     searches : int
-        The number of measured or refused training steps that searched for new plans.
+        The number of measured or refused training steps with a search for plans.
     search_seconds : float
-        Processor time of choosing plans in these training steps, with the searches.
+        Processor time of choosing plans in the steps with a search, in seconds.
     equal : bool
         Whether every loss is exactly that of eager PyTorch.
     """
@@ -125,11 +125,7 @@ class LengthRow:
 
     @property
     def ok(self) -> bool:
-        """Whether the run has the results that recompviz promises.
-
-        At most three graphs may be captured, and at most one warning may be given. No measured peak may be above the
-        total. No step that fits the total may be refused, and every loss must be exact.
-        """
+        """Whether the run has the results that recompviz promises, such as exact losses and no peak above the total."""
         return self.captures <= 3 and not self.above and len(self.messages) <= 1 and self.equal and not self.too_strict
 
     @property
@@ -138,7 +134,7 @@ class LengthRow:
         return statistics.fmean(self.milliseconds) if self.milliseconds else 0.0
 
     def note_time(self, seconds: float, searched: bool) -> None:
-        """Record the processor seconds that one training step took to choose plans, with or without a search."""
+        """Add the processor time that one training step took to choose plans, with or without a search."""
         if searched:
             self.searches, self.search_seconds = self.searches + 1, self.search_seconds + seconds
         else:
@@ -146,7 +142,7 @@ class LengthRow:
 
 
 def lengths_of(steps: int, count: int = 100) -> list[int]:
-    """Return the length of each training step: random draws from ``count`` different lengths, with a fixed seed."""
+    """Return a random length for each training step, one of ``count`` different lengths."""
     draw = random.Random(0)
     choice = draw.sample(range(16, LONGEST + 1), count)
     return [draw.choice(choice) for _ in range(steps)]

@@ -47,7 +47,7 @@ class Network(nn.Module):
 
 
 def data(step: int) -> tuple[Tensor, Tensor]:
-    """Return inputs and targets of a training step, seeded by its number."""
+    """Return the inputs and targets of a training step."""
     generator = torch.Generator().manual_seed(step)
     return torch.randn(BATCH, WIDTH, generator=generator), torch.randint(0, 10, (BATCH,), generator=generator)
 

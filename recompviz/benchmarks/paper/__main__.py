@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run_all(options: argparse.Namespace) -> int:
-    """Compute and store every missing part of the chosen networks; return 1 if a part failed, else 0."""
+    """Compute and store the missing parts of the chosen networks; return 1 if a part failed, else 0."""
     failed = 0
     todo = list(parts(options))
     for done, (name, part, make) in enumerate(todo):
@@ -79,9 +79,9 @@ def run_all(options: argparse.Namespace) -> int:
 
 
 def parts(options: argparse.Namespace) -> Iterator[tuple[str, str, Callable[[Callable[[str], None]], dict[str, Any]]]]:
-    """Iterate over triples (name of a network, name of a part of its data, function that computes the part).
+    """Yield (name of a network, name of a part, function that computes the part); predictions first.
 
-    The predictions of all networks come first. The argument of the function is another function, which prints progress.
+    The argument of the function is another function, which prints progress.
     """
     names, small, device = options.names or networks.PAPER, options.small, options.device
     wanted = {PREDICTED, "measured", BATCHES} if options.only is None else {options.only}
@@ -99,7 +99,7 @@ def parts(options: argparse.Namespace) -> Iterator[tuple[str, str, Callable[[Cal
 
 
 def save(path: Path, data: dict[str, Any]) -> None:
-    """Write a network's data as JSON. If the program is stopped meanwhile, the old file remains."""
+    """Write a network's data as JSON, so that an interrupt leaves the old file whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_file(path, json.dumps(data, indent=1, ensure_ascii=False) + "\n")
 

@@ -33,7 +33,7 @@ SMALL_ROOM = 3
 
 
 def joint_at(first: JointGraph, second: JointGraph, batches: tuple[int, int], batch: int) -> JointGraph:
-    """Return the joint graph at another batch size, with sizes extrapolated linearly from two traces.
+    """Return the joint graph at another batch size, extrapolated linearly from two batch sizes.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ def joint_at(first: JointGraph, second: JointGraph, batches: tuple[int, int], ba
     Raises
     ------
     ValueError
-        If the two traces have different calls.
+        If the two joint graphs have different calls.
     """
     if [(c.reads, c.makes) for c in first.calls] != [(c.reads, c.makes) for c in second.calls]:
         raise ValueError(
@@ -64,7 +64,7 @@ def joint_at(first: JointGraph, second: JointGraph, batches: tuple[int, int], ba
 
 
 def traced(name: str, batch: int, small: bool) -> rv.Trace:
-    """Trace a training step of a network on the meta device, for CUDA's allocator."""
+    """Return the trace of a training step on the meta device, with the sizes that CUDA's allocator uses."""
     step = networks.example(name, batch, small=small, device="meta")
     return rv.trace(step.model, *step.inputs, targets=step.targets, loss=step.loss, device="cuda", costs="paper")
 
@@ -72,8 +72,8 @@ def traced(name: str, batch: int, small: bool) -> rv.Trace:
 def batch_sizes(name: str, small: bool, say: Say) -> dict[str, Any]:
     """Return the data of one network: the largest batch of each method, and one curve for each method.
 
-    A curve is a list of [batch size, milliseconds per sample, simulated peak in total bytes]. If ``small`` is True, the
-    small variant of the network is used. ``say`` prints progress.
+    A curve is a list of [batch size, milliseconds per sample, simulated peak in total bytes]. ``small`` chooses the
+    small variant of the network, and ``say`` prints progress.
     """
     base = traced(name, networks.example(name, small=small, device="meta").inputs[0].shape[0], small)
     b = len(base.arguments[0][0])
@@ -117,7 +117,7 @@ def batch_sizes(name: str, small: bool, say: Say) -> dict[str, Any]:
 
 
 def plan_of(trace: rv.Trace, kept: Any) -> rv.Plan:
-    """Return the plan for a keep mask, which says for each node of the graph whether its value is kept."""
+    """Return the plan for a keep mask."""
     return rv.Plan.from_keep_mask(trace.graph, kept, "batch")
 
 

@@ -33,7 +33,7 @@ STYLES: dict[str, tuple[str, str]] = {
 
 
 def by_method(part: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """Return a dictionary from the name of each method to its row in one part of a network's data."""
+    """Return the rows of one part of a network's data, by the name of the method."""
     return {row["method"]: row for row in part["rows"]}
 
 
@@ -43,10 +43,7 @@ def reduction(peak: float, keep_all: float) -> float:
 
 
 def totals(data: Mapping[str, Any]) -> dict[str, float]:
-    """Return the peak of each method at the paper's batch size, in total bytes, from the data of one network.
-
-    Peaks are measured if there are data from CUDA, else simulated.
-    """
+    """Return the peak of each method in total bytes: measured on CUDA, or simulated if there are no such data."""
     measured = data.get("measured on cuda")
     if measured:
         return {row["method"]: row["measured"] for row in measured["rows"]}
@@ -54,11 +51,7 @@ def totals(data: Mapping[str, Any]) -> dict[str, float]:
 
 
 def reduction_bars(networks: Data) -> str:
-    """Draw four bars for each network: by how many percent the peak of a plan is below the peak of keep-all.
-
-    The first bar is the better of the two plans that the paper reports. The others are exact memory-centric plans,
-    Chen's plans and live plans: the plans of least peak that recompviz finds by a search in simulated bytes.
-    """
+    """Return a figure with four bars for each network: how much four methods reduce the peak, in percent."""
     series = (
         ("paper: its better plan", GREY),
         ("here: exact, memory-centric", VERMILION),
@@ -86,9 +79,7 @@ def reduction_bars(networks: Data) -> str:
 
 
 def step_curve(name: str, part: Mapping[str, Any]) -> str:
-    """Draw measured step time against measured peak for every method, and the predicted curve of the live plans.
-
-    Live plans are the plans that recompviz finds by a search in simulated bytes.
+    """Return a figure of measured step time against measured peak, with the predicted curve of the live plans.
 
     Parameters
     ----------
@@ -128,7 +119,7 @@ def step_curve(name: str, part: Mapping[str, Any]) -> str:
 
 
 def batch_curves(networks: Data) -> str:
-    """Draw predicted milliseconds per sample against batch size, with one panel for each network."""
+    """Return a figure of predicted milliseconds per sample against batch size, with a panel for each network."""
     shown = {name: data["batches"] for name, data in networks.items() if "batches" in data}
     styles = ((KEEP_ALL, GREY), (CHECKPOINT, PINK), (CHEN, ORANGE), (LIVE, BLUE))
     panels = []

@@ -43,7 +43,7 @@ QUICK = (KEEP_ALL, CHEN, "exact, memory-centric", CHECKPOINT, "memory budget 0.5
 
 
 def example(name: str, small: bool, device: str, batch: int | None) -> networks.Example:
-    """Return the network with a batch and a loss. On CUDA, sizes are as in the paper; on the CPU they are smaller."""
+    """Return the network with a batch and a loss; on the CPU, sizes are smaller than in the paper."""
     torch.manual_seed(0)
     if small or device != "cpu":
         return networks.example(name, batch or (4 if small else None), small=small, device=device)
@@ -133,9 +133,9 @@ def run(name: str, small: bool, device: str, batch: int | None, rounds: int, qui
 
 
 def measured_peaks(runners: dict[str, Contender], first: dict[str, str], say: Say) -> dict[str, int]:
-    """Measure the peak of each method in total bytes.
+    """Return the measured peak of each method in total bytes.
 
-    ``first`` maps each method to the first method that runs the same plan. These methods share one measurement.
+    ``first`` maps each method to the first method that runs the same plan. Such methods share one measurement.
     """
     peaks: dict[str, int] = {}
     for method, same in first.items():
@@ -158,16 +158,13 @@ def row_of(trace: rv.Trace, method: str, plan: rv.Plan, peak: int, seconds: floa
 
 
 def beside(row: dict[str, Any], ours: dict[str, Any] | None) -> dict[str, Any]:
-    """Return one row from the row of a method and the row of the plan of recompviz that fits in the method's peak.
-
-    If no plan fits, ``ours`` is None, and the fields of this plan are None.
-    """
+    """Return one row from the row of a method and ``ours``: the row of a plan of recompviz, or None."""
     missing = dict.fromkeys(("ours_measured", "ours_seconds", "ours_recompute_seconds"))
     return {name: row[name] for name in ("method", "measured", "seconds", "recompute_seconds")} | (ours or missing)
 
 
 def data_of(step: networks.Example, trace: rv.Trace, device: str) -> dict[str, Any]:
-    """Return facts about the machine, the batch, and the memory and time of the step, as stored in ``results/data``."""
+    """Return the data of one measurement: machine, batch, memory and time."""
     return {
         **about(device),
         "batch": len(step.inputs[0]),
@@ -179,25 +176,22 @@ def data_of(step: networks.Example, trace: rv.Trace, device: str) -> dict[str, A
 
 
 def identity(contender: Contender) -> object:
-    """Return a value that is equal for methods that run the same plan. Such methods need to run only once.
-
-    For a method that runs outside recompviz, the value is the name of the method.
-    """
+    """Return a value that is equal for methods that run the same plan."""
     return contender.alike.keep_mask.tobytes() if isinstance(contender.module, rv.PlannedModule) else contender.name
 
 
 def firsts(runners: dict[str, Contender]) -> dict[object, str]:
-    """Return a dictionary from each distinct :func:`identity` to the first method that has it."""
+    """Return for each distinct :func:`identity` the name of the first method that has it."""
     return {identity(contender): method for method, contender in reversed(runners.items())}
 
 
 def planned(trace: rv.Trace, step: networks.Example, plan: rv.Plan) -> Contender:
-    """Return a contender (a method of the comparison) that runs a plan of recompviz."""
+    """Return a method of the comparison that runs a plan of recompviz."""
     return Contender(plan.kind, rv.apply(trace, plan), step.inputs, step.targets, None, plan)
 
 
 def contenders(trace: rv.Trace, step: networks.Example, plans: dict[str, rv.Plan]) -> dict[str, Contender]:
-    """Return the contender of each method. A contender runs eager PyTorch, checkpointed modules, or a plan."""
+    """Return each method of the comparison by its name."""
     found: dict[str, Contender] = {}
     for method, plan in plans.items():
         if method == EAGER:

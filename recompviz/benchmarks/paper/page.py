@@ -58,7 +58,7 @@ def read(out: Path) -> dict[str, dict[str, Any]]:
 
 
 def pages(data: Data) -> dict[str, str]:
-    """Return the text of each file that is made from the data, by its path below the results folder."""
+    """Return the text of each file of the page, by its path in the folder of results."""
     files = {"README.md": page(data), **tables_as_csv(data)}
     if having(data, "predicted"):
         files["figures/reductions.svg"] = reduction_bars(data)
@@ -149,7 +149,7 @@ ACCOUNT = (
 
 
 def provenance(data: Data) -> str:
-    """Return the devices, versions and dates of each part of the data, as a list in Markdown."""
+    """Return a list, in Markdown, of the devices, versions and dates of the data."""
     lines = []
     for part, what in (
         ("predicted", "Predicted, *estimated* for CUDA on the meta device"),
@@ -169,7 +169,7 @@ def provenance(data: Data) -> str:
 
 
 def shortcomings(data: Data) -> list[str]:
-    """Return sentences about missing data, inexact simulations, and results where another method is better."""
+    """Return sentences about missing data, inexact simulations and better results of other methods."""
     found = []
     for name in REPORTED:
         if "predicted" not in data.get(name, {}):
@@ -261,7 +261,7 @@ def tables_as_csv(data: Data) -> dict[str, str]:
 
 
 def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return rows, which all have the same fields, as CSV with a header."""
+    """Return rows as CSV with a header."""
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     writer.writeheader()

@@ -19,7 +19,7 @@ ORDER = (KEEP_ALL, CHEN, *FORMULA, LIVE)
 
 
 def having(data: Data, part: str) -> list[str]:
-    """Return the names of the networks whose data have the part with the name ``part``."""
+    """Return the names of the networks that have the part ``part``."""
     return [name for name in data if part in data[name]]
 
 
@@ -64,12 +64,12 @@ def peaks_table(data: Data) -> str:
 
 
 def cost_cell(part: Mapping[str, Any], row: Mapping[str, Any]) -> str:
-    """Return the overhead of a row in units of cost, and in percent of a forward pass, for example ``435 (67%)``."""
+    """Return the overhead of a row and its percentage of a forward pass, for example ``435 (67%)``."""
     return f"{row['overhead']:g} ({100 * row['overhead'] / part['forward_units']:.0f}%)"
 
 
 def cell(peak: float | None, keep_all: float) -> str:
-    """Return a peak in GB and its reduction against keep-all, for example ``2.31 (−62%)``; a dash for None."""
+    """Return a peak in GB and its change from keep-all, for example ``2.31 (−62%)``; a dash for None."""
     if peak is None:
         return "—"
     gained = reduction(peak, keep_all)
@@ -95,7 +95,7 @@ def method_table(data: Data, of: Callable[[Mapping[str, Any], Mapping[str, Any]]
 
 
 def binding_table(data: Data) -> str:
-    """Return a table about the plan of least peak: the operator at the peak, and the blocks that are alive then."""
+    """Return a table about the peak of the live plan of least peak: its operator, and the largest blocks alive."""
     rows = []
     for name in having(data, "predicted"):
         part = data[name]["predicted"]
@@ -107,7 +107,7 @@ def binding_table(data: Data) -> str:
 
 
 def neighbours_predicted(data: Data) -> str:
-    """Return the table of other methods: simulated peak, overhead, and recompviz's least overhead within this peak."""
+    """Return the table that compares simulated peak and overhead of other methods with those of recompviz."""
     rows = []
     for name in having(data, "predicted"):
         for row in data[name]["predicted"]["at_equal_peak"]:
@@ -126,10 +126,7 @@ def neighbours_predicted(data: Data) -> str:
 
 
 def neighbours_measured(data: Data) -> str:
-    """Return the table of other methods: measured peak, step time and recomputation.
-
-    Each method is compared with the plan of recompviz that recomputes least within the method's measured peak.
-    """
+    """Return the table that compares measured peak, step time and recomputation with those of recompviz."""
     rows = []
     for name in data:
         for part in measured_parts(data[name]):
@@ -152,7 +149,7 @@ def neighbours_measured(data: Data) -> str:
 
 
 def compared(ours: float | None, theirs: float) -> str:
-    """Return how ``ours`` compares with ``theirs``, in words. ``ours`` is None if no plan of recompviz fits."""
+    """Return in words how ``ours`` compares with ``theirs``; ``ours`` is None if no plan of recompviz fits."""
     if ours is None:
         return "no plan of ours fits"
     return "less" if ours < theirs else "equal" if ours == theirs else "MORE"
@@ -164,7 +161,7 @@ def milliseconds(seconds: float | None) -> str:
 
 
 def accuracy_table(data: Data) -> str:
-    """Return the table of measured peaks, with the largest error of the simulation over all plans that were run."""
+    """Return the table of measured peaks and of the largest error of the simulation."""
     rows = []
     for name in data:
         for part in measured_parts(data[name]):

@@ -72,17 +72,14 @@ def predict(name: str, small: bool, say: Say) -> dict[str, Any]:
 
 
 def really_recomputed(trace: rv.Trace, plan: rv.Plan) -> float:
-    """Return the sum of the costs of the nodes that the schedule of a plan runs twice.
-
-    The sum can be less than ``plan.overhead``, because a discarded value that no backward call reads is not recomputed.
-    """
+    """Return the sum of the costs of the nodes that the schedule of a plan runs twice."""
     calls = trace.joint.calls
     twice = {v for c in trace.schedule(plan).recomputed for v in (calls[c].node, *calls[c].views) if v >= 0}
     return float(trace.graph.time[sorted(twice)].sum())
 
 
 def at_equal_peak(trace: rv.Trace, method: str, plan: rv.Plan, peak: int) -> dict[str, Any]:
-    """Return the overhead of a method and the least overhead of recompviz within the same peak, as a dictionary.
+    """Return the overhead of a method, and the least overhead of recompviz for the same peak.
 
     Parameters
     ----------
@@ -97,8 +94,8 @@ def at_equal_peak(trace: rv.Trace, method: str, plan: rv.Plan, peak: int) -> dic
     Returns
     -------
     dict
-        ``method``, ``simulated`` (the peak), ``overhead`` (of the method), and ``ours``: the least overhead of a plan
-        that recompviz finds by a search in simulated bytes (a live plan); None if no such plan fits.
+        ``method``, ``simulated`` (the peak), ``overhead`` (of the method), and ``ours`` (the least overhead of
+        recompviz; None if no plan fits).
     """
     table = trace.plans("live")
     ours = table.plan(peak).overhead if peak >= table.least_total else None
@@ -116,7 +113,7 @@ def curve(trace: rv.Trace) -> list[list[float]]:
 
 
 def at_peak(timeline: Timeline) -> dict[str, Any]:
-    """Return facts about the peak: its operator call, the transient bytes of each category, and the largest blocks."""
+    """Return what is alive at the peak: the operator call, the bytes of each category, and the largest blocks."""
     blocks = timeline.at_peak()
     sums: dict[str, int] = {}
     for block in blocks:

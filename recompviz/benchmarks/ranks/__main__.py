@@ -28,10 +28,7 @@ STEPS = 10
 
 
 def rows_of(model: str, world: int) -> list[dict[str, Any]]:
-    """Return the options of each row of the table for a model and a number of processes.
-
-    The options are the keyword arguments of :func:`recompviz.benchmarks.ranks.worker.figures`.
-    """
+    """Return the options of each row of the table, as keyword arguments of :func:`.worker.figures`."""
     fsdp = ["fsdp2", "fsdp2, no resharding"] if world == 2 else ["fsdp2", "hsdp"]
     if model == "gpt2":  # Llama's tables of rotations would stay in single precision
         fsdp.append("fsdp2, bfloat16")

@@ -145,16 +145,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def figures(model: str, place: str) -> dict[str, Any]:
     """Compare ten training steps under recompviz on this rank with ten eager ones.
 
-    The result has three keys. ``equal`` is whether all tensors are bitwise equal. ``first`` is the first parameter
-    whose gradient arrives at another place in the order; empty if there is none. ``buckets`` is the size of the
-    gradients, divided by the size of a bucket.
-
     Parameters
     ----------
     model : str
         A name in ``MODELS``.
     place : "inside" or "outside"
         Whether the model is compiled before or after it is wrapped.
+
+    Returns
+    -------
+    dict
+        ``equal``: whether all tensors are bitwise equal. ``first``: the name of the first parameter whose gradient
+        arrives earlier or later than in the eager run; empty if there is none. ``buckets``: the bytes of the
+        parameters, divided by the size of a bucket.
     """
     eager, order = trained(model, "")
     planned, other = trained(model, place)
@@ -166,10 +169,10 @@ def figures(model: str, place: str) -> dict[str, Any]:
 
 
 def trained(name: str, place: str) -> tuple[list[Tensor], list[str]]:
-    """Train ten steps. Return the losses, all gradients and the final parameters, and a list of names of parameters.
+    """Train ten steps. Return all losses, gradients and final parameters, and the names of the parameters.
 
-    The names are in the order in which gradients arrived in the last step. ``place`` is as for :func:`figures`. If it
-    is empty, the model runs eagerly.
+    The names are in the order in which gradients arrived in the last step. ``place`` is ``"inside"``, ``"outside"``, or
+    empty for an eager run.
     """
     kind, options = MODELS[name]
     torch.manual_seed(0)

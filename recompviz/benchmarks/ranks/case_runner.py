@@ -17,10 +17,7 @@ LIMIT = timedelta(minutes=10)
 
 
 def run_cases(figures: Callable[..., dict[str, Any]]) -> None:
-    """Run the cases of the command line on this rank, one after another.
-
-    ``figures`` gets the options of a case as keyword arguments, and returns the row of this rank.
-    """
+    """Run ``figures`` with the options of each case on the command line, and print the results of this rank."""
     cases = json.loads(sys.argv[1])
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")

@@ -25,10 +25,7 @@ STRATEGIES: dict[str, Callable[[int], tuple[int, int]]] = {
 
 
 def reshards(strategy: str, layers: int) -> list[bool]:
-    """Return for each block whether it frees its gathered parameters after its forward pass.
-
-    ``strategy`` is a name in ``STRATEGIES``, and ``layers`` the number of blocks.
-    """
+    """Return for each of the blocks whether it frees its gathered parameters after its forward pass."""
     if "no resharding" in strategy:
         return [False] * layers
     if "last half" in strategy:
@@ -69,11 +66,9 @@ class RankCase:
 
 
 def case(name: str, layers: int, seed: int = 0) -> RankCase:
-    """Return a case with the given number of blocks.
+    """Return the case with a name such as ``"gpt2"`` or ``"llama"``, with ``layers`` blocks.
 
-    The names are ``"gpt2"``, ``"gpt2, dropout"``, ``"gpt2-parts"``, ``"llama"`` and ``"vit"``. The units are the
-    blocks, or in ``"gpt2-parts"`` the attention and the MLP of each block. The model is the same on all ranks. ``seed``
-    sets the batch, so that each rank can have its own.
+    The model is the same on all ranks. The batch depends on ``seed``.
     """
     torch.manual_seed(0)
     if name == "vit":

@@ -100,12 +100,12 @@ class Observed:
         self._open = contextlib.ExitStack()
 
     def begin(self) -> None:
-        """Begin a step, and begin to measure it if it is one of the last steps."""
+        """Begin a step."""
         if self._steps >= MEASURED:
             self._open.enter_context(self._measured())
 
     def end(self, loss: Tensor) -> None:
-        """End a step, and note its loss."""
+        """End a step with the given loss."""
         self.losses.append(_bits(loss))
         del loss
         self._open.close()
@@ -157,7 +157,7 @@ ENGINES: dict[str, tuple[str, Loop]] = {}
 
 
 def engine(name: str, library: str) -> Callable[[Loop], Loop]:
-    """Return a decorator that registers a loop under a name, with the library that the loop needs.
+    """Return a decorator that registers a training loop under a name, with the library that it needs.
 
     The arguments of a loop are the total in bytes (None to run eagerly), and an :class:`Observed`. The loop returns the
     trained model.
@@ -245,11 +245,7 @@ def accelerate_ddp(total: int | None, observed: Observed) -> nn.Module:
 
 @engine("accelerate, FSDP2", "accelerate")
 def accelerate_fsdp2(total: int | None, observed: Observed) -> nn.Module:
-    """Train with accelerate and FSDP2.
-
-    On the CPU, accelerate ignores the settings of FSDP2. Therefore this loop tells accelerate that the devices are
-    GPUs.
-    """
+    """Train with accelerate and FSDP2."""
     return _accelerated(_sharding_accelerator(), total, observed)
 
 
@@ -374,7 +370,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def run(name: str) -> list[dict[str, Any]]:
-    """Run the loop of an engine in two processes that ``torchrun`` starts; return the row of each rank.
+    """Run the loop of an engine in two processes; return the row of each rank.
 
     Raises
     ------
@@ -394,7 +390,7 @@ def run(name: str) -> list[dict[str, Any]]:
 
 
 def worker(name: str) -> None:
-    """Run the loop of one rank, and print its row as a line of JSON."""
+    """Run the loop of one rank, and print the result as JSON."""
     torch.set_num_threads(1)
     register_name("recompviz", entry_point.backend)
     with warnings.catch_warnings(record=True) as before:

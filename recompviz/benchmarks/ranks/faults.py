@@ -60,10 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def outcomes(fault: str, world: int) -> list[str]:
-    """Run a fault in ``world`` new processes; return for each rank how it ended.
-
-    If some ranks print no result, the list has only these ranks.
-    """
+    """Run a fault in ``world`` new processes; return how each rank ended, without ranks that print no result."""
     results: Sequence[dict[str, Any] | None]
     try:
         results = run_ranks("recompviz.benchmarks.ranks.faults", [fault], world, seconds=300)
@@ -76,7 +73,7 @@ def outcomes(fault: str, world: int) -> list[str]:
 
 
 def worker(fault: str) -> None:
-    """Run one process, and print how it ended. A process that kills itself for the test prints ``"killed"`` before."""
+    """Run one process, and print how it ended."""
     torch.set_num_threads(1)
     dist.init_process_group("gloo", timeout=timedelta(seconds=COLLECTIVES))
     rank, last = dist.get_rank(), dist.get_world_size() - 1

@@ -31,7 +31,7 @@ TOKENS = 8192
 
 
 def traced(name: str, tokens: int = TOKENS, **sizes: int) -> rv.Trace:
-    """Return the estimated trace of a step of a Llama with AdamW. ``sizes`` replaces entries of ``SIZES[name]``."""
+    """Return the trace of a training step of a Llama with AdamW; ``sizes`` replaces entries of ``SIZES[name]``."""
     with torch.device("meta"):
         model = llama(**{**SIZES[name], "context": tokens, **sizes}).to(torch.bfloat16)
         given = torch.zeros(1, tokens, dtype=torch.long)

@@ -47,7 +47,7 @@ MEASURED: list[dict[str, Any]] = [
 
 @dataclass(frozen=True, eq=False)
 class Policy:
-    """The figures of one way to choose a plan for each stage.
+    """A way to choose a plan for each stage, with its peaks and overhead.
 
     Attributes
     ----------
@@ -69,7 +69,7 @@ class Policy:
 
 
 def policy(name: str, stages: Sequence[rv.StageStep], plans: Sequence[Plan]) -> Policy:
-    """Return the policy that gives each stage its plan: the simulated peaks and the sum of the overheads."""
+    """Return the policy that gives each stage its plan."""
     peaks = tuple(stage.simulate(plan).peak for stage, plan in zip(stages, plans, strict=True))
     return Policy(name, peaks, sum(plan.overhead for plan in plans))
 
@@ -87,11 +87,7 @@ def uniform_policies(stages: Sequence[rv.StageStep]) -> list[Policy]:
 
 
 def compared(stages: Sequence[rv.StageStep]) -> list[Policy]:
-    """Return three policies: keep-all, and within the budget the best uniform policy and plans per stage.
-
-    A uniform policy uses the same rule for all stages. If none fits in the budget, the uniform policy of least peak is
-    returned in its place.
-    """
+    """Return three policies: keep-all, the best rule for all stages, and a plan for each stage."""
     uniform = uniform_policies(stages)
     keep_all = next(row for row in uniform if row.name == "keep-all")
     budget = max(min(keep_all.peaks), *(stage.curve[-1][1] for stage in stages))
@@ -104,11 +100,9 @@ def compared(stages: Sequence[rv.StageStep]) -> list[Policy]:
 
 
 def split_text(layers: int, count: int, micro_batches: int, even: Sequence[rv.StageStep]) -> str:
-    """Return a sentence about the best division of the blocks among the stages for the budget of the table.
+    """Return a sentence about the division of the blocks among the stages whose slowest stage is fastest.
 
-    The best division is the one whose slowest stage is fastest. Divisions are tried in which each stage has at most one
-    block more or less than in the even division, whose stages are ``even``. The time of a stage is estimated as three
-    times the time of its forward pass, plus its recomputation.
+    ``even`` has the stages of the even division.
     """
     budget = max(min(stage.simulate().peak for stage in even), *(stage.curve[-1][1] for stage in even))
     usual = layers // count

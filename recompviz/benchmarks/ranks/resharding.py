@@ -32,10 +32,7 @@ POINT = "a point of it"
 
 
 def fixed_points(step: RankStep, made: RankCase, gather: GatherTime = GATHER) -> dict[str, ReshardPoint]:
-    """Return the point of each common choice by name. These points recompute nothing.
-
-    ``gather`` is the time of an all-gather.
-    """
+    """Return the points of the common choices by name. ``gather`` is the time of an all-gather."""
     assert step.sharding is not None
     assert step.alone is not None
     count = len(list(made.model.get_submodule(made.blocks).children()))
@@ -55,11 +52,7 @@ def fixed_points(step: RankStep, made: RankCase, gather: GatherTime = GATHER) ->
 
 
 def beside(point: ReshardPoint, curve: Sequence[ReshardPoint]) -> str:
-    """Return as text how a point compares with a curve.
-
-    The text says that the point is on the curve, or better than the curve. Otherwise it gives the fastest point of the
-    curve that takes no more memory, with the differences of time and memory.
-    """
+    """Return as text how a point compares with a curve."""
     best = min((other for other in curve if other.peak <= point.peak), key=lambda other: other.time, default=None)
     if best is None or best.time > point.time:
         return "better than the curve"
@@ -69,9 +62,7 @@ def beside(point: ReshardPoint, curve: Sequence[ReshardPoint]) -> str:
 
 
 def summary(points: dict[str, ReshardPoint], curve: Sequence[ReshardPoint]) -> str:
-    """Return the last line of the output: whether "always reshard" and "never reshard" are points of the curve.
-
-    The line also names the point of the curve that is better than the choice to keep every second block gathered."""
+    """Return the last line of the output."""
     places = {text: beside(point, curve) for text, point in points.items()}
     ends = [f"{text}: {'' if places[text] == POINT else 'dominated, '}{places[text]}" for text in list(points)[:2]]
     second = places["every second block gathered"]

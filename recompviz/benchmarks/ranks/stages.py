@@ -52,10 +52,7 @@ class Part(nn.Module):
             self.lm_head = nn.Linear(WIDTH, VOCABULARY, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map the output of the previous part to values [N, T, width].
-
-        The first part maps tokens [N, T], and the last one returns logits [N, T, vocabulary].
-        """
+        """Return values [N, T, width], or the logits [N, T, vocabulary] in the last part."""
         if self.first:
             x = self.wte(x) + self.wpe(torch.arange(x.shape[1]))
         for block in self.h:
@@ -66,7 +63,7 @@ class Part(nn.Module):
 
 
 def part(stage: int, stages: int, layers: int, split: Sequence[int] = ()) -> Part:
-    """Return a stage of the model. ``split`` has the number of blocks of each stage; by default about equal numbers."""
+    """Return a stage of the model. ``split`` has the number of blocks of each stage; if empty, about equal numbers."""
     torch.manual_seed(0)
     whole = gpt2(layers, WIDTH, 4, vocabulary=VOCABULARY, context=LENGTH, dropout=0.0)
     sizes = list(split) or [layers // stages + (i < layers % stages) for i in range(stages)]
@@ -88,10 +85,8 @@ def stage_of(
 ) -> rv.StageStep:
     """Return the predicted step of a stage.
 
-    ``batch`` is the number of sequences of a micro-batch, ``kind`` the schedule as for :func:`figures`, and ``split``
-    the number of blocks of each stage. If ``calibrated`` is True, the times of operators are measured. If
-    ``return_outputs`` is True, the step of the schedule returns the outputs of the last stage. If ``optimizer`` is
-    True, an AdamW runs after each batch.
+    The parameters are those of :func:`figures`. ``batch`` is the number of sequences in a micro-batch, and
+    ``calibrated`` says whether the times of operators are measured.
     """
     module = part(stage, stages, layers, split)
     tokens = torch.randint(0, VOCABULARY, (batch, LENGTH))
@@ -117,7 +112,7 @@ def figures(
     return_outputs: bool = True,
     optimizer: bool = False,
 ) -> dict[str, Any]:
-    """Train the stage of this process, and return one row: predicted and measured peak, budget and recomputation.
+    """Train the stages of this process, and return a row: predicted and measured peak, budget and recomputation.
 
     Parameters
     ----------
@@ -128,8 +123,7 @@ def figures(
         Where the budget of the plan lies: 0 for the least peak, 1 for the peak without recomputation. If left out, the
         stage runs as written.
     steps : int
-        The number of batches to train on, with and without the plan. All losses are compared, and the parameters and
-        gradients after the last batch. With 0, nothing is compared.
+        The number of batches after which the results with and without the plan are compared; 0 for no comparison.
     split : sequence of int
         The number of blocks of each stage. If empty, the numbers are about equal.
     return_outputs : bool
@@ -209,10 +203,7 @@ def _numbers(kind: str) -> list[tuple[int, int]]:
 
 
 class Stages:
-    """The training loop of the stages of one rank; ``plans`` has the unit plans of each stage, or is empty.
-
-    The other parameters are those of :func:`figures`.
-    """
+    """The training loop of the stages of one rank. ``plans`` has the unit plans of each stage, or is empty."""
 
     def __init__(
         self,

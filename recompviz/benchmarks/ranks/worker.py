@@ -40,7 +40,7 @@ KINDS = {
 def figures(
     model: str, strategy: str, layers: int = 3, share: float | None = None, steps: int = 0, tracker: bool = False
 ) -> dict[str, Any]:
-    """Return the figures of this rank.
+    """Return the row of this rank.
 
     Parameters
     ----------
@@ -51,10 +51,9 @@ def figures(
         Where the budget of the plan lies: 0 for the least total, 1 for the total without recomputation. If None, the
         model runs eagerly.
     steps : int
-        The number of training steps whose losses, and the parameters and gradients after them, are compared with those
-        of the eager run. With 0, nothing is compared.
+        The number of training steps whose results are compared with an eager run; 0 for no comparison.
     tracker : bool
-        Whether PyTorch's ``FSDPMemTracker`` predicts the peak, too.
+        Whether the row has the peak that PyTorch's ``FSDPMemTracker`` counts.
     """
     rank, world = dist.get_rank(), dist.get_world_size()
     shards, replicas = STRATEGIES[strategy](world)
@@ -180,7 +179,7 @@ class Rank:
 
 
 def wrapped(made: RankCase, strategy: str) -> Any:
-    """Return the model of a case, wrapped by DistributedDataParallel or FSDP2 as the strategy says."""
+    """Return the model of a case, wrapped as the strategy says."""
     model: Any = made.model
     if strategy.startswith("ddp"):
         return torch.nn.parallel.DistributedDataParallel(model, gradient_as_bucket_view="views" in strategy)
@@ -201,7 +200,7 @@ def wrapped(made: RankCase, strategy: str) -> Any:
 
 
 def train(made: RankCase, strategy: str, plans: tuple[UnitPlan, ...], steps: int) -> list[torch.Tensor]:
-    """Train some steps; return the losses, and this rank's part of each gradient and parameter after the last step."""
+    """Train some steps; return the losses, and this rank's part of the gradients and parameters at the end."""
     run = Rank(made, strategy, plans)
     torch.manual_seed(2 + dist.get_rank())  # for dropout
     optimizer = torch.optim.SGD(run.model.parameters(), lr=1e-2, momentum=0.9)

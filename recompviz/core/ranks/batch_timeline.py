@@ -67,7 +67,7 @@ class BatchTimeline:
     ) -> tuple[Timeline, tuple[int, ...]]:
         """Append the end of ``schedule.step()`` and the optimizers' steps. Return the timeline and the passes' ends.
 
-        The ends are the entries of :attr:`ends`. The end of ``schedule.step()`` belongs to the last pass. If an
+        The passes' ends are the entries of :attr:`ends`. The end of ``schedule.step()`` belongs to the last pass. If an
         optimizer has scratch memory, the tuple has one more entry: the end of the last optimizer's step.
 
         Parameters

@@ -65,8 +65,7 @@ class RankPlace:
         """The number of micro-batches in a round.
 
         All micro-batches of a round pass through one stage of the rank before they pass through its next stage. There
-        are ``micro_batches // ranks`` rounds, but at least one. The result is ``micro_batches`` divided by the number
-        of rounds, rounded down.
+        are ``micro_batches // ranks`` rounds, but at least one.
         """
         return self.micro_batches // max(1, self.micro_batches // self.ranks)
 
@@ -120,16 +119,13 @@ def interleaved_passes(
 ) -> tuple[Timeline, tuple[int, ...]]:
     """Return the predicted timeline of a rank over one batch, and the ends of the passes in this timeline.
 
-    The rank runs the stages ``place.stages``.
-
-
     Parameters
     ----------
     steps : sequence of StageSteps
         The steps of the rank's stages, in the order of ``place.stages``.
     place : RankPlace
     keep_masks : sequence of sequence of bool
-        For each stage and each node of the stage, whether the value is kept for the backward pass.
+        For each stage of the rank and each node of the stage, whether the value is kept for the backward pass.
     device : str
         The name of the device for ``Timeline.device``.
 

@@ -50,8 +50,8 @@ def kept_choices(
 
     A unit is a module given to ``fully_shard``. A unit that *stays gathered* holds its whole parameters from its
     forward to its backward pass, which saves an all-gather. A unit that *reshards* frees them after its forward pass. A
-    *place* is a moment of the training step, for example one operator call. With many units of different sizes, the
-    search leaves out some choices, so a better choice may be missed.
+    *place* is a moment of the training step, for example one operator call. With many units of different sizes, a
+    better choice may be missed.
 
     Parameters
     ----------

@@ -117,10 +117,10 @@ class RankBoard:
         return max(int(lane.peaks[0]) for lane in self.lanes)
 
     def rows(self, budget: float) -> tuple[int, ...]:
-        """Return for each lane the row of plans with the least recomputation that fits a budget of bytes.
+        """Return for each lane the number of the first row whose peak is at most ``budget`` bytes.
 
-        If no row of a lane fits, the last row of the lane is returned. If all ranks run the same plan, all lanes get
-        the same row, and a row fits only if it fits on every rank.
+        The rows are those of :attr:`RankLane.plans`. If no row of a lane fits, the last one is returned. If all ranks
+        run the same plan, all lanes get the same row: the first one that fits on every rank.
         """
         if self.shared:
             count = len(self.lanes[0].peaks)
@@ -135,7 +135,7 @@ class RankBoard:
         return len(lane.peaks) - 1
 
     def peaks(self, rows: Sequence[int]) -> tuple[int, ...]:
-        """Return the peak of each lane in bytes. ``rows`` has a row of :attr:`RankLane.plans` for each lane."""
+        """Return the peak of each lane in bytes. ``rows`` has for each lane the number of a row."""
         return tuple(int(lane.peaks[row]) for lane, row in zip(self.lanes, rows, strict=True))
 
     def order(self, rows: Sequence[int]) -> tuple[int, ...]:

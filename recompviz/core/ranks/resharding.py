@@ -120,8 +120,8 @@ def reshard_point(
 ) -> ReshardPoint:
     """Return the point of one choice of units and one plan.
 
-    ``kept`` has the names of the units that keep their parameters gathered. The other arguments, and the error that is
-    raised, are as for :func:`reshard_front`.
+    ``kept`` has the names of the units that keep their parameters gathered. The other arguments and the errors are as
+    for :func:`reshard_front`.
     """
     return _points(graph, joint, sharding, kept, [plan], gather)[0]
 

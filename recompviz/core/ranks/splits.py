@@ -13,8 +13,6 @@ from collections.abc import Mapping, Sequence
 def best_split(blocks: int, costs: Sequence[Mapping[int, float]]) -> tuple[int, ...] | None:
     """Return the number of blocks of each stage for which the slowest stage takes the least time.
 
-    If several divisions have the same slowest time, one with a small sum of times is returned, not always the smallest.
-
     Parameters
     ----------
     blocks : int

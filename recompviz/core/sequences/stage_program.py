@@ -58,8 +58,8 @@ class Bound:
     cost : float
         In the unit of ``OrderedGraph.time``. Infinite if it is proven that no sequence fits in the budget.
     extra : list of (int, int)
-        The extra computations (stage, value) of the solution with whole numbers; empty if there is no such solution.
-        The sequence with these computations may need more memory than the budget.
+        The extra computations (stage, value) of a solution in which every variable is 0 or 1; empty if no such solution
+        was found. The sequence with these computations may need more memory than the budget.
     """
 
     cost: float

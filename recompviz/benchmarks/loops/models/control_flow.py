@@ -84,10 +84,7 @@ def _() -> Any:
 
 
 class Detector(nn.Module):
-    """A detector as in torchvision: it takes images of several sizes, and returns a dictionary of losses.
-
-    The values of the features decide which positions are classified.
-    """
+    """A detector that takes images of several sizes and returns a dictionary of losses, as in torchvision."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -134,7 +131,7 @@ def _() -> Any:
 
 
 class Capsules(nn.Module):
-    """A capsule layer that repeats dynamic routing until the routing weights change little, at most five times."""
+    """A capsule layer, whose routing is repeated until it changes little."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -158,7 +155,7 @@ def _() -> Any:
 
 
 class EarlyExit(nn.Module):
-    """A model that leaves out its remaining blocks when the mean of the largest class probabilities exceeds 0.6."""
+    """A model that leaves out its remaining blocks when it is sure of its prediction."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -140,7 +140,7 @@ def _() -> Any:
 
 
 class ReturnsParameter(nn.Module):
-    """A model that returns a parameter and a view of this parameter, in addition to the usual output."""
+    """A model that returns its output, a parameter, and a view of this parameter."""
 
     def __init__(self) -> None:
         super().__init__()
