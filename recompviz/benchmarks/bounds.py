@@ -73,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def with_costs(graph: Graph, model: str, seed: int) -> Graph:
-    """Return the graph with other costs: ``"paper"`` keeps them, ``"unit"`` means 1, and ``"real"`` random numbers."""
+    """Return the graph with the costs of a cost model: ``"paper"`` (its own), ``"unit"`` (1) or ``"real"`` (random)."""
     rng = np.random.default_rng(seed)
     times = {"paper": graph.time, "unit": np.ones(len(graph)), "real": rng.lognormal(0, 1, len(graph))}
     return replace(graph, time=times[model])

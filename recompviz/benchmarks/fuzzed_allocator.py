@@ -1,4 +1,4 @@
-"""A caching allocator that writes recordings. It shares no code with the reader or with the model of the allocator.
+"""A caching allocator that writes recordings, to test code that reads them. It shares no code with that code.
 
 It keeps lists of pieces and searches them from end to end. It draws settings, streams, private pools, delayed frees,
 releases and failed requests at random, writes the events and segments as PyTorch does, and notes after each event what
@@ -366,7 +366,7 @@ class FuzzedAllocator:
     # ---------------------------------------------------------------- a run, and its file
 
     def run(self, stacks: list[Any]) -> None:
-        """Allocate and free at random. ``stacks`` has the stacks from which that of each request is drawn."""
+        """Allocate and free at random. The stack of each request is drawn from ``stacks``."""
         drawn, options = self.drawn, self.options
         self.recording = options.start == 0
         for step in range(options.start + options.steps):

@@ -1,4 +1,4 @@
-"""Random recordings over all fields of PyTorch's format, read and compared with the allocator that wrote them.
+"""Read random recordings in PyTorch's format, and compare the result with the allocator that wrote them.
 
 The allocator (``fuzzed_allocator``) shares no code with the reader. It knows after each event what is allocated,
 reserved and lost to fragmentation. Each recording has one to three devices, and is written as a pickle or as JSON,
@@ -170,7 +170,7 @@ def device(drawn: random.Random, number: int, legacy: bool) -> FuzzedAllocator:
 
 
 class FuzzedHost:
-    """An allocator of pinned memory, whose blocks have powers of two as sizes and are never split."""
+    """An allocator of pinned memory. Block sizes are powers of two, and blocks are never split."""
 
     def __init__(self, drawn: random.Random) -> None:
         self.events: list[dict[str, Any]] = []

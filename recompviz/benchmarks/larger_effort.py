@@ -1,4 +1,4 @@
-"""A larger effort for plans and bounds at one budget: it shows what a gap between plan and bound consists of.
+"""Search longer for plans and bounds at one budget, to find the reason for the gap between them.
 
 The gap between a plan and the bound for all strategies has three parts. The plan may be worse than the best plan; this
 part is at most the gap between the plan and the bound for plans. The best plan may be worse than the best strategy,
@@ -50,7 +50,7 @@ SMALLEST = 1e-3
 
 @dataclass(frozen=True)
 class Found:
-    """The result of a larger effort at one budget, in shares of the cost of a forward pass.
+    """The result at one budget, in shares of the cost of a forward pass.
 
     Attributes
     ----------
@@ -91,7 +91,7 @@ class Found:
 
 
 class LargerEffort:
-    """The larger effort for the budgets of one training step.
+    """The longer search for the budgets of one training step.
 
     Parameters
     ----------
@@ -119,10 +119,10 @@ class LargerEffort:
         self._strategies_found: list[tuple[int, float]] = []
 
     def at(self, budget: int, before: float, any_before: float, plans_before: float = 0.0) -> Found:
-        """Make the effort for a budget in transient bytes.
+        """Search for a budget in transient bytes.
 
-        ``before`` is the overhead of the plan, ``any_before`` the bound for all strategies, and ``plans_before`` the
-        bound for plans, as known before, in the unit of ``graph.time``.
+        ``before`` is the known overhead of the plan, ``any_before`` the known bound for all strategies, and
+        ``plans_before`` the known bound for plans, in the unit of ``graph.time``.
         """
         forward = float(self._graph.time.sum())
         known_plan = self._candidates.best_within(budget).overhead

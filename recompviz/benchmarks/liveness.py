@@ -122,7 +122,7 @@ def every_mask(model: LiveModel) -> list[tuple[int, float]]:
     for bits in range(1 << n):
         kept = (bits >> np.arange(n) & 1).astype(np.bool_)
         run = model.simulate(kept)
-        if np.array_equal(run.recomputed, ~kept):
+        if np.array_equal(run.recomputed, ~kept):  # otherwise, a larger mask has the same result
             least[run.overhead] = min(run.peak, least.get(run.overhead, run.peak))
     front: list[tuple[int, float]] = []
     for overhead in sorted(least):

@@ -85,12 +85,12 @@ class Row:
 
     @property
     def gap(self) -> float:
-        """How much ``curves`` exceeds the optimum or its bound, in percent of a forward pass; may be infinite."""
+        """How much ``curves`` exceeds ``best`` (``bound`` if that is not proven), in percent of a forward pass."""
         return self._above(self.curves)
 
     @property
     def canonical_gap(self) -> float:
-        """How much ``canonical`` exceeds the optimum or its bound, in percent of a forward pass; may be infinite."""
+        """How much ``canonical`` exceeds ``best`` (``bound`` if that is not proven), in percent of a forward pass."""
         return self._above(self.canonical)
 
     def _above(self, overhead: float) -> float:

@@ -1,4 +1,4 @@
-"""Measure the time that recompviz adds to the operators: planned steps that keep every value, compared with eager ones.
+"""Compare the time of eager training steps with that of plans that keep every value.
 
     python -m recompviz.benchmarks.overhead                      # 14 networks and their small variants
     python -m recompviz.benchmarks.overhead gpt2 vit --pairs 40  # some, with more pairs

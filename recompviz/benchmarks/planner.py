@@ -94,7 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def growth(sizes: Sequence[int]) -> None:
-    """Print how time and memory of the live search grow with the size, on residual networks of ``sizes`` nodes."""
+    """Print how time and memory of the live search grow, on residual networks of about ``sizes`` nodes."""
     Planner(*residual_step((1,))).plans("live")  # loads the compiled functions
     print(f"{'#V':>7} {'calls':>7} {'first table':>11} {'live table':>10} {'exponent':>8} {'plans':>5} {'memory':>8}")
     before: tuple[int, float] | None = None
@@ -164,7 +164,7 @@ def _traces(names: Sequence[str]) -> Iterator[tuple[str, Trace]]:
 
 
 def graphs(wanted: Sequence[str]) -> Iterator[tuple[str, Graph]]:
-    """Yield (name, graph) of files and networks; of the paper's networks if ``wanted`` is empty."""
+    """Yield (name, graph) for each file or network in ``wanted``; by default the paper's networks."""
     names = [name for name in wanted if not name.endswith(".json")]
     for path in (Path(name) for name in wanted if name.endswith(".json")):
         data = json.loads(path.read_text(encoding="utf-8"))
@@ -191,7 +191,7 @@ def row(name: str, graph: Graph, clock: Clock, repeats: int) -> str:
 
 
 def worst_gap(graph: Graph, exact: Tradeoff) -> float:
-    """Return by which share plans of the family "prefixes" recompute more than exact plans: the maximum found."""
+    """Return by which share plans of the family "prefixes" recompute more than exact plans, at most."""
     widened = solve(graph, "prefixes")
     low, high = exact.least_budget, int(exact.time_centric.peaks[0])
     budgets = [int(low + share * (high - low)) for share in (0.25, 0.5, 0.75)]

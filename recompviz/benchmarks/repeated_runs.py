@@ -65,7 +65,8 @@ def needed_runs(joint: JointGraph, runs: Runs) -> dict[int, list[int]]:
 def peak_of_runs(joint: JointGraph, runs: Runs) -> int:
     """Return the largest number of transient bytes that are alive at one time under a strategy.
 
-    ``runs`` has, for each backward call, the forward calls that run again just before it.
+    ``runs`` has, for each backward call, the forward calls that run again just before it. States of the random
+    generator, and copies of gradients after the last call, are not counted.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Training steps that Inductor runs, under totals of ``rv.Partitioner``."""
+"""Training steps that Inductor runs under memory limits of ``rv.Partitioner``."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class WithLoss(nn.Module):
         self.model, self.loss, self.count = example.model, example.loss, len(example.inputs)
 
     def forward(self, *arguments: Tensor) -> Tensor:
-        """Return the loss for the inputs, followed by the targets."""
+        """Return the loss. The arguments are the inputs, then the targets."""
         loss: Tensor = self.loss(self.model(*arguments[: self.count]), *arguments[self.count :])
         return loss
 

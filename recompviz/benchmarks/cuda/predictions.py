@@ -48,7 +48,7 @@ def simulation(setting: Setting, trace: rv.Trace, plan: rv.Plan) -> rv.Timeline:
 
 
 def certificates(setting: Setting) -> Iterator[Row]:
-    """Compare the gradients of steps under plans with those of eager PyTorch, with deterministic kernels."""
+    """Compare gradients under plans with gradients of eager PyTorch, in deterministic kernels."""
 
     def rows(setting: Setting, case: Case) -> Iterator[Row]:
         trace = traced(example(case, setting.device))

@@ -183,7 +183,7 @@ def outcome(result: dict[str, Any]) -> str:
 
 
 def environment_of(out: Path) -> dict[str, str]:
-    """Return the environment variables of a part, by which every cache is in the folder of the results."""
+    """Return environment variables that place every cache in the folder of the results."""
     caches = {
         "NUMBA_CACHE_DIR": "numba",
         "RECOMPVIZ_CACHE": "calibration",

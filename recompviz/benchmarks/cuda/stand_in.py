@@ -1,9 +1,9 @@
-"""A stand-in for ``torch.cuda``: the CPU as a device whose memory a model of the caching allocator counts.
+"""A stand-in for ``torch.cuda``: operators run on the CPU, and a model of the allocator counts their memory.
 
 A dispatch mode sees the result of every operator. Each new storage becomes a block of
 :class:`~recompviz.core.allocator.caching_allocator.CachingAllocator`, and is freed when the storage is. So the
 statistics, the snapshots and the errors of a full device are those that CUDA's allocator would give for the same
-requests. Memory that kernels use internally is not seen. Operators run on the CPU, and events note the CPU's clock.
+requests. Memory that kernels use internally is not seen. Events record the time of the CPU's clock.
 """
 
 from __future__ import annotations

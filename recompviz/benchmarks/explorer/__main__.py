@@ -1,4 +1,4 @@
-"""Measure the speed of the Explorer in a real JupyterLab and a real browser, without access to the network.
+"""Measure the speed of the Explorer in a real JupyterLab and a real browser.
 
 The first table has two rows for each graph: with all modules collapsed, and with every value shown. For each row, the
 mouse drags the budget slider over 300 positions, several times. Columns:

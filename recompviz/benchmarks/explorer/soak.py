@@ -258,7 +258,7 @@ class SoakRun:
         return "\n".join(lines)
 
     def pictures(self) -> None:
-        """Take pictures of the page after all this use, in two sizes and two themes."""
+        """Take pictures of the page in two sizes and two themes."""
         for width, height in ((1280, 720), (1440, 900)):
             for theme in ("Light", "Dark"):
                 self.soak.picture(self.out / f"end-{width}-{theme.lower()}.png", width, height, theme)

@@ -1,4 +1,4 @@
-"""A second client of a kernel: it asks questions beside the page, and records every error that the kernel reports."""
+"""A client of a notebook's kernel that evaluates expressions, and records every error that the kernel reports."""
 
 from __future__ import annotations
 

@@ -60,10 +60,10 @@ def close(explorer: Explorer) -> None:
 
 
 def lives(identifier: str) -> bool:
-    """Return whether it is an error that the page sends a message to the comm ``identifier`` that the kernel lacks.
+    """Return whether it is an error that the kernel does not know the comm ``identifier``.
 
-    It is an error if the comm (a connection of a widget to the page) belongs to an Explorer that is open, or that was
-    closed more than ``CROSSING`` seconds ago.
+    It is an error if the Explorer of this comm (a connection between widget and page) is open, or was closed more than
+    ``CROSSING`` seconds ago.
     """
     closed = COMMS.get(identifier)
     return identifier in COMMS and (closed is None or time.monotonic() > closed + CROSSING)

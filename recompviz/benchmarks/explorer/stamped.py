@@ -36,7 +36,7 @@ _current: list[float] = []  # the same times of the request that is worked on
 
 
 def stamped(function: Callable[P, T]) -> Callable[P, T]:
-    """Return a function that does the same as ``function``, and then records the time for the current request."""
+    """Return a function that calls ``function``, and then records the time in the current request."""
 
     def call(*arguments: P.args, **keywords: P.kwargs) -> T:
         found = function(*arguments, **keywords)

@@ -1,4 +1,4 @@
-"""Run numbered cases in processes of their own, so that a case that hangs or crashes is counted and not fatal.
+"""Run numbered cases in other processes, so that a case that hangs or crashes does not end the benchmark.
 
 A part of the benchmark is a module with a function ``cases(numbers, seed)``, which tries the cases of these numbers and
 returns rows of the table. Case ``i`` is the same in every run with the same seed. A part may have a function

@@ -26,7 +26,7 @@ _OPAQUE = (types.FunctionType, types.MethodType, types.BuiltinFunctionType, type
 
 
 def fingerprint(values: Mapping[str, Any]) -> Fingerprint:
-    """Return the fingerprint of the process and of objects, which ``values`` has by name."""
+    """Return the fingerprint of the process and of the given objects, a dict from name to object."""
     found: Fingerprint = {}
     seen: set[int] = set()
     for name, value in values.items():

@@ -137,7 +137,7 @@ def all_tensors(model: nn.Module) -> list[Tensor]:
 
 
 def resident(model: nn.Module, optimizer: torch.optim.Optimizer | None, leaves: list[Tensor]) -> int:
-    """Return the bytes of the model, gradients, optimizer state and ``leaves`` (the inputs); shared storages once."""
+    """Return the bytes of a model, its gradients, its optimizer and ``leaves``; a shared storage counts once."""
     tensors = [*all_tensors(model), *leaves]
     tensors += [value.grad for value in tensors if value.is_leaf and value.grad is not None]
     if optimizer is not None:
@@ -184,7 +184,7 @@ class Row:
     breaks : int
         The number of graph breaks.
     share : float
-        The share of the memory kept for the backward pass that planned graphs keep, from 0 to 1.
+        The bytes that captured graphs keep for the backward pass, as a share of all that are kept for it.
     least : int
         The least total that suffices for every recorded training step; 0 if nothing was planned.
     keep_all : int
@@ -262,7 +262,7 @@ def compare(name: str, position: float = 0.4) -> Row:
 
 
 def planned_share(model: StepModel) -> float:
-    """Return the share of the memory kept for the backward pass that captured graphs keep, from 0 to 1."""
+    """Return the bytes that captured graphs keep for the backward pass, as a share of all that are kept for it."""
     inside = sum(int(plans.saved.max()) for plans in model.options)
     outside = max(recorded.outside.after_forward for recorded in model.passes)
     return inside / max(inside + outside, 1)

@@ -94,7 +94,7 @@ class Configured(nn.Module):
 
     @property
     def ratio(self) -> float:
-        """A factor that the model reads from a property."""
+        """A factor that the model reads."""
         return self._ratio * 0.5
 
     def joined(self, x: Tensor, rows: Tensor) -> Tensor:

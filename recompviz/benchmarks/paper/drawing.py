@@ -68,7 +68,7 @@ class Panel:
         )
 
     def text(self, x: float, y: float, text: str, anchor: str = "middle", kind: str = "", turn: bool = False) -> None:
-        """Draw text at a pixel position; ``kind`` is a class of the style sheet, ``turn`` turns it by 90°."""
+        """Draw text at a pixel position; ``kind`` is a CSS class, and ``turn`` turns the text by 90°."""
         turned = f' transform="rotate(-90 {x:.1f} {y:.1f})"' if turn else ""
         self.parts.append(
             f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" class="{kind}"{turned}>{escape(text)}</text>'

@@ -43,7 +43,7 @@ def reduction(peak: float, keep_all: float) -> float:
 
 
 def totals(data: Mapping[str, Any]) -> dict[str, float]:
-    """Return the peak of each method in total bytes: measured on CUDA, or simulated if there are no such data."""
+    """Return the peak of each method in total bytes; simulated if it was not measured on CUDA."""
     measured = data.get("measured on cuda")
     if measured:
         return {row["method"]: row["measured"] for row in measured["rows"]}

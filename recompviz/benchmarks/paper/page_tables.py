@@ -126,7 +126,7 @@ def neighbours_predicted(data: Data) -> str:
 
 
 def neighbours_measured(data: Data) -> str:
-    """Return the table that compares measured peak, step time and recomputation with those of recompviz."""
+    """Return the table that compares peak, step time and recomputation of other methods with those of recompviz."""
     rows = []
     for name in data:
         for part in measured_parts(data[name]):

@@ -1,4 +1,4 @@
-"""Predicted and measured peak of every rank, as a table; processes on the CPU, connected by gloo.
+"""Print the predicted and the measured peak of every rank; the ranks are processes connected by gloo.
 
     python -m recompviz.benchmarks.ranks                   # all rows, a few minutes
     python -m recompviz.benchmarks.ranks gpt2 --world 2    # some

@@ -1,4 +1,4 @@
-"""DistributedDataParallel with small buckets: gradients under ``backend="recompviz"`` against eager PyTorch.
+"""Compare gradients under ``backend="recompviz"`` with eager PyTorch, in DDP with small buckets.
 
     python -m recompviz.benchmarks.ranks.buckets              # all models, four processes; about two minutes
     python -m recompviz.benchmarks.ranks.buckets lstm --world 3
@@ -171,8 +171,8 @@ def figures(model: str, place: str) -> dict[str, Any]:
 def trained(name: str, place: str) -> tuple[list[Tensor], list[str]]:
     """Train ten steps. Return all losses, gradients and final parameters, and the names of the parameters.
 
-    The names are in the order in which gradients arrived in the last step. ``place`` is ``"inside"``, ``"outside"``, or
-    empty for an eager run.
+    The names are in the order in which gradients arrived in the last step. ``place`` is as for :func:`figures`; if
+    empty, the model runs eagerly.
     """
     kind, options = MODELS[name]
     torch.manual_seed(0)

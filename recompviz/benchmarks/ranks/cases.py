@@ -25,7 +25,7 @@ STRATEGIES: dict[str, Callable[[int], tuple[int, int]]] = {
 
 
 def reshards(strategy: str, layers: int) -> list[bool]:
-    """Return for each of the blocks whether it frees its gathered parameters after its forward pass."""
+    """Return for each of ``layers`` blocks whether it frees its gathered parameters after its forward pass."""
     if "no resharding" in strategy:
         return [False] * layers
     if "last half" in strategy:

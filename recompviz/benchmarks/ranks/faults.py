@@ -1,4 +1,4 @@
-"""Faults of single ranks: every other rank must end as expected within the time limit, and none may hang.
+"""Faults of single ranks: every other rank must end as expected within a time limit.
 
     python -m recompviz.benchmarks.ranks.faults              # all faults, two processes
     python -m recompviz.benchmarks.ranks.faults --world 4

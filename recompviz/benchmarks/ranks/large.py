@@ -1,4 +1,4 @@
-"""The peak of every kind of rank for models that are too large for this machine, predicted by one process.
+"""Predict the peak of ranks that train models too large for this machine.
 
     python -m recompviz.benchmarks.ranks.large             # Llama of 70 and 405 billion parameters, 512 ranks
     python -m recompviz.benchmarks.ranks.large 70b --shards 64

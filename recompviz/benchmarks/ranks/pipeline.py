@@ -1,4 +1,4 @@
-"""Pipelines: the peak of each stage, predicted and measured, and plans per stage against one policy for all stages.
+"""Predicted and measured peak of each stage of a pipeline, with a plan for each stage or one rule for all.
 
     python -m recompviz.benchmarks.ranks.pipeline             # plans for GPT-2 in four stages; no processes
     python -m recompviz.benchmarks.ranks.pipeline --measure   # also two and four processes
@@ -100,7 +100,7 @@ def compared(stages: Sequence[rv.StageStep]) -> list[Policy]:
 
 
 def split_text(layers: int, count: int, micro_batches: int, even: Sequence[rv.StageStep]) -> str:
-    """Return a sentence about the division of the blocks among the stages whose slowest stage is fastest.
+    """Return a sentence: how to divide the blocks among the stages so that the slowest stage takes the least time.
 
     ``even`` has the stages of the even division.
     """

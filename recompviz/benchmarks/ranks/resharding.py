@@ -1,4 +1,4 @@
-"""Keep parameters gathered or gather them again: the trade-off on one rank of FSDP2, predicted from one process.
+"""Predict a trade-off on one rank of FSDP2: to keep parameters gathered, or to gather them again.
 
     python -m recompviz.benchmarks.ranks.resharding             # GPT-2, attention and MLP of 12 blocks, 8 shards
     python -m recompviz.benchmarks.ranks.resharding vit         # also gpt2 and llama: whole blocks are units

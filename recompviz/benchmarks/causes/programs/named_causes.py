@@ -1,4 +1,4 @@
-"""The causes that reports name, as the reports write them."""
+"""The names of causes in reports."""
 
 FAILED = "failed attempt kept alive by its exception"
 UNUSED = "graph built without a backward"

@@ -155,7 +155,7 @@ def _() -> Any:
 
 
 class EarlyExit(nn.Module):
-    """A model that leaves out its remaining blocks when it is sure of its prediction."""
+    """A model that leaves out its remaining blocks when its class probabilities are high."""
 
     def __init__(self) -> None:
         super().__init__()

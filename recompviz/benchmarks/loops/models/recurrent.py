@@ -76,7 +76,7 @@ def _() -> Any:
 
 
 class Variational(nn.Module):
-    """A variational autoencoder that returns its loss. The distributions of PyTorch check their arguments."""
+    """A variational autoencoder that returns its loss."""
 
     def __init__(self) -> None:
         super().__init__()
