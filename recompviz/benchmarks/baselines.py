@@ -57,7 +57,7 @@ MakeTrace = Callable[[], rv.Trace]
 
 @dataclass(frozen=True)
 class Compared:
-    """A baseline, and the planner's plan of least overhead that needs no more memory.
+    """A baseline, and the planner's plan of least overhead within the peak of the baseline.
 
     Attributes
     ----------

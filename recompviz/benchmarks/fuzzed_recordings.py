@@ -84,7 +84,7 @@ class Counts:
         return sum(count for (_, _, column), count in self.rows.items() if column == "different")
 
     def table(self) -> str:
-        """Return the table as text, with the first differences."""
+        """Return a table, and below it the first differences, as text."""
         lines = [f"{'kind':<16} {'compared':<26} {'devices':>8} {'values':>10} {'different':>9}"]
         for kind, what in dict.fromkeys(key[:2] for key in sorted(self.rows)):
             cells = [self.rows[kind, what, column] for column in ("devices", "values", "different")]

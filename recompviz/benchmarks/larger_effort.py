@@ -59,7 +59,7 @@ class Found:
     any_before, any_after : float
         The bound for all strategies, before and after the effort.
     plan : float
-        The least overhead of the plans found that fit.
+        The least overhead of the plans that fit, after the effort.
     plans_after : float
         The bound for plans, after the effort.
     strategy : float
@@ -91,7 +91,7 @@ class Found:
 
 
 class LargerEffort:
-    """The longer search for the budgets of one training step.
+    """A long search for plans and bounds of one training step.
 
     Parameters
     ----------
@@ -119,7 +119,7 @@ class LargerEffort:
         self._strategies_found: list[tuple[int, float]] = []
 
     def at(self, budget: int, before: float, any_before: float, plans_before: float = 0.0) -> Found:
-        """Search for a budget in transient bytes.
+        """Search at one budget, in transient bytes.
 
         ``before`` is the known overhead of the plan, ``any_before`` the known bound for all strategies, and
         ``plans_before`` the known bound for plans, in the unit of ``graph.time``.

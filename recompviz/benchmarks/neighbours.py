@@ -183,7 +183,7 @@ def neighbours(trace: rv.Trace, step: networks.Example) -> Iterator[Contender]:
 
 
 def compare(trace: rv.Trace, found: Sequence[Contender], rounds: int) -> list[Row]:
-    """Measure each neighbour, and the plan of recompviz that fits in its peak; return a row for each neighbour.
+    """Measure each neighbour, and the plan that fits in the neighbour's peak; return a row for each neighbour.
 
     Parameters
     ----------

@@ -158,7 +158,7 @@ def compare_on(name: str, graph: Graph, seconds: float, budgets: int) -> list[Ro
     seconds : float
         Time limit of the solver for each budget.
     budgets : int
-        Number of budgets at which a plan fits.
+        Number of budgets at which a plan fits. One smaller budget may be added.
     """
     joint, curve = paper_step(graph), solve(graph, "all")
     plans = [curve.plan_at(i, objective) for objective in OBJECTIVES for i in range(len(curve.front(objective)))]

@@ -42,7 +42,7 @@ def spread(table: PlanTable, count: int) -> list[tuple[int, int]]:
 def training_step(
     module: nn.Module, inputs: tuple[Any, ...], targets: tuple[Any, ...], loss: Loss | None
 ) -> Callable[[], None]:
-    """Return a function that runs a training step, and waits until it is done.
+    """Return a function that runs a training step, and returns when the device has finished.
 
     Parameters
     ----------

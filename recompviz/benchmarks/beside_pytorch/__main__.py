@@ -101,7 +101,7 @@ def compare(example: networks.Example, count: int, engines: Sequence[Engine]) ->
     count : int
         Number of PyTorch's budgets for each engine, and number of memory limits.
     engines : sequence of Engine
-        The compiler settings under which PyTorch's budget is used.
+        The compiler settings for PyTorch's budget.
 
     Returns
     -------

@@ -48,7 +48,7 @@ def environment(setting: Setting) -> Iterator[Row]:
 
 
 def kernels(_setting: Setting) -> Iterator[Row]:
-    """Compile the solvers with numba, and yield a row for each."""
+    """Compile the solvers with numba, and yield a row for each solver."""
     if not has_numba():
         yield {"what": "numba", "value": "missing: the solvers run in NumPy, which is slow", "ok": False}
         return

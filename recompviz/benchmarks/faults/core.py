@@ -47,7 +47,10 @@ def run(count: int, seed: int) -> list[FaultCount]:
 
 
 def cases(numbers: Iterable[int], seed: int) -> list[FaultCount]:
-    """Compare results on the random graphs ``numbers`` with the definitions; also make random calls."""
+    """Compare results on random graphs with the paper's definitions, and make random calls.
+
+    ``numbers`` are the numbers of the graphs. The same number and seed give the same graph.
+    """
     tally = Tally()
     compile_kernels()
     for number in numbers:
@@ -76,7 +79,7 @@ def compile_kernels() -> None:
 
 
 class Differs(Exception):
-    """A result of recompviz differs from the definitions."""
+    """A result of recompviz differs from the paper's definitions (:class:`Dag`)."""
 
 
 def same(what: str, found: Any, expected: Any) -> None:

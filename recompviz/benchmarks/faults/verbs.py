@@ -50,7 +50,7 @@ class Prepared:
     compiled : torch.nn.Module or None
         A small model that was compiled and trained for three steps.
     to_compile : Subject or None
-        An equal subject, to be compiled by ``rv.compile``.
+        A second copy of the subject, to be compiled by ``rv.compile``.
     points : dict
         (function, kind of fault) → the number of points at which a call can raise the fault.
     """

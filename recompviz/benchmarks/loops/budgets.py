@@ -29,7 +29,7 @@ class LoopRow:
     name : str
         The name of the loop.
     regions : int
-        The number of captured graphs that train.
+        The number of captured graphs with a backward pass.
     least : int
         The least total that suffices for every recorded training step; 0 if nothing was planned.
     total : int

@@ -323,14 +323,14 @@ class _Trained:
 
 
 def random_changes(seed: int, changes: int, total: int | str = "1 MiB", kinds: Sequence[str] = ()) -> Outcome:
-    """Change a compiled and an eager model alike, until the result of a training step differs.
+    """Make the same random changes to a compiled and an eager model, until their results differ.
 
     Parameters
     ----------
     seed : int
         The seed of the model and the changes.
     changes : int
-        The number of changes.
+        The largest number of changes.
     total : int or str
         The total of the compiled model, in bytes or with a unit.
     kinds : sequence of str, optional

@@ -92,9 +92,9 @@ def run(kinds: Sequence[str] = KINDS) -> dict[str, list[dict[str, Any]]]:
     -------
     dict of str to list of dict
         For each kind, one result for each rank. ``equal``: whether losses and parameters are exactly those of eager
-        PyTorch. ``regions``: the number of captured graphs that train. ``planned``: whether the last training step ran
-        a plan. ``messages``: warnings. If a training step was recorded, also ``least``, ``total`` and ``keep_all``, in
-        total bytes.
+        PyTorch. ``regions``: the number of captured graphs with a backward pass. ``planned``: whether the last training
+        step ran a plan. ``messages``: warnings. If a training step was recorded, also ``least``, ``total`` and
+        ``keep_all``, in total bytes.
 
     Raises
     ------

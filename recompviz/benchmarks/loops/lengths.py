@@ -82,7 +82,7 @@ class LengthRow:
     steps : int
         The number of training steps.
     captures : int
-        The number of captured graphs that train.
+        The number of captured graphs with a backward pass.
     total : int
         The total for which the model was compiled, in bytes.
     highest : int

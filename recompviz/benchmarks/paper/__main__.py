@@ -99,7 +99,7 @@ def parts(options: argparse.Namespace) -> Iterator[tuple[str, str, Callable[[Cal
 
 
 def save(path: Path, data: dict[str, Any]) -> None:
-    """Write a network's data as JSON, so that an interrupt leaves the old file whole."""
+    """Write a network's data as JSON. If the program is stopped meanwhile, the file remains as it was."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_file(path, json.dumps(data, indent=1, ensure_ascii=False) + "\n")
 

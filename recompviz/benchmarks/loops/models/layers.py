@@ -149,7 +149,7 @@ def _() -> Any:
 
 
 class Complex(nn.Module):
-    """A model with a Fourier layer, whose values and parameter are complex."""
+    """A model with complex values and a complex parameter, in a Fourier layer."""
 
     def __init__(self) -> None:
         super().__init__()
