@@ -149,7 +149,10 @@ def report(name: str, trace: rv.Trace, each: bool = False) -> int:
 
 
 def compared(trace: rv.Trace, table: rv.PlanTable, made: Sequence[tuple[str, rv.Plan]]) -> list[Compared]:
-    """Compare baselines, given as pairs (name, plan), with a plan table; plans with equal keep masks once."""
+    """Compare baselines, given as pairs (name, plan), with a plan table.
+
+    If several baselines keep the same values, only the first is compared.
+    """
     model = LiveModel(trace.graph, trace.joint)
     static = sum(trace.joint.static.values())
     overheads = np.array([model.simulate(plan.keep_mask).overhead for plan in table.plans])

@@ -39,7 +39,7 @@ SIZES = {
 
 
 def library_models() -> dict[str, Callable[[], rv.Trace]]:
-    """Return for each model, by name, a function that traces a training step of the model.
+    """Return a dict from the name of each model to a function that traces a training step of the model.
 
     The function raises ImportError if the library of the model is not installed.
     """

@@ -33,7 +33,7 @@ SMALL_ROOM = 3
 
 
 def joint_at(first: JointGraph, second: JointGraph, batches: tuple[int, int], batch: int) -> JointGraph:
-    """Return the joint graph at another batch size, extrapolated linearly from two batch sizes.
+    """Return the joint graph at another batch size: sizes are extrapolated linearly from two batch sizes.
 
     Parameters
     ----------

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class Repeated(NamedTuple):
     """The series of repeated blocks of a graph, each as a table of nodes.
 
-    A member of a series is one of its modules. Nodes at the same place in different members have the same position.
+    A member of a series is one of its modules. Corresponding nodes of different members have the same position.
 
     Attributes
     ----------

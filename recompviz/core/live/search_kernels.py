@@ -199,7 +199,7 @@ def propose_for_blocks(keep_mask, repeated, flips, rng):
 
 @kernel
 def store(keep_mask, peak, overhead, archive):
-    """Store a keep mask in the archive if its overhead is less than the entry of its interval in ``overheads``."""
+    """Store a keep mask in its interval of the archive, if its overhead is less than ``archive.overheads`` there."""
     i = max(0, -((archive.lowest - peak) // archive.step)) if peak > archive.lowest else 0
     if i < len(archive.overheads) and overhead < archive.overheads[i]:
         archive.overheads[i] = overhead
