@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import random
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from recompviz.core.exact.solver import solve
 from recompviz.core.graphs.graph import Graph, NodeInfo
 from recompviz.core.steps.examples import residual_step
 from recompviz.widgets.explorer import wire
+from recompviz.widgets.layout.layout import NODE, lay_out
 from recompviz.widgets.layout.module_layout import IN, OUT, lay_out_modules, lines_of
 from recompviz.widgets.layout.modules import ancestors, module_tree
 from tests.widgets.test_javascript import node, run
@@ -117,6 +119,76 @@ def test_blocks_of_other_names_are_folded_only_with_equal_bytes_and_unequal_ones
     assert [text.split(", ")[1] for text in titles] == told
 
 
+def called(runs, edges=None):
+    """Nodes in runs, each (module, numbers of the calls, count of nodes); by default each node reads the one before."""
+    info = tuple(
+        NodeInfo(key=f"{module}{calls}{i}", op="aten.mm" if i % 2 else "aten.relu", module=module, calls=calls)
+        for module, calls, count in runs
+        for i in range(count)
+    )
+    edges = [(i, i + 1) for i in range(len(info) - 1)] if edges is None else edges
+    return dataclasses.replace(Graph.from_edges(edges, memory=[1] * len(info)), info=info)
+
+
+@pytest.mark.parametrize(
+    ("runs", "paths"),
+    [
+        # two calls of a head one after the other, and a part of it that is called once in each
+        (
+            [
+                ("body", (0,), 3),
+                ("head", (0,), 1),
+                ("head.trunk", (0, 0), 3),
+                ("head.trunk", (1, 1), 2),
+                ("head", (1,), 2),
+            ],
+            ["body", "head (call 1)", "head (call 1).trunk", "head (call 2)", "head (call 2).trunk"],
+        ),
+        # equal calls are folded
+        ([("", (), 2), *(("cell", (i,), 2) for i in range(8)), ("", (), 2)], ["cell (calls 1–8)", "cell (call 1)"]),
+        # a list whose blocks run several times
+        (
+            [("", (), 1), *((f"h.{i % 2}", (0, i // 2), 2) for i in range(6)), ("", (), 1)],
+            ["h", "h.0 (call 1)", "h.1 (call 1)", "h.0 (call 2)"],
+        ),
+        # nodes of one call on two sides of another module
+        (
+            [("a", (0,), 2), ("b", (0,), 3), ("a", (0,), 2), ("b", (1,), 2)],
+            ["a (part 1)", "b (call 1)", "a (part 2)", "b (call 2)"],
+        ),
+    ],
+)
+def test_the_boxes_of_a_module_that_is_called_again_are_numbered(runs, paths):
+    tree = module_tree(called(runs))
+    assert [path for path in tree.paths if path in paths] == paths
+    for m in range(len(tree)):
+        siblings = [tree.names[item - len(tree.owner)] for item in tree.children[m] if item >= len(tree.owner)]
+        assert len(set(siblings)) == len(siblings)
+
+
+def test_parts_of_a_module_without_a_box_have_its_name():
+    # four towers whose parts each have a partner of their own, in two lists without boxes
+    runs = [
+        (f"{side}.{i}", (0, 0), 2)
+        for side in ("down", "up")
+        for i in (range(4) if side == "down" else range(3, -1, -1))
+    ]
+    edges = [(v, v + 1) for v in range(15)] + [(2 * i + 1, 14 - 2 * i) for i in range(4)]
+    tree = module_tree(called(runs, edges))
+    assert {"down.0", "up.0"} <= set(tree.names)
+
+
+@node
+def test_a_box_that_holds_nothing_has_an_empty_bar_and_is_neither_kept_nor_recomputed():
+    graph = {"count": 2, "memory": [4, 4], "held": [0, 0], "time": [1, 1]}
+    plan = {"kept": [1, 1], "segments": [1, 1]}
+    style = run("graph/box_style.js", "m.styleOf(2, [0, 1], v.g, v.p, 'state', null)", g=graph, p=plan)
+    assert (style["bar"], style["className"], style["fact"]) == (0, "rv-box-empty", "holds no memory")
+    graph["held"] = [0, 4]
+    style = run("graph/box_style.js", "m.styleOf(2, [0, 1], v.g, v.p, 'state', null)", g=graph, p=plan)
+    assert (style["bar"], style["className"]) == (1, "rv-box-keep")
+
+
 @node
 def test_the_shape_of_a_value_has_room_on_its_line_in_a_wide_font():
     graph = {"count": 1, "nodes": [{"shape": "12×24×128×128"}]}
@@ -212,6 +284,64 @@ def test_no_two_boxes_overlap_whatever_is_open_and_frames_hold_their_boxes(numbe
                     assert x[i] + w[i] / 2 <= frame["x"] + frame["w"] + 0.01
                     assert frame["y"] <= y[i] - h[i] / 2
                     assert y[i] + h[i] / 2 <= frame["y"] + frame["h"] + 0.01
+
+
+def lines_behind_boxes(points, offsets, boxes):
+    """How many pairs of a line and a box there are of which the line passes the inside of the box."""
+    points, (x, y, w, h) = np.array(points, float).reshape(-1, 2), boxes
+    found = 0
+    for a, b in pairwise(offsets):
+        line = points[a:b]
+        steps = np.linspace(0, 1, 60)[:, None, None]
+        at = (line[:-1] + steps * (line[1:] - line[:-1])).reshape(-1, 2)
+        inside = (np.abs(at[:, :1] - x) < w / 2 - 1) & (np.abs(at[:, 1:] - y) < h / 2 - 1)
+        found += int(inside.any(axis=0).sum())
+    return found
+
+
+def fan(calls=5):
+    """A head with two outputs, called for each of several levels, whose outputs are concatenated; with skip edges."""
+    runs = [
+        ("body", (0,), 3),
+        *((part, (i, i), 2) for i in range(calls) for part in ("head.cls", "head.box")),
+        ("", (), 3),
+    ]
+    last = 3 + 4 * calls
+    edges = [(0, 1), (1, 2), (0, last + 2), (last, last + 2), (last + 1, last + 2)]
+    for i in range(calls):
+        a, b = 3 + 4 * i, 5 + 4 * i
+        edges += [(2, a), (a, a + 1), (2, b), (b, b + 1), (a + 1, last), (b + 1, last + 1)]
+    return called(runs, edges)
+
+
+@node
+@pytest.mark.parametrize("graph", [fan(), *GRAPHS[:4]])
+def test_lines_run_round_boxes_and_never_behind_them(graph):
+    tree = module_tree(graph)
+    for scene in scenes_of(graph, random_opens(tree, 5)):
+        boxes = [np.array(scene[key]) for key in "xywh"]
+        assert lines_behind_boxes(scene["points"], scene["offsets"], boxes) == 0
+
+
+@pytest.mark.parametrize("graph", [fan(), *GRAPHS[:4]])
+@pytest.mark.parametrize("mode", ["wrapped", "right", "down"])
+def test_lines_run_round_nodes_in_the_layout_of_every_value(graph, mode):
+    layout = lay_out(graph, mode, seconds=0)  # without dot
+    count = len(graph)
+    boxes = [*layout.nodes.T, np.full(count, NODE[0]), np.full(count, NODE[1])]
+    assert lines_behind_boxes(layout.points, layout.offsets, boxes) == 0
+
+
+@node
+def test_steep_lines_have_room_between_the_columns():
+    graph = fan()
+    everything = list(range(len(module_tree(graph))))
+    for scene in scenes_of(graph, [[0], everything])[:4]:
+        points = np.array(scene["points"]).reshape(-1, 2)
+        for a, b in pairwise(scene["offsets"]):
+            dx, dy = np.abs(np.diff(points[a:b], axis=0)).T
+            slanted = (dx > 0.1) & (dy < 160)
+            assert (dy[slanted] <= 4.01 * dx[slanted]).all()
 
 
 @node

@@ -21,6 +21,9 @@ class NodeInfo:
     module : str
         Dotted path of the module that calls the operator; empty for the model itself. If no module calls the operator,
         it is ``"loss"`` in the forward pass and ``"backward"`` in the backward pass.
+    calls : tuple of int
+        For each part of ``module`` how often that module had been called before: ``(1, 1)`` for ``"head.conv"`` in the
+        second call of the head. Empty if it is not known.
     source : str
         The user's source line that calls the operator: ``file:line``, a tab, and the text of the line.
     shape : tuple of int
@@ -52,6 +55,7 @@ class NodeInfo:
     needed: bool = True
     output: bool = False
     mutation: bool = False
+    calls: tuple[int, ...] = ()
 
     @property
     def member(self) -> str:

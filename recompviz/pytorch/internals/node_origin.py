@@ -63,6 +63,7 @@ class InfoMaker:
             dtype=str(tensor.dtype).removeprefix("torch.") if tensor is not None else "",
             block=block_of(module),
             checkpoint=_checkpoint(node),
+            calls=_calls(node, module),
             **flags,
         )
 
@@ -73,13 +74,35 @@ def module_path(node: Node) -> str:
     The path is empty for the model itself, and for an operator outside of all modules, as in a loss function. An
     operator of the backward pass has the path of its forward operator.
     """
-    stack = node.meta.get("nn_module_stack") or node.meta.get("fwd_nn_module_stack") or {}
-    path = str(next(reversed(stack.values()))[0]) if stack else ""
+    stack = _stack(node)
+    return _dotted(str(next(reversed(stack.values()))[0])) if stack else ""
+
+
+def _stack(node: Node) -> dict[str, tuple[str, Any]]:
+    """Return the modules around an operator, the outermost first: identity → (path, class).
+
+    From the second call of a module on, its identity ends in ``@`` and the number of earlier calls.
+    """
+    return node.meta.get("nn_module_stack") or node.meta.get("fwd_nn_module_stack") or {}
+
+
+def _dotted(path: str) -> str:
+    """Return a path of Dynamo as the dotted path of a module below the model."""
     path = path.replace("._modules", "")
     path = path.removeprefix("G") if path.startswith("G[") else path  # a global variable
     path = _INDEX.sub(lambda match: "." + next(group for group in match.groups() if group is not None), path)
     parts = [part for part in path.split(".") if part not in ("", "L", "self")]
     return ".".join(parts[1:] if parts[:1] == ["model"] else parts)
+
+
+def _calls(node: Node, module: str) -> tuple[int, ...]:
+    """Return for each part of the path of a module how often that module had been called before.
+
+    A container that is never called, such as a ``ModuleList``, has 0.
+    """
+    earlier = {_dotted(str(path)): int(key.rpartition("@")[2]) for key, (path, _) in _stack(node).items() if "@" in key}
+    parts = module.split(".") if earlier else []
+    return tuple(earlier.get(".".join(parts[: i + 1]), 0) for i in range(len(parts)))
 
 
 def _checkpoint(node: Node) -> str:

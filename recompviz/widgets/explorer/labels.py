@@ -98,8 +98,8 @@ def short_label(op: str) -> str:
 def node_labels(graph: Graph) -> list[str]:
     """Return the text for the box of each node: the name of a layer, otherwise the short name of the operator.
 
-    A node has the name of its layer if it is the layer's only node, no module is inside the layer, and the name is no
-    number and has 2 to 7 characters. A node without an operator has its own name.
+    A node has the name of its layer if it is the only node of a call of the layer, no module is inside the layer, and
+    the name is no number and has 2 to 7 characters. A node without an operator has its own name.
 
     Examples
     --------
@@ -108,15 +108,15 @@ def node_labels(graph: Graph) -> list[str]:
     >>> node_labels(Graph(("a", "b", "c"), [1, 1, 1], [1, 1, 1], [(0, 1)], tuple(info)))
     ['fc1', 'linear', 'linear']
     """
-    alone = Counter(info.module for info in graph.info)
-    above = {path.rpartition(".")[0] for path in alone}
+    alone = Counter((info.module, info.calls) for info in graph.info)
+    above = {path.rpartition(".")[0] for path, _ in alone}
 
     def label(v: int) -> str:
         info = graph.info[v]
         if not info.op:
             return str(graph.names[v])
         own = info.module.rpartition(".")[2]
-        is_layer = alone[info.module] == 1 and info.module not in above
+        is_layer = alone[info.module, info.calls] == 1 and info.module not in above
         if is_layer and 2 <= len(own) <= WIDEST and not own.isdigit() and info.module not in ("loss", "backward"):
             return own
         return short_label(info.op)

@@ -144,7 +144,10 @@ def _layered(graph: Graph, mode: Mode) -> Layout:
     centres = [point(rank[v] * pitch, arrangement.across[v]) for v in range(len(graph))]
     routes = []
     for e, (u, v) in enumerate(edges):
-        passed = [point(r * pitch, y) for r, y in arrangement.lines.get(e, ())]
+        # a line is level as far as the nodes of a rank reach, or else it would cut their corners
+        passed = [
+            point(r * pitch + side, y) for r, y in arrangement.lines.get(e, ()) for side in (-along_half, along_half)
+        ]
         start = point(rank[u] * pitch + along_half, arrangement.across[u])
         end = point(rank[v] * pitch - along_half, arrangement.across[v])
         routes.append([start, *passed, end])

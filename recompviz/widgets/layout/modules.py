@@ -1,7 +1,8 @@
 """The modules of a graph as a tree of boxes, in which repeated blocks are folded.
 
-A box is one *call* of a module: nodes of the module that run one after the other, with no other node between them. If
-other nodes run between two calls of a module, each call has a box of its own. Therefore a path that leaves a box never
+A box is one *call* of a module: nodes of one call that run one after the other, with no other node between them. If a
+module has several boxes in the same parent, their names are numbered: "head (call 2)", or "head (part 2)" if it is not
+known that the nodes belong to different calls. Therefore a path that leaves a box never
 enters it again, and the graph of the boxes has no cycle. A single node gets no box. A module that contains all nodes of
 its parent shares one box with the parent. Repeated siblings of equal structure are folded into one box, which shows
 their number. Their values have equal bytes. Three or more siblings may differ in bytes if they are items of a list, as
@@ -9,7 +10,8 @@ the experts of a mixture, or if their names differ only in digits and their last
 of a DenseNet. Equal nodes may lie between them, as in a loop over the experts of a mixture.
 
 A module gets no box if several of its parts exchange values with different places outside, like the blocks of a U-Net
-in a list: otherwise one box would hide where each value goes. Such parts are not folded either.
+in a list: otherwise one box would hide where each value goes. Such parts are not folded either. Their names begin with
+that of the module.
 """
 
 from __future__ import annotations
@@ -72,6 +74,7 @@ class Modules:
 class _Box:
     name: str
     path: str
+    number: str = ""  # " (call 2)" if its module has several boxes in the parent; the name and the path end in it
     items: list[int | _Box] = field(default_factory=list)
     times: int = 1
     shape: Hashable = ()
@@ -101,25 +104,40 @@ def module_tree(graph: Graph) -> Modules:
         inside[place[v]].append(place[u])
         after[place[u]].append(place[v])
     paths = [tuple(part for part in graph.info[v].module.split(".") if part) for v in order]
+    calls = [(*graph.info[v].calls, *(0 for _ in path))[: len(path)] for v, path in zip(order, paths, strict=True)]
     ops = [graph.info[v].op for v in order]
 
+    def part_at(i: int, depth: int) -> tuple[str, int] | None:
+        """The part of the path of a node at some depth, and the number of its call; None if the path ends before."""
+        return (paths[i][depth], calls[i][depth]) if len(paths[i]) > depth else None
+
     def build(box: _Box, low: int, high: int, depth: int) -> None:
-        for part, run in groupby(range(low, high), key=lambda i: paths[i][depth] if len(paths[i]) > depth else None):
+        runs: list[tuple[int, int, int]] = []  # the places of the nodes, and the depth below the box; 0 for no box
+        for part, run in groupby(range(low, high), key=lambda i: part_at(i, depth)):
             members = list(run)
-            if part is None or len(members) == 1:
-                box.items += [order[i] for i in members]
-                continue
             a, b, deep = members[0], members[-1] + 1, depth + 1
-            while len({paths[i][deep] if len(paths[i]) > deep else None for i in range(a, b)}) == 1 and all(
-                len(paths[i]) > deep for i in range(a, b)
-            ):
+            while len({part_at(i, deep) for i in members}) == 1 and len(paths[a]) > deep:
                 deep += 1
-            child = _Box(".".join(paths[a][depth:deep]), ".".join(paths[a][:deep]), first=a, stop=b)
+            runs.append((a, b, 0 if part is None or len(members) == 1 else deep))
+        names = [".".join(paths[a][depth:deep]) for a, _, deep in runs]
+        numbers = _numbers_of(names, [calls[a][depth:deep] for a, _, deep in runs])
+        for (a, b, deep), bare, number in zip(runs, names, numbers, strict=True):
+            if not deep:
+                box.items += order[a:b]
+                continue
+            # the path has the numbers of the boxes around it, too
+            name = bare + number
+            above = f"{box.path}." if box.path else ""
+            child = _Box(name, above + name, number, first=a, stop=b)
             build(child, a, b, deep)
             child.shape = tuple(
                 (ops[i], paths[i][deep:], tuple(sorted(u - a for u in inside[i] if u >= a))) for i in range(a, b)
             )
             child.memory = tuple(int(graph.memory[order[i]]) for i in range(a, b))
+            if child.split:
+                for item in child.items:
+                    if isinstance(item, _Box):
+                        item.name = f"{child.name}.{item.name}"
             box.items += child.items if child.split else [child]
         parts = [item for item in box.items if isinstance(item, _Box)]
         own = _own_partners(parts, low, high, inside, after)
@@ -138,6 +156,23 @@ def module_tree(graph: Graph) -> Modules:
     if len(root.items) == 1 and isinstance(root.items[0], _Box):
         root = root.items[0]  # a wrapper around the whole model gets no box
     return _number(root, len(graph))
+
+
+def _numbers_of(names: Sequence[str], calls: Sequence[tuple[int, ...]]) -> list[str]:
+    """Return what the names of boxes of the same parent end in: ``" (call 2)"``, or "" for a name that is there once.
+
+    ``calls`` are the numbers of the calls of the modules in a name. An empty name belongs to nodes that get no box.
+    """
+    same: dict[str, list[int]] = {}
+    for i, name in enumerate(names):
+        same.setdefault(name, []).append(i)
+    found = [""] * len(names)
+    for name, places in same.items():
+        if name and len(places) > 1:
+            word = "call" if len({calls[i] for i in places}) == len(places) else "part"
+            for count, i in enumerate(places, start=1):
+                found[i] = f" ({word} {count})"
+    return found
 
 
 def _own_partners(
@@ -180,16 +215,19 @@ def _fold(box: _Box, kinds: Mapping[int, Hashable], foldable: Callable[[list[_Bo
             box.times = times  # the module contains only these blocks
             folded += members
         else:
-            name = _span(blocks[0].name, blocks[-1].name)
-            path = _span(blocks[0].path, blocks[-1].path)
-            folded.append(_Box(name, path, list(members), times, first=blocks[0].first, stop=blocks[-1].stop))
+            name = _span(blocks[0].name, blocks[-1].name, blocks[0].number, blocks[-1].number)
+            path = _span(blocks[0].path, blocks[-1].path, blocks[0].number, blocks[-1].number)
+            folded.append(
+                _Box(name, path, items=list(members), times=times, first=blocks[0].first, stop=blocks[-1].stop)
+            )
         at += len(members)
     box.items = folded
 
 
 def _likeness(box: _Box) -> Hashable:
     """Return what must be equal in blocks of equal structure and unequal bytes that are folded."""
-    return "" if box.name.partition(".")[0].isdigit() else (re.sub(r"\d+", "", box.name), box.memory[-1])
+    listed = box.name.removesuffix(box.number).partition(".")[0].isdigit()
+    return "" if listed else (re.sub(r"\d+", "", box.name), box.memory[-1])
 
 
 def _repetition(items: Sequence[int | _Box], keys: Sequence[Hashable], at: int) -> tuple[int, int]:
@@ -241,7 +279,13 @@ def collapse_above(graph: Graph, modules: Modules) -> int:
     return 0 if has_parallel_fold(graph, modules) else COLLAPSE_ABOVE
 
 
-def _span(first: str, last: str) -> str:
+def _span(first: str, last: str, number: str = "", last_number: str = "") -> str:
+    """Return the name of a fold from those of its first and last block: "1–5", or "cell (calls 1–8)"."""
+    if number and last_number:
+        (word, count), (_, last_count) = (text.strip(" ()").split() for text in (number, last_number))
+        first, last = first.removesuffix(number), last.removesuffix(last_number)
+        counts = f" ({word}s {count}–{last_count})" if count != last_count else number
+        return (first if first == last else _span(first, last)) + counts
     head, _, end = last.rpartition(".")
     return f"{first}–{end}" if first.rpartition(".")[0] == head else f"{first} – {last}"
 

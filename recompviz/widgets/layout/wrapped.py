@@ -352,7 +352,12 @@ def _place(
             line_of[v] = i
         for j, e in enumerate(line.edges):
             u, v = edges[e]
-            passed = [(x_of(r, line.ranks), line.top + node[1] / 2 + y) for r, y in line.arrangement.lines.get(j, ())]
+            # a line is level as far as the nodes of a rank reach, or else it would cut their corners
+            passed = [
+                (x_of(r, line.ranks) + side, line.top + node[1] / 2 + y)
+                for r, y in line.arrangement.lines.get(j, ())
+                for side in (-half, half)
+            ]
             routes[e] = [(centre[u][0] + half, centre[u][1]), *passed, (centre[v][0] - half, centre[v][1])]
 
     above = [0] * len(lines)  # how many lanes above each row are taken

@@ -95,9 +95,10 @@ function moduleStyle(state) {
   const all = state.count === state.of;
   return {
     kept: all ? 1 : 0,
-    className: all ? "rv-box-keep" : state.count ? "rv-box-mixed" : "rv-box-recompute",
+    className: !state.held ? "rv-box-empty" : all ? "rv-box-keep" : state.count ? "rv-box-mixed" : "rv-box-recompute",
     tint: -1,
-    bar: state.share,
+    empty: !state.held,
+    bar: state.held ? state.share : 0,
     facts: factsOf(state),
     fact: factsOf(state)[0],
   };

@@ -11,7 +11,7 @@ import { fittedLabel, widthOf } from "./svg_boxes.js";
 // the scale below which boxes have no border and no hatch
 const BORDERS = 0.25;
 const MARKED = FLAG.boundary | FLAG.picked | FLAG.step | FLAG.onlyFirst | FLAG.onlySecond | FLAG.segment | FLAG.hit | FLAG.pinKeep | FLAG.pinRecompute | FLAG.cached;
-const COLOUR_NAMES = ["keep", "keep-line", "on-keep", "recompute", "recompute-ground", "recompute-hatch", "on-recompute", "edge", "text", "muted", "accent", "cursor", "good", "second", "surface", "on-hue", "band-0", "band-1"];
+const COLOUR_NAMES = ["keep", "keep-line", "on-keep", "recompute", "recompute-ground", "recompute-hatch", "on-recompute", "edge", "text", "muted", "accent", "cursor", "good", "second", "surface", "module-ground", "on-hue", "band-0", "band-1"];
 
 /** The renderer of the canvas, which lies under the SVG. The focused box has an element in `layer`. */
 export function makeCanvasBoxes(canvas, layer, graph) {
@@ -67,6 +67,7 @@ export function makeCanvasBoxes(canvas, layer, graph) {
   function groundOf(style) {
     if (style.level !== undefined) return colours[`level-${style.level}`];
     if (style.hue !== undefined) return colours[`hue-${style.hue}`];
+    if (style.empty) return colours["module-ground"];
     return style.kept ? colours.keep : camera.scale < BORDERS ? colours.recompute : hatch;
   }
 
@@ -111,12 +112,12 @@ export function makeCanvasBoxes(canvas, layer, graph) {
       const style = styles[b];
       if (!style) continue;
       const faint = flags[b] & (FLAG.outside | FLAG.notAlive) ? 1 : 0;
-      put(`${style.kept}${style.level}${style.hue}${faint}`, { style, faint }, b);
+      put(`${style.empty ?? ""}${style.kept}${style.level}${style.hue}${faint}`, { style, faint }, b);
     }
     for (const { draw, boxes } of groups.values()) {
       pen.globalAlpha = draw.faint ? 0.2 : 1;
       pen.fillStyle = groundOf(draw.style);
-      pen.strokeStyle = draw.style.kept ? colours["keep-line"] : colours.recompute;
+      pen.strokeStyle = draw.style.empty ? colours.muted : draw.style.kept ? colours["keep-line"] : colours.recompute;
       pen.lineWidth = 1.4;
       pen.setLineDash(draw.style.kept ? [] : [3.5, 2]);
       pen.beginPath();
@@ -153,7 +154,7 @@ export function makeCanvasBoxes(canvas, layer, graph) {
         const style = styles[b];
         if (!style) continue;
         pen.globalAlpha = flags[b] & (FLAG.outside | FLAG.notAlive) ? 0.3 : 1;
-        pen.fillStyle = style.level !== undefined ? colours[`on-level-${style.level}`] : style.hue !== undefined ? colours["on-hue"] : style.kept ? colours["on-keep"] : colours["on-recompute"];
+        pen.fillStyle = style.level !== undefined ? colours[`on-level-${style.level}`] : style.hue !== undefined ? colours["on-hue"] : style.empty ? colours.text : style.kept ? colours["on-keep"] : colours["on-recompute"];
         const module = scene.items[b] >= graph.count;
         pen.fillText(module && texts[b].times ? `${texts[b].name} ${texts[b].times}` : module ? texts[b].name : shortened(texts[b].name, (scene.w[b] - 4) * share), scene.x[b], scene.y[b] + (module ? -6 * share : 4 / share), scene.w[b] - 4);
         if (module && share === 1) pen.fillText(style.fact, scene.x[b], scene.y[b] + 8, scene.w[b] - 8);

@@ -2,11 +2,14 @@
 // items their sizes and the columns their widths, and fits the places across, so that opening a box only shifts its
 // neighbours. "Along" is the direction of the ranks, "across" the other direction.
 
-import { wrappedLines, ROW_GAP, LANE } from "./wrapped_lines.js";
+import { wrappedLines, ROW_GAP, LANE, U_GAP } from "./wrapped_lines.js";
 import { spreadAcross, mainLines } from "./spread_across.js";
 
 const COLUMN_GAP = 8;
 const BOX_GAP = 16; // beside a box of several nodes
+// steep lines in a narrow gap run into each other: a gap is at least this share of their height, up to MOST_GAP
+const SLOPE = 0.25;
+const MOST_GAP = 40;
 const SIDE = 14; // beside the lines of a wrapped box, for lines that skip rows
 const BOX_PAD = 10;
 const VIEW = { width: 1060, height: 330 };
@@ -101,20 +104,7 @@ function placeBox(m, given, width) {
     given.breaks.set(m, chosen.breaks);
     parts = chosen.parts;
   }
-  const side = inset.along + (parts.length > 1 ? SIDE : 0);
-  const lineOf = [];
-  const start = [];
-  let length = 0;
-  parts.forEach((part, line) => {
-    let at = side + part.shift;
-    for (let r = part.first; r <= part.last; r++) {
-      lineOf.push(line);
-      start.push(at);
-      length = Math.max(length, at + widths[r] + Math.max(0, rooms[r] - side));
-      at += widths[r] + gapAfter[r];
-    }
-  });
-  length += side - (down && m ? FRAME_HEAD : 0);
+  const lineOf = parts.flatMap((part, line) => Array(part.last - part.first + 1).fill(line));
 
   // across: the points that lines pass are elements too
   const routes = [];
@@ -152,6 +142,31 @@ function placeBox(m, given, width) {
   const straight = ({ from, to }) => from.rank === parts[lineOf[from.rank]].last && to.rank === parts[lineOf[to.rank]].first;
   const beside = routes.filter(({ from, to }) => lineOf[from.rank] !== lineOf[to.rank] && rowOf(from) === rowOf(to));
   const heights = parts.map((part) => spreadAcross(columns.slice(part.first, part.last + 1)));
+  // along: a gap that steep lines cross is wider
+  for (const { from, to, passed } of routes) {
+    if (lineOf[from.rank] !== lineOf[to.rank] || down) continue;
+    const path = [from, ...passed, to];
+    for (let j = 1; j < path.length; j++) {
+      const rise = Math.abs(path[j].at + path[j].into - path[j - 1].at - path[j - 1].out);
+      const r = path[j - 1].rank;
+      gapAfter[r] = Math.max(gapAfter[r], Math.min(MOST_GAP, SLOPE * rise));
+    }
+  }
+  const side = inset.along + (parts.length > 1 ? SIDE : 0);
+  const start = [];
+  const ends = []; // of the lines so far of each row
+  let length = 0;
+  parts.forEach((part) => {
+    let at = Math.max(side + part.shift, (ends[part.row] ?? -Infinity) + U_GAP);
+    for (let r = part.first; r <= part.last; r++) {
+      start.push(at);
+      length = Math.max(length, at + widths[r] + Math.max(0, rooms[r] - side));
+      ends[part.row] = at + widths[r];
+      at += widths[r] + gapAfter[r];
+    }
+  });
+  length += side - (down && m ? FRAME_HEAD : 0);
+
   const lowered = parts.map(() => 0);
   for (const { from, to } of beside.filter(straight).reverse()) {
     const rise = from.at + from.out - to.at - to.into;

@@ -9,7 +9,7 @@ export const LANE = 6; // between skip connections above a row
 const WRAP = 1.05;
 const LEAST_WRAP = 700;
 const LINE_HEIGHT = 62;
-const U_GAP = 60; // between the sides of a U
+export const U_GAP = 60; // between the sides of a U
 const U_INDENT = 26; // of each row of a U
 // a U is drawn if its scale in the window is at least this share of the scale of the text
 const U_SHARE = 0.6;
