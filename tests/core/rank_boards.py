@@ -6,9 +6,9 @@ import numpy as np
 
 from recompviz.core.graphs.graph import Graph
 from recompviz.core.plans.plan import Plan
-from recompviz.core.ranks.pipeline import StagePlace
 from recompviz.core.ranks.rank_board import RankBoard, RankLane
 from recompviz.core.ranks.rank_layers import LAYERS, Pass
+from recompviz.core.ranks.stage_place import StagePlace
 
 COLUMNS = 4
 

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 
 from recompviz.core.base.errors import GraphError
-from recompviz.core.ranks.pipeline import StagePlace, stage_passes, stage_steps, stage_timeline
+from recompviz.core.ranks.pipeline import stage_passes, stage_timeline
 from recompviz.core.ranks.rank_layers import LAYERS, Pass, layered
 from recompviz.core.ranks.rank_optimizer import peak_of, same_but_optimizer, timeline_of, with_optimizer_bytes
 from recompviz.core.ranks.schedule_times import pass_times
+from recompviz.core.ranks.stage_place import StagePlace
+from recompviz.core.ranks.stage_steps import stage_steps
 from recompviz.core.steps.examples import residual_step
 from recompviz.core.steps.joint import Category
 from recompviz.core.steps.schedule import Phase, make_schedule

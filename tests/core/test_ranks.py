@@ -14,14 +14,17 @@ from recompviz.core.graphs.graph import Graph
 from recompviz.core.graphs.node_info import NodeInfo
 from recompviz.core.plans.plan import Plan
 from recompviz.core.ranks import kept_units
+from recompviz.core.ranks.batch_actions import Action
 from recompviz.core.ranks.interleaved import RankPlace, interleaved_passes
 from recompviz.core.ranks.kept_units import _best, _States
-from recompviz.core.ranks.pipeline import StagePlace, stage_steps, stage_timeline
+from recompviz.core.ranks.pipeline import stage_passes, stage_timeline
 from recompviz.core.ranks.replicated_step import replicated_step
 from recompviz.core.ranks.resharding import GatherTime, reshard_front, reshard_point
 from recompviz.core.ranks.sharded_step import sharded_step
 from recompviz.core.ranks.sharding import ShardedParameter, ShardedUnit, Sharding, pin_outside, unit_of_calls
 from recompviz.core.ranks.splits import best_split
+from recompviz.core.ranks.stage_place import StagePlace
+from recompviz.core.ranks.stage_steps import stage_steps
 from recompviz.core.ranks.unit_plan import UnitPlan, fingerprint, from_text, to_text, unit_plans
 from recompviz.core.steps.joint import Call, Category, JointGraph, Storage
 from recompviz.core.steps.schedule import make_schedule
@@ -314,6 +317,93 @@ def test_a_stage_has_the_peak_of_the_engines_order(kind: str, position: int, mic
     assert timeline.transient_peak == replayed_stage(3, place)
     assert timeline.static == 3 * WEIGHT + 2 * VALUE * micro_batches  # with the buffers of both directions
     assert int(timeline.live[-1]) == 3 * WEIGHT  # the gradients of the parameters
+
+
+def replayed_on_demand(count: int, place: StagePlace) -> Replay:
+    """The peak of a stage that is neither first nor last, written down by hand from the order of PyTorch 2.15."""
+    at, output = Replay(), f"v{count - 1} of {{}}".format
+    batches, warm_up, gpipe = place.micro_batches, place.in_flight, place.kind == "gpipe"
+    for backward, m in place.order():
+        if not backward:
+            at.add(f"input of {m}", VALUE)
+            for i in range(count):
+                at.add(f"v{i} of {m}", VALUE)
+            if gpipe and m == batches - 1:
+                for j in range(batches):
+                    at.free(output(j))
+            elif not gpipe and m < warm_up:
+                at.free(output(m - 1))  # sent while this forward pass ran
+            continue
+        at.add(f"received {m}", VALUE)
+        if gpipe or m > batches - warm_up:  # a variable of the schedule held the last one
+            at.free(f"received {m - 1}")
+        at.free(output(m + warm_up - 1))  # sent with this receive
+        for i in reversed(range(count)):
+            at.add(f"gradient of weight {i}, {m}", WEIGHT)
+            at.add(f"gradient {i - 1} of {m}", VALUE)
+            at.free(f"gradient {i} of {m}")
+            at.free(f"v{i - 1} of {m}")
+            if m:
+                at.free(f"gradient of weight {i}, {m}")
+        if not gpipe:
+            at.free(f"gradient -1 of {m - 1}")
+            if m <= batches - warm_up:
+                at.free(f"received {m}")
+        at.free(f"input of {m}")
+    return at
+
+
+@pytest.mark.parametrize("kind", ["1f1b", "gpipe"])
+@pytest.mark.parametrize(("position", "micro_batches"), [(1, 4), (1, 9), (2, 6)])
+def test_a_stage_that_allocates_what_it_receives_has_the_peak_of_the_engines_order(
+    kind: str, position: int, micro_batches: int
+) -> None:
+    graph, joint, sent = stage(3)
+    place = StagePlace(position, 4, micro_batches, kind, on_demand=True)  # type: ignore[arg-type]
+    steps = stage_steps(joint, place, [], [sent])
+    timeline = stage_timeline(steps, place, [True] * len(graph))
+    assert timeline.transient_peak == replayed_on_demand(3, place).peak
+    assert timeline.static == 3 * WEIGHT
+    assert int(timeline.live[-1]) == 3 * WEIGHT
+    assert timeline.live.min() >= 0
+    earlier = replace(place, on_demand=False)
+    assert timeline.peak < stage_timeline(stage_steps(joint, earlier, [], [sent]), earlier, [True] * len(graph)).peak
+
+
+def test_autograd_holds_an_output_that_was_sent_if_it_saved_it() -> None:
+    graph, joint, sent = stage(2)
+    output, first = joint.calls[1].makes[0], joint.forward_count + 1
+    calls = list(joint.calls)
+    calls[first] = replace(calls[first], reads=(*calls[first].reads, output))  # as the backward pass of a ReLU
+    saving = replace(joint, calls=tuple(calls))
+    place = StagePlace(1, 4, 4, on_demand=True)
+    ends = []
+    for one in (joint, saving):
+        timeline, at = stage_passes(stage_steps(one, place, [], [sent]), place, [True] * len(graph))
+        ends.append([int(timeline.live[np.searchsorted(timeline.step, end) - 1]) for end in at])
+    # F0 F1 F2 B0 F3 B1 B2 B3: without it, an output is dropped when the next pass has run or begins
+    assert np.subtract(*reversed(ends)).tolist() == [0, VALUE, 3 * VALUE, 2 * VALUE, 3 * VALUE, 2 * VALUE, VALUE, 0]
+
+
+def test_a_rank_with_several_stages_allocates_what_it_receives() -> None:
+    (middle, middle_joint, sent), (last, last_joint, _) = stage(1), layers(1)
+    transfers = [
+        Action("receive values", 1, 0), Action("forward", 1, 0), Action("receive values", 3, 0),
+        Action("forward", 3, 0), Action("backward", 3, 0), Action("receive gradients", 1, 0),
+        Action("backward", 1, 0), Action("free outputs", 1, 0), Action("free sent gradients", 1, 0),
+    ]  # fmt: skip
+    place = RankPlace(1, 2, 2, 1, return_outputs=False, transfers=tuple(transfers))
+    steps = [
+        stage_steps(middle_joint, StagePlace(1, 4, 1, "interleaved", False, on_demand=True), [], [sent]),
+        stage_steps(last_joint, StagePlace(3, 4, 1, "interleaved", False, on_demand=True), [], []),
+    ]
+    timeline, ends = interleaved_passes(steps, place, [[True] * len(middle), [True] * len(last)])
+    live = [int(timeline.live[np.searchsorted(timeline.step, end) - 1]) for end in ends]
+    # input and output of stage 1, and the input of stage 3, which layers() counts as static; then its output and loss
+    assert live[:2] == [2 * VALUE, 3 * VALUE + 4]
+    # the gradient of the weight, and the received gradient in place of the output of stage 3
+    assert live[2] == 2 * VALUE + 4 + WEIGHT + VALUE
+    assert live[3] == 2 * WEIGHT + 4
 
 
 def replayed_last_stage(count: int, place: StagePlace) -> Replay:

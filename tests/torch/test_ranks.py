@@ -465,9 +465,6 @@ def test_predicted_and_measured_peaks_of_two_stages_are_equal_and_gradients_too(
     ]
     for result in run_ranks("recompviz.benchmarks.ranks.stages", [json.dumps(cases)], world=2, seconds=600):
         for row in result["rows"]:
-            if torch.__version__ >= "2.15":  # which frees what was sent and makes buffers to receive later; docs say so
-                assert 0.8 * row["predicted"] <= row["measured"] <= row["predicted"]
-                continue
             assert row["static"] == row["expected"]
             assert row["measured"] == row["predicted"]
         for planned in result["rows"][:2]:
@@ -511,9 +508,21 @@ def test_a_stage_without_a_plan_holds_what_autograd_holds(units: tuple[str, ...]
     assert step.steps.merged == returned * 32 * width * 4
 
 
+def test_a_lower_set_sequence_can_be_refilled_for_a_stage() -> None:
+    # without numba, the plans of a trace are lower-set sequences
+    model = nn.Sequential(*(layer for _ in range(4) for layer in (nn.Linear(16, 16), nn.GELU())))
+    step = rv.stage_step(rv.trace(model, torch.randn(8, 16)), 0, 2, 4, ["0", "2", "4", "6"])
+    canonical = step.trace.planner.plans("memory").plans[-1]
+    assert canonical.kind == "canonical"
+    least = step.simulate(canonical).peak
+    (found,) = step.batch_plans.within(((canonical.overhead, least, (canonical,)),), step.simulate().peak)
+    assert found.overhead < canonical.overhead
+    assert found.kind == "live"
+
+
 @pytest.mark.slow
 def test_plans_per_stage_level_the_peaks_and_recompute_less_than_one_policy() -> None:
-    stages = [stage_of(stage, 2, layers=4, micro_batches=4) for stage in range(2)]
+    stages = [stage_of(stage, 2, layers=6, micro_batches=4) for stage in range(2)]
     keep_all, one, own = compared(stages)
     assert keep_all.ratio > 1.2
     assert own.ratio <= 1.1

@@ -272,7 +272,7 @@ class PlanSearches:
             keep_mask[[v for v in (call.node, *call.views) if v >= 0]] = False
         if np.array_equal(keep_mask, plan.keep_mask):
             return plan
-        return Plan.from_keep_mask(self.graph, keep_mask, "live" if plan.kind == "canonical" else plan.kind)
+        return plan.with_keep_mask(self.graph, keep_mask)
 
     def _cached(self, key: str, compute: Callable[[], T], progress: Progress | None = None) -> T:
         if progress is None:

@@ -355,11 +355,30 @@ class Plan:
         if self.kind == "keep-all":
             return Plan.keep_all(graph)
         plan = Plan.from_masks(graph, self.masks, self.kind)
-        return (
-            plan
-            if np.array_equal(plan.keep_mask, self.keep_mask)
-            else Plan.from_keep_mask(graph, self.keep_mask, self.kind)
-        )
+        return plan if np.array_equal(plan.keep_mask, self.keep_mask) else self.with_keep_mask(graph, self.keep_mask)
+
+    def with_keep_mask(self, graph: Graph, keep_mask: NDArray[np.bool_]) -> Plan:
+        """Return a plan of the same kind that keeps other values. If this plan is canonical, the kind is ``"live"``.
+
+        Parameters
+        ----------
+        graph : Graph
+        keep_mask : array of bool, shape (#V,)
+            For each node, whether its value is kept.
+
+        Raises
+        ------
+        ValueError
+            If ``keep_mask`` does not have one entry for each node.
+
+        Examples
+        --------
+        >>> g = Graph.from_edges([(0, 1), (1, 2)], memory=[1, 1, 1])
+        >>> plan = Plan.from_lower_sets(g, [[0], [0, 1, 2]])
+        >>> plan.with_keep_mask(g, np.array([True, True, False])).kind
+        'live'
+        """
+        return Plan.from_keep_mask(graph, keep_mask, "live" if self.kind == "canonical" else self.kind)
 
     # ---------------------------------------------------------------- as JSON
 

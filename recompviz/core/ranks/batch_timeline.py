@@ -39,6 +39,7 @@ class BatchTimeline:
     def __init__(self) -> None:
         self.ends: list[int] = []
         self._columns: list[NDArray[np.int64]] = []
+        self._early: list[NDArray[np.int64]] = []  # events before the first pass
         self._labels: list[str] = []
         self._phases: list[int] = []
 
@@ -47,14 +48,21 @@ class BatchTimeline:
 
         ``labels`` and ``phases`` have one entry for each step of the pass.
         """
-        self._columns.append(_shifted(rows, len(self._labels)))
+        self._columns += [_shifted(events, len(self._labels)) for events in (*self._early, rows)]
+        self._early.clear()
         self._labels += labels
         self._phases += phases
         self.ends.append(len(self._labels))
 
-    def free(self, rows: NDArray[np.int64]) -> None:
-        """Append frees to the timeline step that was appended last. In ``rows``, the step of each event is 0."""
-        self._columns.append(_shifted(rows, len(self._labels) - 1))
+    def append(self, rows: NDArray[np.int64]) -> None:
+        """Append events to the timeline step that was appended last. In ``rows``, the step of each event is 0.
+
+        Before the first pass, the events are put at the start of its first step.
+        """
+        if self._labels:
+            self._columns.append(_shifted(rows, len(self._labels) - 1))
+        else:
+            self._early.append(rows)
 
     def finish(
         self,
@@ -88,7 +96,7 @@ class BatchTimeline:
         names = list(storage_labels)
         self._begin(SCHEDULE_ENDS, Phase.ACCUMULATE)
         for rows in held:
-            self.free(rows)
+            self.append(rows)
         if merged:
             names.append(MERGED_OUTPUTS)
             self._inside(len(names) - 1, Category.OUTPUT, merged)
@@ -122,7 +130,7 @@ class BatchTimeline:
     def _inside(self, storage: int, category: Category, size: int) -> None:
         """Append a block that is allocated and freed in the last step."""
         rows = [[0, storage, int(category), delta] for delta in (size, -size)]
-        self.free(np.array(rows, np.int64).T)
+        self.append(np.array(rows, np.int64).T)
 
 
 def _shifted(rows: NDArray[np.int64], steps: int) -> NDArray[np.int64]:

@@ -4,11 +4,12 @@ With ``r`` ranks, rank ``i`` runs the stages ``i``, ``i + r``, ``i + 2r``, … T
 *rounds*. All micro-batches of a round pass through the rank's first stage, then all of them through its second stage,
 and so on. A rank therefore runs more forward passes before its first backward pass than with 1F1B, and waits less.
 
-For each tensor that a rank sends, PyTorch keeps the send request, and so the tensor, until the end of
-``schedule.step()``. These tensors are the outputs of stages and the gradients of their inputs. The outputs of the last
-stage of the pipeline are not sent. If ``schedule.step()`` does not return them, each output is freed when two passes
-have run: its backward pass, and the next forward pass on the rank. If no forward pass follows, it is freed at the end
-of ``schedule.step()``.
+Until PyTorch 2.14, for each tensor that a rank sends, PyTorch keeps the send request, and so the tensor, until the end
+of ``schedule.step()``. These tensors are the outputs of stages and the gradients of their inputs. The outputs of the
+last stage of the pipeline are not sent. If ``schedule.step()`` does not return them, each output is freed when two
+passes have run: its backward pass, and the next forward pass on the rank. If no forward pass follows, it is freed at
+the end of ``schedule.step()``. From PyTorch 2.15 on, a rank allocates its buffers when another rank sends, which
+depends on the passes of all ranks. PyTorch computes this order (:attr:`RankPlace.transfers`).
 
 References
 ----------
@@ -18,19 +19,13 @@ D. Narayanan et al., *Efficient Large-Scale Language Model Training on GPU Clust
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
 
-import numpy as np
-
-from recompviz.core.ranks.batch_timeline import BatchTimeline
-from recompviz.core.ranks.pipeline import StagePasses, StageSteps
+from recompviz.core.ranks.batch_actions import Action, BatchActions
+from recompviz.core.ranks.batch_run import run_batch
 from recompviz.core.ranks.rank_layers import Pass
-from recompviz.core.steps.joint import Category
+from recompviz.core.ranks.stage_steps import StageSteps
 from recompviz.core.steps.timeline import Timeline
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -47,6 +42,9 @@ class RankPlace:
         The number of micro-batches in one batch.
     return_outputs : bool
         Whether PyTorch's ``schedule.step()`` returns the outputs of the last stage, as it does by default.
+    transfers : tuple of Action, optional
+        The passes in their order, and between them the actions that receive tensors, and that free outputs and
+        gradients when they have been sent. None if the buffers of all micro-batches exist during the whole batch.
     """
 
     rank: int
@@ -54,6 +52,7 @@ class RankPlace:
     local_stages: int
     micro_batches: int
     return_outputs: bool = True
+    transfers: tuple[Action, ...] | None = field(default=None, compare=False, repr=False)
 
     @property
     def stages(self) -> tuple[int, ...]:
@@ -119,74 +118,75 @@ def interleaved_passes(
 ) -> tuple[Timeline, tuple[int, ...]]:
     """Return the predicted timeline of a rank over one batch, and the ends of the passes in this timeline.
 
+    The ends are those of the passes of ``place.order()``, as :func:`recompviz.core.ranks.batch_run.run_batch` returns
+    them.
+
     Parameters
     ----------
     steps : sequence of StageSteps
-        The steps of the rank's stages, in the order of ``place.stages``.
+        The steps of the stages ``place.stages``, in this order.
     place : RankPlace
     keep_masks : sequence of sequence of bool
-        For each stage of the rank and each node of the stage, whether the value is kept for the backward pass.
+        For each stage and each node of the stage, whether the value is kept for the backward pass.
     device : str
         The name of the device for ``Timeline.device``.
-
-    Returns
-    -------
-    (Timeline, tuple of int)
-        The timeline. Then, for each pass of ``place.order()``, the number of timeline steps up to the end of the pass.
-        The last pass includes the end of PyTorch's ``schedule.step()``. If an optimizer has scratch memory, the tuple
-        has one more entry: the end of the last optimizer's step.
     """
-    stages = [_RankStage(step, mask, device) for step, mask in zip(steps, keep_masks, strict=True)]
-    offsets = np.cumsum([0, *(len(stage.later.timeline.storage_labels) for stage in stages)]).tolist()
+    return run_batch(rank_actions(place), place.stages, steps, keep_masks, device)
+
+
+def rank_actions(place: RankPlace) -> BatchActions:
+    """Return the actions of a rank over one batch.
+
+    Examples
+    --------
+    >>> actions = rank_actions(RankPlace(1, 2, 2, 2))
+    >>> [str(action.stage) + action.kind[0] for action in actions.passes] == "1f 1f 3f 3b 3f 3b 1b 1b".split()
+    True
+    >>> sorted({action.kind for action in actions.at_end})
+    ['free outputs', 'free sent gradients']
+    """
     last = place.ranks * place.local_stages - 1
-    batch = BatchTimeline()
-    held: list[NDArray[np.int64]] = []
+    return _with_all_buffers(place, last) if place.transfers is None else _on_demand(place, place.transfers, last)
+
+
+def _with_all_buffers(place: RankPlace, last: int) -> BatchActions:
+    """Return the actions of a rank whose buffers exist during the whole batch, as until PyTorch 2.14."""
+    during: list[Action] = []
+    at_end: list[Action] = []
     newest: Pass | None = None  # the forward pass whose output the schedule has in a variable
-    stale: NDArray[np.int64] | None = None  # frees of this output, if its backward pass has run
+    stale: Action | None = None  # frees this output, if its backward pass has run
     for one in place.order():
-        at = place.stages.index(one.stage)
-        stage, backward, offset = stages[at], one.kind == "backward", offsets[at]
-        passes = stage.later if one.micro_batch else stage.first
-        rows = passes.rows(backward, stage.steps.outputs | (stage.steps.inputs if backward else frozenset()))
-        name = f"stage {one.stage + 1}, " if place.local_stages > 1 else ""
-        labels = (f"{label} ({name}micro-batch {one.micro_batch})" for label in passes.labels[backward])
-        batch.run(_numbered(rows, offset), labels, passes.phases[backward])
-        outputs = _numbered(passes.frees(stage.steps.outputs), offset)
-        if backward:
-            held.append(_numbered(passes.frees(stage.steps.inputs), offset))
+        during.append(Action("backward" if one.kind == "backward" else "forward", one.stage, one.micro_batch))
+        free_outputs = Action("free outputs", one.stage, one.micro_batch)
+        if one.kind == "backward":
+            at_end.append(Action("free sent gradients", one.stage, one.micro_batch))
             if one.stage == last and not place.return_outputs:
                 if newest == Pass("forward", one.stage, one.micro_batch):
-                    stale = outputs
+                    stale = free_outputs
                 else:
-                    batch.free(outputs)
+                    during.append(free_outputs)
         else:
             if stale is not None:
-                batch.free(stale)
+                during.append(stale)
             newest, stale = one, None
             if one.stage != last:
-                held.append(outputs)
-    if stale is not None:
-        held.append(stale)
-    static: dict[Category, int] = {}
-    for stage in stages:
-        for kind, size in stage.first.timeline.static_bytes.items():
-            static[kind] = static.get(kind, 0) + size
-    storage_labels = [label for stage in stages for label in stage.later.timeline.storage_labels]
-    scratch = [step.optimizer_scratch for step in steps]
-    return batch.finish(held, sum(step.merged for step in steps), scratch, storage_labels, static, device)
+                at_end.append(free_outputs)
+    return BatchActions(tuple(during), (*at_end, stale) if stale else tuple(at_end))
 
 
-def _numbered(rows: NDArray[np.int64], offset: int) -> NDArray[np.int64]:
-    """Return events with the numbers of the storages of a rank, which follow those of its stages before."""
-    rows = rows.copy()
-    rows[1] += offset
-    return rows
+def _on_demand(place: RankPlace, transfers: Sequence[Action], last: int) -> BatchActions:
+    """Return the passes and transfers, and what is freed after each backward pass, as from PyTorch 2.15 on.
 
-
-class _RankStage:
-    """The passes of one stage of the rank, for the first and for later micro-batches."""
-
-    def __init__(self, steps: StageSteps, keep_mask: Sequence[bool], device: str) -> None:
-        self.steps = steps
-        self.first = StagePasses(steps.first, keep_mask, device)
-        self.later = StagePasses(steps.later, keep_mask, device)
+    On the last stage of the pipeline, the losses hold what was received.
+    """
+    during: list[Action] = []
+    for action in transfers:
+        during.append(action)
+        if action.kind == "backward":
+            _, stage, i = action
+            if stage != last:
+                during.append(Action("free gradients", stage, i))
+                during += [Action("free values", stage, i)] if stage else []
+            elif not place.return_outputs:
+                during.append(Action("free outputs", stage, i))
+    return BatchActions(tuple(during))

@@ -144,7 +144,7 @@ class BatchPlans:
             peak = self.peak([mask.tolist() for mask in masks])
             if peak <= size:
                 filled = tuple(
-                    Plan.from_keep_mask(graph, mask, plan.kind)
+                    plan.with_keep_mask(graph, mask)
                     for graph, mask, plan in zip(self.graphs, masks, plans, strict=True)
                 )
                 found.append((_overhead(filled), peak, filled))

@@ -10,6 +10,7 @@ from recompviz.core.base.units import parse_total
 from recompviz.core.plans.plan import Plan
 from recompviz.core.ranks.interleaved import RankPlace, interleaved_passes
 from recompviz.core.steps.timeline import Timeline
+from recompviz.pytorch.internals.pipeline_transfers import interleaved_transfers
 from recompviz.pytorch.ranks.batch_plans import MOST_PLANS, BatchPlans, Choice, Row
 from recompviz.pytorch.ranks.pipeline_stage import StageStep
 
@@ -200,4 +201,8 @@ def pipeline_rank(stages: Iterable[StageStep], ranks: int) -> PipelineRank:
             f"{place.micro_batches} micro-batches cannot be divided into equal rounds for {ranks} ranks; use a "
             f"multiple of {ranks}"
         )
+    if first.on_demand:
+        orders = [replace(place, rank=rank).order() for rank in range(ranks)]
+        transfers = interleaved_transfers(orders, first.stages, first.micro_batches)
+        place = replace(place, transfers=transfers[place.rank])
     return PipelineRank(tuple(given), place)

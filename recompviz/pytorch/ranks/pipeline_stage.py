@@ -18,11 +18,14 @@ from recompviz.core.live.minimum_cut import minimum_cut_plans
 from recompviz.core.planning.planner import Planner
 from recompviz.core.plans.plan import Plan
 from recompviz.core.ranks.eager_form import eager_form
-from recompviz.core.ranks.pipeline import PipelineKind, StagePlace, StageSteps, stage_steps, stage_timeline
+from recompviz.core.ranks.pipeline import stage_timeline
 from recompviz.core.ranks.sharding import pin_outside
+from recompviz.core.ranks.stage_place import PipelineKind, StagePlace
+from recompviz.core.ranks.stage_steps import StageSteps, stage_steps
 from recompviz.core.ranks.unit_plan import UnitPlan, unit_plans
 from recompviz.core.steps.timeline import Timeline
 from recompviz.pytorch.internals.node_origin import autograd_node, values_for_loss
+from recompviz.pytorch.internals.pipeline_transfers import buffers_on_demand
 from recompviz.pytorch.ranks.batch_plans import MOST_PLANS, BatchPlans, Row
 from recompviz.pytorch.ranks.rank_arguments import expect_count, expect_place, expect_stage_trace
 from recompviz.pytorch.ranks.trace_sharding import shapes_of, units_of
@@ -183,6 +186,8 @@ def stage_step(
 ) -> StageStep:
     """Return one stage of a pipeline of ``torch.distributed.pipelining`` over one batch.
 
+    When buffers are allocated, and how long sent tensors are held, is as in the installed version of PyTorch.
+
     Parameters
     ----------
     trace : Trace
@@ -240,7 +245,7 @@ def stage_step(
     if kind not in ("1f1b", "gpipe", "interleaved"):
         raise ValueError(f"kind is {kind!r}, expected '1f1b', 'gpipe' or 'interleaved'")
     expect_flag(return_outputs, "return_outputs")
-    place = StagePlace(stage, stages, micro_batches, kind, return_outputs)
+    place = StagePlace(stage, stages, micro_batches, kind, return_outputs, buffers_on_demand())
     names = tuple(unit.name for unit in units_of(trace, units)[1:])
     given = [(node, role) for node, role in trace.folded.placeholders if role[0] != "tangent"]
     sent = [
