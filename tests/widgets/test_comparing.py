@@ -110,6 +110,6 @@ def test_a_box_under_the_pointer_is_read_in_one_line():
     read = "[[-1, null], [0, null], [0, [1]], [0, [0]]].map(([at, there]) => m.nodeReading(v.graph, at, [1], there))"
     none, plain, same, other = run("explorer/card.js", read, graph=graph)
     assert "point at a box" in none
-    assert plain == "layer1/conv · kept · 2.00 KiB · 1.5 ms · 2×3"
+    assert plain == "layer1/conv · kept · 2.00 KiB · 1.50 ms · 2×3"
     assert "kept, by both plans" in same
     assert "kept, by the other plan recomputed" in other

@@ -58,6 +58,21 @@ def test_bytes_times_and_costs_are_written_as_in_python():
 
 
 @node
+def test_only_one_file_of_the_page_writes_and_reads_units_of_bytes():
+    # and the test above compares it with the one file of Python
+    names = re.compile(r"""(["'`])(k|[KMGT]i?)B\1|\bkib:""")
+    found = {str(path.relative_to(JS)) for path in JS.rglob("*.js") if names.search(path.read_text())}
+    assert found == {"shared/units.js"}
+
+
+@node
+def test_a_cost_is_written_as_a_time_wherever_it_is_one():
+    costs = [["ms (measured)", 16.8], ["µs", 2500], ["s", 1.5], ["FLOP", 7], ["ms", 0]]
+    texts = run("data/base_time.js", "v.costs.map(([unit, cost]) => m.costWithUnit(cost, unit))", costs=costs)
+    assert texts == [format_time(16.8), format_time(2.5), format_time(1500), "7 FLOP", "0"]
+
+
+@node
 def test_a_budget_leads_to_the_same_row_as_in_python(lab):
     for table in (lab.time, lab.memory):
         budgets = np.linspace(table.least_total, table.total_peaks.max() * 1.1, 40).tolist()

@@ -128,11 +128,11 @@ def test_the_name_of_the_budget_is_not_written_over_the_name_of_the_peak():
 
 def test_the_peak_is_written_with_as_many_figures_as_the_budget():
     table = {"rows": 2, "totalPeaks": [12543000, 12542000], "overheads": [0, 50], "names": ["a", "b"]}
-    text = "m.peakText({ peak: 12543000, reserved: 0 }, 275, d.totalWriter(v.table, 12543000, 100))"
+    text = "m.peakText({ peak: 12543000, reserved: 0 }, 275, d.totalWriter(v.table))"
     written = run("explorer/timeline_marks.js", text, {"d": "data/plan_table.js"}, table=table)
-    budget = run("data/plan_table.js", "m.totalText(v.table, 12543000, 100)", table=table)
+    budget = run("data/plan_table.js", "m.totalText(v.table, 12543000)", table=table)
     assert written == f"peak {budget} · what is alive?"
-    assert budget == "11.962 MiB"
+    assert budget == "11.962 MiB"  # the totals of the table differ by 1 kB
 
 
 def test_a_budget_above_the_chart_has_a_name_with_an_arrow_and_no_line_over_other_texts():

@@ -1,6 +1,6 @@
 // What extra time is a per cent of: the step, or the forward pass where the time of the step is not known.
 
-import { formatPercent } from "../shared/units.js";
+import { formatCost, formatPercent, formatTime } from "../shared/units.js";
 
 /** The least number of pairs that show an extra time; that of recompviz/core/reports/step_times.py. */
 export const ENOUGH_PAIRS = 6;
@@ -9,6 +9,12 @@ const MILLISECONDS = { ns: 1e-6, µs: 1e-3, ms: 1, s: 1e3 };
 /** The milliseconds of one unit of the costs, for example of "µs (measured)"; null if the costs are not times. */
 export function millisecondsOf(unit) {
   return MILLISECONDS[/^(ns|µs|ms|s)(?: \(\w+\))?$/.exec(unit)?.[1]] ?? null;
+}
+
+/** A cost with its unit: a time in ms or s, or units of another cost. */
+export function costWithUnit(cost, unit) {
+  const each = millisecondsOf(unit ?? "ms");
+  return each === null ? `${formatCost(cost)} ${unit}` : formatTime(cost * each);
 }
 
 /** The base { time, name }: the predicted step, or the forward pass if its time is not known; in the unit of the costs. */

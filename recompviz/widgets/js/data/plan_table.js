@@ -1,9 +1,9 @@
 // Looking up plans in a plan table by budget. Mirrors recompviz/core/plans/plan_table.py.
 
-import { bytesWith, formatPercent } from "../shared/units.js";
+import { bytesStep, bytesWith } from "../shared/units.js";
 
 const MOST_FIGURES = 2; // more than the usual three
-const orders = new WeakMap(); // table → its reachable rows
+const LEAST_STEPS = 20; // the totals of a view are written with so many figures that there are this many steps between their ends
 
 /** The row for a budget in total bytes, or −1 if no row fits. */
 export function rowFor(table, budget) {
@@ -24,40 +24,31 @@ export function reachableRows(table) {
 }
 
 /**
- * A budget or a total peak as a text that differs from the text of the next plan below and above it, if the extra times
- * of these plans differ in what is shown, as shares of the time `whole`. A budget close to the peak of its plan has no fewer
- * figures than the peak: "127 MiB" would look exceeded by "127.2 MiB". `write(bytes, more)` writes it with `more` figures than usual.
+ * Give all tables of a view the same `figures`: how many more than three a budget and a total peak have. It is 0, unless all
+ * totals are so close that three figures would hardly tell one from another.
  */
-export function totalText(table, bytes, whole, write = bytesWith) {
-  return totalWriter(table, bytes, whole, write)(bytes);
+export function shareFigures(tables) {
+  const known = tables.filter(Boolean);
+  const least = Math.min(...known.map(leastTotal));
+  const most = Math.max(...known.map((table) => table.totalPeaks.reduce((a, b) => Math.max(a, b), 0)));
+  let figures = 0;
+  while (most > least && figures < MOST_FIGURES && most - least < (LEAST_STEPS * bytesStep(most)) / 10 ** figures) figures++;
+  for (const table of known) table.figures = figures;
+  return tables;
 }
 
-/** A function that writes bytes with the figures that `totalText` gives to a budget or total peak, so that both can be compared. */
-export function totalWriter(table, bytes, whole, write = bytesWith) {
-  const row = reachable(table).find((each) => table.totalPeaks[each] <= bytes);
-  const peak = row === undefined ? bytes : table.totalPeaks[row];
-  const own = figuresMore(table, bytes, whole, write);
-  const figures = write(bytes, own) === write(peak, own) ? Math.max(own, figuresMore(table, peak, whole, write)) : own;
-  return (each) => write(each, figures);
+/**
+ * A budget or a total peak as a text. All have the same figures in a view, so that a peak never looks larger than its budget.
+ * `write(bytes, more)` writes it with `more` figures than usual.
+ */
+export function totalText(table, bytes, write = bytesWith) {
+  return totalWriter(table, write)(bytes);
 }
 
-/** The reachable rows of a table, which are found once. */
-function reachable(table) {
-  if (!orders.has(table)) orders.set(table, reachableRows(table));
-  return orders.get(table);
-}
-
-/** How many more figures than usual tell a total from those of the next plans. */
-function figuresMore(table, bytes, whole, write) {
-  const rows = reachable(table);
-  const above = rows.findLast((row) => table.totalPeaks[row] > bytes);
-  const below = rows.find((row) => table.totalPeaks[row] < bytes);
-  const time = (row) => (whole ? formatPercent(table.overheads[row] / whole) : table.overheads[row]);
-  const here = rows.find((row) => table.totalPeaks[row] <= bytes);
-  const others = [above, below].filter((row) => row !== undefined && row !== here && time(row) !== time(here ?? row));
-  let more = 0;
-  while (more < MOST_FIGURES && others.some((row) => write(table.totalPeaks[row], more) === write(bytes, more))) more++;
-  return more;
+/** The function that writes the budgets and the total peaks of a view. */
+export function totalWriter(table, write = bytesWith) {
+  if (table.figures === undefined) shareFigures([table]);
+  return (bytes) => write(bytes, table.figures);
 }
 
 /** The least total peak of all rows. */

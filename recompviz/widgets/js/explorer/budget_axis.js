@@ -1,5 +1,6 @@
 // The axis of budgets in total bytes, and pure functions of a plan table along it.
 
+import { binaryUnit } from "../shared/units.js";
 import { leastTotal } from "../data/plan_table.js";
 import { keepAllTotal } from "./header.js";
 
@@ -37,7 +38,6 @@ export function neighbourRow(table, rows, row, direction) {
   return rows[next];
 }
 
-const AXIS_UNITS = ["B", "KiB", "MiB", "GiB", "TiB"];
 const LEAST_TICKS = 3;
 
 /** Round numbers from `low` to `high`, at 1, 2 or 5 times a power of ten: about `count` of them, and at least three. */
@@ -55,10 +55,10 @@ export function roundNumbers(low, high, count) {
  * @param percent whether they are in per cent of keep-all; @param count about how many
  */
 export function budgetTicks({ low, high, most }, percent, count) {
-  const power = AXIS_UNITS.findLastIndex((_, i) => high >= 1024 ** i);
+  const { power, unit: name } = binaryUnit(high);
   const unit = percent ? most / 100 : 1024 ** power;
   const ticks = roundNumbers(low / unit, high / unit, count).map((number) => [number * unit, String(number)]);
-  return { title: percent ? "budget, % of keep-all" : `budget, total bytes in ${AXIS_UNITS[power]}`, ticks };
+  return { title: percent ? "budget, % of keep-all" : `budget, total bytes in ${name}`, ticks };
 }
 
 /** Round shares of the time that is 100 %, up to `most`. */

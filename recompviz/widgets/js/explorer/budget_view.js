@@ -1,7 +1,7 @@
 // The budget: a typed value and a native slider, under the trade-off curve. Slider and curve share the axis of total bytes.
 
 import { heightKeeper, html, listeners, setText } from "../shared/elements.js";
-import { formatBytes, parseBudget, percentWith } from "../shared/units.js";
+import { parseBudget, percentWith } from "../shared/units.js";
 import { reachableRows, leastTotal, rowFor, totalText } from "../data/plan_table.js";
 import { budgetDomain, neighbourRow } from "./budget_axis.js";
 import { misfitText, notASize } from "./fit.js";
@@ -67,8 +67,8 @@ export function makeBudgetView(parent, graph, fixed, all, families, base, action
   const now = () => all()[curveOf(all(), state.table)]; // the curve stays while a baseline or a loaded plan is shown
   /** Whether a search for better plans goes on, so that the least total is only the least so far. */
   const interim = () => state.searching && fixed.includes(now());
-  const bytesText = (bytes) => totalText(now(), bytes, base.time);
-  const shareText = (bytes) => totalText(now(), bytes, base.time, (total, more) => percentWith(total / domain.most, more));
+  const bytesText = (bytes) => totalText(now(), bytes);
+  const shareText = (bytes) => totalText(now(), bytes, (total, more) => percentWith(total / domain.most, more));
   const amount = (bytes) => (percent ? shareText(bytes) : bytesText(bytes));
 
   function draw() {
@@ -145,8 +145,8 @@ export function makeBudgetView(parent, graph, fixed, all, families, base, action
     const least = leastTotal(table);
     if (typed) actions.typed(Math.ceil(bytes > domain.high ? domain.most : bytes));
     else actions.row(rowFor(table, Math.min(domain.high, Math.max(least, bytes))));
-    if (!typed && bytes < least) refuse(`${formatBytes(bytes)} is below ${interim() ? "the least so far" : "the least feasible budget"}, ${formatBytes(least)}`, true);
-    else if (bytes > domain.high) refuse(`${formatBytes(bytes)} is more than any plan needs; keep-all needs ${formatBytes(domain.most)}`);
+    if (!typed && bytes < least) refuse(`${bytesText(bytes)} is below ${interim() ? "the least so far" : "the least feasible budget"}, ${bytesText(least)}`, true);
+    else if (bytes > domain.high) refuse(`${bytesText(bytes)} is more than any plan needs; keep-all needs ${bytesText(domain.most)}`);
     else refuse("");
   }
   let restored = false; // the next focus comes from a view that is made anew while the user types

@@ -2,8 +2,9 @@
 // beside a node under the pointer, and is docked beside the graph while a node is selected.
 
 import { html, listeners, setName, setText } from "../shared/elements.js";
+import { costWithUnit } from "../data/base_time.js";
 import { costUnit } from "./header.js";
-import { formatBytes, formatCost, subscript } from "../shared/units.js";
+import { formatBytes, subscript } from "../shared/units.js";
 
 /** The rows of the card as [name, value]; `state.theory` says whether the paper's notions are among them. */
 export function cardRows(graph, v, state, lower, boundary) {
@@ -16,7 +17,7 @@ export function cardRows(graph, v, state, lower, boundary) {
     ["value", [node.shape, node.dtype].filter(Boolean).join(" ")],
     [state.theory ? "size Mᵥ" : "size", `${formatBytes(graph.memory[v])}${state.theory ? " (formula bytes)" : ""}`],
     ["held", state.kept && isUnread(graph, v) && "only for recomputation: no backward call reads it"],
-    [state.theory ? "cost Tᵥ" : costUnit(graph.timeUnit).time ? "time" : "cost", `${formatCost(graph.time[v])} ${graph.timeUnit}`],
+    [state.theory ? "cost Tᵥ" : costUnit(graph.timeUnit).time ? "time" : "cost", `${costWithUnit(graph.time[v], graph.timeUnit)}${/ \(\w+\)$/.exec(costUnit(graph.timeUnit).time ? graph.timeUnit : "")?.[0] ?? ""}`],
     ["segment", state.theory && `V${subscript(state.segment)} of ${state.segmentCount}`],
     ["Lᵛ", state.theory && `${lower} of ${graph.count} values, boundary ${boundary}`],
   ];
@@ -31,9 +32,8 @@ export function nodeReading(graph, v, kept, there) {
   if (v < 0) return "point at a box to read it here; click it for all about it";
   const state = (keeps) => (keeps ? "kept" : "recomputed");
   const other = there === null ? "" : there[v] === kept[v] ? ", by both plans" : `, by the other plan ${state(there[v])}`;
-  const { unit } = costUnit(graph.timeUnit);
   const unread = kept[v] && isUnread(graph, v) ? ", no backward call reads it" : "";
-  return [graph.nodes[v].key, `${state(kept[v])}${other}${unread}`, formatBytes(graph.memory[v]), `${formatCost(graph.time[v])} ${unit}`, graph.nodes[v].shape].filter(Boolean).join(" · ");
+  return [graph.nodes[v].key, `${state(kept[v])}${other}${unread}`, formatBytes(graph.memory[v]), costWithUnit(graph.time[v], graph.timeUnit), graph.nodes[v].shape].filter(Boolean).join(" · ");
 }
 
 /** The last two parts of a path: "…/networks/_resnet.py:56". */

@@ -2,8 +2,8 @@
 
 import { html, listeners, setText } from "../shared/elements.js";
 import { costUnit } from "./header.js";
-import { formatBytes, formatCost } from "../shared/units.js";
-import { shareText } from "../data/base_time.js";
+import { formatBytes } from "../shared/units.js";
+import { costWithUnit, shareText } from "../data/base_time.js";
 import { keepMask, rowFor, totalText } from "../data/plan_table.js";
 import { isOffered } from "./switches.js";
 import { rowOfRun } from "./runs_view.js";
@@ -27,7 +27,7 @@ export function differenceMask(here, there) {
 export function planName(tables, { table, row }, names) {
   if (tables[table].objective === "given") return tables[table].names[row];
   if (table === 0 && row === 0) return "keep-all";
-  return `${totalText(tables[table], tables[table].totalPeaks[row], 0)}, ${names(table)}`;
+  return `${totalText(tables[table], tables[table].totalPeaks[row])}, ${names(table)}`;
 }
 
 /** The plans to compare with, as [{ value, text, group }]: plans that were run, baselines, other objectives, earlier choices; those of the paper only in its view. */
@@ -85,7 +85,7 @@ export function makeCompareView(parent, graph, base, actions, id) {
     [
       { name: "value", fill: (cell, row) => linkCell(cell, graph.nodes[row.node].key, () => actions.select(row.node)) },
       { name: "size", className: "rv-number-cell", fill: (cell, row) => cell.append(formatBytes(row.bytes)) },
-      { name: costUnit(graph.timeUnit).time ? `time, ${costUnit(graph.timeUnit).unit}` : "cost", className: "rv-number-cell", fill: (cell, row) => cell.append(formatCost(row.time)) },
+      { name: costUnit(graph.timeUnit).time ? "time" : "cost", className: "rv-number-cell", fill: (cell, row) => cell.append(costWithUnit(row.time, graph.timeUnit)) },
       { name: "this plan", fill: (cell, row) => stateChip(cell, row.here) },
       { name: "the other", fill: (cell, row) => stateChip(cell, row.there) },
     ],
@@ -126,7 +126,7 @@ export function makeCompareView(parent, graph, base, actions, id) {
       if (!simulated || plans.some((value, i) => value !== simulated.plans[i])) simulated = { plans, bytes: most ? [most(kept), most(there)] : null };
       summary.replaceChildren();
       for (const [name, here, than, text] of [
-        ["peak", mine.totalPeaks[state.row], other.totalPeaks[against.row], (b) => `${formatBytes(b)} total bytes`],
+        ["peak", mine.totalPeaks[state.row], other.totalPeaks[against.row], (b) => `${totalText(mine, b)} total bytes`],
         ...(state.theory ? [["formula", mine.formulaPeaks[state.row], other.formulaPeaks[against.row], (b) => `${formatBytes(b)} formula bytes`]] : []),
         ...(simulated.bytes ? [["kept values, at most at once", ...simulated.bytes, formatBytes]] : []),
       ]) {

@@ -10,7 +10,7 @@ import { heldBytes } from "../data/held_bytes.js";
 import { unpackJoint } from "../data/simulated_reply.js";
 import { baseOf } from "../data/base_time.js";
 import { strataOf } from "../data/strata.js";
-import { rowFor } from "../data/plan_table.js";
+import { rowFor, shareFigures } from "../data/plan_table.js";
 import { neighbours } from "../data/lower_sets.js";
 import { makeGraphView } from "../graph/graph_view.js";
 import { pinOf, makePinsView } from "./pins.js";
@@ -97,7 +97,7 @@ export function mount(model, parent, before = null, tab = null) {
     views,
     fixed, // the tables of the objectives
     edition: model.get("_edition") ?? 0, // the numbers of tables and rows belong to it
-    tables: [...fixed, ...model.get("_more").map(readTable)],
+    tables: shareFigures([...fixed, ...model.get("_more").map(readTable)]),
     families: model.get("_solving").families,
     near: neighbours(graph),
     base: baseOf(graph), // what extra time is a per cent of
@@ -288,7 +288,7 @@ function makeViews(explorer, root, id) {
     sizes: () => sizesText(model.get("_sizes").axes, model.get("_sizes").now),
     target: () => targetOf(model),
   }, id, markedDevices(targetOf(model)));
-  views.timeline = makeTimelineView(below, graph, strata, fixed, all, explorer.base, { hoverStep, hover: hoverBar, step: setStep, select: explorer.select, pick, category: setCategory, peak: showPeak }, labelsOf, id);
+  views.timeline = makeTimelineView(below, graph, strata, fixed, all, { hoverStep, hover: hoverBar, step: setStep, select: explorer.select, pick, category: setCategory, peak: showPeak }, labelsOf, id);
   views.kernel = makeKernelNote(views.timeline.root, views.timeline.line, () => explorer.schedule());
   views.run = makeRunView(views.timeline.runHead, views.timeline.line, graph.device, explorer.base, {
     show: explorer.showRunOf,

@@ -1,25 +1,13 @@
 // Whether a training step fits into a device, as pure functions: the devices, the sentence, and the lines of code.
 
-import { formatBytes, formatTime, parseBudget } from "../shared/units.js";
+import { binaryUnit, formatBytes, formatDecimal, formatTime, parseBudget, unitName, DEVICE_UNIT } from "../shared/units.js";
 import { millisecondsOf, shareText } from "../data/base_time.js";
-import { leastTotal, rowFor } from "../data/plan_table.js";
+import { leastTotal, rowFor, totalWriter } from "../data/plan_table.js";
 import { CATEGORY } from "../data/categories.js";
 import { keepAllTotal } from "./header.js";
 
 /** Memory of common devices, in bytes. Their makers count in powers of ten. */
 export const DEVICES = [16, 24, 40, 80, 141].map((size) => size * 1e9);
-
-/** A number of bytes in decimal units with up to three significant figures: 33.1e9 → "33.1 GB". */
-export function formatDecimal(bytes) {
-  if (bytes < 1000) return `${Math.round(bytes)} B`;
-  let size = bytes;
-  let unit = "";
-  for (unit of ["kB", "MB", "GB", "TB"]) {
-    size /= 1000;
-    if (size < 999.5 || unit === "TB") break;
-  }
-  return `${Number(size.toPrecision(3))} ${unit}`;
-}
 
 /**
  * The target that a user typed: "100 MiB", "12 GB" or "12", which means 12 GB; null if it is no size. Sizes are written
@@ -28,11 +16,10 @@ export function formatDecimal(bytes) {
 export function typedTarget(text) {
   const [, number, word] = /^\s*([\d,]*\.?\d+)\s*([a-z]*)\s*$/i.exec(text) ?? [];
   if (number === undefined) return null;
-  const letters = word.toLowerCase();
-  const unit = !word ? "GB" : letters === "kb" ? "kB" : letters.replace(/^[kmgt]/, (first) => first.toUpperCase()).replace(/b$/, "B");
+  const unit = word ? unitName(word) : DEVICE_UNIT;
   const label = `${number.replaceAll(",", "")} ${unit}`;
   const bytes = Math.floor(parseBudget(label, 0) ?? 0);
-  return bytes ? { bytes, label, device: true, binary: letters.includes("i"), typed: true } : null;
+  return bytes ? { bytes, label, device: true, binary: unit.includes("i"), typed: true } : null;
 }
 
 /** Why a typed text is refused. */
@@ -49,17 +36,17 @@ export function notASize(text, examples) {
 export function misfitText(wanted, table, { searching = false, unsearched = false, sizes = "this step", pinned = false, target = null } = {}) {
   const least = leastTotal(table);
   if (wanted >= least) return "";
-  // one unit in the whole sentence: that of the device, if one was chosen
-  const [asked, bytes] = target ? [target.label, writerFor(target)] : [formatBytes(wanted), formatBytes];
+  const bytes = totalWriter(table);
+  const asked = target ? deviceText(target, bytes) : bytes(wanted);
   const shown = (which) => `shown: the least${which}, ${bytes(least)}`;
   if (searching) return `searching: no plan for ${asked} yet; ${shown(" so far")}`;
   if (unsearched) return `no plan yet for ${asked}; ${shown(" so far")}`;
   return `${asked} does not fit ${sizes}${pinned ? " with these pins" : ""}; ${shown("")}`;
 }
 
-/** The function that writes bytes in the units of a target. */
-export function writerFor(target) {
-  return target.device && !target.binary ? formatDecimal : formatBytes;
+/** A target as the user named it, and in the units of the view if they are others: "16 GB (14.9 GiB)". `write` writes bytes. */
+export function deviceText(target, write) {
+  return target.device && !target.binary ? `${target.label} (${write(target.bytes)})` : target.label;
 }
 
 /** The devices that are marked on the axis of budgets: the common ones, and the one that the user typed. */
@@ -139,7 +126,8 @@ function cost(overhead, base, unit, searching) {
  * @param facts { table, given: the table of baselines or null, target: { bytes, label, device, binary }, base, unit, axes, now, searching, bound }
  */
 export function fitSentence({ table, given, target, base, unit, axes, now, searching = false, bound = "" }) {
-  const bytes = writerFor(target);
+  const bytes = totalWriter(table);
+  const asked = deviceText(target, bytes);
   const subject = sizesText(axes, now);
   const { row, overhead } = fitOf(table, target.bytes);
   const verb = subject.includes(",") ? "fit" : "fits";
@@ -147,11 +135,11 @@ export function fitSentence({ table, given, target, base, unit, axes, now, searc
   const block = at < 0 ? "" : "; a checkpoint around each block needs ";
   if (row < 0) {
     const doesNot = searching ? "may fit" : verb === "fit" ? "do not fit" : "does not fit";
-    return `${searching ? "searching: " : ""}${subject} ${doesNot} in ${target.label}: the leanest plan ${searching ? "so far" : "found"} needs ${bytes(leastTotal(table))}${at < 0 ? "" : `${block}${bytes(given.totalPeaks[at])}`}`;
+    return `${searching ? "searching: " : ""}${subject} ${doesNot} in ${asked}: the leanest plan ${searching ? "so far" : "found"} needs ${bytes(leastTotal(table))}${at < 0 ? "" : `${block}${bytes(given.totalPeaks[at])}`}`;
   }
-  if (overhead === 0) return `${subject} ${verb} in ${target.label} with nothing recomputed; keeping everything needs ${bytes(keepAllTotal(table))}`;
+  if (overhead === 0) return `${subject} ${verb} in ${asked} with nothing recomputed; keeping everything needs ${bytes(keepAllTotal(table))}`;
   const rival = at < 0 ? "" : `${block}${bytes(given.totalPeaks[at])}, ${shareText(given.overheads[at], base)}`;
-  return `${subject} ${verb} in ${target.label} for ${cost(overhead, base, unit, searching)}${bound && `, ${bound}`}${rival}`;
+  return `${subject} ${verb} in ${asked} for ${cost(overhead, base, unit, searching)}${bound && `, ${bound}`}${rival}`;
 }
 
 /** Sizes as text if they are not those of the traced step, else "". */
@@ -175,23 +163,21 @@ export function leftOut(hasOptimizer) {
  * fit; if the sixth is needed too, it is rounded up.
  */
 export function budgetText(bytes, peak) {
-  const units = ["KiB", "MiB", "GiB", "TiB"];
-  const power = units.findLastIndex((_, i) => bytes >= 1024 ** (i + 1));
-  if (power < 0) return `${Math.floor(bytes)} B`;
-  const size = bytes / 1024 ** (power + 1);
+  const { power, unit } = binaryUnit(bytes);
+  if (!power) return `${Math.floor(bytes)} B`;
+  const size = bytes / 1024 ** power;
   const rounded = (digits, round) => round(size * 10 ** digits) / 10 ** digits;
   const few = size < 10 ? 2 : size < 100 ? 1 : 0;
-  const down = [0, 1, 2].map((more) => rounded(few + more, Math.floor)).find((number) => number * 1024 ** (power + 1) >= peak);
-  return `${down ?? rounded(few + 3, Math.ceil)} ${units[power]}`;
+  const down = [0, 1, 2].map((more) => rounded(few + more, Math.floor)).find((number) => number * 1024 ** power >= peak);
+  return `${down ?? rounded(few + 3, Math.ceil)} ${unit}`;
 }
 
 /** The shortest text of three significant figures that is no less than a number of bytes: 47178055 → "45 MiB". */
 export function roundedUp(bytes) {
-  const units = ["B", "KiB", "MiB", "GiB", "TiB"];
-  const power = Math.max(0, units.findLastIndex((_, i) => bytes >= 1024 ** i));
+  const { power, unit } = binaryUnit(bytes);
   const size = bytes / 1024 ** power;
   const digits = power === 0 ? 0 : size < 10 ? 2 : size < 100 ? 1 : 0;
-  return `${Math.ceil(size * 10 ** digits) / 10 ** digits} ${units[power]}`;
+  return `${Math.ceil(size * 10 ** digits) / 10 ** digits} ${unit}`;
 }
 
 /** The lines that train within the target, for a plan that needs `peak` bytes. The size of a device keeps its name. */

@@ -1,13 +1,13 @@
 // "Will it fit?": sizes of the batch, devices, one sentence, and the lines of code that train so.
 
 import { heightKeeper, html, listeners, progressBar, setText } from "../shared/elements.js";
-import { formatBytes } from "../shared/units.js";
+import { formatBytes, formatDecimal } from "../shared/units.js";
 import { CATEGORY } from "../data/categories.js";
 import { rowFor, totalText } from "../data/plan_table.js";
 import { keepAllTotal } from "./header.js";
 import { curveOf } from "./switches.js";
 import { UNANSWERED } from "../shared/kernel_note.js";
-import { DEVICES, codeFor, codeLabel, bytesOfAnySize, estimateText, fitMark, fitSentence, formatDecimal, leftOut, notASize, sizesFrom, sizesText, typedTarget } from "./fit.js";
+import { DEVICES, codeFor, codeLabel, bytesOfAnySize, estimateText, fitMark, fitSentence, leftOut, notASize, sizesFrom, sizesText, typedTarget } from "./fit.js";
 
 // ms from the last key on a slider of sizes until the step is resized
 const PAUSE = 400;
@@ -145,7 +145,7 @@ export function makeFitView(parent, model, graph, all, base, actions, id) {
     refuse("");
   }
   let hasOptimizer = true; // false if the step shown has parameters and no state of an optimizer
-  const budgetNow = () => ({ bytes: state.wanted, label: totalText(all()[state.table], state.wanted, base.time), device: false });
+  const budgetNow = () => ({ bytes: state.wanted, label: totalText(all()[state.table], state.wanted), device: false });
   const target_ = () => targetOf(model) ?? budgetNow();
 
   /** Ask for the sizes of the sliders. The memory asked about stays. */

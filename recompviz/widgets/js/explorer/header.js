@@ -1,9 +1,9 @@
 // The header: the traced step and the cost of the plan shown. The tile of formula bytes belongs to the paper's view.
 
 import { html, setText } from "../shared/elements.js";
-import { formatBytes, formatCost, formatPercent } from "../shared/units.js";
+import { formatBytes, formatPercent } from "../shared/units.js";
 import { totalText } from "../data/plan_table.js";
-import { ENOUGH_PAIRS, baseOf, forwardTime, measuredShare, shareText } from "../data/base_time.js";
+import { ENOUGH_PAIRS, baseOf, costWithUnit, forwardTime, measuredShare, shareText } from "../data/base_time.js";
 
 /** The unit of the costs: whether it is time, its short name, and where the times come from. */
 export function costUnit(text = "ms") {
@@ -27,9 +27,9 @@ export function figures(graph, table, row, kept, keepAll, searching = false, bas
   const overhead = table.overheads[row];
   searching &&= overhead > 0; // no search finds less than nothing
   const measured = run?.eagerStep ? measuredShare(run) : null;
-  const predicted = [`${searching ? "≤ " : ""}${shareText(overhead, base)}`, searching ? "searching …" : `of ${base.name} · ${formatCost(overhead)} ${cost.unit}`, cost.from];
+  const predicted = [`${searching ? "≤ " : ""}${shareText(overhead, base)}`, searching ? "searching …" : `of ${base.name} · ${costWithUnit(overhead, graph.timeUnit)}`, cost.from];
   return {
-    total: [totalText(table, table.totalPeaks[row], base.time), "total bytes", `${formatPercent(table.totalPeaks[row] / keepAll)} of keep-all`],
+    total: [totalText(table, table.totalPeaks[row]), "total bytes", `${formatPercent(table.totalPeaks[row] / keepAll)} of keep-all`],
     formula: [formatBytes(table.formulaPeaks[row]), "formula bytes", "paper's model, no liveness"],
     overhead: !measured ? predicted : run.resolved
       ? [measured.text, "of the step · measured", `predicted ${shareText(overhead, base)}`]
@@ -40,10 +40,10 @@ export function figures(graph, table, row, kept, keepAll, searching = false, bas
 
 /** The bases of the extra time in words: the step, and the forward pass in the second place. */
 export function aboutOverhead(graph, overhead, base) {
-  const { time, unit } = costUnit(graph.timeUnit);
+  const { time } = costUnit(graph.timeUnit);
   const forward = { time: forwardTime(graph), name: "the forward pass" };
-  const step = base.name === "the step" ? [`${shareText(overhead, base)} of the eager step, which takes ${formatCost(base.time)} ${unit} (predicted)`] : [];
-  const bare = time ? `extra time of recomputation: ${formatCost(overhead)} ${unit}` : `recomputation: ${formatCost(overhead)} ${unit}`;
+  const step = base.name === "the step" ? [`${shareText(overhead, base)} of the eager step, which takes ${costWithUnit(base.time, graph.timeUnit)} (predicted)`] : [];
+  const bare = `${time ? "extra time of recomputation" : "recomputation"}: ${costWithUnit(overhead, graph.timeUnit)}`;
   return [bare, ...step, `${shareText(overhead, forward)} of the forward pass alone`].join("\n");
 }
 

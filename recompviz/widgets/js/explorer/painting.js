@@ -22,7 +22,7 @@ export function statusNow(status, ended, now) {
 
 /** The text of the live region. */
 export function announcement(table, row, budget, base) {
-  return `Budget ${totalText(table, budget, base.time)} total bytes, peak ${totalText(table, table.totalPeaks[row], base.time)} total bytes, extra time ${shareText(table.overheads[row], base)} of ${base.name}`;
+  return `Budget ${totalText(table, budget)} total bytes, peak ${totalText(table, table.totalPeaks[row])} total bytes, extra time ${shareText(table.overheads[row], base)} of ${base.name}`;
 }
 
 /** The functions that paint; `explorer` is made by mount in explorer.js. */
@@ -97,7 +97,7 @@ export function makePainting(explorer) {
     const choice = [state.table, state.row, state.pins.request].join();
     if (told !== ended.status) ended = { status: told, choice };
     const old = replacedRun(state.runs, run, state);
-    const write = totalWriter(explorer.tables[state.table], state.budget, explorer.base.time);
+    const write = totalWriter(explorer.tables[state.table]);
     views.run.update(statusNow(status, ended.choice, choice), run, old, old !== null && rowOfRun(old, explorer.tables) !== null, write);
   }
 

@@ -1,8 +1,7 @@
 // The plans to choose from: some of the curve, baselines and earlier choices, with their peaks and times, predicted and measured.
 
 import { html, setText } from "../shared/elements.js";
-import { formatBytes, formatCost } from "../shared/units.js";
-import { shareText } from "../data/base_time.js";
+import { costWithUnit, shareText } from "../data/base_time.js";
 import { keepMask, leastTotal, reachableRows, rowFor, totalText } from "../data/plan_table.js";
 import { makeDataTable, linkCell } from "../shared/data_table.js";
 import { costUnit, keepAllTotal } from "./header.js";
@@ -40,21 +39,21 @@ export function planRows(tables, state, names) {
 
 /** The panel. @param base of baseOf in base_time.js; @param actions { choose(table, row) } */
 export function makePlansView(parent, graph, base, actions) {
-  const { time, unit } = costUnit(graph.timeUnit);
+  const { time } = costUnit(graph.timeUnit);
   const title = html("div", "rv-drawer-title", parent);
   let runs = new Map(); // row → its newest run
   const number = "rv-number-cell";
   const choose = ({ table, row }) => actions.choose(table, row);
   let tables = [];
-  const peakOf = ({ table, peak }) => totalText(tables[table], peak, base.time);
+  const peakOf = ({ table, peak }) => totalText(tables[table], peak);
   const table = makeDataTable(
     parent,
     [
       { name: "plan", fill: (cell, row) => linkCell(cell, row.name, () => choose(row), `Show the plan ${row.name}, ${peakOf(row)}`) },
       { name: "peak", className: number, fill: (cell, row) => cell.append(peakOf(row)) },
-      { name: time ? `extra time, ${unit}` : "extra units", className: number, fill: (cell, row) => cell.append(formatCost(row.overhead)) },
+      { name: time ? "extra time" : "extra units", className: number, fill: (cell, row) => cell.append(costWithUnit(row.overhead, graph.timeUnit)) },
       { name: `of ${base.name}`, className: number, fill: (cell, row) => cell.append(shareText(row.overhead, base)) },
-      { name: "peak measured", className: number, fill: (cell, row) => cell.append(runs.get(row) ? formatBytes(runs.get(row).measuredPeak) : "–") },
+      { name: "peak measured", className: number, fill: (cell, row) => cell.append(runs.get(row) ? totalText(tables[row.table], runs.get(row).measuredPeak) : "–") },
       { name: "step measured", className: number, fill: (cell, row) => cell.append(runs.get(row) ? stepText(runs.get(row).plannedStep, runs.get(row).eagerStep) : "–") },
     ],
     { caption: "Plans, the largest peak first", noun: "plans", pick: choose, mark: (row) => row.shown },

@@ -21,7 +21,7 @@ export function drawPoints(layer, tables, state, scales, choose, listen) {
   const focused = document.activeElement?.dataset?.point ?? layer.getRootNode().activeElement?.dataset?.point;
   layer.replaceChildren();
   const place = (table, row) => placeWithin(x(table.totalPeaks[row]), y(table.overheads[row]), { left, right, top });
-  const words = (table, row) => `${totalText(table, table.totalPeaks[row], base.time)} total bytes, extra time ${shareText(table.overheads[row], base)} of ${base.name}`;
+  const words = (table, row) => `${totalText(table, table.totalPeaks[row])} total bytes, extra time ${shareText(table.overheads[row], base)} of ${base.name}`;
 
   /** One mark for rows [number of the table, row] at one place; `name(number, row)` of each. */
   function point(rows, name, draw) {

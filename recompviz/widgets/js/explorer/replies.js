@@ -1,7 +1,7 @@
 // Messages of the kernel: each changes the state and repaints what depends on it.
 
 import { readBound, readLayout, readTable, readReply, readRuns } from "../data/wire.js";
-import { rowFor, rowWithMask } from "../data/plan_table.js";
+import { rowFor, rowWithMask, shareFigures } from "../data/plan_table.js";
 import { remember } from "./points.js";
 
 /** Whether a reply answers an older choice than the page has made since, or is about another graph. */
@@ -48,7 +48,7 @@ export function listenToKernel(explorer) {
     "change:_more": () => {
       explorer.renumbered = true;
       const before = explorer.tables;
-      explorer.tables = [...explorer.fixed, ...model.get("_more").map(readTable)];
+      explorer.tables = shareFigures([...explorer.fixed, ...model.get("_more").map(readTable)]);
       // a table solved with other pins, or with one more loaded plan, has other plans in the same rows
       const now = (choice) => choice && carried(choice, before, explorer.tables);
       state.earlier = state.earlier.map(now).filter(Boolean);

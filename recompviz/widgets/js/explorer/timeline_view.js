@@ -55,11 +55,11 @@ export function barsOfNode(bars, reply, v) {
 
 /**
  * The timeline.
- * @param tables the tables of the objectives; `all()` gives every table; @param strata of strataOf; @param base of baseOf in base_time.js
+ * @param tables the tables of the objectives; `all()` gives every table; @param strata of strataOf
  * @param actions { hoverStep(step or −1), hover(node), step(step or −1), select(node or −1), pick(node or −1, category or null), category(number), peak() }
  * @param labels() the labels of the steps
  */
-export function makeTimelineView(parent, graph, strata, tables, all, base, actions, labels, id) {
+export function makeTimelineView(parent, graph, strata, tables, all, actions, labels, id) {
   const { listen, release } = listeners();
   const root = html("section", "rv-panel rv-timeline", parent);
   const head = html("div", "rv-panel-head", root);
@@ -182,7 +182,7 @@ export function makeTimelineView(parent, graph, strata, tables, all, base, actio
   }
 
   /** The function that writes bytes with the figures of the budget. */
-  const writer = () => totalWriter(all()[state.table], state.budget, base.time);
+  const writer = () => totalWriter(all()[state.table]);
 
   function drawPeak() {
     if (!reply) return;

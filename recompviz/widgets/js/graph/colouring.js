@@ -1,6 +1,7 @@
 // What the colour of a box shows: state in the plan, segment, or a quantity in five classes. A pattern (segments) or the
 // length of a bar (quantities) shows the same without colour; the border always distinguishes kept from recomputed.
 
+import { costWithUnit } from "../data/base_time.js";
 import { formatBytes } from "../shared/units.js";
 
 // [value, name in the paper's view, name without it]
@@ -48,7 +49,6 @@ export function levelOf(value, ends) {
 /** A quantity as text; `timeUnit` is the unit of the costs, which may end with where they come from: "ms (measured)". */
 export function quantityText(colouring, value, timeUnit) {
   if (colouring === "bytes") return formatBytes(value);
-  const unit = timeUnit.replace(/ \(\w+\)$/, "");
-  if (colouring === "density") return `${formatBytes(value)}/${unit}`;
-  return `${Number(value.toPrecision(3))} ${unit}`;
+  if (colouring === "density") return `${formatBytes(value)}/${timeUnit.replace(/ \(\w+\)$/, "")}`;
+  return costWithUnit(value, timeUnit);
 }

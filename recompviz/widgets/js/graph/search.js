@@ -1,13 +1,16 @@
 // The search: words match name, operator, module, shape or dtype; ">10 MiB" and "<1 KiB" match sizes. All terms must match.
 
-const UNITS = { "": 1, b: 1, k: 1024, kb: 1e3, kib: 1024, m: 1048576, mb: 1e6, mib: 1048576, g: 1073741824, gb: 1e9, gib: 1073741824 };
+import { BYTE_UNITS } from "../shared/units.js";
+
+/** The bytes of one unit; a bare letter is short for the binary unit. */
+const unitBytes = (unit) => BYTE_UNITS[unit || "b"] ?? BYTE_UNITS[`${unit.replace(/i$/, "")}ib`] ?? 1;
 const SIZE = /([<>]=?)\s*([\d.]+)\s*([kmgt]?i?b?)(?=\s|$)/gi;
 
 /** A query as { words, sizes: [[sign, bytes], …] }. */
 export function parseQuery(text) {
   const sizes = [];
   const rest = text.replace(SIZE, (_, sign, number, unit) => {
-    sizes.push([sign, Number(number) * (UNITS[unit.toLowerCase()] ?? 1)]);
+    sizes.push([sign, Number(number) * unitBytes(unit.toLowerCase())]);
     return " ";
   });
   return { words: rest.toLowerCase().split(/\s+/).filter(Boolean), sizes };

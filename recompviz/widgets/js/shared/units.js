@@ -1,4 +1,10 @@
-// Numbers of bytes as text and back. Mirrors recompviz/core/base/units.py.
+// Numbers of bytes as text and back: the only file of the page that does so. Mirrors recompviz/core/base/units.py.
+//
+// One rule for the whole page: binary units, and three significant figures. Only the memory of a device is written in the
+// decimal units of its maker, or in those that the user typed.
+
+const BINARY = ["B", "KiB", "MiB", "GiB", "TiB"];
+const DECIMAL = ["B", "kB", "MB", "GB", "TB"];
 
 /** A number ≥ 0 with some digits after the point. Ties go to the even digit, as in Python; toFixed rounds them up. */
 function fixed(number, digits) {
@@ -14,16 +20,44 @@ export function formatBytes(count) {
 
 /** The same with `more` figures: 1610612736 → "1.5000 GiB" with two more. */
 export function bytesWith(count, more) {
-  let size = Math.abs(count);
-  const sign = count < 0 ? "-" : "";
-  if (size < 1024) return `${sign}${fixed(size, 0)} B`;
-  let unit = "";
-  for (unit of ["KiB", "MiB", "GiB", "TiB"]) {
-    size /= 1024;
-    if (size < 1023.5 || unit === "TiB") break;
-  }
-  const digits = size < 9.995 ? 2 : size < 99.95 ? 1 : 0;
-  return `${sign}${fixed(size, digits + more)} ${unit}`;
+  const { size, unit, digits } = shownBytes(Math.abs(count));
+  return `${count < 0 ? "-" : ""}${fixed(size, unit ? digits + more : 0)} ${BINARY[unit]}`;
+}
+
+/** A number of bytes in its unit: { size, unit: its place in BINARY, digits after the point }. */
+function shownBytes(count) {
+  let [size, unit] = [count, 0];
+  while (unit + 1 < BINARY.length && size >= (unit ? 1023.5 : 1024)) [size, unit] = [size / 1024, unit + 1];
+  return { size, unit, digits: !unit ? 0 : size < 9.995 ? 2 : size < 99.95 ? 1 : 0 };
+}
+
+/** The bytes of one step of the last figure of a text by `formatBytes`: 1 MiB for 188 MiB, 0.1 MiB for 83.6 MiB. */
+export function bytesStep(count) {
+  const { unit, digits } = shownBytes(count);
+  return 1024 ** unit / 10 ** digits;
+}
+
+/** The place of the largest binary unit that is no more than a number of bytes, and its name. */
+export function binaryUnit(bytes) {
+  const power = Math.max(0, BINARY.findLastIndex((_, i) => bytes >= 1024 ** i));
+  return { power, unit: BINARY[power] };
+}
+
+/** The unit in which the memory of a device is written without one: "12" means 12 GB. */
+export const DEVICE_UNIT = "GB";
+
+/** A typed unit as it is spelt: "gib" → "GiB", "kb" → "kB"; a word that is no unit stays. */
+export function unitName(word) {
+  const letters = word.toLowerCase();
+  return [...BINARY, ...DECIMAL].find((unit) => unit.toLowerCase() === letters) ?? word;
+}
+
+/** A number of bytes in decimal units with up to three significant figures: 33.1e9 → "33.1 GB". */
+export function formatDecimal(bytes) {
+  if (bytes < 1000) return `${Math.round(bytes)} B`;
+  let [size, unit] = [bytes, 0];
+  while (unit + 1 < DECIMAL.length && size >= (unit ? 999.5 : 1000)) [size, unit] = [size / 1000, unit + 1];
+  return `${Number(size.toPrecision(3))} ${DECIMAL[unit]}`;
 }
 
 /** A fraction as whole per cent, with one decimal below 10 %. */
@@ -67,7 +101,8 @@ export function subscript(number) {
   return String(number).replace(/\d/g, (digit) => "₀₁₂₃₄₅₆₇₈₉"[digit]);
 }
 
-const BYTE_UNITS = { b: 1, kib: 2 ** 10, mib: 2 ** 20, gib: 2 ** 30, tib: 2 ** 40, kb: 1e3, mb: 1e6, gb: 1e9, tb: 1e12 };
+/** The bytes of one unit, by its name in lower case. */
+export const BYTE_UNITS = { b: 1, kib: 2 ** 10, mib: 2 ** 20, gib: 2 ** 30, tib: 2 ** 40, kb: 1e3, mb: 1e6, gb: 1e9, tb: 1e12 };
 
 // a number without a unit counts bytes from here on, and below it the unit in which the budget is shown
 const SURELY_BYTES = 1e6;
