@@ -66,6 +66,18 @@ def test_only_one_file_of_the_page_writes_and_reads_units_of_bytes():
 
 
 @node
+def test_a_table_ends_below_a_whole_row_and_says_how_many_follow():
+    ends = [44, 80, 116, 136, 172]  # some rows have two lines
+    rooms = [30, 100, 116, 150, 500]
+    heights = run("shared/data_table.js", "v.rooms.map((room) => m.wholeRows(v.ends, room))", ends=ends, rooms=rooms)
+    assert heights == [30, 80, 116, 136, 172]
+    told = run(
+        "shared/data_table.js", "v.seen.map((seen) => m.belowText(v.ends, seen))", ends=ends, seen=[80, 136, 172]
+    )
+    assert told == ["▾ 3 more rows below", "▾ 1 more row below", ""]
+
+
+@node
 def test_a_cost_is_written_as_a_time_wherever_it_is_one():
     costs = [["ms (measured)", 16.8], ["µs", 2500], ["s", 1.5], ["FLOP", 7], ["ms", 0]]
     texts = run("data/base_time.js", "v.costs.map(([unit, cost]) => m.costWithUnit(cost, unit))", costs=costs)

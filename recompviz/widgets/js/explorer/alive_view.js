@@ -39,7 +39,7 @@ export function makeAliveView(parent, graph, strata, labels, actions) {
         fill: (cell, row) => {
           html("span", "rv-swatch", cell).style.background = swatchOf(row.block < 0 ? 0 : layers[row.block], row.category, strata.names.length);
           if (row.node >= 0) linkCell(cell, row.label, () => actions.select(row.node));
-          else cell.append(row.label);
+          else html("span", "rv-muted", cell, row.label);
         },
       },
       { name: "bytes", className: "rv-number-cell", fill: (cell, row) => cell.append(formatBytes(row.bytes)) },
@@ -57,7 +57,7 @@ export function makeAliveView(parent, graph, strata, labels, actions) {
         },
       },
     ],
-    { caption: "What is alive, by bytes", noun: "blocks", pick: (row) => row.node >= 0 && actions.select(row.node), mark: (row) => row.node >= 0 && row.node === selected },
+    { caption: "What is alive, by bytes", noun: "blocks", pick: (row) => actions.select(row.node), can: (row) => row.node >= 0, mark: (row) => row.node >= 0 && row.node === selected },
   );
   table.foot.append(filters);
 

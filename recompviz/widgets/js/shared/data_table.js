@@ -1,6 +1,7 @@
-// A table of many rows. It shows the first rows and their number, and all rows on demand.
+// A table of many rows. It shows the first rows and their number, and all rows on demand. It is as high as its rows, up to the
+// room that the style sheet gives; then it ends below a whole row, and a line says how many rows follow.
 
-import { html, listeners, setText } from "./elements.js";
+import { heightKeeper, html, listeners, setText } from "./elements.js";
 
 export const SHOWN_ROWS = 50;
 const FEW_MORE = 10; // rows; so few more are shown at once
@@ -14,10 +15,22 @@ export function countText(shown, all, noun = "rows", one = noun.replace(/s$/, ""
   return shown < all ? `showing ${shown.toLocaleString("en")} of ${all.toLocaleString("en")} ${what}` : `${all.toLocaleString("en")} ${what}`;
 }
 
+/** The height up to the end of the last whole row within `room`, for rows that end at `ends`, in rising order; all rows if they fit. */
+export function wholeRows(ends, room) {
+  return ends.findLast((end) => end <= room + 0.5) ?? room;
+}
+
+/** "▾ 12 more rows below", "▾ 1 more row below", or "" for none. `ends` are the lower sides of the rows, `seen` is the last pixel shown. */
+export function belowText(ends, seen) {
+  const count = ends.filter((end) => end > seen + 2).length;
+  return count ? `▾ ${count.toLocaleString("en")} more row${count === 1 ? "" : "s"} below` : "";
+}
+
 /**
  * A table whose columns fill the cells.
  * @param columns [{ name, className, fill(cell, row) }]
- * @param options { caption, noun, one: the noun for one row, pick(row) on a click, mark(row) → whether the row is selected }
+ * @param options { caption, noun, one: the noun for one row, pick(row) on a click, can(row) → whether a click picks it, by default
+ *   each row; mark(row) → whether the row is selected }
  */
 export function makeDataTable(parent, columns, options) {
   const { listen, release } = listeners();
@@ -31,12 +44,35 @@ export function makeDataTable(parent, columns, options) {
   const header = html("tr", "", html("thead", "", table));
   for (const column of columns) html("th", column.className ?? "", header, column.name).scope = "col";
   const body = html("tbody", "", table);
+  const below = html("div", "rv-table-below rv-muted", parent);
+  below.setAttribute("aria-hidden", "true"); // the number of rows is above them
+  const keepHeight = heightKeeper(parent, parent); // fewer rows move nothing below
   let rows = [];
   let most = SHOWN_ROWS;
   let inputs = null; // what the rows were made from
   let place = null; // where the rows were scrolled to, [top, left]; the browser says 0 while the table is not shown
   let wanted = null; // the place of a table that this one replaces, until its rows are drawn
-  listen(scroll, "scroll", () => scroll.clientHeight && (place = [scroll.scrollTop, scroll.scrollLeft]), { passive: true });
+  let ends = []; // the lower sides of the rows, from the top of the table
+  listen(scroll, "scroll", () => {
+    if (scroll.clientHeight) place = [scroll.scrollTop, scroll.scrollLeft];
+    tellBelow();
+  }, { passive: true });
+
+  const tellBelow = () => setText(below, belowText(ends, scroll.scrollTop + scroll.clientHeight));
+
+  /** End the table below a whole row. */
+  function fit() {
+    if (!table.offsetHeight) return;
+    scroll.style.maxHeight = "";
+    const room = Number.parseFloat(getComputedStyle(scroll).maxHeight) || Infinity;
+    ends = [...body.children].map((line) => line.offsetTop + line.offsetHeight);
+    if ((ends.at(-1) ?? 0) > room) scroll.style.maxHeight = `${wholeRows(ends, room)}px`;
+    tellBelow();
+    keepHeight();
+  }
+  const sizes = new ResizeObserver(fit);
+  sizes.observe(table);
+  sizes.observe(parent);
 
   function draw() {
     const shown = rows.length <= most + FEW_MORE ? rows : rows.slice(0, most);
@@ -44,13 +80,16 @@ export function makeDataTable(parent, columns, options) {
     all.hidden = shown.length === rows.length;
     body.replaceChildren(
       ...shown.map((row) => {
-        const line = html("tr", "");
+        const line = html("tr", isPickable(row) ? "rv-pickable" : "");
         for (const column of columns) column.fill(html("td", column.className ?? "", line), row);
         return line;
       }),
     );
+    fit();
     mark();
   }
+
+  const isPickable = (row) => Boolean(options.pick) && (options.can?.(row) ?? true);
 
   function mark() {
     let fresh = null; // the first row that was not marked before
@@ -84,13 +123,13 @@ export function makeDataTable(parent, columns, options) {
     const action = actionOf.get(event.target.closest("button"));
     if (action) return action();
     const line = [...body.children].indexOf(event.target.closest("tr"));
-    return line < 0 ? undefined : options.pick?.(rows[line]);
+    return line >= 0 && isPickable(rows[line]) ? options.pick(rows[line]) : undefined;
   });
   return {
     foot,
     mark,
     /** Hide or show the whole table. */
-    hide: (away) => (foot.hidden = scroll.hidden = away),
+    hide: (away) => (foot.hidden = scroll.hidden = below.hidden = away),
     /** Draw the rows of `next()`, unless they would be made from the same values `from` as the rows shown: scroll position and focus stay. */
     setRows(next, from = [{}]) {
       if (inputs?.length === from.length && from.every((value, i) => value === inputs[i])) return;
@@ -105,7 +144,10 @@ export function makeDataTable(parent, columns, options) {
       wanted = before.place;
       if (rows.length) draw();
     },
-    destroy: release,
+    destroy() {
+      sizes.disconnect();
+      release();
+    },
   };
 }
 
