@@ -69,3 +69,16 @@ def test_a_prediction_does_not_change_with_the_load_of_the_run() -> None:
     assert "predicted 99.0 ms and 90.0 ms" in str(slow)
     assert not _times([0.1] * 5).resolved
     assert _times([0.1] * 6).resolved
+
+
+def test_a_run_is_called_slower_than_predicted_only_beyond_its_noise() -> None:
+    def too_low(eager: tuple[float, ...], predicted: float | None = 264.0) -> bool:
+        return StepTimes(eager, eager, 0.0, predicted).too_low
+
+    assert too_low((341.0, 350.0, 330.0, 345.0, 338.0, 339.0, 400.0, 320.0))
+    assert not too_low((341.0,) * 8, predicted=None)
+    # a few steps that other programs disturbed do not count, and neither does a small difference
+    assert not too_low((270.0, 275.0, 280.0, 410.0, 430.0, 268.0, 271.0, 390.0))
+    assert not too_low((300.0,) * 8)
+    assert "29% slower" in str(StepTimes((341.0,) * 8, (345.0,) * 8, 0.0, 264.0))
+    assert "slower" not in str(StepTimes((280.0,) * 8, (285.0,) * 8, 0.0, 264.0))

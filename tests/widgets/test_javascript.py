@@ -531,10 +531,11 @@ def test_times_of_steps_have_a_spread_and_the_predicted_time():
         {**timed, "plannedStep": 199.99, "spread": [-0.02, 0.013]},
         {**timed, "plannedStep": 200.02, "predictedEager": None, "predictedShare": 0, "spread": [0.00001, 0.0002]},
         {**timed, "predictedEager": 400, "predictedStep": 420, "predictedShare": 0.05, "tooHigh": True},
+        {**timed, "predictedEager": 155, "predictedStep": 160, "predictedShare": 0.03, "tooLow": True},
         {"eagerStep": None},
         None,
     ]
-    assert run("explorer/run_view.js", "v.runs.map(m.timesLines)", runs=runs) == [
+    assert run("explorer/run_view.js", "v.runs.map((one) => m.timesLines(one))", runs=runs) == [
         [
             "measured step: eager 200 ms, plan 220 ms, +10% (+5.0% to +12%, 12 pairs)",
             "predicted step: eager 190 ms, plan 207 ms, +9.0%",
@@ -551,6 +552,12 @@ def test_times_of_steps_have_a_spread_and_the_predicted_time():
         [
             "measured step: eager 200 ms, plan 220 ms, +10% (+5.0% to +12%, 12 pairs)",
             "predicted step: plan 420 ms, too high because the machine was busy: run the cell again",
+        ],
+        [
+            "measured step: eager 200 ms, plan 220 ms, +10% (+5.0% to +12%, 12 pairs)",
+            "predicted step: eager 155 ms, plan 160 ms, +3.0%; this run was 29% slower than predicted, the eager step "
+            "too: the machine is busier than when the operators were timed. To time them again: "
+            "rv.calibrate(trace, fresh=True) with the trace of “Save and share”, then run the cell again",
         ],
         [],
         [],

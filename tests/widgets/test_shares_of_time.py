@@ -82,7 +82,7 @@ def test_a_measured_share_is_the_headline_only_if_enough_pairs_show_it():
     predicted = ["+5.0%", "of the step · predicted"]
     for change, expected in (
         ({}, ["+3.1%", "of the step · measured", "predicted +5.0%"]),
-        ({"spread": [-0.01, 0.05], "resolved": False}, [*predicted, "measured −1.0% to +5.0%"]),
+        ({"spread": [-0.01, 0.05], "resolved": False}, ["within noise", "measured −1.0% to +5.0%", "predicted +5.0%"]),
         ({"pairs": 5, "resolved": False}, [*predicted, "only 5 pairs measured"]),
         ({"pairs": 1, "resolved": False}, [*predicted, "only 1 pair measured"]),
     ):

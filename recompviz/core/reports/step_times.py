@@ -23,6 +23,9 @@ OUTSIDE = 0.05
 ENOUGH = 6
 # A prediction is too high if it is more than this many times the fastest eager step.
 TOO_HIGH = 1.5
+# A prediction is too low if the eager steps take more than this many times as long. On a quiet machine the sum of the
+# operators differs by less.
+TOO_LOW = 1.2
 
 
 @dataclass(frozen=True)
@@ -107,6 +110,25 @@ class StepTimes:
         return self.predicted_eager is not None and self.predicted_eager > TOO_HIGH * min(self.eager)
 
     @property
+    def too_low(self) -> bool:
+        """Whether the eager steps clearly took more than 1.2 times ``predicted_eager``.
+
+        The machine was then busier than when the operators were measured. What counts is the lower end of an interval
+        for the true median of :attr:`eager`, at 95 % confidence if there are at least six pairs. With fewer pairs, it
+        is the fastest step. False if ``predicted_eager`` is None.
+
+        Examples
+        --------
+        >>> StepTimes((13.0, 14.0), (14.0, 15.0), 1.0, 10.0).too_low
+        True
+        >>> StepTimes((11.0, 21.0), (14.0, 15.0), 1.0, 10.0).too_low
+        False
+        """
+        if self.predicted_eager is None:
+            return False
+        return sorted(self.eager)[rank_left_out(self.pairs)] > TOO_LOW * self.predicted_eager
+
+    @property
     def pairs(self) -> int:
         """The number of pairs."""
         return len(self.eager)
@@ -122,6 +144,11 @@ class StepTimes:
             + (f", predicted {format_time(predicted)}" if predicted is not None else "")
             + (f" and {format_time(self.predicted_eager)}" if predicted is not None and self.predicted_eager else "")
             + (" (too high: the operators were measured on a busy machine)" if self.too_high else "")
+            + (
+                f" ({self._slower:.0%} slower: the machine is busier than when the operators were measured)"
+                if self.too_low
+                else ""
+            )
             + f"; extra {extra} ({spread}{pairs})"
         )
 
@@ -129,6 +156,11 @@ class StepTimes:
     def _shares(self) -> list[float]:
         pairs = zip(self.eager_work or self.eager, self.planned_work or self.planned, strict=True)
         return [plan / eager - 1 for eager, plan in pairs]
+
+    @property
+    def _slower(self) -> float:
+        """How much longer than predicted the eager step took, as a share of the predicted time."""
+        return self.eager_step / self.predicted_eager - 1 if self.predicted_eager else 0.0
 
     @property
     def planned_step(self) -> float:

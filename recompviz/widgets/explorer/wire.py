@@ -210,6 +210,7 @@ def run_message(report: RunReport, run: RunRequest) -> Message:
         "predicted_step": None if times is None else times.predicted_step,
         "predicted_eager": None if times is None else times.predicted_eager,
         "too_high": times is not None and times.too_high,
+        "too_low": times is not None and times.too_low,
         "predicted_share": None if times is None else times.predicted_share,
         "resolved": times is not None and times.resolved,
         "spread": None if times is None else list(times.spread),

@@ -141,6 +141,7 @@ function readRun(message) {
     predictedStep: message.predicted_step,
     predictedEager: message.predicted_eager ?? null, // an older page has neither
     tooHigh: message.too_high ?? false,
+    tooLow: message.too_low ?? false,
     predictedShare: message.predicted_share ?? null,
     resolved: message.resolved ?? false,
     spread: message.spread ?? null, // an older page has none

@@ -290,7 +290,7 @@ function makeViews(explorer, root, id) {
   }, id, markedDevices(targetOf(model)));
   views.timeline = makeTimelineView(below, graph, strata, fixed, all, { hoverStep, hover: hoverBar, step: setStep, select: explorer.select, pick, category: setCategory, peak: showPeak }, labelsOf, id);
   views.kernel = makeKernelNote(views.timeline.root, views.timeline.line, () => explorer.schedule());
-  views.run = makeRunView(views.timeline.runHead, views.timeline.line, graph.device, explorer.base, {
+  views.run = makeRunView(views.timeline.runHead, views.timeline.line, graph, explorer.base, {
     show: explorer.showRunOf,
     run: () => explorer.send({ type: "run" }),
     cancel: () => explorer.send({ type: "cancel" }),

@@ -13,13 +13,18 @@ export function costUnit(text = "ms") {
   return { time: true, unit: found[1], from: from[found[2]] ?? found[2] ?? "" };
 }
 
+/** Whether enough pairs of steps were timed, and they do not show which step takes longer. */
+export function isNoise(run) {
+  return Boolean(run?.eagerStep) && !run.resolved && run.pairs >= ENOUGH_PAIRS;
+}
+
 /**
  * The numbers of a row: name → [value, unit, remark].
  * @param keepAll the total peak of the plan that keeps everything
  * @param searching whether a search for better plans goes on, so that the overhead is an upper bound
  * @param base of baseOf in base_time.js
  * @param run the last run of the plan, or null: its measured time is shown with the predicted one beside it, if the run
- *   timed enough pairs of steps; otherwise the predicted one with the measured range beside it
+ *   timed enough pairs of steps, otherwise the predicted one; "within noise" if the pairs do not show which step takes longer
  */
 export function figures(graph, table, row, kept, keepAll, searching = false, base = baseOf(graph), run = null) {
   const cost = costUnit(graph.timeUnit);
@@ -33,7 +38,9 @@ export function figures(graph, table, row, kept, keepAll, searching = false, bas
     formula: [formatBytes(table.formulaPeaks[row]), "formula bytes", "paper's model, no liveness"],
     overhead: !measured ? predicted : run.resolved
       ? [measured.text, "of the step · measured", `predicted ${shareText(overhead, base)}`]
-      : [predicted[0], `of ${base.name} · predicted`, run.pairs < ENOUGH_PAIRS ? `only ${run.pairs} pair${run.pairs === 1 ? "" : "s"} measured` : `measured ${measured.range}`],
+      : isNoise(run)
+        ? ["within noise", `measured ${measured.range}`, `predicted ${shareText(overhead, base)}`]
+        : [predicted[0], `of ${base.name} · predicted`, `only ${run.pairs} pair${run.pairs === 1 ? "" : "s"} measured`],
     values: [`${graph.count - count}`, "recomputed", `${count} of ${graph.count} values kept`],
   };
 }
@@ -79,6 +86,7 @@ export function makeHeader(parent, graph, fixed) {
     /** @param searching whether a search for better plans goes on; @param run the last run of the plan, or null */
     update(table, row, kept, searching, base, run) {
       root.classList.toggle("rv-interim", searching);
+      root.classList.toggle("rv-noise", isNoise(run)); // nothing to point at
       tiles.overhead[1].parentNode.parentNode.title = aboutOverhead(graph, table.overheads[row], base);
       for (const [key, texts] of Object.entries(figures(graph, table, row, kept, keepAll, searching, base, run))) {
         texts.forEach((text, i) => setText(tiles[key][i], text));

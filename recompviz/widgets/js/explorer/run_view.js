@@ -19,9 +19,10 @@ export function verdict(run, write = formatBytes) {
 /**
  * The measured and the predicted times of a step, one line for each: "measured step: eager X, plan Y, +Z% (+A% to +B%, N pairs)";
  * "within noise" for +Z% if the pairs do not show which step takes longer; no line if the steps were not timed.
- * A prediction that a measured step contradicts is said to be too high.
+ * A prediction that a measured step contradicts is said to be too high, or the run to be slower, and what to do.
+ * @param scaled whether the predicted times are scaled from those of other sizes
  */
-export function timesLines(run) {
+export function timesLines(run, scaled = false) {
   if (!run?.eagerStep) return [];
   const found = measuredShare(run);
   const spread = run.spread ? ` (${found.range ? `${found.range}, ` : ""}${pairsText(run.pairs)})` : "";
@@ -32,7 +33,14 @@ export function timesLines(run) {
   ].filter(Boolean);
   const measured = `measured step: eager ${formatTime(run.eagerStep)}, plan ${formatTime(run.plannedStep)}, ${found.noise ? "within noise" : found.text}${spread}`;
   if (run.tooHigh && run.predictedStep) return [measured, `predicted step: plan ${formatTime(run.predictedStep)}, too high because the machine was busy: run the cell again`];
-  return predicted.length ? [measured, `predicted step: ${predicted.join(", ")}`] : [measured];
+  return predicted.length ? [measured, `predicted step: ${predicted.join(", ")}${run.tooLow ? `; ${slowerText(run, scaled)}` : ""}`] : [measured];
+}
+
+/** Why a run was slower than predicted, and what helps. */
+function slowerText(run, scaled) {
+  const slower = formatPercent(run.eagerStep / run.predictedEager - 1);
+  const why = scaled ? "the machine is busier than when the operators were timed, or their times grow faster with the size than assumed" : "the machine is busier than when the operators were timed";
+  return `this run was ${slower} slower than predicted, the eager step too: ${why}. To time them again: rv.calibrate(trace, fresh=True) with the trace of “Save and share”, then run the cell again`;
 }
 
 /** The newest run for the budget shown if the plan shown was not run: a search or pins have replaced its plan since. @param run the last run of the plan shown, or null */
@@ -52,14 +60,16 @@ const TIMES_TITLE =
   "Medians of pairs of an eager and a planned step, in turn. The share: the extra time as a share of the eager step. In brackets: its spread over the pairs, " +
   "the 95% interval of the median; with fewer than six pairs, the smallest and the largest. Within noise: the spread contains 0. " +
   "On the CPU it is taken from processor times, which other programs hardly change. Predicted: the sum of the operators' measured times; other programs that ran during the steps are not in it. " +
-  "If a step was much faster than predicted, other programs ran while the operators were measured; the next Explorer measures them again.";
+  "If a step was much faster than predicted, other programs ran while the operators were measured; the next Explorer measures them again. If a step was much slower, other programs run now.";
 
 /**
  * The controls in `parent` and the result in `line`.
  * @param base of baseOf in base_time.js; @param actions { run(), cancel(), budget(bytes), show(run) }
  */
-export function makeRunView(parent, line, device, base, actions) {
+export function makeRunView(parent, line, graph, base, actions) {
   const { listen, release } = listeners();
+  const { device } = graph;
+  const scaled = graph.timeUnit.endsWith("(scaled)");
   const root = html("div", "rv-run", parent);
   const lines = html("div", "rv-run-lines", line);
   const result = html("span", "rv-run-result", lines);
@@ -119,10 +129,10 @@ export function makeRunView(parent, line, device, base, actions) {
       }
       if (running) elapsed();
       else setText(text, message);
-      const told = timesLines(run);
+      const told = timesLines(run, scaled);
       times.forEach((each, i) => {
         setText(each, told[i] ?? "");
-        each.classList.toggle("rv-wrapped", Boolean(i && run?.tooHigh));
+        each.classList.toggle("rv-wrapped", Boolean(i && (run?.tooHigh || run?.tooLow)));
         each.title = told[i] ? `${told[i]}\n${TIMES_TITLE}` : "";
       });
       result.hidden = badge.hidden = !run;
