@@ -80,5 +80,6 @@ def test_a_run_is_called_slower_than_predicted_only_beyond_its_noise() -> None:
     # a few steps that other programs disturbed do not count, and neither does a small difference
     assert not too_low((270.0, 275.0, 280.0, 410.0, 430.0, 268.0, 271.0, 390.0))
     assert not too_low((300.0,) * 8)
+    assert not too_low((0.27,) * 8, predicted=0.17)
     assert "29% slower" in str(StepTimes((341.0,) * 8, (345.0,) * 8, 0.0, 264.0))
     assert "slower" not in str(StepTimes((280.0,) * 8, (285.0,) * 8, 0.0, 264.0))

@@ -14,10 +14,10 @@ import nbformat
 import pytest
 
 from recompviz.core.base.palette import DARK, LIGHT
-from recompviz.widgets.base.any_ground import GREY
 from recompviz.widgets.base.static_output import CLASS, NO_MESSAGE, SavedPicture, display_with_picture, image
 from recompviz.widgets.explorer.labels import squeezed
 from tests.widgets.conftest import Lab
+from tests.widgets.test_palette import contrast
 
 CELLS = (
     "import recompviz as rv\n"
@@ -51,21 +51,30 @@ def test_the_picture_is_replaced_when_the_search_has_ended(monkeypatch):
     assert replaced == [NO_MESSAGE + "final"]
 
 
-def test_a_saved_picture_has_no_ground_and_text_for_light_and_dark_pages():
-    """An image does not know the theme of its page: a white ground would be a bright box in a dark one."""
+@pytest.mark.parametrize("theme", [LIGHT, DARK], ids=["light", "dark"])
+def test_words_in_a_saved_picture_stand_on_its_own_ground_and_can_be_read(theme):
+    """What an unknown page has below the picture does not matter."""
     explorer = Lab().explorer(title="Net")
     svg = base64.b64decode(re.search(r'base64,([^"]+)', explorer._image())[1]).decode()
     drawn = ET.fromstring(svg)
     sheet = drawn[0].text
-    assert drawn[0].tag.endswith("style"), "before the ground"
-    assert "svg{background:none!important}" in sheet
-    assert "svg>rect:first-of-type" in sheet
-    fills = {text.get("fill") for text in drawn.iter("{http://www.w3.org/2000/svg}text")}
-    assert fills & {LIGHT["text"], LIGHT["muted"]}
-    for colour in fills & {LIGHT["text"], LIGHT["muted"]}:
-        assert f'[fill="{colour}"]{{fill:{GREY}}}' in sheet
-    assert "<style" not in explorer.to_svg()
-    assert "<style" not in image("<svg/>", "")
+    assert drawn[0].tag.endswith("style")
+    assert sheet.startswith("@media (prefers-color-scheme:dark)")  # nothing changes on another page
+    dark = dict(re.findall(r'\[fill="(#\w{6})"\]\{fill:(#\w{6})\}', sheet)) if theme is DARK else {}
+    ground = drawn.find("{*}rect")
+    width, height = (float(number) for number in drawn.get("viewBox").split()[2:])
+    assert (float(ground.get("width")), float(ground.get("height"))) == (width, height)
+    below = dark.get(ground.get("fill"), ground.get("fill"))
+    assert below == theme["surface"]
+    on_boxes = {colour for name, colour in LIGHT.items() if name.startswith("on-")}
+    fills = {text.get("fill") for text in drawn.iter("{http://www.w3.org/2000/svg}text")} - on_boxes
+    assert fills >= {LIGHT["text"], LIGHT["muted"]}
+    assert {fill for fill in fills if contrast(dark.get(fill, fill), below) < 4.5} == set()
+
+
+def test_pictures_keep_their_text_for_files_and_without_colours():
+    assert "<style" not in Lab().explorer(title="Net").to_svg()
+    assert "<style" not in base64.b64decode(image("<svg></svg>", "").split("base64,")[1].partition('"')[0]).decode()
 
 
 def test_a_saved_picture_has_the_colours_of_the_dark_theme_on_a_dark_ground():
@@ -79,6 +88,7 @@ def test_a_saved_picture_has_the_colours_of_the_dark_theme_on_a_dark_ground():
     assert colours == set(dark)  # the style sheet leaves no colour of the light theme
     assert dark[LIGHT["land-parameters"]] == DARK["land-parameters"]
     assert dark[LIGHT["text"]] == DARK["text"]
+    assert f'[data-jp-theme-light="true"] .{CLASS} img {{ color-scheme: light }}' in NO_MESSAGE
     assert f'[data-jp-theme-light="false"] .{CLASS} img {{ color-scheme: dark }}' in NO_MESSAGE
 
 

@@ -26,6 +26,8 @@ TOO_HIGH = 1.5
 # A prediction is too low if the eager steps take more than this many times as long. On a quiet machine the sum of the
 # operators differs by less.
 TOO_LOW = 1.2
+# and at least so many milliseconds longer: the time of Python between operators may be as much in a small step
+LEAST_DIFFERENCE = 1.0
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,7 @@ class StepTimes:
 
     @property
     def too_low(self) -> bool:
-        """Whether the eager steps clearly took more than 1.2 times ``predicted_eager``.
+        """Whether the eager steps clearly took more than 1.2 times ``predicted_eager``, and 1 ms longer.
 
         The machine was then busier than when the operators were measured. What counts is the lower end of an interval
         for the true median of :attr:`eager`, at 95 % confidence if there are at least six pairs. With fewer pairs, it
@@ -126,7 +128,8 @@ class StepTimes:
         """
         if self.predicted_eager is None:
             return False
-        return sorted(self.eager)[rank_left_out(self.pairs)] > TOO_LOW * self.predicted_eager
+        low = sorted(self.eager)[rank_left_out(self.pairs)]
+        return low > max(TOO_LOW * self.predicted_eager, self.predicted_eager + LEAST_DIFFERENCE)
 
     @property
     def pairs(self) -> int:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from html import escape
 from typing import Any
 
-from recompviz.widgets.base.any_ground import any_ground_sheet, dark_sheet
+from recompviz.widgets.base.any_ground import dark_sheet
 
 CLASS = "recompviz-static"
 # s without a change until a picture is replaced, and the least time between two pictures of a widget
@@ -25,12 +25,15 @@ NO_MESSAGE = (
     f"<style>.jp-OutputArea-child:has(+ .jp-OutputArea-child .{CLASS}) > .jupyter-widgets:not(:has(*)) "
     "{ display: none }"
     # an image does not know the theme of JupyterLab; from this it knows
+    f'[data-jp-theme-light="true"] .{CLASS} img {{ color-scheme: light }}'
     f'[data-jp-theme-light="false"] .{CLASS} img {{ color-scheme: dark }}</style>'
 )
 
 
 def image(svg: str, words: str, beside_widget: bool = True, mixtures: Mapping[str, str] | None = None) -> str:
-    """Return an SVG picture as an HTML image without a background, in colours for light and dark pages.
+    """Return an SVG picture as an HTML image that has the background and the colours of a light or of a dark page.
+
+    A page that does not say that it is dark shows the light picture.
 
     JupyterLab removes SVG elements from notebooks that are not trusted, but not images.
 
@@ -51,8 +54,8 @@ def image(svg: str, words: str, beside_widget: bool = True, mixtures: Mapping[st
     'src="data:image/svg+xml;base64,PHN2Zy8+"></div>'
     """
     head = svg.find(">") + 1
-    sheet = escape(any_ground_sheet() + dark_sheet(svg, mixtures or {}), quote=False)
-    drawn = svg if svg[:head].endswith("/>") else f"{svg[:head]}<style>{sheet}</style>{svg[head:]}"
+    sheet = escape(dark_sheet(svg, mixtures or {}), quote=False)
+    drawn = svg if not sheet or svg[:head].endswith("/>") else f"{svg[:head]}<style>{sheet}</style>{svg[head:]}"
     data = base64.b64encode(drawn.encode("utf-8", "replace")).decode()
     source = f"data:image/svg+xml;base64,{data}"
     name = f' class="{CLASS}"' if beside_widget else ""
