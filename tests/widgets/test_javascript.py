@@ -79,9 +79,9 @@ def test_a_table_ends_below_a_whole_row_and_says_how_many_follow():
 
 @node
 def test_a_cost_is_written_as_a_time_wherever_it_is_one():
-    costs = [["ms (measured)", 16.8], ["µs", 2500], ["s", 1.5], ["FLOP", 7], ["ms", 0]]
+    costs = [["ms (measured)", 16.8], ["µs", 2500], ["s", 1.5], ["FLOP", 7], ["ms", 0], ["ms (measured)", 0.00461]]
     texts = run("data/base_time.js", "v.costs.map(([unit, cost]) => m.costWithUnit(cost, unit))", costs=costs)
-    assert texts == [format_time(16.8), format_time(2.5), format_time(1500), "7 FLOP", "0"]
+    assert texts == [format_time(16.8), format_time(2.5), format_time(1500), "7 FLOP", "0", "0.00461 ms"]
 
 
 @node
@@ -432,6 +432,16 @@ def test_names_of_devices_cover_no_points():
     code = "[[], [[290, 46]], [[290, 46], [290, 60]], [[250, 46]]]"
     code += ".map((marks) => m.freeHeight('16 GB →', {x: 300, anchor: 'end'}, [48, 64, 32, 80], marks))"
     assert run("explorer/points.js", code) == [48, 64, 32, 48]
+
+
+@node
+def test_names_of_devices_do_not_cover_the_curve():
+    # the curve falls from 40 to 160; a text above or below all of it is clear of it
+    code = "(x) => 40 + 0.4 * x"
+    place = "m.freeHeight('200 MB', {x: 150, anchor: 'start'}, v.heights, [], " + code + ")"
+    heights = [110, 94, 126]
+    assert run("explorer/points.js", place, heights=heights) == 94  # 95 to 110 is the curve at the text
+    assert run("explorer/points.js", place, heights=[110, 126, 130]) == 126
 
 
 @node

@@ -7,6 +7,7 @@ up to the step's peak in transient bytes.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,8 +22,9 @@ if TYPE_CHECKING:
 
     from recompviz.core.steps.timeline import Timeline
 
-# number of values named in the description of a peak
+# number of categories named in the description of a peak, and the characters that it may have with the largest item
 NAMED = 3
+LONGEST = 210
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,11 +109,11 @@ def _pairs(timeline: Timeline) -> NDArray[np.int64]:
 
 
 def binding(timeline: Timeline) -> str:
-    """Return a text about a timeline's peak: the step, the three largest items, and the total bytes of the other items.
+    """Return a text about a timeline's peak: the step, the bytes of each category of memory, and the largest block.
 
-    An item is all static memory of one category, for example all parameters, or one block of other memory. If the
-    timeline has no event, or reaches its peak before the first step, the text is ``"nothing is allocated in the
-    step"``.
+    The three largest categories are named, and the bytes of all others are added up. The largest block is left out if
+    the text would be too long. If the timeline has no event, or reaches its peak before the first step, the text is
+    ``"nothing is allocated in the step"``.
 
     Examples
     --------
@@ -119,19 +121,22 @@ def binding(timeline: Timeline) -> str:
     >>> from recompviz.core.steps.schedule import make_schedule
     >>> from recompviz.core.steps.simulation import simulate_schedule
     >>> print(binding(simulate_schedule(make_schedule(chain_step([4, 4, 4])[1], [True] * 3))))
-    backward of v2 (step 4 of 7): v0 4 B, v1 4 B, v2 4 B and 1 more, 4 B
+    backward of v2 (step 4 of 7): kept values 8 B, loss 4 B, gradients in flight 4 B; the largest is v0, 4 B
     """
     at = timeline.peak_step
     if not 0 <= at < len(timeline.phases):
         return "nothing is allocated in the step"
-    what = [(block.label, block.size) for block in timeline.at_peak()]
-    fixed = sorted(timeline.static_bytes.items(), key=lambda item: -item[1])
-    what += [(Category(category).label, size) for category, size in fixed if size]
-    what.sort(key=lambda row: -row[1])
-    named = ", ".join(f"{label} {format_bytes(size)}" for label, size in what[:NAMED])
-    rest = what[NAMED:]
-    more = f" and {len(rest)} more, {format_bytes(sum(size for _, size in rest))}" if rest else ""
+    blocks = timeline.at_peak()
+    sums = Counter({category: size for category, size in timeline.static_bytes.items() if size})
+    for block in blocks:
+        sums[block.category] += block.size
+    kinds = [(Category(category).label, size) for category, size in sums.most_common()]
+    rest = sum(size for _, size in kinds[NAMED:])
+    named = [f"{label} {format_bytes(size)}" for label, size in kinds[:NAMED] + ([("others", rest)] if rest else [])]
     label = timeline.step_labels[at]
     phase = Phase(int(timeline.phases[at])).label
     where = label if label.startswith(phase) else f"{phase} step {label}"
-    return f"{where} (step {at + 1} of {len(timeline.phases)}): {named}{more}"
+    text = f"{where} (step {at + 1} of {len(timeline.phases)}): {', '.join(named)}"
+    largest = max(blocks, key=lambda block: block.size, default=None)
+    whole = f"{text}; the largest is {largest.label}, {format_bytes(largest.size)}" if largest else text
+    return whole if len(whole) <= LONGEST else text

@@ -43,7 +43,7 @@ class Shown:
     names : tuple of str
         The name of the plan in each row.
     binding : str
-        For the plan of least total peak: the step of the schedule at which the peak is reached, and the largest values
+        For the plan of least total peak: the step of the schedule at which the peak is reached, and what is
         alive there.
     little : str
         For a table ``"live"`` that a search found without pins: why recomputation saves little memory in this training

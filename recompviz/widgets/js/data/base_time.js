@@ -11,10 +11,11 @@ export function millisecondsOf(unit) {
   return MILLISECONDS[/^(ns|µs|ms|s)(?: \(\w+\))?$/.exec(unit)?.[1]] ?? null;
 }
 
-/** A cost with its unit: a time in ms or s, or units of another cost. */
+/** A cost with its unit: a time in ms or s, or units of another cost. A time below 0.01 ms keeps its figures. */
 export function costWithUnit(cost, unit) {
   const each = millisecondsOf(unit ?? "ms");
-  return each === null ? `${formatCost(cost)} ${unit}` : formatTime(cost * each);
+  const known = each !== null && !(cost > 0 && cost * each < 0.01);
+  return known ? formatTime(cost * each) : `${formatCost(cost)} ${(unit ?? "ms").replace(/ \(\w+\)$/, "")}`;
 }
 
 /** The base { time, name }: the predicted step, or the forward pass if its time is not known; in the unit of the costs. */

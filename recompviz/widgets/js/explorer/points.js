@@ -133,11 +133,15 @@ export function nameWithin(name, turn, bytes, share) {
   return [name, Math.abs(turn) < 90 && `+${formatPercent(share)}`, turn !== 0 && formatBytes(bytes)].filter(Boolean).join(" ");
 }
 
-/** The first of some heights at which a text covers no point; the first one if all do. @param marks of givenMarks */
-export function freeHeight(text, at, heights, marks) {
+/**
+ * The first of some heights at which a text covers no point and not the curve; the first one if it covers one everywhere.
+ * @param marks of givenMarks; @param heightAt(x) the y of the curve, which falls to the right
+ */
+export function freeHeight(text, at, heights, marks, heightAt = () => Infinity) {
   const free = (y) => {
     const [left, right, top, bottom] = textBox(text, { ...at, y });
-    return !marks.some(([px, py]) => left < px + 6 && px - 6 < right && top < py + 6 && py - 6 < bottom);
+    const clear = heightAt(left) > bottom + 2 || heightAt(right) < top - 2;
+    return clear && !marks.some(([px, py]) => left < px + 6 && px - 6 < right && top < py + 6 && py - 6 < bottom);
   };
   return heights.find(free) ?? heights[0];
 }

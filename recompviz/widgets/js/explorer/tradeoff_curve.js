@@ -158,10 +158,12 @@ export function makeTradeoffCurve(parent, graph, fixed, domain, base, id, device
     names.push({ text, words, x: px, y: py, anchor });
   }
 
-  /** Move the names of devices off the points, and return their boxes. */
+  /** Move the names of devices off the points and the curve, and return their boxes. */
   function moveNames(marks) {
+    const bottom = CURVE_HEIGHT - PAD.bottom;
+    const anywhere = Array.from({ length: Math.floor((bottom - PAD.top - 18) / 8) }, (_, i) => bottom - 8 - 8 * i);
     return names.map(({ text, words, x: px, y: py, anchor }) => {
-      const height = freeHeight(words, { x: px, anchor }, [py, py + 16, py - 16, py + 32], marks);
+      const height = freeHeight(words, { x: px, anchor }, [py, py + 16, py - 16, py + 32, ...anywhere], marks, heightAt);
       text.setAttribute("y", height);
       return textBox(words, { x: px, y: height, anchor });
     });

@@ -267,8 +267,8 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
 
   function setNote() {
     const boxes = open ? `${picture.scene.items.length} boxes for ${graph.count.toLocaleString("en")} values` : "";
-    setText(note, [boxes, waiting].filter(Boolean).join(" · "));
-    note.title = note.textContent;
+    setText(note, waiting || boxes); // there is no room for both
+    note.title = [boxes, waiting].filter(Boolean).join("\n");
   }
 
   // ---- overlays
