@@ -565,9 +565,8 @@ def test_times_of_steps_have_a_spread_and_the_predicted_time():
         ],
         [
             "measured step: eager 200 ms, plan 220 ms, +10% (+5.0% to +12%, 12 pairs)",
-            "predicted step: eager 155 ms, plan 160 ms, +3.0%; this run was 29% slower than predicted, the eager step "
-            "too: the machine is busier than when the operators were timed. To time them again: "
-            "rv.calibrate(trace, fresh=True) with the trace of “Save and share”, then run the cell again",
+            "predicted step: eager 155 ms, plan 160 ms, +3.0%; this run was 29% slower, the eager step too: the "
+            "machine is busier than when the operators were timed (rv.calibrate(trace, fresh=True) times them again)",
         ],
         [],
         [],

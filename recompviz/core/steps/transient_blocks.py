@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
     from recompviz.core.steps.timeline import Timeline
 
-# number of categories named in the description of a peak, and the characters that it may have with the largest item
+# number of categories named in the description of a peak, and the characters that it may have with the largest value
 NAMED = 3
-LONGEST = 210
+LONGEST = 175
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,9 +109,9 @@ def _pairs(timeline: Timeline) -> NDArray[np.int64]:
 
 
 def binding(timeline: Timeline) -> str:
-    """Return a text about a timeline's peak: the step, the bytes of each category of memory, and the largest block.
+    """Return a text about a timeline's peak: the step, the bytes of each category of memory, and the largest value.
 
-    The three largest categories are named, and the bytes of all others are added up. The largest block is left out if
+    The three largest categories are named, and the bytes of all others are added up. The largest value is left out if
     the text would be too long. If the timeline has no event, or reaches its peak before the first step, the text is
     ``"nothing is allocated in the step"``.
 
@@ -137,6 +137,8 @@ def binding(timeline: Timeline) -> str:
     phase = Phase(int(timeline.phases[at])).label
     where = label if label.startswith(phase) else f"{phase} step {label}"
     text = f"{where} (step {at + 1} of {len(timeline.phases)}): {', '.join(named)}"
-    largest = max(blocks, key=lambda block: block.size, default=None)
+    # workspace has no name of its own
+    values = [block for block in blocks if block.category is not Category.WORKSPACE]
+    largest = max(values, key=lambda block: block.size, default=None)
     whole = f"{text}; the largest is {largest.label}, {format_bytes(largest.size)}" if largest else text
     return whole if len(whole) <= LONGEST else text

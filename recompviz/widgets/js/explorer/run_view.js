@@ -39,8 +39,8 @@ export function timesLines(run, scaled = false) {
 /** Why a run was slower than predicted, and what helps. */
 function slowerText(run, scaled) {
   const slower = formatPercent(run.eagerStep / run.predictedEager - 1);
-  const why = scaled ? "the machine is busier than when the operators were timed, or their times grow faster with the size than assumed" : "the machine is busier than when the operators were timed";
-  return `this run was ${slower} slower than predicted, the eager step too: ${why}. To time them again: rv.calibrate(trace, fresh=True) with the trace of “Save and share”, then run the cell again`;
+  const why = scaled ? "the machine is busier than when the operators were timed, or their times grow faster with the size" : "the machine is busier than when the operators were timed";
+  return `this run was ${slower} slower, the eager step too: ${why} (rv.calibrate(trace, fresh=True) times them again)`;
 }
 
 /** The newest run for the budget shown if the plan shown was not run: a search or pins have replaced its plan since. @param run the last run of the plan shown, or null */
@@ -60,7 +60,7 @@ const TIMES_TITLE =
   "Medians of pairs of an eager and a planned step, in turn. The share: the extra time as a share of the eager step. In brackets: its spread over the pairs, " +
   "the 95% interval of the median; with fewer than six pairs, the smallest and the largest. Within noise: the spread contains 0. " +
   "On the CPU it is taken from processor times, which other programs hardly change. Predicted: the sum of the operators' measured times; other programs that ran during the steps are not in it. " +
-  "If a step was much faster than predicted, other programs ran while the operators were measured; the next Explorer measures them again. If a step was much slower, other programs run now.";
+  "If a step was much faster than predicted, other programs ran while the operators were measured; the next Explorer measures them again. If a step was much slower, other programs run now: wait for their end, or measure again with rv.calibrate(trace, fresh=True), the trace as in “Save and share”, and run the cell again.";
 
 /**
  * The controls in `parent` and the result in `line`.
