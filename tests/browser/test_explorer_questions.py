@@ -29,6 +29,10 @@ explorer = rv.Explorer(planner, Explaining(), **options | {"baselines": ["chen"]
 """
 
 
+# a sentence about the cost of the pins
+COST = re.compile(r"^(This pin|These \d pins together) (raises?|costs?|saves?) .* at this budget.*\.$|^No plan fits")
+
+
 @pytest.fixture(scope="module")
 def page(request):
     """One notebook for all of these: each leaves it as it may be found."""
@@ -61,9 +65,9 @@ def test_a_pin_from_the_card_shows_what_it_costs(page):
     page.get_by_role("button", name="must be recomputed (R)").click()
     page.locator(".rv-node.rv-pin-recompute .rv-corner", has_text="R").wait_for()
     pins = page.get_by_role("region", name="Pins")
-    pins.get_by_text(re.compile("costs|saves|no plan fits")).wait_for()
+    pins.get_by_text(COST).wait_for()
     card = page.get_by_role("region", name="Selected value")  # the cost stands beside the button, too
-    card.get_by_text(re.compile(r"(costs|saves) .* at this budget .*peak|no plan fits")).wait_for()
+    card.get_by_text(COST).wait_for()
     settled(page)
     page.locator(f".rv-nodes > g[aria-label^='{name}, recomputed']").wait_for()
     pins.get_by_role("button", name="Clear pins").click()
@@ -76,7 +80,7 @@ def test_a_pin_by_keyboard_is_taken_away_by_its_chip(page):
     name = row_of(page, kept=False)
     page.keyboard.press("k")
     pins = page.get_by_role("region", name="Pins")
-    pins.get_by_text(re.compile("costs|saves")).wait_for()
+    pins.get_by_text(COST).wait_for()
     page.locator(f".rv-nodes > g[aria-label^='{name}, kept']").wait_for()
     pins.get_by_role("button", name=f"Remove the pin of {name}").click()
     pins.wait_for(state="hidden")
@@ -90,7 +94,7 @@ def test_the_strip_of_pins_neither_overlaps_nor_spills_in_a_narrow_notebook(page
         page.keyboard.press(key)
         pins.locator(".rv-chip").nth(chips).wait_for()
         page.wait_for_function("document.querySelector('.rv-pins').dataset.state !== 'solving'")
-        pins.get_by_text(re.compile("costs|saves|no plan fits")).wait_for()
+        pins.get_by_text(COST).wait_for()
         settled(page)
     page.keyboard.press("Escape")
     view = page.locator(".rv-explorer")
@@ -170,6 +174,14 @@ def test_the_downloaded_page_opens_as_the_notebook_looked(page, tmp_path, chromi
     page.locator(head).wait_for()
     graph.get_by_role("button", name="Top down").click()
     page.locator(".rv-colour select").select_option("bytes")
+    own_label = "Memory of your device, for example 12 GB"
+    own = page.get_by_label(own_label)
+    own.fill("0.15 MB")
+    own.press("Enter")
+    settled(page)
+    page.get_by_role("button", name="%", exact=True).click()
+    page.get_by_label("Step of the schedule").focus()
+    page.keyboard.press("Home")
     page.get_by_role("tab", name="Save and share").click()
     page.evaluate("document.body.setAttribute('data-jp-theme-light', 'false')")  # the system has a light theme
     with page.expect_download() as got:
@@ -187,8 +199,19 @@ def test_the_downloaded_page_opens_as_the_notebook_looked(page, tmp_path, chromi
     assert opened.locator(".rv-colour select").input_value() == "bytes"
     assert opened.locator("[aria-label='Top down'][aria-pressed=true]").count() == 1
     assert opened.get_by_role("tab", name="Save and share").get_attribute("aria-selected") == "true"
+    assert opened.get_by_label(own_label).input_value() == "0.15 MB"
+    for text in (".rv-fit-sentence", ".rv-tile-total", ".rv-readout"):
+        assert opened.locator(text).inner_text() == page.locator(text).inner_text()
+    assert opened.get_by_label("Budget, typed").input_value().endswith("%")
+    state = "document.querySelector('.rv-explorer').recompviz.state"
+    chosen = f"(({{step, selected, earlier}}) => [step, selected, earlier])({state})"
+    assert opened.evaluate(chosen) == page.evaluate(chosen)
+    assert opened.evaluate(chosen)[2]  # the earlier choices
+    assert "writing" not in opened.locator(".rv-drawer").inner_text()
     opened.close()
     page.locator(".rv-colour select").select_option("state")
+    page.get_by_role("button", name="%", exact=True).click()
+    page.get_by_label("Step of the schedule").press("Escape")
     graph.get_by_role("button", name="Expand all modules").click()
 
 

@@ -43,18 +43,23 @@ export function makeChoices(explorer) {
     else explorer.send({ type: "solve", objective: now.objective, family });
   }
 
-  function binding() {
+  /** Go to the leanest plan and show what is alive at its peak. @param asked the element that was clicked */
+  function binding(asked) {
     setRow(rowFor(explorer.tables[curve()], leastTotal(explorer.tables[curve()])));
-    explorer.showPeak();
+    explorer.showPeak(asked);
   }
 
   function ask(change) {
     const same = (change.table ?? state.table) === state.table && change.row === state.row;
-    const from = state.rested; // a plan that the user did not choose is no earlier choice
+    // the plan that was shown first can be chosen again, too; a plan that a search or pins showed in between is no earlier choice
+    const from = state.rested ?? (model.get("_searching") ? null : state.opening);
     const stays = from?.table === (change.table ?? state.table) && from?.row === change.row;
     if (change.settled && from && !stays && !(change.stepping && state.stepping)) state.earlier = remember(state.earlier, from);
     Object.assign(state, { wanted: change.budget, stepping: false, ...change });
-    if (change.settled) state.rested = { table: state.table, row: state.row };
+    if (change.settled) {
+      state.rested = { table: state.table, row: state.row };
+      state.opening = null; // it is an earlier choice from now on
+    }
     // a drag ends on the total of its plan; asking for that total during the drag saves a second request at its end
     const budget = state.settled ? state.wanted : explorer.tables[state.table].totalPeaks[state.row];
     if (explorer.renumbered || state.table !== explorer.asked.table || state.row !== explorer.asked.row || budget !== explorer.asked.budget) {

@@ -30,6 +30,7 @@ import { makeGapView } from "./gap_view.js";
 import { makePlansView } from "./plans_view.js";
 import { makeCompareView } from "./compare_view.js";
 import { asKept, shownAgain } from "./kept_choices.js";
+import { asShown } from "./page_choices.js";
 import { keptFocus } from "./kept_focus.js";
 import { makePacer } from "../shared/pacing.js";
 import { makeRunsView } from "./runs_view.js";
@@ -56,6 +57,7 @@ function initialState(model) {
     wanted, // the budget that the user asked for; less than `budget` if no known plan fits it
     settled: true, // no drag is going on
     rested: null, // the plan of the user's last choice; a drag shows others until it ends. Null while he has chosen none
+    opening: { table, row, opening: true }, // the plan that is shown first; null after the first choice
     stepping: false, // the last choice was a step of the slider, which another step replaces
     confirmed: true, // the kernel has simulated this plan
     hover: -1, // the node under the pointer
@@ -75,9 +77,9 @@ function initialState(model) {
 
 /**
  * Draw an Explorer for a widget model into an element. Returns the function that releases it; its `chosen()` is what the
- * reader has chosen, which can be given to the next call as `before`. `tab`: the open one at first.
+ * reader has chosen, which can be given to the next call as `before`.
  */
-export function mount(model, parent, before = null, tab = null) {
+export function mount(model, parent, before = null) {
   const id = `rv${++mounted}-${Math.random().toString(36).slice(2, 7)}`;
   const { listen, release } = listeners();
   const graph = readGraph(model.get("_graph"));
@@ -132,6 +134,11 @@ export function mount(model, parent, before = null, tab = null) {
     unanswered,
   );
   Object.assign(explorer, makePainting(explorer), makeSelection(explorer), makeChoices(explorer));
+  let following = 0;
+  /** The card follows the boxes, once per frame. */
+  explorer.moved = () => {
+    if (state.hover >= 0 || state.selected >= 0) following ||= requestAnimationFrame(() => ((following = 0), explorer.showCard()));
+  };
   const root = html("div", "rv-explorer", parent);
   root.setAttribute("role", "group");
   root.setAttribute("aria-label", `Explorer of ${graph.title}`);
@@ -151,6 +158,10 @@ export function mount(model, parent, before = null, tab = null) {
   explorer.showBox = (v) => {
     const focused = root.getRootNode().activeElement;
     scrollTo(root, views.graph.placeOf(v), root.contains(focused) && focused !== root ? focused : null);
+  };
+  /** Scroll the page until the card of a selected node is seen, as far as its box stays seen. */
+  explorer.showSelected = (v) => {
+    if (views.card.below) scrollTo(root, { top: views.graph.placeOf(v).top, bottom: views.card.root.getBoundingClientRect().bottom }, null);
   };
   listen(views.header.theory, "click", () => explorer.setTheory(!state.theory));
 
@@ -219,7 +230,6 @@ export function mount(model, parent, before = null, tab = null) {
     },
   };
 
-  if (tab) views.drawer.open(tab);
   const sizesNow = () => JSON.stringify(model.get("_sizes").now);
   const sizes = sizesNow();
   if (before && before.count === graph.count) {
@@ -227,8 +237,11 @@ export function mount(model, parent, before = null, tab = null) {
     views.drawer.open(before.tab);
     if (before.step >= 0) explorer.setStep(Math.min(before.step, explorer.reply.steps - 1));
     const sameStep = before.sizes === sizesNow();
-    const again = (kept) => kept && shownAgain(kept, explorer.tables, sameStep);
-    if (before.hasChosen) state.rested = { table, row }; // the same choice, with the plan that is now the best for it
+    const again = (kept) => {
+      const found = kept && shownAgain(kept, explorer.tables, sameStep);
+      return found && { ...found, ...(kept.opening && { opening: true }) };
+    };
+    if (before.hasChosen) Object.assign(state, { rested: { table, row }, opening: null }); // the same choice, with the plan that is now the best for it
     state.earlier = before.earlier.map(again).filter(Boolean).reverse().reduce(remember, []);
     const rival = again(before.against);
     if (rival) explorer.setAgainst(rival);
@@ -241,6 +254,7 @@ export function mount(model, parent, before = null, tab = null) {
 
   const unmount = () => {
     explorer.stopPainting();
+    cancelAnimationFrame(following);
     explorer.pacer.stop();
     resized.disconnect();
     stopListening();
@@ -251,10 +265,13 @@ export function mount(model, parent, before = null, tab = null) {
   };
   const entries = () => Object.fromEntries(Object.entries(views).filter(([, view]) => view.entry).map(([name, view]) => [name, view.entry()]));
   // the tables that the page has had until now: those of the model may be newer
-  const kept = (choice) => choice && asKept(explorer.tables, choice);
+  const kept = (choice) => {
+    const found = choice && asKept(explorer.tables, choice);
+    return found && { ...found, ...(choice.opening && { opening: true }) };
+  };
   const chosen = () => ({ against: kept(state.against), hasChosen: state.rested !== null, earlier: state.earlier.map(kept).filter(Boolean) });
   const selection = () => ({ selected: state.selected, step: state.step, category: state.category, line: state.line });
-  unmount.chosen = () => ({ ...chosen(), ...selection(), count: graph.count, tab: views.drawer.current, sizes, entries: entries() });
+  unmount.chosen = explorer.chosen = () => ({ ...chosen(), ...selection(), count: graph.count, tab: views.drawer.current, sizes, entries: entries() });
   return unmount;
 }
 
@@ -306,7 +323,7 @@ function makeViews(explorer, root, id) {
       explorer.schedule();
     },
   }, id);
-  views.graph = makeGraphView(root, graph, explorer.near, { hover, click: clickNode, select: selectNode, mode }, id, readModules(model.get("_modules")));
+  views.graph = makeGraphView(root, graph, explorer.near, { hover, click: clickNode, select: selectNode, mode, moved: explorer.moved }, id, readModules(model.get("_modules")));
   views.card = makeCard(root.querySelector(".rv-graph-row"), graph, { pin: pinNode, line: setLine, close: () => explorer.select(-1) });
   views.pins = makePinsView(root, graph, {
     unpin: (v) => pinNode(v, pinOf(state.pins, v)),
@@ -332,7 +349,7 @@ function makeViews(explorer, root, id) {
       page: () => explorer.send({ type: "page" }),
       arrange: () => views.graph.arranged(),
       otherSizes: () => otherSizes(model.get("_sizes").axes, model.get("_sizes").now),
-      shown: () => ({ light: isLight(root), view: { graph: views.graph.shown(), tab: views.drawer.current } }),
+      shown: () => ({ light: isLight(root), view: { graph: views.graph.shown(), target: targetOf(model), choices: asShown(explorer.chosen()) } }),
     },
     Boolean(model.offline),
   );

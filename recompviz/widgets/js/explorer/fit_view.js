@@ -21,9 +21,14 @@ export function targetOf(model) {
   return chosen.get(model) ?? null;
 }
 
+/** Let a target be that of a model. */
+export function aimAt(model, target) {
+  chosen.set(model, target);
+}
+
 /** Forget the target, because the user chose a budget. */
 export function forgetTarget(model) {
-  chosen.set(model, null);
+  aimAt(model, null);
 }
 
 /** Write a text to the clipboard, also on a page that is not served securely. */
@@ -173,14 +178,20 @@ export function makeFitView(parent, model, graph, all, base, actions, id) {
   /** Choose a device: the budget becomes its memory, or what keep-all needs if this is less. */
   function aim(target) {
     forget();
-    chosen.set(model, target);
+    aimAt(model, target);
     const row = rowFor(curve(), target.bytes);
     if (target.bytes < keepAllTotal(curve())) actions.typed(target.bytes);
     else actions.row(row);
     actions.changed();
   }
 
-  const keepHeight = heightKeeper(sentence, root); // the longest sentence so far has room
+  const keepHeight = heightKeeper(sentence, root); // in a narrow view, the longest sentence so far has room; in others, a fixed number of lines
+  /** A sentence that is scrolled can be reached by the keyboard. */
+  function letScroll() {
+    sentence.title = sentence.textContent;
+    if (sentence.scrollHeight > sentence.clientHeight + 1) sentence.tabIndex = 0;
+    else sentence.removeAttribute("tabindex");
+  }
 
   return {
     /** Show the state of the Explorer and of a resizing. @param reply the reply shown; @param silent whether the kernel does not answer */
@@ -227,7 +238,9 @@ export function makeFitView(parent, model, graph, all, base, actions, id) {
       if (working) setText(sentence, [`${sizesText(sizes.axes, wanted)}: ${sizes.text} …`, estimate].filter(Boolean).join(" "));
       else if (asked) setText(sentence, UNANSWERED);
       else if (sizes.state === "failed") setText(sentence, sizes.text);
-      if (next.settled) keepHeight(); // measured once a drag has ended
+      if (!next.settled) return; // measured once a drag has ended
+      keepHeight();
+      letScroll();
     },
     /** Put the sliders back on the sizes shown, after a resizing failed or was cancelled. */
     reset: () => asking || setSizes(model.get("_sizes").now),

@@ -1,7 +1,8 @@
 // Pins: values that the user forces to be kept or recomputed, their cost, and the bar that shows both.
 
 import { html, listeners, progressBar, setText } from "../shared/elements.js";
-import { formatBytes, formatPercent } from "../shared/units.js";
+import { formatBytes } from "../shared/units.js";
+import { shareText } from "../data/base_time.js";
 import { leastTotal, rowFor } from "../data/plan_table.js";
 import { UNANSWERED } from "../shared/kernel_note.js";
 
@@ -27,17 +28,18 @@ export function pinArray(pins, count) {
 
 /**
  * What pins cost at a budget, as differences between the plans with and without pins.
- * @returns { overhead, bytes, least, peak }
+ * @returns { overhead, bytes, least, peak, from, to }
  *   overhead: of the plan for this budget; null if no plan fits
  *   bytes: how much the least total at the same overhead is above the budget; null if no plan with the pins has so little
  *   least: of the least feasible total
  *   peak: of the peak of the plan for this budget
+ *   from, to: the overheads without and with pins; null if no plan fits
  */
 export function pinCost(free, pinned, budget) {
   const without = rowFor(free, budget);
   const under = rowFor(pinned, budget);
   const least = leastTotal(pinned) - leastTotal(free);
-  if (without < 0) return { overhead: null, bytes: null, least, peak: null };
+  if (without < 0) return { overhead: null, bytes: null, least, peak: null, from: null, to: null };
   let total = Infinity;
   for (let row = 0; row < pinned.rows; row++) if (pinned.overheads[row] <= free.overheads[without]) total = Math.min(total, pinned.totalPeaks[row]);
   return {
@@ -45,37 +47,40 @@ export function pinCost(free, pinned, budget) {
     bytes: Number.isFinite(total) ? Math.max(0, total - budget) : null,
     least,
     peak: under < 0 ? null : pinned.totalPeaks[under] - free.totalPeaks[without],
+    from: free.overheads[without],
+    to: under < 0 ? null : pinned.overheads[under],
   };
 }
 
-/** A share that is not 0: "+2.1%", or "less than 0.1%". */
-const smallShare = (share, sign) => (share < 0.0005 ? "less than 0.1%" : `${sign}${formatPercent(share)}`);
-
-/** The cost as text. */
-export function costText(cost, base, budget) {
-  const parts = [];
-  if (cost.overhead === null) parts.push(`no plan fits ${formatBytes(budget)} under these pins`);
-  else if (Math.abs(cost.overhead) < 1e-9) parts.push("costs no extra time at this budget");
-  else parts.push(`${cost.overhead > 0 ? "costs " : "saves "}${smallShare(Math.abs(cost.overhead) / (base.time || 1), cost.overhead > 0 ? "+" : "")} of ${base.name} at this budget`);
-  if (cost.overhead !== null && cost.overhead > 0) parts.push(cost.bytes === null ? "no budget gives the same time" : `or ${formatBytes(cost.bytes)} more at the same time`);
-  if (cost.peak !== null) parts.push(cost.peak ? `peak ${cost.peak > 0 ? "+" : "−"}${formatBytes(Math.abs(cost.peak))}` : "same peak");
-  if (cost.least) parts.push(`least feasible ${cost.least > 0 ? "+" : "−"}${formatBytes(Math.abs(cost.least))}`);
-  return parts.join(" · ");
+/**
+ * The cost in plain sentences. The extra times are written as in the header, so that both say the same.
+ * @param count of the pins
+ */
+export function costText({ overhead, bytes, least, peak, from, to }, base, budget, count = 1) {
+  const subject = count === 1 ? "This pin" : `These ${count} pins together`;
+  const verb = (word) => (count === 1 ? `${word}s` : word);
+  const [before, after] = [from, to].map((time) => shareText(time, base));
+  const change = before === after ? `by less than 0.1% of ${base.name}` : `from ${before} to ${after} of ${base.name}`;
+  const sentences = [];
+  if (overhead === null) sentences.push(`No plan fits ${formatBytes(budget)} with ${count === 1 ? "this pin" : `these ${count} pins`}`);
+  else if (Math.abs(overhead) < 1e-9) sentences.push(`${subject} ${verb("cost")} no extra time at this budget`);
+  else if (overhead < 0) sentences.push(`${subject} ${verb("save")} time at this budget: the extra time falls ${change}`);
+  else {
+    const larger = bytes === null ? "a larger budget does not avoid this" : `a budget ${formatBytes(bytes)} larger avoids this`;
+    sentences.push(`${subject} ${verb("raise")} the extra time at this budget ${change}; ${larger}`);
+  }
+  if (peak) sentences.push(`The peak is ${formatBytes(Math.abs(peak))} ${peak > 0 ? "higher" : "lower"}`);
+  if (least) sentences.push(`The least feasible budget is ${formatBytes(Math.abs(least))} ${least > 0 ? "higher" : "lower"}`);
+  return `${sentences.join(". ")}.`;
 }
 
-/** What the pins cost, or how far their solve is; "" without pins and without a message. @param silent whether the kernel does not answer */
+/** What the pins cost together, or how far their solve is; "" without pins and without a message. @param silent whether the kernel does not answer */
 export function pinsText(pins, status, silent, free, pinned, budget, base) {
   const count = pins.keep.length + pins.recompute.length;
   if (status.state === "solving") return silent ? UNANSWERED : `${status.text}…`;
   if (status.state === "failed") return status.text;
-  if (count && free && pinned) return costText(pinCost(free, pinned, budget), base, budget);
+  if (count && free && pinned) return costText(pinCost(free, pinned, budget), base, budget, count);
   return count ? status.text || "not solved" : status.text;
-}
-
-/** The text for the card of a pinned value. All pins are solved together, so that each alone has no cost. */
-export function pinnedText(pins, text) {
-  const count = pins.keep.length + pins.recompute.length;
-  return count > 1 ? `${count} pins together: ${text}` : text;
 }
 
 /**

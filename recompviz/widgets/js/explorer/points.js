@@ -44,9 +44,9 @@ export function drawPoints(layer, tables, state, scales, choose, listen) {
     if (group.dataset.point === focused) group.focus({ preventScroll: true });
   }
 
-  state.earlier.forEach(({ table, row }, i) => {
+  state.earlier.forEach(({ table, row, opening }, i) => {
     if (!tables[table] || row >= tables[table].rows || tables[table].objective === "given") return;
-    point([[table, row]], () => `earlier choice ${i + 1}`, (group, px, py, turn) => {
+    point([[table, row]], () => (opening ? "the plan shown first" : `earlier choice ${i + 1}`), (group, px, py, turn) => {
       const style = { class: "rv-earlier", opacity: Math.max(0.35, 1 - i / EARLIER) };
       if (turn === null) svg("circle", { cx: px, cy: py, r: 3.8, ...style }, group);
       else svg("path", { ...arrowAt(px, py, turn), ...style }, group);

@@ -76,7 +76,7 @@ export function makeRunView(parent, line, graph, base, actions) {
   const badge = html("span", "rv-badge", lines);
   const times = [0, 1].map(() => html("div", "rv-muted rv-times", lines));
   const bar = progressBar(root, "Progress of the run");
-  const hints = HINTS.map((hint) => html("div", "rv-muted", lines, hint));
+  const hints = HINTS.map((hint, i) => html("div", i ? "rv-muted rv-how-to" : "rv-muted", lines, hint));
   const replaced = html("div", "rv-replaced", lines);
   replaced.setAttribute("role", "status");
   const why = html("span", "", replaced);

@@ -3,9 +3,14 @@
 import { drawPage } from "../shared/page_data.js";
 import { startAs } from "../graph/graph_view.js";
 import { mount } from "./explorer.js";
+import { aimAt } from "./fit_view.js";
 import { offlineModel } from "./offline.js";
 
 drawPage((data, parent, view) => {
-  if (view) startAs(parent, view.graph);
-  mount(offlineModel(data), parent, null, view?.tab);
+  const model = offlineModel(data);
+  if (view) {
+    startAs(parent, view.graph);
+    aimAt(model, view.target);
+  }
+  mount(model, parent, view?.choices ?? null);
 });

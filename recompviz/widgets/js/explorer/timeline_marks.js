@@ -6,13 +6,15 @@ import { livesOf } from "../data/blocks.js";
 
 export const MARK_LETTER = 6.8; // pixels, of a letter of the names of the budget and the peak
 
+const QUESTION = " · what is alive?";
+
 /** Whether the longer text, with the reserved bytes, is written at the peak: in a narrow chart it would be cut off. */
 const isRoomy = (reply, middle) => Boolean(reply.reserved) && middle > 340;
 
 /** The text of the peak. @param write writes bytes with the figures of the budget, so that the peak does not look larger */
 export function peakText(reply, middle, write) {
   const reserved = isRoomy(reply, middle) ? `, about ${formatBytes(reply.reserved)} reserved` : ""; // by PyTorch's caching allocator
-  return `peak ${write(reply.peak)}${reserved} · what is alive?`;
+  return `peak ${write(reply.peak)}${reserved}${QUESTION}`;
 }
 
 /** Where a text of the peak stands, as [left, right]; it stands to the left of points after `middle`. */
@@ -49,7 +51,7 @@ export function peakHeight(py, least, line) {
   return height - 11 < line && line < height + 4 ? Math.max(least, line - 4) : height;
 }
 
-/** The mark of the peak, a button; calls `choose()`. */
+/** The mark of the peak, a button; calls `choose(its element)`. */
 export function makePeakMark(chart, choose) {
   const { listen, release } = listeners();
   const peak = svg("g", { class: "rv-peak", tabindex: 0, role: "button" }, chart);
@@ -68,7 +70,8 @@ export function makePeakMark(chart, choose) {
     const rightHalf = px > middle;
     const height = peakHeight(py, least, line);
     const text = svg("text", { x: px + (rightHalf ? -8 : 8), y: height, class: "rv-peak-text rv-halo", "text-anchor": rightHalf ? "end" : "start" }, peak);
-    text.textContent = words;
+    text.textContent = words.replace(QUESTION, "");
+    svg("tspan", { class: "rv-peak-question" }, text).textContent = QUESTION; // a picture leaves it out
     const [from, to] = peakSpan(words, px, middle); // the text can be clicked, too
     const target = svg("rect", { x: from, y: height - 14, width: to - from, height: 18, class: "rv-peak-target" });
     peak.prepend(target);
@@ -76,13 +79,13 @@ export function makePeakMark(chart, choose) {
 
   listen(peak, "click", (event) => {
     event.stopPropagation(); // a click on the chart would choose a step
-    choose();
+    choose(peak);
   });
   listen(peak, "keydown", (event) => {
     event.stopPropagation();
     if (event.key !== "Enter" && event.key !== " ") return;
     event.preventDefault();
-    choose();
+    choose(peak);
   });
 
   return { draw, destroy: release };

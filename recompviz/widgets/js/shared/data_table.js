@@ -140,7 +140,7 @@ export function makeDataTable(parent, columns, options) {
     /** How many rows are shown and where they are scrolled to, for a table that is made anew. */
     entry: () => ({ most, place: wanted ?? place }),
     restore(before) {
-      most = before.most;
+      most = before.most ?? Infinity; // JSON has no infinity
       wanted = before.place;
       if (rows.length) draw();
     },
