@@ -347,7 +347,6 @@ def test_scrubbing_by_keyboard_goes_step_by_step_and_escape_leaves(page, exporte
     assert scrubber.get_attribute("aria-valuetext").startswith(f"step 1 of {steps}, forward")
     faded = page.get_by_text("faded: not in memory at this step")
     assert faded.is_visible()
-    assert not page.get_by_text("selected", exact=True).is_visible()
     page.keyboard.press("ArrowRight")
     page.get_by_role("tab", name="Alive at step 2").wait_for()
     page.keyboard.press("End")
@@ -356,7 +355,7 @@ def test_scrubbing_by_keyboard_goes_step_by_step_and_escape_leaves(page, exporte
     page.get_by_role("tab", name="Alive at the peak").wait_for()
     assert not faded.is_visible()
     page.locator(".rv-nodes [data-v]").first.click()
-    page.get_by_text("selected", exact=True).wait_for()
+    selected_card(page).wait_for()
     assert page.locator(".rv-card strong wbr").count() > 0  # a long name is broken at its parts only
 
 
@@ -504,6 +503,16 @@ def test_pictures_of_the_view_are_saved(page, tmp_path):
         assert f">{text}</text>" in drawing
     for text in ("Fit", "Paper's view", "must be kept (K)", "Copy the code"):  # of buttons and of the inspector
         assert f">{text}</text>" not in drawing
+    # nor what can be done on the page
+    assert not re.search(
+        r"hover a bar|drag to zoom|click|under the pointer", re.sub(r"<title>.*?</title>", "", drawing)
+    )
+    assert all("display:none" in tag for tag in re.findall(r"<tspan[^>]*>[^<]*what is alive", drawing))
+    texts = [text for text in ET.fromstring(drawing).iter("{http://www.w3.org/2000/svg}text") if text.text]
+    height = {text.text: float(text.get("y")) for text in texts if re.fullmatch(r"[\d.]+", text.get("y", ""))}
+    (least,) = [y for text, y in height.items() if text.startswith("least feasible")]
+    (limit,) = [y for text, y in height.items() if text.startswith("What limits it")]
+    assert 0 < limit - least < 24  # no gap where the page has a slider
     assert page.get_by_role("button", name="Paper's view").is_visible()
     assert drawing.count("<linearGradient") >= 2  # the swatches of kept and of recomputed values
     assert "text-decoration" not in drawing  # nothing in a picture can be clicked
@@ -637,35 +646,240 @@ def test_a_page_from_python_has_the_theme_of_the_system(chromium, exported, syst
     context.close()
 
 
-def test_the_close_button_of_the_card_deselects_and_the_graph_is_fitted_again(page):
-    page.set_viewport_size({"width": 1000, "height": 900})
-    page.wait_for_timeout(200)  # until the graph is fitted to the window
-    world = page.locator(".rv-world")
-    fitted = world.get_attribute("transform")
+PLACES = """() => {
+    const texts = [...document.querySelectorAll(".rv-nodes text")]
+        .map((one) => [one.textContent, one.getClientRects().length]);
+    const around = [".rv-graph", ".rv-graph-legend", ".rv-fit", ".rv-timeline"].map((name) => {
+        const box = document.querySelector(name).getBoundingClientRect();
+        return [box.width, box.height];
+    });
+    return [document.querySelector(".rv-world").getAttribute("transform"), texts, around];
+}"""
+
+
+@pytest.mark.parametrize("wide", [700, 848, 1000, 1200])
+@pytest.mark.parametrize("modules", [True, False])
+def test_a_selection_changes_nothing_in_the_graph_and_its_card_covers_no_box(page, wide, modules):
+    page.set_viewport_size({"width": wide + 32, "height": 900})
+    if modules:
+        page.get_by_role("button", name="Collapse all modules").click()
+    page.get_by_role("button", name="Fit the graph").click()
+    page.mouse.move(5, 5)
+    page.wait_for_timeout(200)  # until the graph is fitted to the window, and the boxes have moved there
+    before = page.evaluate(PLACES)
+    page.locator(".rv-nodes > g[data-v]").last.click()
+    selected_card(page).wait_for()
+    page.mouse.move(5, 5)
+    page.wait_for_timeout(100)
+    assert page.evaluate(PLACES) == before
+    card = selected_card(page).bounding_box()
+    covered = """({ x, y, width, height }) => [...document.querySelectorAll(".rv-nodes > g")]
+        .map((box) => box.getBoundingClientRect())
+        .filter((box) => box.right > x && box.left < x + width && box.bottom > y && box.top < y + height).length"""
+    assert page.evaluate(covered, card) == 0
+    height = card["height"]
+    page.locator(".rv-nodes > g[data-v]").first.hover()  # another value is read there
+    page.wait_for_timeout(200)
+    assert page.get_by_role("region", name="Selected value").bounding_box()["height"] == height
+    page.keyboard.press("Escape")
+    selected_card(page).wait_for(state="hidden")
+    page.mouse.move(5, 5)
+    page.wait_for_timeout(100)
+    assert page.evaluate(PLACES) == before
+
+
+def test_the_close_button_of_the_card_deselects(page):
     page.locator(".rv-nodes > g[data-v='20']").click()
     selected_card(page).get_by_role("button", name="Close: deselect this value").click()
     selected_card(page).wait_for(state="hidden")
     assert state(page, "selected") == -1
-    assert world.get_attribute("transform") == fitted
 
 
-@pytest.mark.parametrize("wide", [700, 848, 1000, 1200])
-def test_a_card_leaves_all_of_the_graph_in_view(page, wide):
-    page.set_viewport_size({"width": wide + 32, "height": 900})
-    page.get_by_role("button", name="Fit the graph").click()
-    edges = """() => {
-        const pane = document.querySelector(".rv-graph").getBoundingClientRect();
-        const boxes = [...document.querySelectorAll(".rv-nodes > g")].map((box) => box.getBoundingClientRect());
-        const within = (box) => box.left >= pane.left && box.right <= pane.right && box.bottom <= pane.bottom;
-        return boxes.filter((box) => !within(box)).length;
-    }"""
-    before = page.evaluate(edges)
+def test_the_card_of_a_clicked_box_is_seen(page):
+    page.set_viewport_size({"width": 1280, "height": 640})
+    page.locator(".rv-graph").evaluate(
+        "graph => scrollTo(0, scrollY + graph.getBoundingClientRect().bottom - innerHeight)"
+    )
     page.locator(".rv-nodes > g[data-v='20']").click()
-    selected_card(page).wait_for()
+    page.wait_for_function(
+        "document.querySelector('.rv-card.rv-selected')?.getBoundingClientRect().bottom < innerHeight"
+    )
+    assert page.locator(".rv-nodes > g[data-v='20']").bounding_box()["y"] >= 0
+
+
+def crosshair(page):
+    """The x of the line of the step under the pointer, in the window; and its reading."""
+    return page.evaluate(
+        """() => {
+            const line = document.querySelector(".rv-crosshair");
+            const seen = line.getAttribute("visibility") === "visible";
+            const reading = document.querySelector(".rv-readout");
+            return [seen ? line.getBoundingClientRect().x : null, reading.checkVisibility() ? reading.textContent : ""];
+        }"""
+    )
+
+
+def test_what_is_under_a_pointer_at_rest_follows_the_drawing(page):
+    chart, box, (x, y) = landscape(page)
+    at = lambda: crosshair(page)[0]  # noqa: E731
+    near = lambda: abs(at() - x) < 25  # noqa: E731 (a place of a zoomed step is wider than a pixel)
+    page.mouse.move(box["x"] + box["width"] * 0.3, y)
+    page.mouse.down()
+    page.mouse.move(x, y, steps=3)
+    assert at() is None, "a stretch is under the pointer, and no step"
+    page.mouse.up()
+    assert near()
+    zoomed = crosshair(page)[1]
+    tip = page.locator(".rv-tip")
+    page.mouse.dblclick(x, y)
+    assert near()
+    assert crosshair(page)[1] != zoomed
+    page.get_by_label("Budget in total bytes").focus()
+    page.keyboard.press("Home")  # another plan, whose steps have other numbers
+    shown(page)
+    page.wait_for_function(
+        "([x]) => Math.abs(document.querySelector('.rv-crosshair').getBoundingClientRect().x - x) < 12", arg=[x]
+    )
+    steps = page.evaluate("document.querySelector('.rv-readout').textContent.match(/\\/(\\d+) /)[1]")
+    assert tip.inner_text().split("\n")[1].endswith(f"of {steps}")
+    page.locator(".rv-explorer").evaluate(
+        "view => (view.style.width = '900px')"
+    )  # the chart moves away below the pointer, or not
+    page.wait_for_timeout(200)
+    now = chart.bounding_box()
+    inside = now["x"] + 58 <= x < now["x"] + now["width"] - 14 and now["y"] <= y <= now["y"] + now["height"]
+    assert near() if inside else at() is None
+    page.locator(".rv-explorer").evaluate("view => view.removeAttribute('style')")
+    page.wait_for_timeout(200)
+    # a step chosen by a key is read, although the pointer rests on another one
+    page.mouse.move(x + 3, y)
+    chart.focus()
+    page.keyboard.press("Home")
+    assert crosshair(page)[0] is None
+    assert crosshair(page)[1].startswith("step 1/")
+    assert not tip.is_visible()
+    page.mouse.move(x + 5, y)
+    assert abs(at() - x - 5) < 12
+
+
+def test_the_value_under_the_pointer_looks_other_than_the_selected_one(page):
+    _, box, (x, y) = landscape(page)
+    page.mouse.click(x, y)
+    selected = state(page, "selected")
+    assert selected >= 0
+    page.mouse.move(x, box["y"] + box["height"] * 0.78)
+    page.wait_for_function("document.querySelector('.rv-node.rv-hovered')")
+    picked, hovered = page.locator(".rv-node.rv-picked"), page.locator(".rv-node.rv-hovered")
+    assert (picked.count(), hovered.count()) == (1, 1)
+    assert picked.get_attribute("data-v") == str(selected) != hovered.get_attribute("data-v")
+    name = page.locator(".rv-tip-title").inner_text()
+    assert hovered.get_attribute("aria-label").startswith(name)
+    outlines = "box => { const s = getComputedStyle(box.firstChild); return [s.strokeWidth, s.outlineStyle]; }"
+    assert picked.evaluate(outlines)[1] == "none"
+    assert hovered.evaluate(outlines)[1] == "solid"
+    assert picked.evaluate(outlines)[0] != hovered.evaluate(outlines)[0]
     page.mouse.move(5, 5)
-    assert page.evaluate(edges) <= before
-    card, pane = selected_card(page).bounding_box(), page.locator(".rv-graph").bounding_box()
-    assert card["x"] >= pane["x"] + pane["width"] - 1 or card["y"] >= pane["y"] + pane["height"] - 1
+    page.wait_for_function("!document.querySelector('.rv-node.rv-hovered')")
+    assert picked.count() == 1
+    legend = page.locator(".rv-graph-legend")
+    for text in ("selected", "under the pointer", "runs at the step read"):
+        assert legend.get_by_text(text, exact=True).is_visible()
+
+
+@pytest.mark.parametrize("ask", ["peak", "limit"])
+@pytest.mark.parametrize("motion", ["no-preference", "reduce"])
+def test_a_table_that_answers_a_click_is_scrolled_into_view_and_there_is_a_way_back(page, ask, motion):
+    page.emulate_media(reduced_motion=motion)
+    page.set_viewport_size({"width": 1280, "height": 600})
+    asked = {
+        "peak": page.get_by_role("button", name=re.compile("^Peak .* what is alive here and why")),
+        "limit": page.locator(".rv-binds"),
+    }[ask]
+    asked.scroll_into_view_if_needed()
+    still = """() => new Promise((done) => { let last = -1;
+        const look = () => (scrollY === last ? done(scrollY) : ((last = scrollY), setTimeout(look, 120))); look(); })"""
+    before = page.evaluate(still)
+    asked.click()
+    after = page.evaluate(still)
+    assert after > before
+    table = page.get_by_role("tabpanel", name=re.compile("Alive at"))
+    place = table.bounding_box()
+    assert place["y"] >= 0
+    assert place["y"] + place["height"] <= 600
+    back = page.get_by_role("button", name="↑ back")
+    back.click()
+    assert abs(page.evaluate(still) - before) <= 1
+    assert not back.is_visible()
+
+
+def test_full_screen_fits_the_graph_anew_unless_the_reader_zoomed(page):
+    page.set_viewport_size({"width": 1000, "height": 800})
+    toolbar = page.get_by_role("toolbar", name="Graph")
+    toolbar.get_by_role("button", name="Collapse all modules").click()
+    page.locator(".rv-nodes > g[data-m]").first.click()  # a module is opened in its place
+    world = page.locator(".rv-world")
+    full = page.get_by_role("button", name="Full screen")
+
+    def fitted():
+        seen = world.get_attribute("transform")
+        toolbar.get_by_role("button", name="Fit the graph").click()
+        page.wait_for_timeout(100)
+        return seen == world.get_attribute("transform")
+
+    for on in (True, False):
+        full.click()
+        page.wait_for_function("on => Boolean(document.fullscreenElement) === on", arg=on)
+        if on:
+            page.set_viewport_size({"width": 1400, "height": 800})  # a headless browser has no screen
+        else:
+            page.set_viewport_size({"width": 1000, "height": 800})
+        page.wait_for_timeout(400)
+        boxes = page.evaluate(
+            "[...document.querySelectorAll('.rv-nodes > g')].map((box) => box.getBoundingClientRect().toJSON())"
+        )
+        pane = page.locator(".rv-graph").bounding_box()
+        left, right = (
+            min(box["left"] for box in boxes) - pane["x"],
+            pane["x"] + pane["width"] - max(box["right"] for box in boxes),
+        )
+        assert abs(left - right) < 40  # in the middle of the pane
+        assert fitted()
+    toolbar.get_by_role("button", name="Zoom in").click()
+    zoomed = world.get_attribute("transform").split("scale")[1]
+    page.set_viewport_size({"width": 1300, "height": 800})
+    page.wait_for_timeout(300)
+    assert world.get_attribute("transform").split("scale")[1] == zoomed
+    full.click()
+    page.wait_for_function("Boolean(document.fullscreenElement)")
+    page.locator(".rv-explorer").dispatch_event(
+        "keydown", {"key": "Escape", "bubbles": True}
+    )  # of a host that leaves it to the page
+    page.wait_for_function("!document.fullscreenElement")
+
+
+def test_a_longer_sentence_of_the_fit_moves_nothing_and_is_read_in_full(page):
+    graph = page.locator(".rv-graph")
+    for wide in (700, 848, 1000, 1248):
+        page.locator(".rv-explorer").evaluate("(view, wide) => (view.style.width = `${wide}px`)", wide)
+        page.wait_for_timeout(150)
+        before = graph.bounding_box()["y"]
+        sentence = page.locator(".rv-fit-sentence")
+        sentence.evaluate("one => (one.textContent += '; computed from the step traced at batch 8, length 128')")
+        assert graph.bounding_box()["y"] == before
+        sentence.evaluate("one => (one.textContent = 'short')")
+        assert graph.bounding_box()["y"] == before
+        sentence.evaluate("one => (one.textContent = 'a very long sentence '.repeat(60))")
+        assert graph.bounding_box()["y"] == before
+        assert sentence.evaluate("one => { one.scrollTop = 1e4; return one.scrollTop > 0; }")
+
+
+def test_the_plan_shown_first_can_be_chosen_again(page):
+    first = shown(page)
+    page.get_by_label("Budget in total bytes").focus()
+    page.keyboard.press("Home")
+    assert shown(page) != first
+    page.get_by_role("button", name=re.compile("^the plan shown first: ")).click()
+    assert shown(page) == first
 
 
 def test_an_error_of_a_typed_budget_moves_neither_curve_nor_graph(page):

@@ -188,7 +188,7 @@ REPLIES = """((state, reply) => {
       get: (name) => (name === "_edition" ? reply.edition : reply), on: (name, handler) => (handlers[name] = handler),
     },
     graph: { fingerprint: "f" }, state,
-    views: { graph: nothing, timeline: nothing }, pacer: nothing, light() {}, schedule() {},
+    views: { graph: nothing, timeline: nothing }, pacer: nothing, light() {}, mark() {}, schedule() {},
     edition: 0,
   });
   handlers["change:_reply"]();
@@ -239,7 +239,7 @@ def test_a_plan_that_the_user_did_not_choose_is_no_earlier_choice(rested):
     assert run("explorer/replies.js", REPLIES, state=state, reply=reply | {"edition": 1})[-1] == []
     first = EARLIER.replace("rested: {table: 0, row: 0}", "rested: null")
     actions = "((c) => { c.setBudget(8, 1); c.setRow(2); c.setRow(4); })"
-    assert run("explorer/choices.js", f"{first}{actions}") == [2]  # not the plan of the opening
+    assert run("explorer/choices.js", f"{first}{actions}") == [2]  # not one that a search or pins showed
 
 
 @node
@@ -297,17 +297,30 @@ def test_the_cost_of_pins_is_read_from_both_curves():
     pinned = {"objective": "time", "rows": 3, "totalPeaks": [100, 90, 70], "overheads": [0, 2, 9]}
     costs = run("explorer/pins.js", "[85, 65, 50].map((b) => m.pinCost(v.free, v.pinned, b))", free=free, pinned=pinned)
     assert costs == [
-        {"overhead": 7, "bytes": 5, "least": 10, "peak": -10},
-        {"overhead": None, "bytes": 25, "least": 10, "peak": None},
-        {"overhead": None, "bytes": None, "least": 10, "peak": None},
+        {"overhead": 7, "bytes": 5, "least": 10, "peak": -10, "from": 2, "to": 9},
+        {"overhead": None, "bytes": 25, "least": 10, "peak": None, "from": 5, "to": None},
+        {"overhead": None, "bytes": None, "least": 10, "peak": None, "from": None, "to": None},
     ]
     base = {"time": 1000, "name": "the step"}
-    words = "v.costs.map((c) => m.costText({ bytes: 5, least: 0, ...c }, v.base, 85))"
-    tiny, none = run(
-        "explorer/pins.js", words, base=base, costs=[{"overhead": 1e-4, "peak": 0}, {"overhead": 0, "peak": -9}]
-    )
-    assert tiny == "costs less than 0.1% of the step at this budget · or 5 B more at the same time · same peak"
-    assert none == "costs no extra time at this budget · peak −9 B"
+    words = "v.costs.map((c) => m.costText({ bytes: 5, least: 0, peak: 0, ...c }, v.base, 85))"
+    costs = [
+        {"overhead": 1.6, "from": 36.6, "to": 38.2},
+        {"overhead": 1e-4, "from": 36.6, "to": 36.6001, "bytes": None},
+        {"overhead": 0, "peak": -9},
+        {"overhead": -2, "from": 38.2, "to": 36.2, "least": 7},
+        {"overhead": None, "least": 7, "peak": None},
+    ]
+    # the extra times are those of the header, rounded in the same way
+    assert run("explorer/pins.js", words, base=base, costs=costs) == [
+        "This pin raises the extra time at this budget from +3.7% to +3.8% of the step; "
+        "a budget 5 B larger avoids this.",
+        "This pin raises the extra time at this budget by less than 0.1% of the step; "
+        "a larger budget does not avoid this.",
+        "This pin costs no extra time at this budget. The peak is 9 B lower.",
+        "This pin saves time at this budget: the extra time falls from +3.8% to +3.6% of the step. "
+        "The least feasible budget is 7 B higher.",
+        "No plan fits 85 B with this pin. The least feasible budget is 7 B higher.",
+    ]
 
 
 @node
@@ -316,10 +329,9 @@ def test_pins_say_how_far_their_solve_is_and_then_what_they_cost_together():
     free = {"objective": "time", "rows": 2, "totalPeaks": [100, 80], "overheads": [0, 2]}
     solving, done = {"state": "solving", "text": "solving with pins"}, {"state": "done", "text": ""}
     text = "m.pinsText(v.pins, s, false, v.free, v.free, 85, { time: 100, name: 'the step' })"
-    words = f"v.s.map((s) => m.pinnedText(v.pins, {text}))"
-    before, after = run("explorer/pins.js", words, pins=pins, s=[solving, done], free=free)
-    assert before == "2 pins together: solving with pins…"
-    assert after == "2 pins together: costs no extra time at this budget · same peak"
+    before, after = run("explorer/pins.js", f"v.s.map((s) => {text})", pins=pins, s=[solving, done], free=free)
+    assert before == "solving with pins…"
+    assert after == "These 2 pins together cost no extra time at this budget."
 
 
 @node
@@ -750,11 +762,122 @@ def test_the_reading_of_a_step_fits_beside_the_player():
 
 
 @node
-def test_the_selected_box_the_running_one_and_those_alive_have_borders_of_their_own():
+def test_the_selected_box_the_one_under_the_pointer_and_the_running_one_have_borders_of_their_own():
     sheet = assets.css()
-    borders = re.findall(r"\.rv-node\.rv-(alive|picked|step) > rect:first-child \{([^}]*)\}", sheet)
-    strokes = {name: re.search(r"stroke: ([^;]+);", rule)[1] for name, rule in borders}
-    assert strokes == {"picked": "var(--rv-text)", "step": "var(--rv-cursor)"}  # alive: the others are faded
+    borders = re.findall(r"\.rv-node\.rv-(alive|picked|step|hovered) > rect:first-child \{([^}]*)\}", sheet)
+    lines = {name: re.search(r"(stroke|outline): ([^;]+);", rule).groups() for name, rule in borders}
+    assert lines == {
+        "picked": ("stroke", "var(--rv-text)"),
+        "hovered": ("outline", "1.6px solid var(--rv-text)"),  # a ring around the box
+        "step": ("stroke", "var(--rv-cursor)"),
+    }  # alive: the others are faded
+
+
+MARKS = [
+    # selected, hover, hoverBar → selected, hovered, about
+    ((3, -1, -1), (3, -1, 3)),
+    ((3, -1, 5), (3, 5, 3)),  # the card speaks of the selected value, and the ring is around the other one
+    ((3, 5, -1), (3, 5, 5)),  # the card speaks of the box under the pointer
+    ((3, 3, -1), (3, -1, 3)),
+    ((-1, -1, 5), (-1, 5, 5)),
+    ((-1, -1, -1), (-1, -1, -1)),
+]
+
+
+@node
+@pytest.mark.parametrize(("given", "marked"), MARKS)
+def test_what_is_selected_and_what_is_under_the_pointer_are_marked_apart(given, marked):
+    selected, hover, bar = given
+    state = {"selected": selected, "hover": hover, "hoverBar": bar, "hoverStep": -1, "step": 7}
+    names = ("selected", "hovered", "about", "step")
+    found = run("explorer/selection.js", "m.marksOf(v.state)", state=state)
+    assert [found[name] for name in names] == [*marked, 7]
+    flags = run("graph/overlay.js", "m.nodeFlags(9, { picked: 3, hovered: 5, step: -1 }).join()")
+    assert flags == "0,0,0,4,0,8192,0,0,0"
+
+
+POINTER = """(() => {
+  const told = [];
+  const handlers = {};
+  const on = (type, does) => (handlers[type] = does);
+  const chart = {
+    addEventListener: on, contains: (one) => one !== null, getRootNode: () => ({ elementFromPoint: () => chart.under }),
+    getBoundingClientRect: () => ({ left: chart.left, top: 0 }), setPointerCapture() {}, closest: () => null,
+    ownerDocument: { addEventListener: on }, left: 0,
+  };
+  chart.under = chart;
+  const tell = (name) => (...given) => told.push([name, ...given]);
+  const actions = ["hover", "leave", "brush", "zoomTo", "click"].map((name) => [name, tell(name)]);
+  const pointer = m.makeLandscapePointer(chart, Object.fromEntries(actions));
+  const event = (type, clientX) => handlers[type]({ clientX, clientY: 5, target: chart, button: 0 });
+  const said = (does) => (told.splice(0), does(), told.map((one) => one.slice(0, 2)));
+  return v.acts.map((act) => said(() => eval(act)));
+})()"""
+
+
+@node
+def test_what_is_under_a_pointer_at_rest_is_said_again():
+    acts = ["event('pointermove', 40)", "pointer.again()", "chart.left = 10; pointer.again()"]
+    acts += ["chart.under = null; pointer.again()", "pointer.again()"]  # the chart has moved away below the pointer
+    found = run("explorer/landscape_pointer.js", POINTER, acts=acts)
+    assert found == [[["hover", 40]], [["hover", 40]], [["hover", 30]], [["leave"]], []]
+    acts = ["event('pointermove', 40)", "pointer.rest()", "pointer.again()", "event('pointermove', 40)"]
+    acts += ["event('pointermove', 41)", "event('pointermove', 40)"]  # by hand
+    found = run("explorer/landscape_pointer.js", POINTER, acts=acts)
+    assert found == [[["hover", 40]], [["leave"]], [], [], [["hover", 41]], [["hover", 40]]]
+    acts = ["event('pointermove', 40); event('pointerdown', 40)", "event('pointermove', 60)", "pointer.again()"]
+    acts += ["event('pointerup', 60)", "pointer.again()"]
+    found = run("explorer/landscape_pointer.js", POINTER, acts=acts)
+    assert found[1:] == [[["leave"], ["brush", 40]], [], [["brush", None], ["zoomTo", 40]], [["hover", 60]]]
+
+
+@node
+def test_a_card_in_the_graph_covers_no_box():
+    spot = "m.freeSpot(v.size, { width: 400, height: 200 }, v.boxes, { x: 390, y: 100 }, v.before)"
+    size = {"width": 100, "height": 80}
+    find = lambda boxes, before=None: run("graph/free_spot.js", spot, size=size, boxes=boxes, before=before)  # noqa: E731
+    assert find([]) == {"left": 292, "top": 8}  # near the point, inside the pane
+    right = [[280, 390, 0, 200]]
+    assert find(right)["left"] == 280 - 8 - 100
+    assert find(right, {"left": 20, "top": 20}) == {"left": 20, "top": 20}  # it stays where it is
+    assert find(right, {"left": 260, "top": 20})["left"] == 172  # unless it would cover a box there
+    assert find([[0, 400, 90, 110]]) is None
+    assert find([[0, 400, 97, 110]])["top"] == 97 - 8 - 80
+    assert run("graph/free_spot.js", spot, size={"width": 390, "height": 20}, boxes=[], before=None) is None
+
+
+@node
+def test_what_an_exported_page_opens_with_is_json_and_what_goes_on_is_left_out():
+    chosen = """{
+      against: { name: null, packed: Uint8Array.of(1, 2) },
+      earlier: [{ name: null, packed: Uint8Array.of(3), opening: true }],
+      hasChosen: true, selected: 4, step: 2, category: null, line: null, count: 9, tab: "alive", sizes: "[]",
+      entries: {
+        save: { awaited: true, told: "writing the page…" }, run: { began: 5 }, alive: { most: Infinity, place: [3, 0] },
+        budget: { text: "12", refusal: "no size", percent: true },
+        fit: { text: "1 G", refusal: "", asking: true, sizes: [8] },
+        timeline: { stretch: { from: 0.1, to: 0.4 }, player: { speed: 4, playing: true } },
+      },
+    }"""
+    found = run("explorer/page_choices.js", f"m.asShown({chosen})")
+    entries = found.pop("entries")
+    assert found["against"]["packed"] == [1, 2]
+    assert found["earlier"] == [{"name": None, "packed": [3], "opening": True}]
+    assert (found["selected"], found["tab"]) == (4, "alive")
+    assert set(entries) == {"alive", "budget", "fit", "timeline"}
+    assert entries["budget"] == {"text": None, "refusal": "", "percent": True}
+    assert (entries["fit"]["asking"], entries["fit"]["sizes"]) == (False, [8])
+    assert entries["timeline"] == {"stretch": {"from": 0.1, "to": 0.4}, "player": {"speed": 4, "playing": False}}
+
+
+@node
+def test_the_plan_shown_first_is_among_the_earlier_choices_once_another_is_chosen():
+    opened = "rested: null, opening: {table: 0, row: 4, opening: true}"
+    first = EARLIER.replace("rested: {table: 0, row: 0}", opened)
+    actions = "((c) => { c.setBudget(8, 1); c.setRow(2); c.setRow(3); })"
+    for searching, earlier in (("false", [2, 4]), ("true", [2])):  # not the plan of a search that goes on
+        model = f"get: (name) => (name === '_searching' ? {searching} : {{}})"
+        assert run("explorer/choices.js", f"{first.replace('get: () => ({})', model)}{actions}") == earlier
 
 
 @node

@@ -76,7 +76,7 @@ def test_a_click_on_the_name_of_the_peak_is_answered_by_the_step_of_the_peak():
     show = """(() => {
       const steps = [];
       const view = new Proxy({}, { get: (_, name) => (at) => steps.push([name, at]) });
-      const views = { timeline: view, graph: {mark() {}, setAlive() {}}, drawer: { open() {} } };
+      const views = { timeline: view, graph: {mark() {}, setAlive() {}}, drawer: { answer() {} } };
       const state = { step: 7, hoverStep: 3, hover: -1, hoverBar: -1, selected: -1, line: null };
       const reply = { steps: 9, peakStep: 7, blocks: { first: [], stop: [], bytes: [] }, stepNodes: [] };
       const graph = { nodes: [], count: 0 };
@@ -88,7 +88,8 @@ def test_a_click_on_the_name_of_the_peak_is_answered_by_the_step_of_the_peak():
       const told = [];
       const handlers = {};
       const addEventListener = (type, does) => (handlers[type] = does);
-      const chart = { addEventListener, getBoundingClientRect: () => ({ left: 0, top: 0 }) };
+      const ownerDocument = { addEventListener };
+      const chart = { addEventListener, ownerDocument, getBoundingClientRect: () => ({ left: 0, top: 0 }) };
       m.makeLandscapePointer(chart, { hover: (x) => told.push(x), leave: () => told.push("leave") });
       for (const [clientX, button] of v.moves) {
         handlers.pointermove({ clientX, clientY: 5, target: { closest: () => button } });

@@ -53,7 +53,7 @@ export function makeBudgetView(parent, graph, fixed, all, families, base, action
   const leastText = html("span", "rv-least", foot, "");
   const switches = makeSwitches(foot, fixed, families, actions, id);
   const binds = html("button", "rv-link rv-binds", root);
-  listen(binds, "click", actions.binding);
+  listen(binds, "click", () => actions.binding(binds));
 
   let width = 0;
   let drawn = null; // the table of the curve

@@ -1,5 +1,6 @@
 // The card of a node: its operator, module and source, its size and cost, its state in the plan, and its pin. It floats
-// beside a node under the pointer, and is docked beside the graph while a node is selected.
+// beside a node under the pointer. While a node is selected, it has a place in the graph where it covers no box, or else below
+// the graph: the graph keeps its place, its size and its texts.
 
 import { html, listeners, setName, setText } from "../shared/elements.js";
 import { costWithUnit } from "../data/base_time.js";
@@ -42,9 +43,11 @@ export function shortPlace(place) {
   return parts.length > 2 ? `…/${parts.slice(-2).join("/")}` : place;
 }
 
+const WIDTHS = [300, 440]; // pixels, of a card in the graph: a wider one is less high
+
 /**
  * The card: `show(v, …)` places it beside a rectangle of `frame`, `hide()` hides it.
- * @param actions { pin(v, 1 to keep or −1 to recompute), line(source), close() }
+ * @param actions { pin(v, 1 to keep or −1 to recompute), line(source, card), close() }
  */
 export function makeCard(frame, graph, actions) {
   const { listen, release } = listeners();
@@ -55,6 +58,8 @@ export function makeCard(frame, graph, actions) {
   controls.setAttribute("role", "group");
   controls.setAttribute("aria-label", "Pin this value");
   let shown = -1;
+  let place; // in the graph, of the card of a selected node; null if none is free, undefined until it was looked for
+  let room = { high: 0, wide: 0 }; // the height that the card has needed below the graph since a node was selected, at its width
   const buttons = [[1, "must be kept (K)"], [-1, "must be recomputed (R)"]].map(([direction, text]) => {
     const button = html("button", "rv-button", controls, text);
     listen(button, "click", () => actions.pin(shown, direction));
@@ -68,10 +73,44 @@ export function makeCard(frame, graph, actions) {
   away.setAttribute("aria-label", "Close: deselect this value");
   away.title = "deselect (Esc)";
   listen(away, "click", actions.close);
-  listen(what, "click", (event) => event.target.closest("button") && actions.line(graph.nodes[shown].source));
+  listen(what, "click", (event) => event.target.closest("button") && actions.line(graph.nodes[shown].source, card));
+  /** A place in the graph and a size, { left, top, width, height }, or null. */
+  function findPlace(spot) {
+    for (const width of WIDTHS) {
+      card.style.width = `${width}px`;
+      const size = { width, height: card.offsetHeight };
+      const found = spot(size, place ?? null);
+      if (found) return { ...size, ...found };
+    }
+    return null;
+  }
+
+  /** Give the card of a selected node its place. Another node under the pointer is read there, and changes neither place nor height. */
+  function dock(selected, spot) {
+    card.classList.add("rv-inside");
+    if (selected || place === undefined) place = findPlace(spot);
+    if (place) {
+      for (const [name, value] of Object.entries(place)) card.style[name] = `${value}px`;
+      return;
+    }
+    card.classList.remove("rv-inside");
+    card.removeAttribute("style");
+    const wide = card.offsetWidth;
+    if (selected || wide !== room.wide) room = { wide, high: Math.max(wide === room.wide ? room.high : 0, card.offsetHeight) };
+    card.style.height = `${room.high}px`;
+  }
+
   return {
-    /** @param state { kept, segment, segmentCount, pin, pinWords, canPin, theory }; @param docked whether a node is selected */
-    show(v, rectangle, state, lower, boundary, selected, docked) {
+    root: card,
+    /** The height that the card covers below the boxes, in pixels. */
+    get below() {
+      return card.matches(".rv-there.rv-selected:not(.rv-inside)") ? card.offsetHeight : 0;
+    },
+    /**
+     * @param state { kept, segment, segmentCount, pin, pinWords, canPin, theory }; @param docked whether a node is selected
+     * @param spot({ width, height }, before) where a card of this size covers no box: { left, top } in the graph, or null; `before` is kept if it is free
+     */
+    show(v, rectangle, state, lower, boundary, selected, docked, spot) {
       shown = v;
       head.replaceChildren();
       what.replaceChildren();
@@ -100,7 +139,8 @@ export function makeCard(frame, graph, actions) {
       if (docked) card.setAttribute("aria-label", "Selected value");
       else card.removeAttribute("aria-label");
       card.removeAttribute("style"); // its natural width must not depend on where it was before
-      if (docked) return;
+      if (docked) return dock(selected, spot);
+      card.classList.remove("rv-inside");
       const { width, height } = card.getBoundingClientRect();
       const left = rectangle.right + 10 + width <= frame.clientWidth ? rectangle.right + 10 : rectangle.left - 10 - width;
       const top = Math.min(Math.max(6, rectangle.top - 10), Math.max(6, frame.clientHeight - height - 6));
@@ -109,7 +149,9 @@ export function makeCard(frame, graph, actions) {
       card.style.top = `${top}px`;
     },
     hide() {
-      card.classList.remove("rv-there", "rv-selected");
+      room = { high: 0, wide: 0 };
+      card.classList.remove("rv-there", "rv-selected", "rv-inside");
+      place = undefined;
     },
     destroy: release,
   };

@@ -1,6 +1,8 @@
-// The drawer below the charts: tabs, each with a table.
+// The drawer below the charts: tabs, each with a table. A table that answers a click is scrolled into view, and a button leads
+// back to where the click was.
 
 import { html, listeners, setText } from "../shared/elements.js";
+import { scrollBack, scrollTo } from "../shared/scrolling.js";
 
 /**
  * Tabs and their panels.
@@ -9,7 +11,8 @@ import { html, listeners, setText } from "../shared/elements.js";
 export function makeDrawer(parent, names, id, opened = () => {}) {
   const { listen, release } = listeners();
   const root = html("section", "rv-drawer", parent);
-  const bar = html("div", "rv-tabs", root);
+  const head = html("div", "rv-drawer-head", root);
+  const bar = html("div", "rv-tabs", head);
   bar.setAttribute("role", "tablist");
   bar.setAttribute("aria-label", "Details");
   const tabs = new Map();
@@ -27,11 +30,16 @@ export function makeDrawer(parent, names, id, opened = () => {}) {
     panels[key] = panel;
     listen(tab, "click", () => open(key));
   }
+  const back = html("button", "rv-button rv-drawer-back", head, "↑ back");
+  back.title = "Back to what was clicked";
+  back.hidden = true;
   let current = "";
+  let asked = null; // where the click was that the open table answers: { element, top in the window }
 
   function open(key) {
     if (key === current) return;
     current = key;
+    back.hidden = true;
     for (const [other, tab] of tabs) {
       tab.setAttribute("aria-selected", String(other === key));
       tab.tabIndex = other === key ? 0 : -1;
@@ -49,10 +57,24 @@ export function makeDrawer(parent, names, id, opened = () => {}) {
     open(keys[(next + keys.length) % keys.length]);
     tabs.get(current).focus();
   });
+  listen(back, "click", () => {
+    back.hidden = true;
+    scrollBack(parent, asked.element, asked.top);
+    asked.element.focus?.({ preventScroll: true });
+  });
   open(Object.keys(names)[0]);
   return {
     panels,
     open,
+    /** Open a tab whose table answers a click on an element, and scroll to it if it is not seen. */
+    answer(key, element) {
+      const { top } = element.getBoundingClientRect();
+      open(key);
+      const moves = scrollTo(parent, root.getBoundingClientRect(), element);
+      if (!moves) return;
+      asked = { element, top };
+      back.hidden = false;
+    },
     get current() {
       return current;
     },

@@ -23,6 +23,8 @@ export function makeFullScreen(parent, element) {
       button.hidden = true; // the browser refuses, for example in a frame without permission
     }
   });
+  // browsers end full screen with Escape themselves; some hosts, such as an application around JupyterLab, leave the key to the page
+  listen(element, "keydown", (event) => event.key === "Escape" && isOn() && !event.defaultPrevented && document.exitFullscreen());
   listen(document, "fullscreenchange", update);
   update();
   return { destroy: release };

@@ -5,7 +5,10 @@ import { channels, colourTable, paintBars, rectanglesOf } from "./landscape_pixe
 
 const RAMP = 5;
 const LEAST_MARK = 2; // pixels; the least height at which a marked bar is shown
-const MARK_EDGE = 1.5; // pixels; the outline of a marked bar
+// outlines of bars as [colour, reach], the reach in pixels from the edge of the bar, the outermost first: the selected bar has a thick
+// line at its edge, the bar under the pointer a thin ring with a gap
+const SELECTED_EDGE = [["surface", 3], ["text", 2]];
+const HOVERED_EDGE = [["text", 3.5], ["surface", 2.5]];
 export const LANDSCAPE_COLOURS = ["land-parameters", "land-static", "land-optimizer", "land-gradients", "land-flight", "land-workspace", "surface", "text", "land-hatch", "land-edge"];
 
 /** The colours of the landscape from the style of its canvas, as channels. A pen reads any colour, also "white". */
@@ -43,6 +46,21 @@ export function makeLandscape(canvas, strata) {
     picture = { width: wide, height: tall, pixels: new Uint32Array(image.data.buffer), picks: new Int32Array(wide * tall) };
   }
 
+  /** Draw the outlines of the bars for which `wanted(bar)`. */
+  function outline(wanted, edges) {
+    const chosen = [];
+    for (let k = 0; k < bars.bytes.length; k++) if (wanted(k)) chosen.push(k);
+    // a thin bar may have no pixel of its own
+    const pieces = rectanglesOf(bars, chosen, drawn.steps, picture, drawn.top, LEAST_MARK * ratio);
+    for (const [colour, edge] of edges) {
+      const wide = Math.round(edge * ratio);
+      pen.fillStyle = `rgb(${theme[colour]})`;
+      for (const [x, y, w, h] of pieces) pen.fillRect(x - wide, y - wide, w + 2 * wide, h + 2 * wide);
+    }
+    // the outline is around the bar; inside it the colour and the hatching stay
+    for (const [x, y, w, h] of pieces) pen.putImageData(image, 0, 0, Math.round(x), Math.round(y), Math.round(x + w) - Math.round(x), Math.round(y + h) - Math.round(y));
+  }
+
   return {
     /** Show another reply; `draw` paints it. */
     setReply(reply) {
@@ -62,21 +80,12 @@ export function makeLandscape(canvas, strata) {
       paintBars(bars, steps, picture, top, (k) => colours(bars.layers[k], bars.categories[k]));
       drawn = { steps, top };
     },
-    /** Show what was painted, with marks on some bars. @param marked(bar) → whether it is marked */
-    show(marked) {
+    /** Show what was painted, with outlines around some bars. @param selected(bar), hovered(bar) → whether the bar has this outline */
+    show(selected, hovered) {
       if (!image || !bars || !drawn.steps) return;
       pen.putImageData(image, 0, 0);
-      const wanted = [];
-      for (let k = 0; k < bars.bytes.length; k++) if (marked(k)) wanted.push(k);
-      // a thin bar may have no pixel of its own
-      const pieces = rectanglesOf(bars, wanted, drawn.steps, picture, drawn.top, LEAST_MARK * ratio);
-      for (const [colour, edge] of [[theme.surface, 2 * MARK_EDGE], [theme.text, MARK_EDGE]]) {
-        const wide = Math.round(edge * ratio);
-        pen.fillStyle = `rgb(${colour})`;
-        for (const [x, y, w, h] of pieces) pen.fillRect(x - wide, y - wide, w + 2 * wide, h + 2 * wide);
-      }
-      // the outline is around the bar; inside it the colour and the hatching stay
-      for (const [x, y, w, h] of pieces) pen.putImageData(image, 0, 0, Math.round(x), Math.round(y), Math.round(x + w) - Math.round(x), Math.round(y + h) - Math.round(y));
+      outline(hovered, HOVERED_EDGE);
+      outline(selected, SELECTED_EDGE);
     },
     /** The bar at a point in CSS pixels; −1 for none. */
     at(px, py) {

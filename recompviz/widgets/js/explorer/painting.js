@@ -4,7 +4,7 @@ import { setText } from "../shared/elements.js";
 import { shareText } from "../data/base_time.js";
 import { keepMask, segmentsOf, totalText, totalWriter } from "../data/plan_table.js";
 import { lowerSetOf, boundaryOf } from "../data/lower_sets.js";
-import { pinArray, pinnedText, pinOf, pinsText } from "./pins.js";
+import { pinArray, pinOf, pinsText } from "./pins.js";
 import { planGapText } from "./fit.js";
 import { mostKept } from "../data/held_bytes.js";
 import { readReply } from "../data/wire.js";
@@ -81,6 +81,7 @@ export function makePainting(explorer) {
     if (simulated?.table === explorer.tables[state.table] && simulated.row === state.row) return;
     simulated = { table: explorer.tables[state.table], row: state.row };
     views.timeline.setReply({ ...readReply(simulateReply(explorer.joint, explorer.kept)), simulated: true });
+    explorer.mark(); // a step has another call now
   }
 
   /** The last run of the plan shown, or null. */
@@ -133,9 +134,9 @@ export function makePainting(explorer) {
     const segmentCount = explorer.segments.reduce((most, s) => Math.max(most, s), 0);
     const canPin = !model.offline && Object.keys(explorer.families).length > 0;
     const pin = pinOf(state.pins, v);
-    const about = { kept: explorer.kept[v], segment: explorer.segments[v], segmentCount, pin, pinWords: pin ? pinnedText(state.pins, pinWords) : "", canPin, theory: state.theory };
-    views.card.show(v, views.graph.rectangleOf(v), about, count, boundaryOf(inside, explorer.near).length, v === state.selected, state.selected >= 0);
-    return views.graph.dock(state.selected); // afterwards: the card takes a part of the width
+    const about = { kept: explorer.kept[v], segment: explorer.segments[v], segmentCount, pin, pinWords: pin ? pinWords : "", canPin, theory: state.theory };
+    views.card.show(v, views.graph.rectangleOf(v), about, count, boundaryOf(inside, explorer.near).length, v === state.selected, state.selected >= 0, (size, before) => views.graph.freeSpot(size, state.selected, before));
+    return views.graph.dock(state.selected);
   }
 
   return { schedule, paint, showDrawer, showCard, stopPainting: () => cancelAnimationFrame(frame) };

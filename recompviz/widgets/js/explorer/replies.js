@@ -10,15 +10,16 @@ export function isStale(reply, state, fingerprint) {
 }
 
 /** A choice { table, row } after the tables changed: where its plan is in the table of that number, or null. */
-export function carried({ table, row }, before, after) {
+export function carried(choice, before, after) {
+  const { table, row } = choice;
   const [old, next] = [before[table], after[table]];
   if (!old || !next || row >= old.rows) return null;
   const stride = old.kept.length / old.rows;
   const packed = old.kept.subarray(row * stride, (row + 1) * stride);
   const stays = row < next.rows && packed.every((byte, i) => next.kept[row * stride + i] === byte);
-  if (old === next || stays) return { table, row };
+  if (old === next || stays) return { ...choice };
   const found = rowWithMask(next, packed);
-  return found < 0 ? null : { table, row: found };
+  return found < 0 ? null : { ...choice, row: found };
 }
 
 /** Listen to the model; returns the function that stops listening. `explorer` is made by mount in explorer.js. */
@@ -41,6 +42,7 @@ export function listenToKernel(explorer) {
       views.graph.setNote(model.get("_waiting"));
       explorer.reply = next;
       views.timeline.setReply(explorer.reply);
+      explorer.mark(); // a step has another call now
       if (state.step >= explorer.reply.steps) explorer.setStep(explorer.reply.steps - 1);
       explorer.light();
       explorer.schedule();
@@ -53,6 +55,7 @@ export function listenToKernel(explorer) {
       const now = (choice) => choice && carried(choice, before, explorer.tables);
       state.earlier = state.earlier.map(now).filter(Boolean);
       state.rested = now(state.rested);
+      state.opening = now(state.opening);
       if (state.against) explorer.setAgainst(now(state.against));
       Object.assign(state, now({ table: state.table, row: state.row }));
       const gone = ({ table, row }) => !explorer.tables[table] || row >= explorer.tables[table].rows;

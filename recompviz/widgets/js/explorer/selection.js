@@ -12,14 +12,30 @@ export function litNodes(graph, reply, selection) {
   return null;
 }
 
+/**
+ * What the views mark: { selected, hovered, about, step }. `about` is the node whose lower set, calls and lifetimes are shown,
+ * the one of which the card speaks; a bar of the landscape has its own box of texts, so that it comes after the selected node.
+ * `step` is the step whose call is marked.
+ */
+export function marksOf({ selected, hover, hoverBar, hoverStep, step }) {
+  const first = (...numbers) => numbers.find((each) => each >= 0) ?? -1;
+  const hovered = first(hoverBar, hover);
+  return { selected, hovered: hovered === selected ? -1 : hovered, about: first(hover, selected, hoverBar), step: first(hoverStep, step) };
+}
+
 /** The actions that select; `explorer` is made by mount in explorer.js. */
 export function makeSelection(explorer) {
   const { graph, state, views } = explorer;
 
+  /** Mark in graph and landscape what is selected, what is under the pointer, and the call of the step. Only this function does so. */
+  function mark() {
+    const marks = marksOf(state);
+    views.graph.mark({ ...marks, step: views.timeline.nodeOfStep(marks.step) });
+    views.timeline.mark(marks);
+  }
+
   function lightUp() {
-    const v = state.hover >= 0 ? state.hover : state.selected;
-    views.graph.mark(v, views.timeline.nodeOfStep(state.hoverStep >= 0 ? state.hoverStep : state.step));
-    views.timeline.markNode(v);
+    mark();
     views.alive.select(state.selected);
     views.compare.select(state.selected);
     explorer.showCard();
@@ -35,15 +51,14 @@ export function makeSelection(explorer) {
   function hoverBar(v) {
     if (state.hoverBar === v) return;
     state.hoverBar = v;
-    const marked = v >= 0 ? v : state.selected;
-    views.graph.mark(marked, views.timeline.nodeOfStep(state.hoverStep >= 0 ? state.hoverStep : state.step));
-    views.timeline.markNode(marked);
+    mark();
   }
 
-  /** A click on a box of the graph, which the reader sees: the page stays where it is. */
+  /** A click on a box of the graph, which the reader sees: the page stays where it is, unless the card of the value is not seen. */
   function clickNode(v) {
     select(v === state.selected ? -1 : v);
     views.graph.hintAway?.();
+    if (state.selected >= 0) explorer.showSelected(v);
   }
 
   function select(v) {
@@ -68,8 +83,7 @@ export function makeSelection(explorer) {
     if (state.hoverStep === step) return;
     state.hoverStep = step;
     views.timeline.hoverStep(step);
-    const v = [state.hoverBar, state.hover, state.selected].find((each) => each >= 0) ?? -1;
-    views.graph.mark(v, views.timeline.nodeOfStep(step >= 0 ? step : state.step));
+    mark();
   }
 
   function setStep(step) {
@@ -77,7 +91,7 @@ export function makeSelection(explorer) {
     state.step = step;
     views.timeline.setStep(step);
     light();
-    views.graph.mark(state.hover >= 0 ? state.hover : state.selected, views.timeline.nodeOfStep(step));
+    mark();
     explorer.showCard();
     explorer.showDrawer();
   }
@@ -98,27 +112,30 @@ export function makeSelection(explorer) {
     explorer.showDrawer();
   }
 
-  function setLine(line) {
+  /** Show only the values of a source line; the second time, all. @param asked the element that was clicked, unless it is in the table */
+  function setLine(line, asked = null) {
     state.line = state.line === line ? null : line;
-    if (state.line !== null) views.drawer.open("alive");
+    if (state.line !== null && !asked) views.drawer.open("alive");
     light();
     explorer.showDrawer();
+    if (state.line !== null && asked) views.drawer.answer("alive", asked);
   }
 
   function light() {
     views.graph.setAlive?.(litNodes(graph, explorer.reply, state), state.line === null ? "step" : "line");
   }
 
-  function showPeak() {
+  /** Show what is alive at the peak, in the table. @param asked the element that was clicked */
+  function showPeak(asked) {
     state.category = null;
     state.line = null;
     views.timeline.setFilter(null);
-    views.drawer.open("alive");
     hoverStep(-1); // the answer is about the peak, not about the step under the pointer
     if (explorer.reply && explorer.reply.peakStep >= 0) setStep(explorer.reply.peakStep);
     light();
     explorer.showDrawer();
+    views.drawer.answer("alive", asked);
   }
 
-  return { hover, hoverBar, clickNode, clickRow, select, selectNode, hoverStep, setStep, pick, setCategory, setLine, showPeak, light, lightUp };
+  return { mark, hover, hoverBar, clickNode, clickRow, select, selectNode, hoverStep, setStep, pick, setCategory, setLine, showPeak, light, lightUp };
 }

@@ -113,7 +113,7 @@ export function makeTimelineView(parent, graph, strata, tables, all, actions, la
   let top = 1;
   let step = -1; // under the pointer
   let chosen = -1;
-  let marked = -1;
+  let marks = { selected: -1, hovered: -1, about: -1 }; // of marksOf in selection.js
   let against = null;
   let againstName = "";
   let filter = null;
@@ -213,6 +213,7 @@ export function makeTimelineView(parent, graph, strata, tables, all, actions, la
     drawLegend();
     drawMarks();
     drawHead();
+    pointer.again();
   }
 
   function drawStrip() {
@@ -235,8 +236,9 @@ export function makeTimelineView(parent, graph, strata, tables, all, actions, la
 
   function drawMarks() {
     if (!reply || !width) return;
-    landscape.show(barsOfNode(landscape.bars(), reply, marked));
-    nodeMarks.draw(reply, marked, start, middle);
+    const bars = landscape.bars();
+    landscape.show(barsOfNode(bars, reply, marks.selected), barsOfNode(bars, reply, marks.hovered));
+    nodeMarks.draw(reply, marks.about, start, middle);
   }
 
   function drawHead() {
@@ -302,8 +304,8 @@ export function makeTimelineView(parent, graph, strata, tables, all, actions, la
 
   /** What is below the landscape at a point: a lifetime of the selected node, or a phase. */
   function textsBelow(at, py) {
-    const life = py < STRIP_TOP + STRIP ? null : livesOf(reply, marked).find(([, first, stop]) => first <= at && at < stop);
-    return life ? lifeTexts(reply, life, graph.nodes[marked].key) : phaseTexts(reply, at);
+    const life = py < STRIP_TOP + STRIP ? null : livesOf(reply, marks.about).find(([, first, stop]) => first <= at && at < stop);
+    return life ? lifeTexts(reply, life, graph.nodes[marks.about].key) : phaseTexts(reply, at);
   }
 
   function show(next) {
@@ -350,7 +352,7 @@ export function makeTimelineView(parent, graph, strata, tables, all, actions, la
       go: (place) => actions.step(place < 0 ? -1 : places.top[place]),
       chosen: () => chosen,
       bars: () => landscape.bars(),
-      selected: () => marked,
+      selected: () => marks.selected,
       choose: (k) => actions.select(nodeOfBar(k)),
       nodeOf: nodeOfBar,
       zoom: (factor) => show(zoomed(view, factor, chosen < 0 ? 0.5 : (middleOf(chosen) - view.from) / (view.to - view.from), places.count)),
@@ -415,6 +417,7 @@ export function makeTimelineView(parent, graph, strata, tables, all, actions, la
     },
     /** The chosen step; −1 for the whole step. */
     setStep(next) {
+      if (next >= 0 && next !== chosen && next !== step) pointer.rest(); // by keys or by the player: the chosen step is read, until the pointer moves
       chosen = next;
       player.setStep(next < 0 || !reply ? next : places.of[next]);
       const moved = next < 0 || !reply ? stretch : including(stretch, middleOf(next));
@@ -445,11 +448,11 @@ export function makeTimelineView(parent, graph, strata, tables, all, actions, la
     },
     phase: (at) => PHASES[reply.phases[at]],
     nodeOfStep: (at) => (at >= 0 && reply ? (reply.stepNodes[at] ?? -1) : -1),
-    /** Mark the steps, the bars and the lifetimes of a node. */
-    markNode(v) {
-      if (marked === v) return;
-      marked = v;
-      drawMarks();
+    /** Mark the bars of the selected node and of the one under the pointer, and the steps and the lifetimes of one. @param next of marksOf */
+    mark(next) {
+      const same = ["selected", "hovered", "about"].every((name) => marks[name] === next[name]);
+      marks = next;
+      if (!same) drawMarks();
     },
     resize() {
       width = root.clientWidth;

@@ -10,7 +10,7 @@ import { fittedLabel, widthOf } from "./svg_boxes.js";
 
 // the scale below which boxes have no border and no hatch
 const BORDERS = 0.25;
-const MARKED = FLAG.boundary | FLAG.picked | FLAG.step | FLAG.onlyFirst | FLAG.onlySecond | FLAG.segment | FLAG.hit | FLAG.pinKeep | FLAG.pinRecompute | FLAG.cached;
+const MARKED = FLAG.boundary | FLAG.picked | FLAG.step | FLAG.onlyFirst | FLAG.onlySecond | FLAG.segment | FLAG.hit | FLAG.hovered | FLAG.pinKeep | FLAG.pinRecompute | FLAG.cached;
 const COLOUR_NAMES = ["keep", "keep-line", "on-keep", "recompute", "recompute-ground", "recompute-hatch", "on-recompute", "edge", "text", "muted", "accent", "cursor", "good", "second", "surface", "module-ground", "on-hue", "band-0", "band-1"];
 
 /** The renderer of the canvas, which lies under the SVG. The focused box has an element in `layer`. */
@@ -177,8 +177,15 @@ export function makeCanvasBoxes(canvas, layer, graph) {
     pen.lineWidth = wide;
     pen.strokeStyle = f & FLAG.picked ? colours.text : f & (FLAG.boundary | FLAG.hit) ? colours.accent : f & FLAG.step ? colours.cursor : f & FLAG.onlyFirst ? colours.good : f & FLAG.onlySecond ? colours.second : colours.text;
     pen.setLineDash(f & FLAG.onlySecond ? [2, 2.5] : f & FLAG.hit ? [5, 3] : []);
-    if (f & ~(FLAG.pinKeep | FLAG.pinRecompute | FLAG.cached | FLAG.segment | FLAG.outside | FLAG.alive | FLAG.notAlive)) pen.strokeRect(scene.x[b] - scene.w[b] / 2, scene.y[b] - scene.h[b] / 2, scene.w[b], scene.h[b]);
+    if (f & ~(FLAG.hovered | FLAG.pinKeep | FLAG.pinRecompute | FLAG.cached | FLAG.segment | FLAG.outside | FLAG.alive | FLAG.notAlive)) pen.strokeRect(scene.x[b] - scene.w[b] / 2, scene.y[b] - scene.h[b] / 2, scene.w[b], scene.h[b]);
     pen.setLineDash([]);
+    if (f & FLAG.hovered) {
+      // a thin ring around the box, as in the style sheet of SVG boxes; that of a selected box is its border
+      const away = wide + 1.5 / camera.scale;
+      pen.lineWidth = 1.6 / camera.scale;
+      pen.strokeStyle = colours.text;
+      pen.strokeRect(scene.x[b] - scene.w[b] / 2 - away, scene.y[b] - scene.h[b] / 2 - away, scene.w[b] + 2 * away, scene.h[b] + 2 * away);
+    }
     const sign = cornerSigns(f, counts[b]);
     if (sign) {
       const pinned = f & (FLAG.pinKeep | FLAG.pinRecompute);

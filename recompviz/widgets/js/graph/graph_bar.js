@@ -108,10 +108,15 @@ export function drawLegend(legend, id, colouring, ends, hasModules, timeUnit) {
       });
     }
   }
-  item("faded: not in memory at this step", box("rv-key-faded"), 26, " rv-when-step");
-  item("runs at this step", box("rv-key-step"), 26, " rv-when-step");
-  item("faded: not of this source line", box("rv-key-faded"), 26, " rv-when-line");
+  // these are always there: outlines come and go with the pointer, and a longer legend would move what is below
   item("selected", box("rv-key-picked"), 26, " rv-when-picked");
+  item("under the pointer", (key) => {
+    box("rv-key-hovered")(key);
+    svg("rect", { x: -8, y: -2, width: 16, height: 4, rx: 1, class: "rv-key-inside" }, key);
+  }, 26, " rv-when-hovered");
+  item("runs at the step read", box("rv-key-step"), 26, " rv-when-running");
+  item("faded: not in memory at this step", box("rv-key-faded"), 26, " rv-when-step");
+  item("faded: not of this source line", box("rv-key-faded"), 26, " rv-when-line");
   for (const [letter, text] of [["K", "pinned to be kept"], ["R", "pinned to be recomputed"]]) {
     item(text, (key) => (svg("text", { y: 4, class: "rv-key-pin" }, key).textContent = letter), 18, " rv-when-pinned");
   }

@@ -17,7 +17,7 @@ const LABEL_DELAY = 250;
  * @param observer { kept(kept), fresh(colouring, ends), changed(fresh) }, called after a repaint
  */
 export function makeGraphPainter(graph, tree, picture, layers, colouring, observer) {
-  const over = { alive: null, pins: null, difference: null, lower: null, segmentOf: null, cached: null, hits: null, picked: -1, step: -1 };
+  const over = { alive: null, pins: null, difference: null, lower: null, segmentOf: null, cached: null, hits: null, picked: -1, hovered: -1, step: -1 };
   const plan = { kept: null, segments: null };
   let styles = null;
   let flags = null;
@@ -92,11 +92,11 @@ export function makeGraphPainter(graph, tree, picture, layers, colouring, observ
     flags = now;
     counts = counted;
     const inside = over.lower?.inside ?? null;
-    const { picked } = over;
-    // without a lower set, the lines of the box under the pointer: a long one can then be followed
-    const atPicked = (line) => scene.lineEdges[line].some((e) => graph.edges[2 * e] === picked || graph.edges[2 * e + 1] === picked);
+    const pointed = over.hovered >= 0 ? over.hovered : over.picked;
+    // without a lower set, the lines of the box under the pointer or of the selected one: a long one can then be followed
+    const atPointed = (line) => scene.lineEdges[line].some((e) => graph.edges[2 * e] === pointed || graph.edges[2 * e + 1] === pointed);
     if (inside) renderer.light((line) => scene.lineEdges[line].some((e) => inside[graph.edges[2 * e + 1]]), true);
-    else renderer.light(picked >= 0 ? atPicked : null, false);
+    else renderer.light(pointed >= 0 ? atPointed : null, false);
     renderer.paint();
   }
 

@@ -1,5 +1,5 @@
 // The graph by pointer: hovering shows a lower set, a click selects a value or opens a module, dragging pans, and the
-// wheel zooms if the graph has the focus.
+// wheel zooms if the graph has the focus. When boxes move under a pointer at rest, `again()` says what is under it then.
 
 import { listeners } from "../shared/elements.js";
 import { boxAt } from "./scene.js";
@@ -19,6 +19,7 @@ export function makeGraphPointer(root, frame, graph, picture, win, actions) {
   let timer = 0;
   let over = null; // what the pointer is over, as "m,v"
   let drag = null;
+  let last = null; // the last event of a pointer over the graph; null if there is none, or if a key was pressed since
   // browsers also send pointer events when the scene moves under a pointer at rest (by keys); these are not hovering
   let rests = { x: NaN, y: NaN };
   let moved = false;
@@ -52,18 +53,33 @@ export function makeGraphPointer(root, frame, graph, picture, win, actions) {
     rests = { x: event.clientX, y: event.clientY };
   };
   listen(root.ownerDocument, "pointermove", follow, { capture: true, passive: true });
-  listen(root, "pointerover", (event) => !drag && !resting(event) && pointAt(itemAt(event)));
-  listen(root, "pointerleave", () => {
-    clearTimeout(timer);
-    over = null;
-    actions.leave();
+  listen(root, "pointerover", (event) => {
+    if (drag || resting(event)) return;
+    last = event;
+    pointAt(itemAt(event));
   });
+  function leave() {
+    clearTimeout(timer);
+    over = last = null;
+    actions.leave();
+  }
+  listen(root, "pointerleave", leave);
+  // from here on the keys move, and what is under the pointer does not count until it is moved
+  listen(root, "keydown", (event) => last && !["Shift", "Control", "Alt", "Meta"].includes(event.key) && leave());
+
+  function again() {
+    if (!last || drag) return;
+    const b = boxAt(picture.scene, ...win.pointOf(last));
+    const item = b < 0 ? -1 : picture.scene.items[b];
+    pointAt(item >= graph.count ? { m: item - graph.count, v: -1 } : { m: -1, v: item });
+  }
   listen(root, "pointerdown", (event) => {
     if (event.button !== 0) return;
     drag = { x: event.clientX, y: event.clientY, far: false };
   });
   listen(root, "pointermove", (event) => {
     if (!drag) {
+      if (moved) last = event;
       if (picture.large && moved) pointAt(itemAt(event));
       return;
     }
@@ -82,6 +98,8 @@ export function makeGraphPointer(root, frame, graph, picture, win, actions) {
     const far = drag?.far;
     drag = null;
     root.classList.remove("rv-panning");
+    last = event;
+    if (far) again();
     if (event.type !== "pointerup" || far) return;
     const { m, v } = itemAt(event);
     if (m >= 0) actions.toggle(m);
@@ -105,6 +123,7 @@ export function makeGraphPointer(root, frame, graph, picture, win, actions) {
 
   return {
     dragging: () => drag !== null,
+    again,
     destroy() {
       clearTimeout(timer);
       release();

@@ -29,9 +29,9 @@ const HINT_FAR = "too small for names: zoom in (+, or click and turn the wheel)"
 // parent element → what its view showed, so that a view that is drawn again there continues with it
 const lastViews = new WeakMap();
 
-/** Let the next view of a graph below `place` start with the choices of another one, as its `shown()` returns them. */
-export function startAs(place, { open, mode, shapes, colouring }) {
-  lastViews.set(place, { open: open && new Set(open), mode, shapes, colouring, breaks: new Map(), moved: false, search: null, lowerSet: 0, unsearched: null, hintAway: false });
+/** Let the next view of a graph below `parent` start with the choices of another one, as its `shown()` returns them. */
+export function startAs(parent, { open, mode, shapes, colouring, breaks = [], seen = null, search = null }) {
+  lastViews.set(parent, { open: open && new Set(open), mode, shapes, colouring, breaks: new Map(breaks), place: seen, search, lowerSet: 0, unsearched: null, hintAway: false });
 }
 
 /** Whether a graph opens collapsed. */
@@ -43,7 +43,7 @@ export function opensCollapsed(graph, modules) {
  * The graph view.
  * @param parent where to draw
  * @param graph, near the graph and its neighbours
- * @param actions { hover(v or −1, rectangle), click(v or −1), select(v), mode(name) }
+ * @param actions { hover(v or −1, rectangle), click(v or −1), select(v), mode(name), moved(): boxes have other places on the screen }
  * @param id unique in the page, for pattern names
  * @param modules of readModules
  */
@@ -85,12 +85,13 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
   let flat = null; // the layout of every value, from Python
   let open = last ? last.open : opensCollapsed(graph, modules) ? firstOpen(tree) : null; // null: every value
   let mode = "wrapped";
-  let breaks = last?.moved ? last.breaks : new Map(); // the lines of each wrapped box, which stay when others are opened
+  let breaks = last?.place ? last.breaks : new Map(); // the lines of each wrapped box, which stay when others are opened
   let broken = 0; // the width for which the lines were broken
   let shapes = last?.shapes ?? false; // whether the shapes of the values are written on the lines
   let theory = false; // whether lower sets and segments are shown
   let unsearched = last?.unsearched ?? null; // what the view showed before the search went to a node
-  let docked = -1; // the selected node, whose card takes a part of the width
+  let marks = { selected: -1, hovered: -1, about: -1, step: -1 }; // what is marked
+  let docked = -1; // the selected node
   const svgBoxes = makeSvgBoxes(layers.nodes, graph, layers.light);
   const canvasBoxes = makeCanvasBoxes(canvas, layers.nodes, graph);
   // the current scene, which every part reads; `drawing` is set meanwhile, because removing a focused box sends focusout
@@ -133,6 +134,8 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
       if (!picture.large) svgBoxes.fitNames(camera.scale);
     }
     minimap.setCamera(camera, view);
+    pointer.again();
+    actions.moved?.();
     if (!picture.large) return;
     canvasBoxes.setCamera(camera, view);
     canvasBoxes.paint();
@@ -150,7 +153,7 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
     else if (first) mode = last?.mode ?? "wrapped";
     if (!open || first) show();
     if (!first || !last) return;
-    if (last.moved) win.setCamera(last.camera, true);
+    if (last.place) win.restore(last.place); // it may have been that of a pane of another width
     if (last.search) bar.search.restore(last.search);
     browser.resume(last.lowerSet);
     hint.classList.toggle("rv-away", last.hintAway);
@@ -197,7 +200,7 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
 
   /** Fit the scene again, with new lines. */
   function refit() {
-    if (open && mode === "wrapped" && breaks.size && win.moved) {
+    if (open && mode === "wrapped" && breaks.size && win.place()) {
       breaks = new Map();
       show(true);
     }
@@ -233,7 +236,7 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
     const composed = () => (opened ? compose(tree, opened, mode, sizes, { view: shapes ? { ...win.shape(SHAPE_ROOM), least: LEGIBLE } : win.shape(), breaks, room }) : flatScene(flat, graph));
     let scene = composed();
     broken = win.shape().width;
-    if (opened && mode === "wrapped" && breaks.size && !win.moved && win.tooWide(scene)) {
+    if (opened && mode === "wrapped" && breaks.size && !win.place() && win.tooWide(scene)) {
       breaks = new Map(); // lines chosen before are too long now
       scene = composed();
     }
@@ -273,11 +276,16 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
 
   // ---- overlays
 
-  /** Show L^v and its boundary (v = −1: nothing), and mark the node `also`. */
-  function mark(v, also) {
-    if (browser.open || !theory) return painter.lay({ picked: v, step: also });
-    const inside = v >= 0 ? lowerSetOf(v, near, graph.count) : null;
-    return painter.lay({ lower: inside && { inside, boundary: boundaryOf(inside, near) }, picked: v, step: also });
+  /** Mark three nodes: the selected one, the one under the pointer, and the one of the step; −1 for none. In the paper's view show L^v and its boundary for the node `about`. */
+  function mark(next) {
+    marks = next;
+    const { selected, hovered, about, step } = next;
+    foot.classList.toggle("rv-some-picked", selected >= 0);
+    foot.classList.toggle("rv-some-step", step >= 0);
+    const marked = { picked: selected, hovered, step };
+    if (browser.open || !theory) return painter.lay(marked);
+    const inside = about >= 0 ? lowerSetOf(about, near, graph.count) : null;
+    return painter.lay({ ...marked, lower: inside && { inside, boundary: boundaryOf(inside, near) } });
   }
 
   /** Show the least lower set that contains all nodes of a closed box. */
@@ -292,7 +300,7 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
   /** Pointer or focus left the boxes. */
   function leave() {
     actions.hover(-1, null);
-    if (!browser.open && painter.over.picked < 0) painter.lay({ lower: null });
+    mark(marks); // that of a closed box may be shown
   }
 
   function found(nodes) {
@@ -303,7 +311,7 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
 
   /** Go to a node that the search has found. */
   function go(v) {
-    unsearched ??= { open, breaks: new Map(breaks), camera: win.camera, moved: win.moved, selected: docked };
+    unsearched ??= { open, breaks: new Map(breaks), seen: win.place(), selected: docked };
     reveal(v);
   }
 
@@ -312,14 +320,13 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
     if (!unsearched) return;
     const before = unsearched;
     unsearched = null;
-    (actions.select ?? actions.click)(before.selected); // first, because the width depends on it
+    (actions.select ?? actions.click)(before.selected);
     if (open !== before.open) {
       ({ open, breaks } = before);
       show(true);
     }
-    if (before.moved) win.setCamera(before.camera, true);
-    else win.refit();
-    if (docked >= 0) win.settle(picture.of.boxOf[docked]);
+    win.restore(before.seen);
+    if (docked >= 0) win.show(picture.of.boxOf[docked]);
   }
 
   /** Open the modules around a node, centre it and select it. */
@@ -371,19 +378,14 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
       const box = rectangleOf(v);
       return { top: top + box.top, bottom: top + box.bottom };
     },
-    /** Give way to the card of a selected node, -1 for none. The camera moves only as far as it must to show the node. */
+    /** Show the box of a node that is selected, -1 for none. The camera moves only as far as it must. */
     dock(v) {
       if (v === docked) return;
       docked = v;
-      const row = frame.parentNode;
-      row.classList.toggle("rv-docked", v >= 0);
-      foot.classList.toggle("rv-some-picked", v >= 0);
-      row.classList.remove("rv-stacked");
-      if (v < 0) return win.resize();
-      // a card beside the graph would cut it off, or take its names: it then has its place below the graph
-      row.classList.toggle("rv-stacked", win.crops());
-      win.settle(picture.of.boxOf[v]);
+      if (v >= 0) win.show(picture.of.boxOf[v]);
     },
+    /** Where a card of some size covers no box, as near to that of node `v` as possible: { left, top }, or null. @param before a place that is kept if it is free */
+    freeSpot: (size, v, before) => win.freeSpot(size, picture.of.boxOf[v], before),
     /** Show or hide the paper's view: lower sets, boundaries and segments. */
     setTheory(on) {
       theory = on;
@@ -400,9 +402,10 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
     /** Call after the width of the view changed: lines that are broken to fit the width are broken anew. */
     resize() {
       const same = Math.abs(win.shape().width - broken) < 2; // drawing anew would take the focus from a box
-      if (!picture.scene || !open || mode !== "wrapped" || win.moved || same) return win.resize();
+      if (!picture.scene || win.moved || same) return win.resize();
       breaks = new Map();
-      show(true);
+      if (open && mode === "wrapped") show(true);
+      broken = win.shape().width;
       return win.refit();
     },
     /**
@@ -410,18 +413,17 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
      * lower set that the reader browses stays. The function that it returns shows both as before.
      */
     arranged() {
-      const { camera, moved } = win;
+      const seen = win.place();
       const { lower } = painter.over;
       if (!browser.open) painter.lay({ lower: null });
       win.refit();
       return () => {
         if (!browser.open) painter.lay({ lower });
-        if (moved) win.setCamera(camera, true);
-        else win.resize();
+        win.restore(seen);
       };
     },
     /** What the reader has chosen, as JSON can express it. */
-    shown: () => ({ open: open && [...open], mode, shapes, colouring: painter.colouring }),
+    shown: () => ({ open: open && [...open], mode, shapes, colouring: painter.colouring, search: bar.search.entry(), ...(win.moved && { breaks: [...breaks], seen: win.place() }) }),
     /** Paint every box again, after `graph.held` is known. */
     again: () => painter.again(),
     /** Show a message in the corner. */
@@ -432,7 +434,7 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
     hintAway: () => hint.classList.add("rv-away"),
     destroy: () => {
       const kept = { search: bar.search.entry(), unsearched, lowerSet: browser.index, hintAway: hint.classList.contains("rv-away") };
-      lastViews.set(place, { ...kept, open, breaks, mode, shapes, colouring: painter.colouring, camera: win.camera, moved: win.moved });
+      lastViews.set(place, { ...kept, open, breaks, mode, shapes, colouring: painter.colouring, place: win.place() });
       theme.disconnect();
       for (const part of [pointer, keys, painter, browser, minimap, bar]) part.destroy();
     },

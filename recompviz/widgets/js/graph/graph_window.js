@@ -1,6 +1,8 @@
 // The window onto the scene: the camera, which the user or a fit changes, and the places of boxes on the screen.
 
 import { fit, zoomAt, pan, centreOn, panInto } from "./camera.js";
+import { FRAME_HEAD } from "./compose.js";
+import { freeSpot } from "./free_spot.js";
 
 // at this scale labels are 11 px high. Below it they keep this height and are shortened to their boxes
 export const LEGIBLE = 0.88;
@@ -19,6 +21,7 @@ const MOST_LEGIBLE_HEIGHT = 560;
 const FIT_PAD = 14;
 const MARK_ROOM = 12; // beside a box, for the mark of a pin; at most FIT_PAD, which a fitted scene has
 const MOST_FIT = 1.25;
+const HEAD_WIDTH = 180; // of the scene; most names of open modules are shorter
 
 /**
  * The window.
@@ -29,6 +32,7 @@ const MOST_FIT = 1.25;
 export function makeGraphWindow(frame, picture, changed) {
   let camera = { scale: 1, x: 0, y: 0 };
   let moved = false; // by the user; otherwise a change of the size fits the scene again
+  let held = false; // a box was opened or closed in its place, and the scene has not been fitted since
   let startOnly = false; // whether the last fit showed only the start of the scene
 
   /** The least scale at which all texts of the scene can be read. The shapes on the lines do not keep their height. */
@@ -67,7 +71,7 @@ export function makeGraphWindow(frame, picture, changed) {
     const across = Math.min(1, right ? (height - 2 * FIT_PAD) / scene.height : widthScale(scene));
     const centred = (length, size) => Math.max(FIT_PAD, (length - size) / 2); // what is longer than the window is shown from its start
     const start = (scale) => (right ? { scale, x: 20, y: centred(height, scale * scene.height) } : { scale, x: centred(width, scale * scene.width), y: FIT_PAD });
-    moved = false;
+    moved = held = false;
     startOnly = !whole && all.scale < least() && across >= NEARLY_NAMED;
     if (startOnly) setCamera(start(Math.max(across, least())), false);
     // one long line would be too thin
@@ -90,22 +94,31 @@ export function makeGraphWindow(frame, picture, changed) {
     fitHeight,
     /** Whether a scene is wider than the window at a legible scale. */
     tooWide: (scene) => widthScale(scene) < NAMED,
-    /** Whether the scene, which was fitted with names, has no room with names at the width that the frame has now. */
-    crops: () => !moved && camera.scale >= least() && fit(picture.scene, view(), FIT_PAD, MOST_FIT).scale < least(),
+    /** Show a selected box, by the least shift of the camera. */
+    show: (b) => bring(b, moved ? undefined : MARK_ROOM, false),
     /**
-     * Call after another element took a part of the width: fit the scene again, or, if the user moved it or names would
-     * vanish, only shift the camera by the least distance that shows a box.
+     * Where an element of some size covers neither a box nor the head of an open module: { left, top } in the frame, near the
+     * box `b`, or null. The camera that the user moved may move on, so that no place stays free then.
      */
-    settle(b) {
-      if (moved) return bring(b);
-      const before = camera;
-      const names = before.scale >= least();
-      if (names && fit(picture.scene, view(), FIT_PAD, MOST_FIT).scale < least()) setCamera(before, false);
-      else refit();
-      return bring(b, MARK_ROOM, false);
+    freeSpot(size, b, before) {
+      if (moved) return null;
+      const { scene } = picture;
+      const { x, y, scale } = camera;
+      const onScreen = (left, top, w, h) => [x + scale * left, x + scale * (left + w), y + scale * top, y + scale * (top + h)];
+      const boxes = scene.items.map((_, i) => onScreen(scene.x[i] - scene.w[i] / 2, scene.y[i] - scene.h[i] / 2, scene.w[i], scene.h[i]));
+      const heads = scene.frames.map((frame) => onScreen(frame.x, frame.y, Math.min(frame.w, HEAD_WIDTH), FRAME_HEAD));
+      return freeSpot(size, view(), [...boxes, ...heads], { x: x + scale * scene.x[b], y: y + scale * scene.y[b] }, before);
     },
-    /** Call after the size of the frame changed. */
-    resize: () => picture.scene && (moved ? setCamera(camera, true) : refit()),
+    /** Call after the height of the frame may have changed. */
+    resize: () => picture.scene && (moved || held ? setCamera(camera, false) : refit()),
+    /** What the user has made of the camera, or null if the scene is fitted. */
+    place: () => (moved || held ? { camera, moved, held, width: view().width } : null),
+    /** Show again what `place` returned: what was in the middle of the pane across is there, whatever its width is now. */
+    restore(place) {
+      if (!place) return refit();
+      ({ moved, held } = place);
+      return setCamera(pan(place.camera, (view().width - place.width) / 2, 0), false);
+    },
     zoomMiddle(factor) {
       const { width, height } = view();
       setCamera(zoomAt(camera, factor, width / 2, height / 2), true);
@@ -129,7 +142,8 @@ export function makeGraphWindow(frame, picture, changed) {
       const fits = whole && !moved && fitted >= least();
       const scale = fits ? fitted : camera.scale;
       const next = { scale, x: sx - scale * x, y: sy - scale * y };
-      if (!fits) return setCamera(next, true);
+      held = true;
+      if (!fits) return setCamera(next, false);
       const within = (shift, size, length) => {
         const ends = [FIT_PAD, length - FIT_PAD - scale * size].sort((a, b) => a - b);
         return Math.max(ends[0], Math.min(shift, ends[1]));
@@ -164,5 +178,6 @@ export function makeGraphWindow(frame, picture, changed) {
     get moved() {
       return moved;
     },
+
   };
 }

@@ -4,7 +4,7 @@
 export const FLAG = {
   outside: 1, // not in the lower set shown
   boundary: 2, // in its boundary ∂(L)
-  picked: 4, // hovered or selected
+  picked: 4, // selected
   step: 8, // runs at the step under the pointer of the timeline
   alive: 16, // alive at the scrubbed step
   notAlive: 32, // not alive at it
@@ -15,6 +15,7 @@ export const FLAG = {
   segment: 1024, // in V_i of the sequence shown
   cached: 2048, // in U_i of the sequence shown
   hit: 4096, // found by the search
+  hovered: 8192, // under the pointer, here or in the landscape
 };
 // a closed module has these flags if all of its nodes have them, and the others if any node has them
 const ALL = FLAG.outside | FLAG.notAlive;
@@ -32,10 +33,11 @@ const CLASSES = [
   [FLAG.segment, "rv-in-segment"],
   [FLAG.cached, "rv-cached"],
   [FLAG.hit, "rv-hit"],
+  [FLAG.hovered, "rv-hovered"],
 ];
 
 /** The flags of every node. */
-export function nodeFlags(count, { alive, pins, difference, lower, segmentOf, cached, hits, picked, step }) {
+export function nodeFlags(count, { alive, pins, difference, lower, segmentOf, cached, hits, picked, hovered = -1, step }) {
   const flags = new Uint16Array(count);
   for (let v = 0; v < count; v++) {
     let f = 0;
@@ -50,6 +52,7 @@ export function nodeFlags(count, { alive, pins, difference, lower, segmentOf, ca
   }
   if (lower) for (const v of lower.boundary) flags[v] |= FLAG.boundary;
   if (picked >= 0) flags[picked] |= FLAG.picked;
+  if (hovered >= 0) flags[hovered] |= FLAG.hovered;
   if (step >= 0) flags[step] |= FLAG.step;
   return flags;
 }

@@ -26,8 +26,15 @@ export function scrollerOf(element) {
   return document.scrollingElement;
 }
 
+const calm = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
+
+/** Scroll the page that shows `root` until an element is as far below the top of the window as before. */
+export function scrollBack(root, element, top) {
+  scrollerOf(root).scrollBy({ top: element.getBoundingClientRect().top - top, behavior: calm() ? "auto" : "smooth" });
+}
+
 /**
- * Scroll the page that shows `root` by the least distance that shows a rectangle.
+ * Scroll the page that shows `root` by the least distance that shows a rectangle; returns whether it scrolls.
  * @param rectangle { top, bottom } in the window; @param keep an element that stays visible if both fit, or null
  */
 export function scrollTo(root, rectangle, keep) {
@@ -36,7 +43,7 @@ export function scrollTo(root, rectangle, keep) {
   const view = [Math.max(0, frame.top), Math.min(innerHeight, frame.bottom)];
   const kept = keep?.getBoundingClientRect();
   const top = distanceTo([rectangle.top, rectangle.bottom], kept ? [kept.top, kept.bottom] : null, view);
-  if (Math.abs(top) < 1) return;
-  const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
-  scroller.scrollBy({ top, behavior: calm ? "auto" : "smooth" });
+  if (Math.abs(top) < 1) return false;
+  scroller.scrollBy({ top, behavior: calm() ? "auto" : "smooth" });
+  return true;
 }
