@@ -179,7 +179,7 @@ def test_the_downloaded_page_opens_as_the_notebook_looked(page, tmp_path, chromi
     own.fill("0.15 MB")
     own.press("Enter")
     settled(page)
-    page.get_by_role("button", name="%", exact=True).click()
+    page.locator(".rv-budget .rv-panel-head .rv-button").click()
     page.get_by_label("Step of the schedule").focus()
     page.keyboard.press("Home")
     page.get_by_role("tab", name="Save and share").click()
@@ -204,13 +204,13 @@ def test_the_downloaded_page_opens_as_the_notebook_looked(page, tmp_path, chromi
         assert opened.locator(text).inner_text() == page.locator(text).inner_text()
     assert opened.get_by_label("Budget, typed").input_value().endswith("%")
     state = "document.querySelector('.rv-explorer').recompviz.state"
-    chosen = f"(({{step, selected, earlier}}) => [step, selected, earlier])({state})"
+    chosen = f"(({{step, selected, earlier}}) => [step, selected, earlier.length])({state})"
     assert opened.evaluate(chosen) == page.evaluate(chosen)
-    assert opened.evaluate(chosen)[2]  # the earlier choices
+    assert opened.evaluate(chosen)[2] > 0
     assert "writing" not in opened.locator(".rv-drawer").inner_text()
     opened.close()
     page.locator(".rv-colour select").select_option("state")
-    page.get_by_role("button", name="%", exact=True).click()
+    page.locator(".rv-budget .rv-panel-head .rv-button").click()
     page.get_by_label("Step of the schedule").press("Escape")
     graph.get_by_role("button", name="Expand all modules").click()
 

@@ -54,6 +54,20 @@ def test_one_slider_moves_all_ranks_and_the_kernel_confirms(open_notebook, jupyt
     assert readout.inner_text().startswith(f"{board.lanes[order[0]].name}, ")
     page.keyboard.press("ArrowDown")
     assert page.evaluate("document.activeElement === document.querySelectorAll('.rv-rank-lane')[1]")
+    # what is read at the pointer is that of the plans shown
+    slider.focus()
+    page.keyboard.press("End")
+    lanes.first.locator(".rv-rank-peak").hover()
+    box = lanes.first.locator("svg").bounding_box()
+    held = "document.querySelector('.rv-rank-readout').textContent"
+    page.mouse.move(box["x"] + box["width"] * 0.3, box["y"] + 20)
+    before = page.evaluate(held)
+    page.keyboard.press("Home")
+    page.wait_for_function(f"before => {held} !== before && {held} !== ''", arg=before)
+    now = page.evaluate(held)
+    page.mouse.move(box["x"] + box["width"] * 0.3 + 1, box["y"] + 20)
+    page.mouse.move(box["x"] + box["width"] * 0.3, box["y"] + 20)
+    assert page.evaluate(held) == now
     assert page.errors == []
 
 

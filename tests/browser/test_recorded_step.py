@@ -39,6 +39,19 @@ def test_the_slider_picks_a_point_and_a_region_opens_with_its_plan(open_notebook
     page.keyboard.press("Home")
     least = format_bytes(report.least_total)
     view.locator(".rv-tile-total .rv-tile-value", has_text=least).wait_for()
+    # what is read at the pointer is that of the plans shown
+    box = view.locator(".rv-step-memory .rv-chart").bounding_box()
+    held = "document.querySelector('.rv-step-memory .rv-panel-head > .rv-muted').textContent"
+    page.mouse.move(box["x"] + box["width"] * 0.5, box["y"] + 60)
+    before = page.evaluate(held)
+    page.keyboard.press("End")
+    page.wait_for_function(f"before => {held} !== before", arg=before)
+    now = page.evaluate(held)
+    assert not now.startswith("peak")
+    page.mouse.move(box["x"] + box["width"] * 0.5 + 1, box["y"] + 60)
+    page.mouse.move(box["x"] + box["width"] * 0.5, box["y"] + 60)
+    assert page.evaluate(held) == now
+    page.keyboard.press("Home")
     view.get_by_role("button", name="blocks.1", exact=True).click()
     explorer = page.get_by_role("group", name="Explorer of blocks.1: region 2 of 3, by itself")
     explorer.wait_for(timeout=60_000)

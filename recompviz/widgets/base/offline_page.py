@@ -63,7 +63,7 @@ def offline_page(entry: str, data: Any, title: str, fallback: str) -> str:
     Notes
     -----
     The page has an empty element ``recompviz-shown``. A widget that hands out its page writes there how the widget is
-    shown (``withShown`` of ``js/shared/page_data.js``): the theme, and what the reader has opened.
+    shown (``withShown`` of ``js/shared/page_data.js``): the theme, and what the reader has chosen.
     """
     css = _CSS.format(css=assets.css(), light=palette.LIGHT, dark=palette.DARK)
     script = script_text(assets.esm(entry))

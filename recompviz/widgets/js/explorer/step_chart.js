@@ -59,6 +59,7 @@ export function makeStepChart(parent, step, actions, id) {
   let edges = [];
   let moments = [];
   let state = { point: 0, budget: 0, selected: -1, hover: -1 };
+  let pointed = -1; // the moment under the pointer, −1 for none
   let parts = null;
 
   function draw() {
@@ -137,21 +138,30 @@ export function makeStepChart(parent, step, actions, id) {
     text.setAttribute("text-anchor", left ? "end" : "start");
     setText(text, `peak ${formatBytes(step.resident + bytesOf(moments[best]))}`);
     chart.setAttribute("aria-label", `Memory over the step: peak ${formatBytes(step.resident + bytesOf(moments[best]))} in the ${momentName(step, moments[best])}`);
-    if (state.hover < 0) setText(readout, `peak in the ${momentName(step, moments[best])}`);
+    read();
+  }
+
+  /** Say what is held at the moment under the pointer, or else at the peak; after each change of the plans, too. */
+  function read() {
+    if (pointed < 0) return setText(readout, `peak in the ${momentName(step, moments[peakOf(moments)])}`);
+    const moment = moments[pointed];
+    const words = [[moment.saved, "kept"], [moment.outside, "eager"], [moment.own, "the pass"]].filter(([bytes]) => bytes > 0).map(([bytes, what]) => `${what} ${formatBytes(bytes)}`);
+    return setText(readout, `${momentName(step, moment)}: ${formatBytes(step.resident + bytesOf(moment))}${words.length ? ` (${words.join(", ")})` : ""}`);
   }
 
   function columnOf(event) {
     return columnAt(edges, event.clientX - chart.getBoundingClientRect().left);
   }
   listen(chart, "pointermove", (event) => {
-    const i = columnOf(event);
-    if (i < 0) return;
-    const moment = moments[i];
-    actions.hover(moment.region);
-    const words = [[moment.saved, "kept"], [moment.outside, "eager"], [moment.own, "the pass"]].filter(([bytes]) => bytes > 0).map(([bytes, what]) => `${what} ${formatBytes(bytes)}`);
-    setText(readout, `${momentName(step, moment)}: ${formatBytes(step.resident + bytesOf(moment))}${words.length ? ` (${words.join(", ")})` : ""}`);
+    pointed = columnOf(event);
+    actions.hover(pointed < 0 ? -1 : moments[pointed].region);
+    read();
   });
-  listen(chart, "pointerleave", () => actions.hover(-1));
+  listen(chart, "pointerleave", () => {
+    pointed = -1;
+    actions.hover(-1);
+    read();
+  });
   listen(chart, "click", (event) => {
     const i = columnOf(event);
     if (i >= 0) actions.select(moments[i].region);

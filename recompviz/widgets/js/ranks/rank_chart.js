@@ -90,6 +90,8 @@ export function makeRankChart(parent, board, say, id) {
   let length = 0;
   let most = 1; // the bytes at the top of the landscapes
   let cursor = -1; // a time, −1 for none
+  let pointed = 0; // the rank of which the cursor speaks
+  let pointer = null; // the last event of a pointer over a landscape; null if the cursor was set by a key
   let order = [];
 
   function uses(lane, layer) {
@@ -111,14 +113,10 @@ export function makeRankChart(parent, board, say, id) {
     const extra = html("div", "rv-rank-extra rv-muted", words);
     const chart = svg("svg", { class: "rv-chart", height, "aria-hidden": "true" }, box);
     const view = { box, peak, fit, extra, chart, pieces: [], at: 0 };
-    listen(chart, "pointermove", (event) => {
-      const time = ((event.clientX - chart.getBoundingClientRect().left - AXIS) / (width - AXIS - RIGHT)) * longest;
-      if (time < 0 || time > length) return leave();
-      view.at = pieceAt(view.pieces, time);
-      point(i, time);
-    });
+    listen(chart, "pointermove", (event) => pointWith(event, i));
     listen(chart, "pointerleave", leave);
     listen(box, "focus", () => {
+      pointer = null;
       view.at = peakPiece(lane, count, state.rows[i], view.pieces);
       go(i);
     });
@@ -143,6 +141,7 @@ export function makeRankChart(parent, board, say, id) {
         p: () => peakPiece(lane, count, state.rows[i], pieces),
       }[event.key];
       if (next) {
+        pointer = null;
         view.at = next();
         go(i);
       } else if (event.key === "ArrowUp" || event.key === "ArrowDown") {
@@ -154,7 +153,16 @@ export function makeRankChart(parent, board, say, id) {
     });
     return view;
   }
+  /** Say what a rank holds at the time under a pointer. */
+  function pointWith(event, i) {
+    const time = ((event.clientX - views[i].chart.getBoundingClientRect().left - AXIS) / (width - AXIS - RIGHT)) * longest;
+    if (time < 0 || time > length) return leave();
+    pointer = event;
+    views[i].at = pieceAt(views[i].pieces, time);
+    return point(i, time);
+  }
   function leave() {
+    pointer = null;
     cursor = -1;
     mark();
     say("");
@@ -166,6 +174,7 @@ export function makeRankChart(parent, board, say, id) {
   /** Mark a time in all charts, and say what a rank holds then. */
   function point(i, time) {
     cursor = time;
+    pointed = i;
     mark();
     const lane = board.lanes[i];
     const piece = views[i].pieces[views[i].at];
@@ -173,6 +182,19 @@ export function makeRankChart(parent, board, say, id) {
     const sum = parts.reduce((total, [bytes]) => total + bytes, 0);
     const words = parts.sort((a, b) => b[0] - a[0]).map(([bytes, text]) => `${text} ${formatBytes(bytes)}`);
     say(`${lane.name}, ${formatTime(time)}, ${pieceText(board, lane, piece)}: ${formatBytes(sum)} = ${words.join(", ")}`);
+  }
+  /** Say again what is at the cursor, after plans or the order of the ranks changed. */
+  function again() {
+    if (cursor < 0) return mark();
+    if (pointer) {
+      const target = root.getRootNode().elementFromPoint(pointer.clientX, pointer.clientY);
+      const i = views.findIndex(({ chart }) => chart.contains(target));
+      return i < 0 ? leave() : pointWith(pointer, i);
+    }
+    const view = views[pointed];
+    if (cursor > length || view.box.hidden) return leave();
+    view.at = pieceAt(view.pieces, cursor);
+    return point(pointed, cursor);
   }
   function mark() {
     for (const chart of [gantt, ...views.map((view) => view.chart)]) {
@@ -279,7 +301,7 @@ export function makeRankChart(parent, board, say, id) {
     if (settled || !order.length) arrange();
     drawSchedule();
     board.lanes.forEach((_, i) => !views[i].box.hidden && drawLane(i));
-    mark();
+    again();
   }
   listen(more, "click", () => {
     all = true;
