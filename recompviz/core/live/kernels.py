@@ -10,7 +10,7 @@ bytes: parameters and other memory allocated before the training step are not co
 from __future__ import annotations
 
 from recompviz.core.base.cached_kernels import kernel
-from recompviz.core.live.step_arrays import ENDLESS, Scratch, StepArrays, Totals
+from recompviz.core.live.step_arrays import Scratch, StepArrays, Totals
 
 # At most this many numbers are sorted by insertion: ``sort`` of a compiled array allocates memory at each call.
 FEW = 32
@@ -120,18 +120,9 @@ def simulate(keep_mask, step, scratch, budget):
     """Simulate the schedule of a keep mask, and return peak, number of steps and excess as :class:`Totals`.
 
     ``budget`` is in transient bytes (allocated during the training step). Fill ``scratch``, except for
-    ``recomputed_nodes``, ``alive_at_peak`` and ``absent``.
+    ``recomputed_nodes``, ``alive_at_peak`` and ``absent``. Where only the peak is needed, use :func:`peak_within`.
     """
-    return replay(order_calls(keep_mask, step, scratch), step, scratch, budget, ENDLESS)
-
-
-@kernel
-def replay(steps, step, scratch, budget, limit):
-    """Simulate the memory of the schedule that :func:`order_calls` wrote, and return :class:`Totals`.
-
-    ``steps`` is the number of calls in the schedule. The replay ends early when the peak exceeds ``limit``, in
-    transient bytes. The peak in the result is then above ``limit``, and the other results are of no use.
-    """
+    steps = order_calls(keep_mask, step, scratch)
     read_start, reads, make_start, makes = step.read_start, step.reads, step.make_start, step.makes
     size, random, workspace, forward = step.size, step.random, step.workspace, step.forward_count
     saved, recomputed = scratch.saved, scratch.recomputed
@@ -152,8 +143,6 @@ def replay(steps, step, scratch, budget, limit):
         step_peaks[c] = most
         if most > peak:
             peak, peak_step = most, c
-            if peak > limit:
-                return Totals(peak, peak_step, steps + 1, excess)
         if most > budget:
             excess += most - budget
     find_last_uses(steps, step, scratch)
@@ -179,8 +168,6 @@ def replay(steps, step, scratch, budget, limit):
         step_peaks[i] = most
         if most > peak:
             peak, peak_step = most, i
-            if peak > limit:
-                return Totals(peak, peak_step, steps + 1, excess)
         if most > budget:
             excess += most - budget
     most = live
@@ -195,6 +182,56 @@ def replay(steps, step, scratch, budget, limit):
     if most > budget:
         excess += most - budget
     return Totals(peak, peak_step, steps + 1, excess)
+
+
+@kernel
+def peak_within(steps, step, scratch, limit):
+    """Return the peak of the schedule that :func:`order_calls` wrote, in transient bytes, faster than :func:`simulate`.
+
+    ``steps`` is the number of calls in the schedule. If the peak exceeds ``limit``, the result is some number above
+    ``limit``. The forward pass is read off its points (:class:`StepArrays`). The backward pass is followed from its
+    end, so that the last use of a storage is the first one that is seen.
+    """
+    read_start, reads, make_start, makes = step.read_start, step.reads, step.make_start, step.makes
+    size, random, workspace, forward = step.size, step.random, step.workspace, step.forward_count
+    saved, recomputed, order, seen = scratch.saved, scratch.recomputed, scratch.order, scratch.allocated
+    added, peak = 0, step.last_peak
+    for k in range(len(step.points)):
+        peak = max(peak, added + step.point_peaks[k])
+        point = step.points[k]
+        if point >= 0:
+            if saved[point]:
+                added += size[point]
+        elif recomputed[-1 - point]:
+            added += step.rng_bytes
+    peak = max(peak, added + step.forward_end_peak)
+    if peak > limit:
+        return peak
+    seen[:] = False
+    live = step.backward_end
+    for i in range(steps - 1, forward - 1, -1):
+        c = order[i]
+        state = 0
+        live += step.freed_bytes[c]
+        if c < forward:
+            state = step.rng_bytes if random[c] else 0
+            live += state
+            for k in range(make_start[c], make_start[c + 1]):
+                if not seen[makes[k]]:  # no call reads it again
+                    live += size[makes[k]]
+        for k in range(read_start[c], read_start[c + 1]):
+            s = reads[k]
+            if not seen[s]:
+                seen[s] = True
+                if not step.is_result[s] or recomputed[step.maker[s]]:
+                    live += size[s]
+        most = live + state + workspace[c]
+        if most > peak:
+            peak = most
+            if peak > limit:
+                return peak
+        live -= step.made_bytes[c]
+    return peak
 
 
 @kernel

@@ -11,7 +11,7 @@ import numpy as np
 
 from recompviz.core.base.cached_kernels import kernel
 from recompviz.core.live.archive import Archive
-from recompviz.core.live.kernels import order_calls, overhead_of, replay, simulate
+from recompviz.core.live.kernels import order_calls, overhead_of, peak_within, simulate
 from recompviz.core.live.repeated import Repeated
 from recompviz.core.live.step_arrays import ENDLESS, Scratch, StepArrays
 
@@ -102,8 +102,7 @@ def keep_more(keep_mask, nodes, skip_unlikely, step_fields, scratch_fields, budg
                 continue
         keep_mask[v] = True
         count += 1
-        totals = replay(order_calls(keep_mask, step, scratch), step, scratch, budget, budget)
-        if totals.peak > budget:
+        if peak_within(order_calls(keep_mask, step, scratch), step, scratch, budget) > budget:
             keep_mask[v] = False
         else:
             absences_are_current = False
@@ -252,7 +251,7 @@ def anneal(keep_mask, best, free, repeated_fields, annealing, step_fields, scrat
         limit = ENDLESS
         if highest < ENDLESS:
             limit = max(budget + np.int64(highest - weight * overhead) + 1, most_stored(overhead, archive))
-        peak = replay(steps, step, scratch, budget, limit).peak
+        peak = peak_within(steps, step, scratch, limit)
         store(keep_mask, peak, overhead, archive)
         excess = max(peak - budget, 0)
         proposed = excess + weight * overhead

@@ -58,6 +58,9 @@ class StepArrays(NamedTuple):
     is_result: NDArray[np.bool_]
     results: NDArray[np.int64]
     last_forward_use: NDArray[np.int64]
+    # the forward pass, divided at the places where its memory depends on the plan
+    points: NDArray[np.int64]
+    point_peaks: NDArray[np.int64]
     # gradients that are copied on arrival
     clone_of: NDArray[np.int64]
     clone_size: NDArray[np.int64]
@@ -68,6 +71,9 @@ class StepArrays(NamedTuple):
     forward_count: int
     loss_gradient_bytes: int
     rng_bytes: int
+    forward_end_peak: int
+    backward_end: int
+    last_peak: int
 
 
 class Scratch(NamedTuple):
@@ -134,6 +140,8 @@ def step_arrays(graph: Graph, joint: JointGraph) -> StepArrays:
     for s, storage in enumerate(storages):
         if storage.maker >= forward and s not in joint.results:
             freed_bytes[last_use[s]] += joint.allocated[s]
+    forward_pass = _forward_points(joint, made_bytes, frees, is_read=_read_storages(joint))
+    backward_end = forward_pass.end + int((made_bytes - freed_bytes)[forward:].sum())
     return StepArrays(
         *packed_rows([[s for s in call.reads if 0 <= storages[s].maker < forward] for call in calls]),
         *joint.made,
@@ -152,6 +160,8 @@ def step_arrays(graph: Graph, joint: JointGraph) -> StepArrays:
         np.array([s in joint.results for s in range(len(storages))], np.bool_),
         np.array([s for s in sorted(joint.results) if storages[s].maker >= 0], np.int64),
         last_forward_use,
+        np.array(forward_pass.points, np.int64),
+        np.array(forward_pass.peaks, np.int64),
         np.array([s for s, _ in joint.clones], np.int64),
         np.array([joint.rounded(size) for _, size in joint.clones], np.int64),
         graph.time,
@@ -159,7 +169,60 @@ def step_arrays(graph: Graph, joint: JointGraph) -> StepArrays:
         joint.forward_count,
         joint.rounded(joint.tangent_bytes),
         joint.rounded(joint.rng_bytes),
+        forward_pass.end_peak,
+        backward_end,
+        _last_peak(joint, backward_end),
     )
+
+
+class _ForwardPoints(NamedTuple):
+    """The points of the forward pass and its memory if nothing is saved; see :class:`StepArrays`."""
+
+    points: list[int]
+    peaks: list[int]
+    end_peak: int
+    end: int
+
+
+def _read_storages(joint: JointGraph) -> set[int]:
+    """Return the storages that some call reads. Only these can be saved."""
+    return {s for call in joint.calls for s in call.reads}
+
+
+def _forward_points(
+    joint: JointGraph, made_bytes: NDArray[np.int64], frees: list[list[int]], is_read: set[int]
+) -> _ForwardPoints:
+    live, most = 0, 0
+    points: list[int] = []
+    peaks: list[int] = []
+
+    def end_stretch(point: int) -> None:
+        nonlocal most
+        points.append(point)
+        peaks.append(most)
+        most = 0
+
+    for c in range(joint.forward_count):
+        if joint.random[c] and joint.rng_bytes:
+            end_stretch(-1 - c)
+        live += int(made_bytes[c])
+        most = max(most, live + int(joint.scratch[c]))
+        live -= sum(int(joint.allocated[s]) for s in frees[c])
+        for s in frees[c]:
+            if s in is_read:
+                end_stretch(s)
+    live += joint.rounded(joint.tangent_bytes)
+    return _ForwardPoints(points, peaks, max(most, live), live)
+
+
+def _last_peak(joint: JointGraph, live: int) -> int:
+    """Return the largest number of transient bytes in the last step; ``live`` bytes are alive before it."""
+    most, copied = live, set()
+    for s, size in joint.clones:
+        most = max(most, live + joint.rounded(size))
+        live += joint.rounded(size) - (0 if s in copied else int(joint.allocated[s]))
+        copied.add(s)
+    return most
 
 
 def scratch_of(graph: Graph, joint: JointGraph) -> Scratch:
