@@ -170,6 +170,29 @@ def test_full_screen_outlives_better_plans(page):
     page.wait_for_function("!document.fullscreenElement")
 
 
+def test_a_table_shows_whole_rows_and_says_how_many_follow(page):
+    page.get_by_role("tab", name="Alive at the peak").click()
+    page.wait_for_function("document.querySelector('.rv-tab-panel:not([hidden]) .rv-table-below').textContent")
+    cut, below, text, plain = page.evaluate(
+        """() => {
+            const panel = document.querySelector('.rv-tab-panel:not([hidden])');
+            const end = panel.querySelector('.rv-table-scroll').getBoundingClientRect().bottom;
+            const rows = [...panel.querySelectorAll('tbody tr')];
+            const boxes = rows.map((row) => row.getBoundingClientRect());
+            const plain = rows.filter((row) => !row.querySelector('td:first-child .rv-link'));
+            return [boxes.filter((box) => box.top < end - 1 && box.bottom > end + 1).length,
+                boxes.filter((box) => box.bottom > end + 2).length,
+                panel.querySelector('.rv-table-below').textContent,
+                plain.map((row) => row.classList.contains('rv-pickable'))];
+        }"""
+    )
+    assert cut == 0
+    assert below > 0
+    assert text == f"▾ {below} more row{'s' * (below > 1)} below"
+    assert plain
+    assert not any(plain)  # such as the parameters, which are no value of the graph
+
+
 def test_better_plans_leave_zoom_filters_search_and_scrolled_tables(page):
     chart = page.get_by_role("group", name=re.compile("^Memory over"))
     chart.focus()

@@ -180,7 +180,7 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
     if (held === null) win.refit();
     else {
       // the box that was opened or closed keeps its place on the screen, as far as the whole scene can then be seen
-      win.hold(cornerOf(anchor), held, mode === "wrapped");
+      win.hold(cornerOf(anchor), held, mode === "wrapped"); // a wrapped scene may be higher than the window
       if (win.outside(win.onScreen(cornerOf(anchor)))) win.refit();
     }
     const { scene, large } = picture;

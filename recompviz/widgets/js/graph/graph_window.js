@@ -132,14 +132,14 @@ export function makeGraphWindow(frame, picture, changed) {
     bring,
     /**
      * Shift the camera so that a point of the world lies at a point of the screen. Unless the user moved the camera, and
-     * if it is then legible, show the whole scene, or all of its width (`whole`); the point then keeps its place as nearly
-     * as possible.
+     * if it is then legible, show the whole scene, or else all of its width (`whole`); the point then keeps its place as
+     * nearly as possible.
      */
     hold([x, y], [sx, sy], whole) {
       const { scene } = picture;
       const all = fit(scene, view(), FIT_PAD, MOST_FIT).scale;
-      const fitted = all >= least() ? all : Math.min(1, widthScale(scene));
-      const fits = whole && !moved && fitted >= least();
+      const fitted = all >= least() || !whole ? all : Math.min(1, widthScale(scene));
+      const fits = !moved && fitted >= least();
       const scale = fits ? fitted : camera.scale;
       const next = { scale, x: sx - scale * x, y: sy - scale * y };
       held = true;
