@@ -136,6 +136,22 @@ def test_the_peak_is_written_with_as_many_figures_as_the_budget():
     assert budget == "11.962 MiB"  # the totals of the table differ by 1 kB
 
 
+def test_the_text_of_the_peak_is_never_cut_at_an_edge():
+    reply = {"peak": 87_700_000, "reserved": 0}
+    code = "v.px.map((px) => { const { words, middle } = m.peakPlace(v.r, px, v.edges, (b) => '83.6 MiB'); "
+    code += "return [words, ...m.peakSpan(words, px, middle)]; })"
+    for right in (200, 390, 480, 900):
+        edges = {"left": 60, "right": right}
+        places = run("explorer/timeline_marks.js", code, r=reply, edges=edges, px=list(range(70, right - 10, 10)))
+        for words, start, end in places:
+            assert words.startswith("peak 83.6 MiB")
+            if right > 200:
+                assert start >= 60
+                assert end <= right
+        if right == 900:
+            assert {words for words, *_ in places} == {"peak 83.6 MiB · what is alive?"}
+
+
 def test_a_budget_above_the_chart_has_a_name_with_an_arrow_and_no_line_over_other_texts():
     marks = run("explorer/timeline_marks.js", "[-130, 16, 90].map((y) => m.limitMark(y, 16, 'budget 9 B', false))")
     assert [(mark["beyond"], mark["words"]) for mark in marks] == [

@@ -38,9 +38,10 @@ export function timesLines(run, scaled = false) {
 
 /** Why a run was slower than predicted, and what helps. */
 function slowerText(run, scaled) {
-  const slower = formatPercent(run.eagerStep / run.predictedEager - 1);
+  const ratio = run.eagerStep / run.predictedEager;
+  const slower = ratio < 2 ? `was ${formatPercent(ratio - 1)} slower` : `took ${ratio.toFixed(1)} times as long`;
   const why = scaled ? "the machine is busier than when the operators were timed, or their times grow faster with the size" : "the machine is busier than when the operators were timed";
-  return `this run was ${slower} slower, the eager step too: ${why} (rv.calibrate(trace, fresh=True) times them again)`;
+  return `this run ${slower}, the eager step too: ${why} (rv.calibrate(trace, fresh=True) times them again)`;
 }
 
 /** The newest run for the budget shown if the plan shown was not run: a search or pins have replaced its plan since. @param run the last run of the plan shown, or null */
@@ -132,7 +133,7 @@ export function makeRunView(parent, line, graph, base, actions) {
       const told = timesLines(run, scaled);
       times.forEach((each, i) => {
         setText(each, told[i] ?? "");
-        each.classList.toggle("rv-wrapped", Boolean(i && (run?.tooHigh || run?.tooLow)));
+        each.classList.toggle("rv-wrapped", Boolean(run?.tooHigh || run?.tooLow));
         each.title = told[i] ? `${told[i]}\n${TIMES_TITLE}` : "";
       });
       result.hidden = badge.hidden = !run;

@@ -24,6 +24,25 @@ export function peakSpan(text, px, middle) {
 }
 
 /**
+ * The text of the peak and the side on which it stands: { words, middle }; it stands to the left of points after `middle`. It
+ * stands towards the middle of the chart, else on the side where it fits; it is short where it fits on neither.
+ * @param edges { left, right } of the chart; @param write as for peakText
+ */
+export function peakPlace(reply, px, { left, right }, write) {
+  const middle = (left + right) / 2;
+  const fits = (words, after) => {
+    const [from, to] = peakSpan(words, px, after);
+    return from >= left && to <= right;
+  };
+  const texts = [peakText(reply, middle, write), `peak ${write(reply.peak)}`];
+  for (const words of texts) {
+    const found = [middle, Infinity, -Infinity].find((after) => fits(words, after));
+    if (found !== undefined) return { words, middle: found };
+  }
+  return { words: texts[1], middle };
+}
+
+/**
  * Where the name of the budget begins or ends: { x, anchor, below }. It stands at the right end of its line, else at the left
  * end; below the line if the text of the peak covers both ends.
  * @param edges { left, right } of the line; @param wide of the name; @param span of peakSpan, or null

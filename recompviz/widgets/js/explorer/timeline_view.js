@@ -6,7 +6,7 @@ import { formatBytes, byteTicks } from "../shared/units.js";
 import { outlineOf, totalWriter } from "../data/plan_table.js";
 import { keepAllTotal } from "./header.js";
 import { makePlayer } from "./player.js";
-import { MARK_LETTER, limitMark, limitPlace, makeNodeMarks, makePeakMark, peakSpan, peakText } from "./timeline_marks.js";
+import { MARK_LETTER, limitMark, limitPlace, makeNodeMarks, makePeakMark, peakPlace, peakSpan } from "./timeline_marks.js";
 import { makeTimelineLegend, PHASES, SHORT } from "./timeline_legend.js";
 import { columnSteps, columnValues, totalsOf, stepPath, phaseRuns } from "./timeline_shapes.js";
 import { makeLandscape } from "./landscape.js";
@@ -168,8 +168,8 @@ export function makeTimelineView(parent, graph, strata, tables, all, actions, la
     const other = against && all()[against.table];
     rival.setAttribute("d", other && against.row < other.rows ? pathOf(outlineOf(other, against.row)) : "");
     const budget = `budget ${writer()(state.budget)}`;
-    const centre = (width + EDGE.left) / 2;
-    const span = reply && reply.peakStep >= 0 ? peakSpan(peakText(reply, centre, writer()), middle(reply.peakStep), centre) : null;
+    const at = reply && reply.peakStep >= 0 ? placeOfPeak() : null;
+    const span = at && peakSpan(at.words, middle(reply.peakStep), at.middle);
     const place = limitPlace({ left: EDGE.left, right: width - EDGE.right }, budget.length * MARK_LETTER, span);
     const mark = limitMark(y(state.budget), EDGE.top, budget, place.below);
     for (const [name, value] of Object.entries({ x1: EDGE.left, x2: width - EDGE.right, y1: mark.y, y2: mark.y })) limit.setAttribute(name, value);
@@ -184,10 +184,12 @@ export function makeTimelineView(parent, graph, strata, tables, all, actions, la
   /** The function that writes bytes with the figures of the budget. */
   const writer = () => totalWriter(all()[state.table]);
 
+  const placeOfPeak = () => peakPlace(reply, middle(Math.max(0, reply.peakStep)), { left: EDGE.left, right: width }, writer());
+
   function drawPeak() {
     if (!reply) return;
-    const centre = (width + EDGE.left) / 2;
-    peakMark.draw(reply, middle(Math.max(0, reply.peakStep)), y(reply.peak), EDGE.top - 3, centre, y(state.budget), peakText(reply, centre, writer()));
+    const at = placeOfPeak();
+    peakMark.draw(reply, middle(Math.max(0, reply.peakStep)), y(reply.peak), EDGE.top - 3, at.middle, y(state.budget), at.words);
   }
 
   /** The step of each column of pixels, in the visible stretch. */
