@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 import recompviz as rv
 from recompviz.benchmarks.liveness import every_mask
 from recompviz.core.live import live_search
 from recompviz.core.live import model as liveness
 from recompviz.core.live.candidates import Candidate, Candidates
-from recompviz.core.live.live_search import LAST, live_plans
+from recompviz.core.live.live_search import ABOVE, LAST, live_plans
 from recompviz.core.live.model import Annealing, LiveModel
 from recompviz.core.live.moves import Moves
 from recompviz.core.live.repeated import repeated_blocks
@@ -252,9 +254,9 @@ def test_the_end_of_the_search_lowers_the_overhead_at_low_budgets(monkeypatch: p
     fronts: list[list[Candidate]] = []
     near = Moves.anneal_near
 
-    def recorded(moves: Moves, budget: int, highest: int, tries: int, seed: int) -> None:
+    def recorded(moves: Moves, budget: int, highest: int, tries: int, seed: int, *, above: int = 0) -> None:
         fronts.append(moves.candidates.front())
-        near(moves, budget, highest, tries, seed)
+        near(moves, budget, highest, tries, seed, above=above)
 
     monkeypatch.setattr(Moves, "anneal_near", recorded)
     monkeypatch.setattr(live_search, "SWEPT", 0)
@@ -269,10 +271,32 @@ def test_the_end_of_the_search_lowers_the_overhead_at_low_budgets(monkeypatch: p
     assert max(low) > 0.02 * float(graph.time.sum())
 
 
+def test_the_last_walks_for_the_least_peak_start_from_plans_of_higher_peaks(monkeypatch: pytest.MonkeyPatch) -> None:
+    walks: list[tuple[int, int, float]] = []
+    anneal = LiveModel.anneal
+
+    def recorded(
+        model: LiveModel, keep_mask: NDArray[np.bool_], free: NDArray[np.int64], budget: int, *options: Any
+    ) -> NDArray[np.bool_]:
+        run = model.simulate(keep_mask)
+        walks.append((budget, run.peak, run.overhead))
+        return anneal(model, keep_mask, free, budget, *options)
+
+    monkeypatch.setattr(LiveModel, "anneal", recorded)
+    monkeypatch.setattr(live_search, "SWEPT", 0)
+    graph, joint = residual_step((4, 4))
+    live_plans(graph, joint, [])
+    from_fitting, *from_higher = walks[-1 - len(ABOVE) :]
+    assert from_fitting[1] <= from_fitting[0]
+    for budget, peak, overhead in from_higher:
+        assert budget < peak
+        assert overhead < from_fitting[2]
+
+
 def test_the_search_can_be_cancelled_at_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
     graph, joint = residual_step(blocks=(1,), batch=2, pixels=64)
     walks: list[int] = []
-    monkeypatch.setattr(Moves, "anneal_near", lambda _moves, budget, *_: walks.append(budget))
+    monkeypatch.setattr(Moves, "anneal_near", lambda _moves, budget, *_, **_above: walks.append(budget))
 
     def cancel_after_two(_done: int, _total: int) -> None:
         if len(walks) == 2:

@@ -74,6 +74,8 @@ LAST, LAST_SEED = 4, 10**6
 # At the end, annealing stays near this many budgets; it gets this many simulated calls, and at most this many proposals
 # per node at each budget.
 NEAR_BUDGETS, NEAR, NEAR_TRIES, NEAR_SEED = 12, 120_000_000, 100, 2 * 10**6
+# The last annealings for the least peak start from plans whose peaks exceed it by at most these shares of the range.
+ABOVE = (0.005, 0.01, 0.02)
 # proposals of annealing for repeated blocks, per position in a block
 BLOCK_TRIES = 60
 # proposals of annealing per node: more than MOST_TRIES bring nothing more, and fewer than LEAST_TRIES bring nothing
@@ -206,17 +208,20 @@ def _search(moves: Moves, seeds: list[NDArray[np.bool_]], progress: Progress) ->
 def _anneal_near_low_budgets(moves: Moves, highest: int, progress: Progress) -> None:
     """Search again for less overhead, near some budgets up to half of the range, most of them close to the least peak.
 
-    The first budget is the least peak, and so is the last, because the move often lowers the least peak.
+    The first budget is the least peak, and so are the last ones, because the move often lowers the least peak. Few
+    plans fit there, and the best one known may be far from better ones. Plans of slightly higher peaks recompute much
+    less. The last walks start from such plans.
     """
     model, candidates = moves.model, moves.candidates
     tries = min(NEAR // (len(model.joint.calls) * NEAR_BUDGETS), NEAR_TRIES * len(model.graph))
-    for walk, i in enumerate((*range(NEAR_BUDGETS), 0)):
+    walks = [*((i, 0.0) for i in range(NEAR_BUDGETS)), (0, 0.0), *((0, above) for above in ABOVE)]
+    for walk, (i, above) in enumerate(walks):
         progress(BUDGETS - 1, BUDGETS)
         if moves.out_of_time:
             return
         lowest = candidates.front()[-1].peak
         budget = lowest + int((highest - lowest) * (i / NEAR_BUDGETS) ** 3 / 2)
-        moves.anneal_near(budget, highest, tries, NEAR_SEED + walk)
+        moves.anneal_near(budget, highest, tries, NEAR_SEED + walk, above=int((highest - lowest) * above))
 
 
 def _lower_overhead(

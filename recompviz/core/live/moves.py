@@ -163,13 +163,14 @@ class Moves:
         annealing = Annealing(1e-3 * highest, weight, tries)
         self._anneal(start, budget, annealing, seed, blocks)
 
-    def anneal_near(self, budget: int, highest: int, tries: int, seed: int) -> None:
+    def anneal_near(self, budget: int, highest: int, tries: int, seed: int, *, above: int = 0) -> None:
         """Search for less overhead within a budget by simulated annealing that stays near the budget.
 
         The parameters are those of :meth:`anneal_overhead`. The weight of the :class:`Annealing` adapts to the budget.
-        If there are repeated blocks, some of the proposals change several blocks.
+        If there are repeated blocks, some of the proposals change several blocks. The candidate from which the move
+        starts may exceed the budget by ``above`` bytes.
         """
-        start = self.candidates.best_within(budget)
+        start = self.candidates.best_within(budget + above)
         weight = 0.1 * highest / max(float(self.time.sum()), TINY)
         annealing = Annealing(1e-4 * highest, weight, tries, RATE, OF_BLOCKS)
         self._anneal(start, budget, annealing, seed, True)
