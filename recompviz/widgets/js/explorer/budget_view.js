@@ -35,7 +35,7 @@ export function makeBudgetView(parent, graph, fixed, all, families, base, action
   unit.setAttribute("aria-label", "Show budgets in per cent of keep-all");
   unit.title = "Show budgets in per cent of keep-all";
   // what was refused, or that no plan fits
-  const note = html("div", "rv-budget-note", root);
+  const note = html("div", "rv-budget-note");
   note.setAttribute("role", "status");
   note.id = `${id}-budget-note`;
   value.setAttribute("aria-describedby", note.id);
@@ -52,7 +52,9 @@ export function makeBudgetView(parent, graph, fixed, all, families, base, action
   let about = ""; // the choice to which the refusal belongs
   const leastText = html("span", "rv-least", foot, "");
   const switches = makeSwitches(foot, fixed, families, actions, id);
-  const binds = html("button", "rv-link rv-binds", root);
+  const tail = html("div", "rv-budget-tail", root); // the note lies over what limits the budget, so that it moves nothing
+  const binds = html("button", "rv-link rv-binds", tail);
+  tail.append(note);
   listen(binds, "click", () => actions.binding(binds));
 
   let width = 0;
