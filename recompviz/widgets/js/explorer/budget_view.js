@@ -10,6 +10,7 @@ import { curveOf, makeSwitches } from "./switches.js";
 
 // half the width of the thumb, by which a native track is inset at both ends
 const THUMB = 9;
+const BINDS_LINE = 15.6; // pixels, the height of a line of what limits the budget
 
 /**
  * Typed value, curve and slider.
@@ -50,9 +51,10 @@ export function makeBudgetView(parent, graph, fixed, all, families, base, action
   let refusal = ""; // why the budget typed last was refused
   let tooLow = false; // why it was refused
   let about = ""; // the choice to which the refusal belongs
+  let roomFor = ""; // the texts for which there is room
   const leastText = html("span", "rv-least", foot, "");
   const switches = makeSwitches(foot, fixed, families, actions, id);
-  const tail = html("div", "rv-budget-tail", root); // the note lies over what limits the budget, so that it moves nothing
+  const tail = html("div", "rv-budget-tail", root); // what limits the budget, and above it a note
   const binds = html("button", "rv-link rv-binds", tail);
   tail.append(note);
   listen(binds, "click", () => actions.binding(binds));
@@ -86,6 +88,7 @@ export function makeBudgetView(parent, graph, fixed, all, families, base, action
     setText(leastText, `${interim() ? "least so far" : "least feasible"} ${bytesText(leastTotal(table))} · keep-all ${bytesText(domain.most)}`);
     setText(binds, `What limits it: ${table.binding}`);
     binds.title = `${binds.textContent}\nclick: go to the leanest plan and see what is alive at its peak`;
+    makeRoom();
   }
 
   function update(next, settled) {
@@ -127,12 +130,26 @@ export function makeBudgetView(parent, graph, fixed, all, families, base, action
     tell();
   }
 
+  /** A note takes the place of lines of what limits the budget, so that it moves nothing. */
+  function makeRoom() {
+    const about = [note.textContent, binds.textContent, width].join();
+    if (about === roomFor) return;
+    roomFor = about;
+    for (const element of [tail, binds]) element.removeAttribute("style");
+    if (note.hidden) return;
+    const [high, taken] = [tail, note].map((element) => element.getBoundingClientRect().height);
+    tail.style.height = `${high}px`;
+    binds.style.marginTop = `${taken}px`;
+    binds.style.webkitLineClamp = Math.max(1, Math.floor((high - taken) / BINDS_LINE));
+  }
+
   /** Say beside the budget why it was refused, or that no plan fits it. */
   function tell() {
     const unsearched = state.unsearched && fixed.includes(shown());
     const misfit = misfitText(state.wanted, shown(), { searching: interim(), unsearched, sizes: actions.sizes?.(), pinned: shown().base >= 0, target: actions.target?.() ?? null });
     setText(note, refusal || misfit);
     note.hidden = note.textContent === "";
+    makeRoom();
     const below = held || (refusal === "" ? misfit !== "" && !interim() : tooLow);
     root.classList.toggle("rv-refused", below || refusal !== "");
     root.classList.toggle("rv-below-least", below);
