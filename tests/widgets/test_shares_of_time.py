@@ -69,6 +69,8 @@ def test_header_and_run_say_the_same_per_cent_of_the_step():
     figures = "m.figures(v.graph, v.table, 0, [1, 0], 40, false, v.base).overhead"
     value, unit, _ = run("explorer/header.js", figures, graph=GRAPH, table=table, base=base(GRAPH))
     assert (value, unit) == ("+5.0%", "of the step · 15.0 ms")
+    nothing = run("explorer/header.js", figures, graph=GRAPH, table=table | {"overheads": [0]}, base=base(GRAPH))
+    assert nothing[:2] == ["+0%", "of the step"]
     _, line = run("explorer/run_view.js", "m.timesLines(v.run)", run=RUN)
     assert line.endswith(", +5.0%")
     about = run("explorer/header.js", "m.aboutOverhead(v.graph, 15, v.base)", graph=GRAPH, base=base(GRAPH))

@@ -32,7 +32,7 @@ export function figures(graph, table, row, kept, keepAll, searching = false, bas
   const overhead = table.overheads[row];
   searching &&= overhead > 0; // no search finds less than nothing
   const measured = run?.eagerStep ? measuredShare(run) : null;
-  const predicted = [`${searching ? "≤ " : ""}${shareText(overhead, base)}`, searching ? "searching …" : `of ${base.name} · ${costWithUnit(overhead, graph.timeUnit)}`, cost.from];
+  const predicted = [`${searching ? "≤ " : ""}${shareText(overhead, base)}`, searching ? "searching …" : `of ${base.name}${overhead ? ` · ${costWithUnit(overhead, graph.timeUnit)}` : ""}`, cost.from];
   return {
     total: [totalText(table, table.totalPeaks[row]), "total bytes", `${formatPercent(table.totalPeaks[row] / keepAll)} of keep-all`],
     formula: [formatBytes(table.formulaPeaks[row]), "formula bytes", "paper's model, no liveness"],
