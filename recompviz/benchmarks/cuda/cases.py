@@ -89,7 +89,10 @@ def guarded(function: Callable[[], Iterator[Row]], **labels: Any) -> Iterator[Ro
 def cases(
     setting: Setting, function: Callable[[Setting, Case], Iterator[Row]], all_of: Sequence[Case]
 ) -> Iterator[Row]:
-    """Yield the rows that ``function`` yields for each case, until the time is over."""
+    """Yield the rows that ``function`` yields for each case, until the time limit of ``setting`` has passed.
+
+    The cases after it are named in ``setting.left_out``.
+    """
     for case in all_of:
         if setting.late:
             setting.left_out.append(label(case))

@@ -60,15 +60,15 @@ MakeBaseline = Callable[[str], Plan]
 class PlanSearches:
     """The searches for plans of one training step, and what they found so far.
 
-    The public methods do the work of the methods of :class:`~recompviz.core.planning.planner.Planner` with the same
-    names, and :meth:`adapted` that of ``Planner.check``. The arguments were checked there.
+    :class:`~recompviz.core.planning.planner.Planner` checks the arguments of its methods and calls the methods with the
+    same names here. ``Planner.check`` calls :meth:`adapted`, which checks that a plan is for this graph.
 
     Parameters
     ----------
     graph : Graph
     joint : JointGraph
     bounds : StepBounds
-        The lower bounds that every plan gets (:attr:`Plan.bound`).
+        Computes :attr:`Plan.bound`, a lower bound on the overhead, for each returned plan that has no bounds yet.
     baselines : mapping of str to callable (str) → Plan
         Further baselines by name.
     most_rows : int

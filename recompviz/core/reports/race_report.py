@@ -155,7 +155,7 @@ class Race:
     def save(self, path: str | os.PathLike[str], dark: bool | None = None) -> None:
         """Write the race to a file: a moving picture for slides (``.svg``), or a page with a slider (``.html``).
 
-        Neither needs a network. For readers who prefer reduced motion, both stand still and show the whole race.
+        Both work offline. For readers who prefer reduced motion, both stand still and show the whole race.
 
         Parameters
         ----------

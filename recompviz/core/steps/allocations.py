@@ -122,7 +122,7 @@ class AllocationReader:
         return address in self._open
 
     def allocate(self, at: int, address: int, size: int, scope: str = "") -> int:
-        """Allocate a block and return its number. A block in use at the same address is freed first.
+        """Allocate a block and return its number, counted from 0. A block in use at this address is freed first.
 
         The arguments are the attributes of :class:`AllocationEvent`.
         """

@@ -314,10 +314,11 @@ def growth_of(sized: Sequence[SizedPlans], sizes: Sequence[tuple[Any, ...]]) -> 
 
 
 def with_size(model: StepModel, other: StepModel) -> StepModel:
-    """Return a copy of a model that knows one more recorded step of the same runs.
+    """Return a copy of ``model`` that also knows the recorded step of ``other``. Both have the same runs of regions.
 
-    The bytes that code outside the regions held in this step are added. If ``model`` has a recorded step of the same
-    size, the larger bytes of the two steps are stored.
+    The copy also stores how many bytes code outside the regions held around each run of that step (``recorded``). If
+    ``model`` already has a step of this size, each of these numbers is the larger of the two. Of the bytes that were
+    freed before the first backward pass, the smaller number is stored.
 
     Parameters
     ----------

@@ -157,7 +157,10 @@ def skipped_functions() -> dict[tuple[str, int], GraphBreak]:
 
 
 def breaks_at(file: str, number: int) -> list[GraphBreak]:
-    """Return the graph breaks that line ``number`` of a file, or code called from it, has caused; each once."""
+    """Return the graph breaks that were caused by line ``number`` of a file or by code called from it.
+
+    The list has no duplicates.
+    """
     found = []
     for reason in dynamo_utils.graph_break_reasons:
         line = _innermost(reason.user_stack)

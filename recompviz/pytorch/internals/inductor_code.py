@@ -113,8 +113,8 @@ def inductor_memory(
 def graph_key(joint: GraphModule, output_count: int, static: Sequence[int]) -> str:
     """Return a key of a joint graph. If two graphs have the same key, Inductor generates the same code for them.
 
-    The key depends on the code of the graph, on the inputs of the graph with their strides, on ``output_count`` and
-    ``static`` (as in :func:`inductor_memory`), and on Inductor's settings.
+    The key depends on the code of the graph, on dtype, device, shape and strides of its inputs, on ``output_count`` and
+    ``static`` (as in :func:`inductor_memory`), and on Inductor's settings, except the custom partitioner.
     """
     from torch._inductor import config
 
