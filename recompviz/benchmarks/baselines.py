@@ -21,6 +21,7 @@ for each network:
     python -m recompviz.benchmarks.baselines --library           # models of torchvision, timm and transformers
 
 The search starts from all these baselines except those of PyTorch's partitioner, because each of these takes seconds.
+Without numba, the planner does not search, so its plans are these baselines.
 Below a row, there is a line for each baseline that is better than what the search finds. With ``--each`` there is a
 line for each baseline that is not one of a series, such as "chen, 2 of 9". The exit status is 1 if there is a loss.
 """
