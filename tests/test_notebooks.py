@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import html
 import importlib
 import pathlib
 import xml.etree.ElementTree as ET
@@ -188,3 +189,26 @@ def test_the_course_is_readable_as_a_static_page(path: pathlib.Path) -> None:
     for picture in pictures:
         ET.fromstring(picture)
         assert "href" not in picture
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("background", [False, True])
+def test_a_notebook_that_is_run_and_saved_has_the_picture_of_the_final_plans(background: bool) -> None:
+    # the operators of a model on the meta device have estimated times, which are the same in each process
+    lines = [
+        "import torch, recompviz as rv",
+        "from recompviz import networks",
+        "with torch.device('meta'):",
+        "    model = networks.gpt2(6, 64, 4, vocabulary=100, context=32, dropout=0.0)",
+        "    tokens = torch.zeros(2, 32, dtype=torch.long)",
+        "def loss(output): return output.float().square().mean()",
+        f"explorer = rv.explore(model, tokens, loss=loss, background={background})",
+        "explorer",
+    ]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("\n".join(lines))])
+    nbclient.NotebookClient(notebook, timeout=300).execute()
+    (page,) = [o.data["text/html"] for o in notebook.cells[0].outputs if "text/html" in o.get("data", {})]
+    scope: dict[str, Any] = {}
+    exec("\n".join(lines), scope)
+    scope["explorer"].wait_for_plans()
+    assert f'alt="{html.escape(repr(scope["explorer"]))}"' in page

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Any
 
@@ -10,6 +11,15 @@ def is_interactive() -> bool:
     """Return whether the code runs in a notebook that a person has open, and not in a script or an exporter."""
     kernel = getattr(running_shell(), "kernel", None)
     return bool(getattr(kernel, "_allow_stdin", False))  # exporters, such as nbconvert, do not allow it
+
+
+def is_exported() -> bool:
+    """Return whether a program runs the notebook and then saves it, for example ``jupyter nbconvert --execute``.
+
+    Voilà also runs notebooks without a person, but the page that it shows stays connected.
+    """
+    has_kernel = getattr(running_shell(), "kernel", None) is not None
+    return has_kernel and not is_interactive() and not os.environ.get("SERVER_SOFTWARE", "").startswith("voila")
 
 
 def running_shell() -> Any:

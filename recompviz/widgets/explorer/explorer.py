@@ -28,6 +28,7 @@ from recompviz.core.plans.plan_table import PlanObjective, PlanTable
 from recompviz.core.reports.run_report import RunReport
 from recompviz.core.steps.timeline import Timeline
 from recompviz.widgets.base import assets
+from recompviz.widgets.base.interactive import is_exported
 from recompviz.widgets.base.job import explain
 from recompviz.widgets.base.page_widget import PageWidget, amount, whole_number
 from recompviz.widgets.base.static_output import SavedPicture, display_with_picture, image
@@ -879,6 +880,8 @@ class Explorer(PageWidget):
         return image(self._picture(CAPTION), repr(self), mixtures=dark_mixtures())
 
     def _ipython_display_(self) -> None:
+        if is_exported():  # after the last cell, nothing replaces the picture
+            self.wait_for_plans()
         data, metadata = self._repr_mimebundle_()
         del data["text/html"]  # the picture has an output of its own, which can be replaced
         searching = self._search is not None and self._search.running

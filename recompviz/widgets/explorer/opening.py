@@ -17,7 +17,7 @@ from typing import Any
 from recompviz.core.base.errors import RecompvizError
 from recompviz.core.base.shortened_text import shortened
 from recompviz.core.base.tracebacks import without_library_frames
-from recompviz.widgets.base.interactive import running_shell
+from recompviz.widgets.base.interactive import is_exported, running_shell
 from recompviz.widgets.base.job import Job, JobProgress, explain
 from recompviz.widgets.base.static_output import CLASS
 from recompviz.widgets.explorer.explorer import Explorer
@@ -176,6 +176,8 @@ class OpeningExplorer(Explorer):
         return f'<div class="{CLASS}">{escape(repr(self))}</div>'
 
     def _ipython_display_(self) -> None:
+        if is_exported():
+            self._wait_for_picture()
         if self.opened:
             super()._ipython_display_()
             return
