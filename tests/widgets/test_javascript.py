@@ -309,6 +309,7 @@ def test_the_cost_of_pins_is_read_from_both_curves():
         {"overhead": 0, "peak": -9},
         {"overhead": -2, "from": 38.2, "to": 36.2, "least": 7},
         {"overhead": None, "least": 7, "peak": None},
+        {"overhead": 0, "least": -8},
     ]
     # the extra times are those of the header, rounded in the same way
     assert run("explorer/pins.js", words, base=base, costs=costs) == [
@@ -317,9 +318,11 @@ def test_the_cost_of_pins_is_read_from_both_curves():
         "This pin raises the extra time at this budget by less than 0.1% of the step; "
         "a larger budget does not avoid this.",
         "This pin costs no extra time at this budget. The peak is 9 B lower.",
-        "This pin saves time at this budget: the extra time falls from +3.8% to +3.6% of the step. "
-        "The least feasible budget is 7 B higher.",
-        "No plan fits 85 B with this pin. The least feasible budget is 7 B higher.",
+        "The search with this pin found a faster plan for this budget, which holds without it, too: "
+        "the extra time falls from +3.8% to +3.6% of the step. The least budget found is 7 B higher.",
+        "No plan fits 85 B with this pin. The least budget found is 7 B higher.",
+        "This pin costs no extra time at this budget. The search with this pin found a leaner plan, which holds "
+        "without it, too: the least budget is 8 B lower.",
     ]
 
 

@@ -71,6 +71,8 @@ export function makeBudgetView(parent, graph, fixed, all, families, base, action
   const now = () => all()[curveOf(all(), state.table)]; // the curve stays while a baseline or a loaded plan is shown
   /** Whether a search for better plans goes on, so that the least total is only the least so far. */
   const interim = () => state.searching && fixed.includes(now());
+  /** What the least total is called: plans of the search are not proven to be the leanest, those of the formula are. */
+  const leastName = () => (interim() ? "least so far" : now().objective === "live" ? "least found" : "least feasible");
   const bytesText = (bytes) => totalText(now(), bytes);
   const shareText = (bytes) => totalText(now(), bytes, (total, more) => percentWith(total / domain.most, more));
   const amount = (bytes) => (percent ? shareText(bytes) : bytesText(bytes));
@@ -85,7 +87,7 @@ export function makeBudgetView(parent, graph, fixed, all, families, base, action
     slider.style.width = `${right - PAD.left + 2 * THUMB}px`;
     const share = (leastTotal(table) - domain.low) / (domain.high - domain.low);
     slider.style.setProperty("--rv-least", `${(100 * (THUMB + share * (right - PAD.left))) / (right - PAD.left + 2 * THUMB)}%`);
-    setText(leastText, `${interim() ? "least so far" : "least feasible"} ${bytesText(leastTotal(table))} · keep-all ${bytesText(domain.most)}`);
+    setText(leastText, `${leastName()} ${bytesText(leastTotal(table))} · keep-all ${bytesText(domain.most)}`);
     setText(binds, `What limits it: ${table.binding}`);
     binds.title = `${binds.textContent}\nclick: go to the leanest plan and see what is alive at its peak`;
     makeRoom();
@@ -164,7 +166,7 @@ export function makeBudgetView(parent, graph, fixed, all, families, base, action
     const least = leastTotal(table);
     if (typed) actions.typed(Math.ceil(bytes > domain.high ? domain.most : bytes));
     else actions.row(rowFor(table, Math.min(domain.high, Math.max(least, bytes))));
-    if (!typed && bytes < least) refuse(`${bytesText(bytes)} is below ${interim() ? "the least so far" : "the least feasible budget"}, ${bytesText(least)}`, true);
+    if (!typed && bytes < least) refuse(`${bytesText(bytes)} is below the ${leastName()}, ${bytesText(least)}`, true);
     else if (bytes > domain.high) refuse(`${bytesText(bytes)} is more than any plan needs; keep-all needs ${bytesText(domain.most)}`);
     else refuse("");
   }

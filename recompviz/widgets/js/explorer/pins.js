@@ -31,7 +31,7 @@ export function pinArray(pins, count) {
  * @returns { overhead, bytes, least, peak, from, to }
  *   overhead: of the plan for this budget; null if no plan fits
  *   bytes: how much the least total at the same overhead is above the budget; null if no plan with the pins has so little
- *   least: of the least feasible total
+ *   least: of the least total
  *   peak: of the peak of the plan for this budget
  *   from, to: the overheads without and with pins; null if no plan fits
  */
@@ -59,18 +59,20 @@ export function pinCost(free, pinned, budget) {
 export function costText({ overhead, bytes, least, peak, from, to }, base, budget, count = 1) {
   const subject = count === 1 ? "This pin" : `These ${count} pins together`;
   const verb = (word) => (count === 1 ? `${word}s` : word);
+  const [these, it] = count === 1 ? ["this pin", "it"] : ["these pins", "them"];
   const [before, after] = [from, to].map((time) => shareText(time, base));
   const change = before === after ? `by less than 0.1% of ${base.name}` : `from ${before} to ${after} of ${base.name}`;
   const sentences = [];
   if (overhead === null) sentences.push(`No plan fits ${formatBytes(budget)} with ${count === 1 ? "this pin" : `these ${count} pins`}`);
   else if (Math.abs(overhead) < 1e-9) sentences.push(`${subject} ${verb("cost")} no extra time at this budget`);
-  else if (overhead < 0) sentences.push(`${subject} ${verb("save")} time at this budget: the extra time falls ${change}`);
+  else if (overhead < 0) sentences.push(`The search with ${these} found a faster plan for this budget, which holds without ${it}, too: the extra time falls ${change}`);
   else {
     const larger = bytes === null ? "a larger budget does not avoid this" : `a budget ${formatBytes(bytes)} larger avoids this`;
     sentences.push(`${subject} ${verb("raise")} the extra time at this budget ${change}; ${larger}`);
   }
   if (peak) sentences.push(`The peak is ${formatBytes(Math.abs(peak))} ${peak > 0 ? "higher" : "lower"}`);
-  if (least) sentences.push(`The least feasible budget is ${formatBytes(Math.abs(least))} ${least > 0 ? "higher" : "lower"}`);
+  if (least > 0) sentences.push(`The least budget found is ${formatBytes(least)} higher`);
+  else if (least) sentences.push(`The search with ${these} found a leaner plan, which holds without ${it}, too: the least budget is ${formatBytes(-least)} lower`);
   return `${sentences.join(". ")}.`;
 }
 

@@ -71,7 +71,9 @@ export function makeTradeoffCurve(parent, graph, fixed, domain, base, id, device
     svg("line", { x1: edge, x2: edge, y1: PAD.top, y2: bottom, class: "rv-infeasible-edge" }, chart);
     const texts = svg("g", {}); // appended later, above the line of the budget
     const word = svg("text", { x: (PAD.left + edge) / 2, y: (PAD.top + bottom) / 2 + 4, class: "rv-tick rv-halo", "text-anchor": "middle" }, texts);
-    if (edge - PAD.left > (searching ? 66 : 52)) word.textContent = searching ? "no plan yet" : "infeasible";
+    // the plans of a search are not proven to be the leanest
+    const found = table.objective === "live" ? "no plan" : "infeasible";
+    if (edge - PAD.left > (searching ? 66 : 52)) word.textContent = searching ? "no plan yet" : found;
     for (const fraction of overheadTicks(most / unit)) {
       svg("line", { x1: PAD.left, x2: right, y1: y(fraction * unit), y2: y(fraction * unit), class: "rv-grid" }, chart);
       svg("text", { x: PAD.left - 5, y: y(fraction * unit) + 3.5, class: "rv-tick", "text-anchor": "end" }, chart).textContent = `${Math.round(fraction * 100)}%`;
