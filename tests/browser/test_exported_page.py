@@ -246,6 +246,55 @@ def test_a_drag_zooms_into_a_stretch_and_a_double_click_shows_the_whole_step(pag
     back.wait_for(state="hidden")
 
 
+THUMB_AND_LINE = """view => {
+    const slider = view.querySelector('.rv-scrubber');
+    const {left, width} = slider.getBoundingClientRect();
+    const thumb = 13;
+    const share = (slider.value - slider.min) / (slider.max - slider.min);
+    const line = view.querySelector('.rv-playhead line').getBoundingClientRect();
+    return [left + thumb / 2 + share * (width - thumb), line.left + line.width / 2];
+}"""
+
+
+def test_the_slider_of_the_step_stands_below_the_line_of_the_step_in_every_zoom(page):
+    view = page.locator(".rv-explorer")
+    chart, box, _ = landscape(page)
+
+    def agree():
+        thumb, line = view.evaluate(THUMB_AND_LINE)
+        assert thumb == pytest.approx(line, abs=1)
+        return line
+
+    chart.focus()
+    page.keyboard.press("ArrowRight")
+    whole = agree()
+    for _ in range(8):
+        page.keyboard.press("ArrowRight")
+    agree()
+    for _ in range(6):
+        page.keyboard.press("+")
+        assert agree() != whole
+    scrubber = page.get_by_label("Step of the schedule")
+    first = scrubber.get_attribute("min")
+    for _ in range(30):  # the stretch follows the step
+        page.keyboard.press("ArrowRight")
+        agree()
+    assert scrubber.get_attribute("min") != first
+    page.keyboard.press("0")
+    agree()
+    # a step that is not in the stretch is not at the thumb
+    y = box["y"] + box["height"] * 0.7
+    page.mouse.move(box["x"] + box["width"] * 0.8, y)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.95, y, steps=3)
+    page.mouse.up()
+    page.get_by_role("button", name="Whole step", exact=True).wait_for()
+    assert "rv-idle" in scrubber.get_attribute("class")
+    page.mouse.dblclick(box["x"] + box["width"] * 0.5, y)
+    agree()
+    assert "rv-idle" not in scrubber.get_attribute("class")
+
+
 def test_the_landscape_is_walked_by_keyboard(page):
     chart, _, _ = landscape(page)
     chart.focus()

@@ -4,6 +4,7 @@ import { html, listeners, setText } from "../shared/elements.js";
 
 // seconds for the whole schedule at speed 1
 const WHOLE = 24;
+const STEP_THUMB = 13; // pixels, the width of the thumb in panels.css
 const SPEEDS = [0.25, 0.5, 1, 2, 4];
 
 /** The position in the schedule after a few milliseconds of playing, at most the last step. */
@@ -29,6 +30,7 @@ export function makePlayer(head, track, actions, id) {
   let frame = 0;
   let before = 0;
   let name = () => "";
+  let edge = { left: 0, width: 0 }; // of the axis of the timeline
 
   const button = (text, label, act) => {
     const element = html("button", "rv-button", root, text);
@@ -122,6 +124,16 @@ export function makePlayer(head, track, actions, id) {
     event.preventDefault();
     act();
   }
+  /** Put the thumb on the axis: over the middle of its step, at the first and at the last one too. */
+  function placeThumb() {
+    const [first, last, now] = [Number(scrubber.min), Number(scrubber.max), Math.floor(at)];
+    const each = edge.width / (last - first + 1);
+    scrubber.style.marginLeft = `${edge.left + each / 2 - STEP_THUMB / 2}px`;
+    scrubber.style.width = `${edge.width - each + STEP_THUMB}px`;
+    scrubber.value = Math.max(first, now);
+    scrubber.classList.toggle("rv-idle", now < first || now > last);
+  }
+
   listen(scrubber, "input", () => go(Number(scrubber.value)));
   listen(scrubber, "keydown", keys);
 
@@ -136,17 +148,17 @@ export function makePlayer(head, track, actions, id) {
     setRange(first, last) {
       scrubber.min = Math.max(0, first);
       scrubber.max = Math.max(0, last);
+      placeThumb(); // a browser moves the thumb into the limits, and leaves it there
     },
     setStep(step) {
       if (Math.floor(at) !== step) at = step;
-      scrubber.value = Math.max(Number(scrubber.min), step);
-      scrubber.classList.toggle("rv-idle", step < 0);
+      placeThumb();
       leave.classList.toggle("rv-no-step", step < 0); // it keeps its place, or the other buttons would move under the pointer
       scrubber.setAttribute("aria-valuetext", step < 0 ? "the whole step" : name(step));
     },
     place(left, width) {
-      scrubber.style.marginLeft = `${left - 9}px`;
-      scrubber.style.width = `${width + 18}px`;
+      edge = { left, width };
+      placeThumb();
     },
     pause,
     /** The speed, and whether the schedule is being played, for a player that is made anew. */
