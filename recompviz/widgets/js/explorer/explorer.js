@@ -292,13 +292,19 @@ function makeViews(explorer, root, id) {
   views.fullScreen = makeFullScreen(views.header.title, root.parentNode);
   const below = html("div", "rv-below", root);
   const { setBudget, objective, solver, binding } = explorer;
+  // a budget that the user chooses takes the place of a device, also on the axis
+  const instead = (act) => (...values) => {
+    const marked = targetOf(model)?.typed;
+    forgetTarget(model);
+    if (marked) views.budget.setDevices(markedDevices(null));
+    return act(...values);
+  };
   views.budget = makeBudgetView(below, graph, fixed, all, families, explorer.base, {
-    // a budget that the user chooses takes the place of a device
-    budget: (bytes, at) => (forgetTarget(model), setBudget(bytes, at)),
-    typed: (bytes) => (forgetTarget(model), explorer.setTyped(bytes)),
-    row: (at, stepping) => (forgetTarget(model), setRow(at, stepping)),
+    budget: instead(setBudget),
+    typed: instead(explorer.setTyped),
+    row: instead(setRow),
     left: () => (state.stepping = false),
-    choose: (number, at) => (forgetTarget(model), choose(number, at)),
+    choose: instead(choose),
     objective,
     solver,
     binding,

@@ -97,11 +97,22 @@ export function makeFitView(parent, model, graph, all, base, actions, id) {
   own.setAttribute("aria-label", "Memory of your device, for example 12 GB");
   listen(own, "keydown", (event) => {
     event.stopPropagation(); // JupyterLab has commands on bare keys
-    if (event.key !== "Enter") return;
+    if (event.key !== "Enter" || clearOwn()) return;
     const target = typedTarget(own.value);
     if (target) aim(target);
     else refuse(notASize(own.value, "12 GB"));
   });
+  listen(own, "change", () => clearOwn()); // the emptied field is left
+  /** Forget the device that the user typed if its field was emptied; the budget stays. Whether the field is empty. */
+  function clearOwn() {
+    if (own.value.trim()) return false;
+    forget();
+    if (targetOf(model)?.typed) {
+      forgetTarget(model);
+      actions.changed();
+    }
+    return true;
+  }
   const note = html("span", "rv-fit-note", devices);
   note.setAttribute("role", "status");
   note.id = `${id}-own-note`;
