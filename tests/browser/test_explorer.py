@@ -497,6 +497,11 @@ def test_nothing_moves_while_a_plan_is_run_and_its_figures_are_read_in_full(page
     page.get_by_text("predicted step: eager 190 ms, plan 205 ms, +7.9%").wait_for()
     assert view.evaluate(places) == before
     assert view.evaluate(cut) == []
+    longer = "[{**one, 'too_low': True, 'predicted_eager': 112.0} for one in explorer._runs]"
+    in_kernel(page, f"setattr(explorer, '_runs', {longer})")
+    page.get_by_text(re.compile(r"both steps took 79% longer; rv\.calibrate\(trace, fresh=True\) times the")).wait_for()
+    assert view.evaluate(places) == before
+    assert view.evaluate(cut) == []
 
 
 def test_a_run_whose_plan_was_replaced_is_told_and_its_plan_can_be_shown(page):
@@ -714,6 +719,35 @@ def test_a_typed_device_is_answered_in_its_unit_and_leaves_when_another_is_chose
     fit.get_by_text(re.compile("fits in 16 GB")).wait_for()
     assert own.input_value() == ""
     assert mark.count() == 0
+
+
+def test_an_emptied_device_and_a_budget_take_the_device_from_the_field_and_from_the_axis(page):
+    fit = page.get_by_role("group", name="Will it fit?")
+    own = fit.get_by_label("Memory of your device")
+    mark = page.locator("[data-device='104857600']")
+    budget = page.get_by_label(re.compile("^Budget, typed"))
+
+    def choose():
+        own.fill("100 MiB")
+        own.press("Enter")
+        fit.get_by_text(re.compile("does not fit in 100 MiB: ")).wait_for()
+        assert mark.count() == 1
+
+    choose()
+    own.fill("")
+    own.press("Enter")
+    mark.wait_for(state="detached")
+    settled(page)
+    assert own.input_value() == ""
+    assert fit.get_by_text("is not a size").count() == 0
+    own.press("Enter")  # nothing is left to remove
+    assert fit.get_by_text("is not a size").count() == 0
+    choose()
+    budget.fill("60%")
+    budget.press("Enter")
+    mark.wait_for(state="detached")
+    settled(page)
+    assert own.input_value() == ""
 
 
 def test_during_a_search_the_least_total_is_the_least_so_far(page):

@@ -30,6 +30,15 @@ def test_a_spread_around_zero_is_within_noise_and_another_is_not() -> None:
     assert _times([0.01, 0.02, -0.5, 0.01, 0.04, 0.02, 0.03, 0.02, 0.05]).spread == pytest.approx((0.01, 0.04))
 
 
+def test_a_plan_that_recomputes_is_never_said_to_be_faster() -> None:
+    faster = tuple(90.0 + k for k in range(6))
+    recomputing = StepTimes((100.0,) * 6, faster, predicted_extra=2.5)
+    assert recomputing.within_noise
+    assert not recomputing.resolved
+    assert "extra within noise (-10.0% to -5.0%, 6 pairs)" in str(recomputing)
+    assert StepTimes((100.0,) * 6, faster, predicted_extra=0.0).resolved
+
+
 def test_the_text_says_the_extra_time_only_if_the_pairs_show_it() -> None:
     assert "extra within noise" in str(_times([-0.01, 0.02, 0.03, 0.01, 0.04, 0.02]))
     assert "extra +2.0% (+1.0% to +4.0%, 6 pairs)" in str(_times([0.01, 0.02, 0.03, 0.01, 0.04, 0.02]))
@@ -81,5 +90,5 @@ def test_a_run_is_called_slower_than_predicted_only_beyond_its_noise() -> None:
     assert not too_low((270.0, 275.0, 280.0, 410.0, 430.0, 268.0, 271.0, 390.0))
     assert not too_low((300.0,) * 8)
     assert not too_low((0.27,) * 8, predicted=0.17)
-    assert "29% slower" in str(StepTimes((341.0,) * 8, (345.0,) * 8, 0.0, 264.0))
-    assert "slower" not in str(StepTimes((280.0,) * 8, (285.0,) * 8, 0.0, 264.0))
+    assert "29% longer" in str(StepTimes((341.0,) * 8, (345.0,) * 8, 0.0, 264.0))
+    assert "longer" not in str(StepTimes((280.0,) * 8, (285.0,) * 8, 0.0, 264.0))

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.node
 GRAPH = {"count": 2, "time": [60, 40], "timeUnit": "ms (measured)", "stepTime": 300}
 RUN = {
     "eagerStep": 320, "plannedStep": 330, "predictedEager": 300, "predictedStep": 315, "predictedShare": 0.05,
-    "spread": [0.01, 0.05], "pairs": 9, "resolved": True,
+    "spread": [0.01, 0.05], "pairs": 9, "resolved": True, "overhead": 15,
 }  # fmt: skip
 
 
@@ -85,11 +85,40 @@ def test_a_measured_share_is_the_headline_only_if_enough_pairs_show_it():
     for change, expected in (
         ({}, ["+3.1%", "of the step · measured", "predicted +5.0%"]),
         ({"spread": [-0.01, 0.05], "resolved": False}, ["within noise", "measured −1.0% to +5.0%", "predicted +5.0%"]),
+        # a plan that recomputes something is not faster
+        (
+            {"plannedStep": 288, "spread": [-0.19, -0.018]},
+            ["within noise", "measured −19% to −1.8%", "predicted +5.0%"],
+        ),
+        (
+            {"plannedStep": 288, "spread": [-0.19, -0.018], "overhead": 0},
+            ["−10%", "of the step · measured", "predicted +5.0%"],
+        ),
         ({"pairs": 5, "resolved": False}, [*predicted, "only 5 pairs measured"]),
         ({"pairs": 1, "resolved": False}, [*predicted, "only 1 pair measured"]),
     ):
         given = {"graph": GRAPH, "table": table, "base": base(GRAPH), "run": {**RUN, **change}}
         assert run("explorer/header.js", figures, **given) == expected
+
+
+def test_tables_and_lines_say_within_noise_where_the_header_does():
+    runs = [
+        RUN | {"measuredPeak": 2048, "number": 1, **change}
+        for change in (
+            {},
+            {"spread": [-0.01, 0.05]},
+            {"plannedStep": 288, "spread": [-0.19, -0.018]},
+            {"pairs": 3},
+            {"eagerStep": None, "plannedStep": None},
+        )
+    ]
+    cells = run("explorer/runs_view.js", "v.runs.map(m.measuredStepText)", runs=runs)
+    assert cells == ["330 ms (+3.1%)", "330 ms (within noise)", "288 ms (within noise)", "330 ms (+3.1%, 3 pairs)", "–"]
+    texts = "v.runs.map((run) => [m.timesLines(run)[0] ?? '', m.replacedText(run, v.base)])"
+    told = run("explorer/run_view.js", texts, runs=runs, base=base(GRAPH))
+    assert ["within noise" in line for line, _ in told] == [False, True, True, False, False]
+    assert ["within noise" in line for _, line in told] == [False, True, True, False, False]
+    assert "within noise (−19% to −1.8%, 9 pairs)" in told[2][0]
 
 
 def test_the_page_needs_as_many_pairs_as_the_report():

@@ -86,13 +86,22 @@ class StepTimes:
 
     @property
     def within_noise(self) -> bool:
-        """Whether the pairs do not show which step takes longer, because the spread contains 0."""
+        """Whether the pairs do not show how much longer the planned step takes.
+
+        The spread then contains 0. Or the plan recomputes something, and the pairs do not show that this takes time.
+        Then they differ by something else, for example by the load of the machine.
+
+        Examples
+        --------
+        >>> StepTimes((10.0,) * 6, (9.0,) * 6, 0.5).within_noise
+        True
+        """
         low, high = self.spread
-        return low <= 0 <= high
+        return low <= 0 and (high >= 0 or (self.predicted_extra or 0.0) > 0)
 
     @property
     def resolved(self) -> bool:
-        """Whether there are at least six pairs, and the spread does not contain 0."""
+        """Whether there are at least six pairs, and they are not :attr:`within_noise`."""
         return self.pairs >= ENOUGH and not self.within_noise
 
     @property
@@ -115,7 +124,7 @@ class StepTimes:
     def too_low(self) -> bool:
         """Whether the eager steps clearly took more than 1.2 times ``predicted_eager``, and 1 ms longer.
 
-        The machine was then busier than when the operators were measured. What counts is the lower end of an interval
+        The prediction is then too low for the steps as they run now. What counts is the lower end of an interval
         for the true median of :attr:`eager`, at 95 % confidence if there are at least six pairs. With fewer pairs, it
         is the fastest step. False if ``predicted_eager`` is None.
 
@@ -148,7 +157,7 @@ class StepTimes:
             + (f" and {format_time(self.predicted_eager)}" if predicted is not None and self.predicted_eager else "")
             + (" (too high: the operators were measured on a busy machine)" if self.too_high else "")
             + (
-                f" ({self._slower:.0%} slower: the machine is busier than when the operators were measured)"
+                f" ({self._slower:.0%} longer: rv.calibrate(trace, fresh=True) measures the operators again)"
                 if self.too_low
                 else ""
             )

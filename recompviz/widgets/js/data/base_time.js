@@ -32,12 +32,18 @@ export function signedShare(share) {
 
 /**
  * The measured extra time of a run as a share of its eager step: { text, range, noise }. With `noise` the pairs do not show
- * which step takes longer.
+ * how much longer the planned step takes: the spread contains 0, or the plan recomputes something and no extra time was found.
  */
 export function measuredShare(run) {
   const [low, high] = run.spread ?? [NaN, NaN];
   const range = run.pairs > 1 && run.spread ? `${signedShare(low)} to ${signedShare(high)}` : "";
-  return { text: signedShare(run.plannedStep / run.eagerStep - 1), range, noise: low <= 0 && high >= 0 };
+  return { text: signedShare(run.plannedStep / run.eagerStep - 1), range, noise: low <= 0 && (high >= 0 || run.overhead > 0) };
+}
+
+/** The measured extra time of a run as one short text: "+14%" or "within noise". */
+export function measuredText(run) {
+  const { text, noise } = measuredShare(run);
+  return noise ? "within noise" : text;
 }
 
 /** "n pairs" of an eager and a planned step; "1 pair: too few to tell" below ENOUGH_PAIRS. */

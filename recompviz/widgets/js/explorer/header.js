@@ -13,9 +13,9 @@ export function costUnit(text = "ms") {
   return { time: true, unit: found[1], from: from[found[2]] ?? found[2] ?? "" };
 }
 
-/** Whether enough pairs of steps were timed, and they do not show which step takes longer. */
+/** Whether enough pairs of steps were timed, and they do not show how much longer the planned step takes. */
 export function isNoise(run) {
-  return Boolean(run?.eagerStep) && !run.resolved && run.pairs >= ENOUGH_PAIRS;
+  return Boolean(run?.eagerStep) && run.pairs >= ENOUGH_PAIRS && (!run.resolved || measuredShare(run).noise);
 }
 
 /**
@@ -24,7 +24,7 @@ export function isNoise(run) {
  * @param searching whether a search for better plans goes on, so that the overhead is an upper bound
  * @param base of baseOf in base_time.js
  * @param run the last run of the plan, or null: its measured time is shown with the predicted one beside it, if the run
- *   timed enough pairs of steps, otherwise the predicted one; "within noise" if the pairs do not show which step takes longer
+ *   timed enough pairs of steps, otherwise the predicted one; "within noise" if the pairs do not show the extra time
  */
 export function figures(graph, table, row, kept, keepAll, searching = false, base = baseOf(graph), run = null) {
   const cost = costUnit(graph.timeUnit);
@@ -36,10 +36,10 @@ export function figures(graph, table, row, kept, keepAll, searching = false, bas
   return {
     total: [totalText(table, table.totalPeaks[row]), "total bytes", `${formatPercent(table.totalPeaks[row] / keepAll)} of keep-all`],
     formula: [formatBytes(table.formulaPeaks[row]), "formula bytes", "paper's model, no liveness"],
-    overhead: !measured ? predicted : run.resolved
-      ? [measured.text, "of the step · measured", `predicted ${shareText(overhead, base)}`]
-      : isNoise(run)
-        ? ["within noise", `measured ${measured.range}`, `predicted ${shareText(overhead, base)}`]
+    overhead: !measured ? predicted : isNoise(run)
+      ? ["within noise", `measured ${measured.range}`, `predicted ${shareText(overhead, base)}`]
+      : run.resolved
+        ? [measured.text, "of the step · measured", `predicted ${shareText(overhead, base)}`]
         : [predicted[0], `of ${base.name} · predicted`, `only ${run.pairs} pair${run.pairs === 1 ? "" : "s"} measured`],
     values: [`${graph.count - count}`, "recomputed", `${count} of ${graph.count} values kept`],
   };

@@ -6,7 +6,7 @@ import { keepMask, leastTotal, reachableRows, rowFor, totalText } from "../data/
 import { makeDataTable, linkCell } from "../shared/data_table.js";
 import { costUnit, keepAllTotal } from "./header.js";
 import { planName } from "./compare_view.js";
-import { isRunOf, stepText } from "./runs_view.js";
+import { isRunOf, measuredStepText } from "./runs_view.js";
 import { curveOf, isOffered } from "./switches.js";
 
 const SHARES = [0, 0.25, 0.5, 0.75]; // of the range of totals, at which a plan of the curve is listed
@@ -54,7 +54,7 @@ export function makePlansView(parent, graph, base, actions) {
       { name: time ? "extra time" : "extra units", className: number, fill: (cell, row) => cell.append(costWithUnit(row.overhead, graph.timeUnit)) },
       { name: `of ${base.name}`, className: number, fill: (cell, row) => cell.append(shareText(row.overhead, base)) },
       { name: "peak measured", className: number, fill: (cell, row) => cell.append(runs.get(row) ? totalText(tables[row.table], runs.get(row).measuredPeak) : "–") },
-      { name: "step measured", className: number, fill: (cell, row) => cell.append(runs.get(row) ? stepText(runs.get(row).plannedStep, runs.get(row).eagerStep) : "–") },
+      { name: "step measured", className: number, fill: (cell, row) => cell.append(runs.get(row) ? measuredStepText(runs.get(row)) : "–") },
     ],
     { caption: "Plans, the largest peak first", noun: "plans", pick: choose, mark: (row) => row.shown },
   );

@@ -1,6 +1,6 @@
 // Running a plan: a button that names the device, progress with cancel, and the measured beside the predicted peak.
 
-import { ENOUGH_PAIRS, measuredShare, pairsText, shareText, signedShare } from "../data/base_time.js";
+import { ENOUGH_PAIRS, measuredShare, measuredText, pairsText, shareText, signedShare } from "../data/base_time.js";
 import { html, listeners, progressBar, setText } from "../shared/elements.js";
 import { formatBytes, formatPercent, formatTime } from "../shared/units.js";
 
@@ -18,7 +18,7 @@ export function verdict(run, write = formatBytes) {
 
 /**
  * The measured and the predicted times of a step, one line for each: "measured step: eager X, plan Y, +Z% (+A% to +B%, N pairs)";
- * "within noise" for +Z% if the pairs do not show which step takes longer; no line if the steps were not timed.
+ * "within noise" for +Z% if the pairs do not show the extra time; no line if the steps were not timed.
  * A prediction that a measured step contradicts is said to be too high, or the run to be slower, and what to do.
  * @param scaled whether the predicted times are scaled from those of other sizes
  */
@@ -36,12 +36,12 @@ export function timesLines(run, scaled = false) {
   return predicted.length ? [measured, `predicted step: ${predicted.join(", ")}${run.tooLow ? `; ${slowerText(run, scaled)}` : ""}`] : [measured];
 }
 
-/** Why a run was slower than predicted, and what helps. */
+/** How much longer than predicted the steps of a run took, and what helps. */
 function slowerText(run, scaled) {
   const ratio = run.eagerStep / run.predictedEager;
-  const slower = ratio < 2 ? `was ${formatPercent(ratio - 1)} slower` : `took ${ratio.toFixed(1)} times as long`;
-  const why = scaled ? "the machine is busier than when the operators were timed, or their times grow faster with the size" : "the machine is busier than when the operators were timed";
-  return `this run ${slower}, the eager step too: ${why} (rv.calibrate(trace, fresh=True) times them again)`;
+  const longer = ratio < 2 ? `${formatPercent(ratio - 1)} longer` : `${ratio.toFixed(1)} times as long`;
+  const next = scaled ? "their times are scaled from the traced size: trace this size for better ones" : "rv.calibrate(trace, fresh=True) times the operators again";
+  return `both steps took ${longer}; ${next}`;
 }
 
 /** The newest run for the budget shown if the plan shown was not run: a search or pins have replaced its plan since. @param run the last run of the plan shown, or null */
@@ -51,7 +51,7 @@ export function replacedRun(runs, run, { budget, wanted }) {
 
 /** What is said of a run whose plan is not shown any more: "Not measured yet. Run 1 measured an earlier plan for this budget: peak X, step +Y%". */
 export function replacedText(run, base) {
-  const step = run.eagerStep ? `step ${measuredShare(run).text}${run.pairs < ENOUGH_PAIRS ? ` (${pairsText(run.pairs)})` : ""}` : `predicted ${shareText(run.overhead, base)} of ${base.name}`;
+  const step = run.eagerStep ? `step ${measuredText(run)}${run.pairs < ENOUGH_PAIRS ? ` (${pairsText(run.pairs)})` : ""}` : `predicted ${shareText(run.overhead, base)} of ${base.name}`;
   return `Not measured yet. Run ${run.number} measured an earlier plan for this budget: peak ${formatBytes(run.measuredPeak)}, ${step}`;
 }
 
@@ -59,9 +59,9 @@ const HINTS = ["every value from birth to last use", "hover a bar to read it · 
 
 const TIMES_TITLE =
   "Medians of pairs of an eager and a planned step, in turn. The share: the extra time as a share of the eager step. In brackets: its spread over the pairs, " +
-  "the 95% interval of the median; with fewer than six pairs, the smallest and the largest. Within noise: the spread contains 0. " +
+  "the 95% interval of the median; with fewer than six pairs, the smallest and the largest. Within noise: the spread contains 0, or the plan recomputes something and the run found no extra time. " +
   "On the CPU it is taken from processor times, which other programs hardly change. Predicted: the sum of the operators' measured times; other programs that ran during the steps are not in it. " +
-  "If a step was much faster than predicted, other programs ran while the operators were measured; the next Explorer measures them again. If a step was much slower, other programs run now: wait for their end, or measure again with rv.calibrate(trace, fresh=True), the trace as in “Save and share”, and run the cell again.";
+  "If a step was much faster than predicted, other programs ran while the operators were measured; the next Explorer measures them again. If both steps took much longer than predicted, measure the operators again with rv.calibrate(trace, fresh=True), the trace as in “Save and share”, and run the cell again.";
 
 /**
  * The controls in `parent` and the result in `line`.
@@ -133,7 +133,7 @@ export function makeRunView(parent, line, graph, base, actions) {
       const told = timesLines(run, scaled);
       times.forEach((each, i) => {
         setText(each, told[i] ?? "");
-        each.classList.toggle("rv-wrapped", Boolean(run?.tooHigh || run?.tooLow));
+        each.classList.toggle("rv-wrapped", i > 0 && Boolean(run?.tooHigh || run?.tooLow));
         each.title = told[i] ? `${told[i]}\n${TIMES_TITLE}` : "";
       });
       result.hidden = badge.hidden = !run;

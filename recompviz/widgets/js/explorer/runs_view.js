@@ -2,7 +2,7 @@
 
 import { html, setText } from "../shared/elements.js";
 import { formatBytes, formatPercent, formatTime } from "../shared/units.js";
-import { shareText } from "../data/base_time.js";
+import { ENOUGH_PAIRS, measuredText, shareText } from "../data/base_time.js";
 import { badgeText, timesLines } from "./run_view.js";
 import { rowWithMask } from "../data/plan_table.js";
 import { OBJECTIVES } from "./switches.js";
@@ -34,11 +34,18 @@ export function aboutRuns(runs, can, sized) {
   return `Runs on ${runs.at(-1).device}${sized ? " at the size shown; choose another size to see its runs" : ""}`;
 }
 
-/** A time of a run and how much longer it is than the eager step: "160 ms (+14%)"; "–" if the run has none. */
+/** A predicted time of a run and how much longer it is than the eager step: "160 ms (+14%)"; "–" if the run has none. */
 export function stepText(step, eager, share = step / eager - 1) {
   if (!eager || step === null) return "–";
   const more = formatPercent(Math.abs(share));
   return `${formatTime(step)} (${Number.parseFloat(more) ? `${share < 0 ? "−" : "+"}${more}` : "±0%"})`;
+}
+
+/** The measured time of a planned step: "160 ms (+14%)", "150 ms (within noise)" or "160 ms (+14%, 3 pairs)"; "–" if the run has none. */
+export function measuredStepText(run) {
+  if (!run.eagerStep) return "–";
+  const few = run.spread && run.pairs < ENOUGH_PAIRS ? `, ${run.pairs} pair${run.pairs === 1 ? "" : "s"}` : "";
+  return `${formatTime(run.plannedStep)} (${measuredText(run)}${few})`;
 }
 
 /** The panel; `actions` has run(number). */
@@ -55,7 +62,7 @@ export function makeRunsView(parent, base, actions) {
       { name: "off", className: "rv-number-cell", fill: (cell, run) => cell.append(`${((Math.abs(run.measuredPeak - run.predictedPeak) / (run.measuredPeak || 1)) * 100).toFixed(2)}%`) },
       { name: "eager step", className: "rv-number-cell", fill: (cell, run) => cell.append(run.eagerStep ? formatTime(run.eagerStep) : "–") },
       { name: "step predicted", className: "rv-number-cell", fill: (cell, run) => cell.append(stepText(run.predictedStep, run.eagerStep, run.predictedShare)) },
-      { name: "step measured", className: "rv-number-cell", fill: (cell, run) => (cell.append(stepText(run.plannedStep, run.eagerStep)), (cell.title = timesLines(run).join("\n"))) },
+      { name: "step measured", className: "rv-number-cell", fill: (cell, run) => (cell.append(measuredStepText(run)), (cell.title = timesLines(run).join("\n"))) },
       {
         name: "certificate",
         className: "rv-why",
