@@ -575,6 +575,42 @@ def test_pictures_of_the_view_are_saved(page, tmp_path):
     place.close()
 
 
+# the number of boxes of the graph in a picture, and of those that are not wholly inside of it
+OUTSIDE_OF_PICTURE = """() => {
+    const names = [...document.querySelectorAll("svg svg text")].filter((text) => text.textContent === "conv");
+    const boxes = [...names[0].parentNode.parentNode.children].map((group) => group.firstChild.getBoundingClientRect());
+    const pane = names[0].closest("svg").getBoundingClientRect();
+    const whole = document.querySelector("svg").getBoundingClientRect();
+    const seen = (b) => [pane, whole].every((p) => b.left >= p.left && b.right <= p.right && b.top >= p.top && b.bottom <= p.bottom);
+    return [boxes.length, boxes.filter((b) => !seen(b)).length];
+}"""
+
+
+@pytest.mark.parametrize("mode", ["Wrapped like a text", "Left to right", "Top down"])
+def test_a_picture_contains_the_whole_graph_also_where_the_page_shows_its_start(page, tmp_path, mode):
+    page.set_viewport_size({"width": 420, "height": 900})
+    page.get_by_role("button", name="Collapse all modules").click()
+    closed = page.locator(".rv-nodes [data-m]")
+    while closed.count():
+        closed.first.focus()
+        page.keyboard.press("Enter")
+    page.get_by_role("button", name=mode).click()
+    pane = page.locator(".rv-graph")
+    before = [pane.bounding_box()["height"], page.locator(".rv-world").get_attribute("transform")]
+    page.get_by_role("tab", name="Save and share").click()
+    with page.expect_download() as got:
+        page.get_by_role("button", name="Picture (SVG)").click()
+    got.value.save_as(tmp_path / "picture.svg")
+    place = page.context.new_page()
+    place.set_content((tmp_path / "picture.svg").read_text())
+    boxes, outside = place.evaluate(OUTSIDE_OF_PICTURE)
+    place.close()
+    assert (boxes, outside) == (page.locator(".rv-nodes > g").count(), 0)
+    page.wait_for_function("!document.querySelector('.rv-picture')")
+    page.wait_for_function("height => document.querySelector('.rv-graph').offsetHeight === height", arg=before[0])
+    assert page.locator(".rv-world").get_attribute("transform") == before[1]
+
+
 def test_a_picture_with_a_selected_value_fades_no_box_in_the_paper_s_view(page, tmp_path):
     page.get_by_role("button", name="Paper's view").click()
     page.locator(".rv-nodes > g").nth(2).click()

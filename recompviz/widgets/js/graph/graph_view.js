@@ -409,16 +409,17 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
       return win.refit();
     },
     /**
-     * Fit the graph, for a picture, without the lower set of the selected value, which would leave the other boxes faint. A
-     * lower set that the reader browses stays. The function that it returns shows both as before.
+     * Show the whole graph, for a picture, without the lower set of the selected value, which would leave the other boxes
+     * faint. A lower set that the reader browses stays. The function that it returns shows both as before.
      */
     arranged() {
       const seen = win.place();
       const { lower } = painter.over;
       if (!browser.open) painter.lay({ lower: null });
-      win.refit();
+      win.setPictured(true);
       return () => {
         if (!browser.open) painter.lay({ lower });
+        win.setPictured(false);
         win.restore(seen);
       };
     },

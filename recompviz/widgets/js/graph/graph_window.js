@@ -18,6 +18,7 @@ const THREAD = 0.3;
 const LEAST_HEIGHT = 160;
 const MOST_HEIGHT = 420;
 const MOST_LEGIBLE_HEIGHT = 560;
+const MOST_PICTURED_HEIGHT = 4000; // browsers refuse canvases much higher than twice that, and a PNG is painted on one
 const FIT_PAD = 14;
 const MARK_ROOM = 12; // beside a box, for the mark of a pin; at most FIT_PAD, which a fitted scene has
 const MOST_FIT = 1.25;
@@ -34,6 +35,7 @@ export function makeGraphWindow(frame, picture, changed) {
   let moved = false; // by the user; otherwise a change of the size fits the scene again
   let held = false; // a box was opened or closed in its place, and the scene has not been fitted since
   let startOnly = false; // whether the last fit showed only the start of the scene
+  let pictured = false; // for a picture, which nobody can scroll: the pane has room for all of the scene
 
   /** The least scale at which all texts of the scene can be read. The shapes on the lines do not keep their height. */
   const least = () => (picture.scene.shapes ? LEGIBLE : NAMED);
@@ -53,8 +55,9 @@ export function makeGraphWindow(frame, picture, changed) {
   function fitHeight() {
     const { scene } = picture;
     const scale = widthScale(scene);
-    const needed = scene.height * (scale < THREAD && scene.mode === "right" ? 0.9 : scale) + 2 * FIT_PAD;
-    const most = scale >= least() ? MOST_LEGIBLE_HEIGHT : MOST_HEIGHT;
+    const startScale = scale < THREAD && scene.mode === "right" && !pictured ? 0.9 : scale;
+    const needed = scene.height * startScale + 2 * FIT_PAD;
+    const most = pictured ? MOST_PICTURED_HEIGHT : scale >= least() ? MOST_LEGIBLE_HEIGHT : MOST_HEIGHT;
     frame.style.minHeight = `${Math.round(Math.min(most, Math.max(LEAST_HEIGHT, needed)))}px`;
   }
 
@@ -62,7 +65,7 @@ export function makeGraphWindow(frame, picture, changed) {
    * Show the scene: all of it if it is then legible, else its start at a legible scale if it then fits or nearly fits the
    * window across, else all of it without labels. `whole` asks for all of it. The minimap shows the rest.
    */
-  function refit(whole = false) {
+  function refit(whole = pictured) {
     const { scene } = picture;
     fitHeight();
     const { width, height } = view();
@@ -91,6 +94,12 @@ export function makeGraphWindow(frame, picture, changed) {
     refit,
     /** Fit the scene; if its start is shown already, show all of it. */
     fit: () => refit(startOnly && !moved),
+    /** Begin or end showing all of the scene for a picture, in a pane as tall as that needs. */
+    setPictured(on) {
+      pictured = on;
+      if (on) refit();
+      else fitHeight();
+    },
     fitHeight,
     /** Whether a scene is wider than the window at a legible scale. */
     tooWide: (scene) => widthScale(scene) < NAMED,
