@@ -629,6 +629,16 @@ def test_a_picture_with_a_selected_value_fades_no_box_in_the_paper_s_view(page, 
     faint.nth(3).wait_for()  # the page shows the lower set again
 
 
+def test_the_hover_text_of_a_closed_module_says_what_it_is(page):
+    page.get_by_role("button", name="Collapse all modules").click()
+    said = page.locator(".rv-canvas > title")
+    module = page.locator(".rv-nodes [data-m]").first
+    module.hover()
+    assert said.text_content() == module.get_attribute("aria-label")
+    page.locator(".rv-nodes [data-v]").first.hover()  # a value has a card
+    assert said.text_content() == ""
+
+
 def test_a_graph_that_is_much_wider_than_the_view_opens_by_module(chromium, exported):
     for wide, modules in ((1280, False), (420, True)):
         context = chromium.new_context(viewport={"width": wide, "height": 900}, offline=True)

@@ -616,6 +616,13 @@ def test_the_second_line_of_a_closed_box_fits_it():
 
 
 @node
+def test_the_name_of_a_closed_box_is_shortened_to_its_room():
+    fitted = "[200, 60, 42, 30, 12].map((room) => m.fittedName('experts.0–7', room, (text) => 6 * text.length))"
+    assert run("graph/svg_boxes.js", fitted) == ["experts.0–7", "experts", "experts", "expe…", ""]
+    assert run("graph/svg_boxes.js", "m.fittedName('downsample', 48, (text) => 6 * text.length)") == "downsam…"
+
+
+@node
 def test_a_value_says_its_segment_only_in_the_paper_s_view():
     graph = {"nodes": [{"key": "conv"}], "memory": [2048], "count": 1}
     names = run("graph/box_style.js", "[false, true].map((on) => m.nodeTitle(v.graph, 0, 1, 3, on))", graph=graph)

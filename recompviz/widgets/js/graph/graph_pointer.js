@@ -12,7 +12,7 @@ const CLICK = 4;
  * The pointer.
  * @param picture { scene, large }, the current scene
  * @param win of makeGraphWindow
- * @param actions { hover(v or −1), mark(m), leave(), toggle(m), click(v or −1) }
+ * @param actions { hover(v or −1), mark(m), leave(), toggle(m), click(v or −1), tip(m or −1): what the pointer is over, said at once }
  */
 export function makeGraphPointer(root, frame, graph, picture, win, actions) {
   const { listen, release } = listeners();
@@ -39,6 +39,7 @@ export function makeGraphPointer(root, frame, graph, picture, win, actions) {
     const key = `${m},${v}`;
     if (key === over) return;
     over = key;
+    actions.tip(m); // browsers read the hover text right after this event
     clearTimeout(timer);
     const delay = v < 0 && m < 0 ? 2 * HOVER_DELAY : HOVER_DELAY;
     timer = setTimeout(() => {
@@ -61,6 +62,7 @@ export function makeGraphPointer(root, frame, graph, picture, win, actions) {
   function leave() {
     clearTimeout(timer);
     over = last = null;
+    actions.tip(-1);
     actions.leave();
   }
   listen(root, "pointerleave", leave);

@@ -66,6 +66,7 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
   const canvas = html("canvas", "rv-graph-canvas", frame);
   canvas.setAttribute("aria-hidden", "true");
   const root = svg("svg", { class: "rv-canvas", tabindex: "0", role: "application", "aria-roledescription": "graph" }, frame);
+  const hoverText = svg("title", {}, root); // of the closed module under the pointer, also of one on the canvas
   const layers = makeGraphLayers(root, graph, tree, id);
   const { note } = bar;
   const foot = html("div", "rv-graph-foot", parent);
@@ -112,6 +113,7 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
     ...shared,
     hover: (v) => actions.hover(v, v < 0 ? null : rectangleOf(v)),
     click: (v) => actions.click(v, v < 0 ? null : rectangleOf(v)),
+    tip,
   });
   const keys = makeGraphKeys(root, graph, tree, picture, win, painter, { ...shared, hover: actions.hover, click: actions.click, reveal, search: bar.search.focus, dragging: pointer.dragging });
   const theme = new MutationObserver(() => picture.large && canvasBoxes.recolour());
@@ -286,6 +288,12 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
     if (browser.open || !theory) return painter.lay(marked);
     const inside = about >= 0 ? lowerSetOf(about, near, graph.count) : null;
     return painter.lay({ ...marked, lower: inside && { inside, boundary: boundaryOf(inside, near) } });
+  }
+
+  /** Let the hover text say what a closed box is; a value has a card instead. */
+  function tip(m) {
+    const b = m < 0 || !painter.plan.kept ? -1 : picture.scene.items.indexOf(graph.count + m);
+    setText(hoverText, b < 0 ? "" : painter.titleOf(b));
   }
 
   /** Show the least lower set that contains all nodes of a closed box. */

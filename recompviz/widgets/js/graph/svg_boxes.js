@@ -11,6 +11,7 @@ const LEAST_NAME = 11; // px on the screen
 const FACT = 11; // px on the screen, as in modules.css
 const LABEL_FITS = 16; // labels are fitted again in this many steps of the scale
 const LEAST_NAME_SCALE = 0.4; // the box is lower than its name at a smaller scale
+const LEAST_LETTERS = 3; // of a shortened name
 let ruler = null;
 
 /** The label that fits a width, and the width to which it is narrowed, or 0: [text, narrowed]. `measure(text)` is its natural width. */
@@ -22,6 +23,21 @@ export function fittedLabel(text, width, measure) {
   let length = text.length - 1;
   while (length > 1 && NARROWEST * measure(shortened(length)) > width) length--;
   return [shortened(length), Math.min(width, measure(shortened(length)))];
+}
+
+/**
+ * The name of a closed module that fits a width: whole, without the numbers of the blocks that it folds, or cut at its end;
+ * "" if only a few letters fit. `measure(text)` is the width of a text.
+ */
+export function fittedName(name, width, measure) {
+  const short = name.replace(/\.\d+–\d+$/, "");
+  const fits = [name, short].find((text) => measure(text) <= width);
+  if (fits) return fits;
+  for (let length = short.length - 1; length >= LEAST_LETTERS; length--) {
+    const cut = `${short.slice(0, length)}…`;
+    if (measure(cut) <= width) return cut;
+  }
+  return "";
 }
 
 /** The natural width of a label of a box. */
@@ -49,7 +65,7 @@ function writeLabel({ text, name, w }, share) {
 export function makeSvgBoxes(layer, graph, light) {
   let scene = null;
   let groups = [];
-  let names = []; // of each closed module: { text, title, width } at LABEL
+  let names = []; // of each closed module: { title, name, w, times }, the width that the number of folded blocks takes at LABEL
   let labels = []; // of each value: { text, name, w }
   let fitted = 1; // the share of the width of a box that its label has at the scale of the last fit
   let factScale = 1; // the scale at which the second lines are fitted
@@ -81,7 +97,7 @@ export function makeSvgBoxes(layer, graph, light) {
           svg("rect", { class: "rv-share", x: -w / 2 + 6, y: h / 2 - 8, width: 0, height: 4.5, rx: 2 }, group);
           const title = svg("text", { class: "rv-box-name", x: -w / 2 + 7, y: -h / 2 + 13 }, group);
           title.textContent = texts[b].name;
-          names.push({ title, w, width: widthOf(`${texts[b].name}${texts[b].times ?? ""}`) + (texts[b].times ? 8 : 0) });
+          names.push({ title, name: texts[b].name, w, times: texts[b].times ? widthOf(texts[b].times) + 8 : 0 });
           if (texts[b].times) {
             svg("text", { class: "rv-box-times", x: w / 2 - 7, y: -h / 2 + 13 }, group).textContent = texts[b].times;
             svg("path", { class: "rv-stack", d: [3, 6].map((d) => `M${-w / 2 + d + 2} ${h / 2 + d}H${w / 2 + d - 3}q3 0 3 -3V${-h / 2 + d + 2}`).join("") }, group);
@@ -96,7 +112,7 @@ export function makeSvgBoxes(layer, graph, light) {
         return group;
       });
     },
-    /** Shorten the labels of values, and hide the names of closed modules that have no room at this scale, where letters do not become smaller. */
+    /** Shorten the labels of values and the names of closed modules to the room at this scale, where letters do not become smaller; hide the names that have none. */
     fitNames(scale) {
       const share = scale < NAMED ? fitted : Math.min(1, Math.floor((LABEL_FITS * scale) / LEGIBLE) / LABEL_FITS);
       if (share !== fitted) for (const label of labels) writeLabel(label, share);
@@ -105,9 +121,11 @@ export function makeSvgBoxes(layer, graph, light) {
         factScale = scale;
         for (const b of facts.keys()) writeFact(b);
       }
-      for (const { title, w, width } of names) {
-        const fits = scale >= LEAST_NAME_SCALE && (w - 14) * scale >= (width * LEAST_NAME) / LABEL;
-        title.classList.toggle("rv-nameless", !fits && scale < LEGIBLE);
+      for (const { title, name, w, times } of names) {
+        const room = ((w - 14) * scale * LABEL) / LEAST_NAME - times;
+        const fits = scale >= LEGIBLE ? name : scale < LEAST_NAME_SCALE ? "" : fittedName(name, room, widthOf);
+        title.classList.toggle("rv-nameless", !fits);
+        if (title.textContent !== (fits || name)) title.textContent = fits || name;
       }
     },
     /** Paint one box: its class, and for a closed module its share and its second line. */
