@@ -12,9 +12,10 @@ from recompviz.core.exact.solver import solve
 from recompviz.core.graphs.graph import Graph, NodeInfo
 from recompviz.core.steps.examples import residual_step
 from recompviz.widgets.explorer import wire
+from recompviz.widgets.layout.folded import fold
 from recompviz.widgets.layout.layout import NODE, lay_out
 from recompviz.widgets.layout.module_layout import IN, OUT, lay_out_modules, lines_of
-from recompviz.widgets.layout.modules import ancestors, module_tree
+from recompviz.widgets.layout.modules import ancestors, module_tree, times_text
 from tests.widgets.test_javascript import node, run
 
 NETWORK = residual_step((2, 3))[0]
@@ -78,6 +79,34 @@ def test_repeated_blocks_are_folded_and_different_ones_are_not():
     told = dict(zip(tree.paths, tree.times, strict=True))
     assert told["layer2.1–2"] == 2
     assert told["layer1.0"] == told["layer1.1"] == told["layer2.0"] == 1
+
+
+@node
+@pytest.mark.parametrize(
+    ("sizes", "said", "title"),
+    [
+        ([(4, 4)] * 6, "×6", "6 equal blocks"),
+        ([(4, 4), (9, 9)] * 3, "(2 blocks ×3)", "3 equal groups of 2 blocks"),  # every second block is another one
+    ],
+)
+def test_a_fold_says_how_many_blocks_repeat_together(sizes, said, title):
+    graph = blocks([f"layers.{i}" for i in range(6)] + ["head"], [*sizes, (1, 1)])
+    kinds = {i: "aten.gelu" for i in range(len(graph)) if graph.memory[i] == 9}  # experts in every second layer
+    graph = dataclasses.replace(
+        graph, info=tuple(dataclasses.replace(one, op=kinds.get(i, one.op)) for i, one in enumerate(graph.info))
+    )
+    tree = module_tree(graph)
+    (m,) = [m for m, times in enumerate(tree.times) if times > 1]
+    assert times_text(tree, m) == said
+    assert f"layers {said}" in fold(graph, tree).names
+    code = """(() => {
+      const tree = t.makeModuleTree(v.g, v.m);
+      const m = tree.times.findIndex((times) => times > 1);
+      const state = { of: 1, count: 1, keptBytes: 1, held: 1 };
+      return [t.timesText(tree, m), s.boxTitle("x", tree.times[m], true, state, t.blocksEach(tree, m)).split(", ")[1]];
+    })()"""
+    found = run("graph/scene.js", code, {"t": "graph/module_tree.js", "s": "graph/box_style.js"}, **plain(graph))
+    assert found == [said, title]
 
 
 def blocks(names, sizes):

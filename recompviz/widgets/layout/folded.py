@@ -14,13 +14,15 @@ from recompviz.core.graphs.graph import Graph
 from recompviz.core.graphs.module_paths import common_module
 from recompviz.core.graphs.node_info import NodeInfo
 from recompviz.widgets.layout.layout import NODE, Layout
-from recompviz.widgets.layout.modules import Modules, ancestors
+from recompviz.widgets.layout.modules import Modules, ancestors, times_text
 from recompviz.widgets.layout.wrapped import wrap_in_columns
 
 # as in js/graph/module_tree.js: largest boxes are opened as long as so many items, or fewer, are shown
 FEW = 8
 # a name has at most so many characters, as in the page
 LONGEST_NAME = 18
+# what it folds is said after a name of this many characters at least; the picture squeezes what is wider than the box
+SHORTENED = 8
 # ranks in a line
 COLUMNS = 7
 # the size of a box as a multiple of that of a node; their distances grow alike
@@ -118,6 +120,6 @@ def _name(modules: Modules, m: int) -> str:
     """Return the name of a box: that of its module, after the name of its parent if it is a number."""
     own = modules.names[m] or modules.paths[m] or "model"
     name = ".".join(modules.paths[m].split(".")[-2:]) if own[0].isdigit() else own
-    times = f" ×{modules.times[m]}" if modules.times[m] > 1 else ""
-    most = LONGEST_NAME - len(times)
+    times = f" {text}" if (text := times_text(modules, m)) else ""
+    most = max(SHORTENED, LONGEST_NAME - len(times))
     return (name if len(name) <= most else f"…{name[len(name) - most + 1 :]}") + times

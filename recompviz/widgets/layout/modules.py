@@ -319,6 +319,18 @@ def _number(root: _Box, count: int) -> Modules:
     return Modules(tuple(names), tuple(paths), tuple(parent), tuple(times), tuple(owner), tuple(children))
 
 
+def times_text(modules: Modules, m: int) -> str:
+    """Return what box m folds, as it stands after the name: ``"×8"``, or ``"(2 blocks ×3)"`` if blocks repeat together.
+
+    The result is empty if the box folds nothing. It mirrors ``timesText`` of the page.
+    """
+    times = modules.times[m]
+    if times < 2:
+        return ""
+    each = sum(item >= len(modules.owner) for item in modules.children[m]) // times
+    return f"({each} blocks ×{times})" if each > 1 else f"×{times}"
+
+
 def ancestors(modules: Modules, item: int) -> Sequence[int]:
     """Return the boxes around an item, the innermost first. The last one is box 0.
 

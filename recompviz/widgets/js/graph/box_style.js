@@ -22,9 +22,14 @@ export function nodeTitle(graph, v, kept, segment, theory) {
   return `${graph.nodes[v].key}, ${kept ? "kept" : "recomputed"}${theory ? `, segment ${segment}` : ""}, ${formatBytes(graph.memory[v])}, ${place}`;
 }
 
-/** The accessible name of a closed box. @param equal whether the blocks that it folds have equal bytes */
-export function boxTitle(path, times, equal, state) {
-  return `${path}${times > 1 ? `, ${times} ${equal ? "equal" : "similar"} blocks` : ""}, ${state.of} values, ${state.of - state.count} recomputed, ${formatBytes(state.keptBytes)} of ${formatBytes(state.held)} kept for the backward pass`;
+/**
+ * The accessible name of a closed box.
+ * @param equal whether the blocks that it folds have equal bytes
+ * @param each how many blocks repeat together
+ */
+export function boxTitle(path, times, equal, state, each = 1) {
+  const blocks = each > 1 ? `groups of ${each} blocks` : "blocks";
+  return `${path}${times > 1 ? `, ${times} ${equal ? "equal" : "similar"} ${blocks}` : ""}, ${state.of} values, ${state.of - state.count} recomputed, ${formatBytes(state.keptBytes)} of ${formatBytes(state.held)} kept for the backward pass`;
 }
 
 /**

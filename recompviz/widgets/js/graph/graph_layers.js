@@ -5,7 +5,7 @@ import { svg } from "../shared/elements.js";
 import { subscript } from "../shared/units.js";
 import { routePath } from "./route.js";
 import { bandClass } from "./box_style.js";
-import { boxName } from "./module_tree.js";
+import { boxName, timesText } from "./module_tree.js";
 import { FRAME_HEAD } from "./compose.js";
 import { HUES } from "./colouring.js";
 
@@ -54,7 +54,8 @@ export function makeGraphLayers(root, graph, tree, id) {
     svg("rect", { class: "rv-frame", x, y, width: w, height: h, rx: 7 }, frames);
     const head = svg("g", { class: "rv-frame-head", transform: `translate(${x} ${y})`, role: "button", tabindex: "0", "aria-expanded": "true", "aria-label": `Collapse ${tree.paths[m] || "model"}` }, frames);
     head.dataset.m = m;
-    const name = `▾ ${boxName(tree, m, Math.max(8, Math.floor(w / 7)))}${tree.times[m] > 1 ? ` ×${tree.times[m]}` : ""}`;
+    const times = timesText(tree, m);
+    const name = `▾ ${boxName(tree, m, Math.max(8, Math.floor(w / 7)))}${times && ` ${times}`}`;
     svg("rect", { width: Math.min(w, 16 + 7 * name.length), height: FRAME_HEAD, rx: 5 }, head);
     svg("text", { x: 8, y: 14 }, head).textContent = name;
   }

@@ -3,7 +3,7 @@
 
 import { diff } from "./diff.js";
 import { boxState } from "./scene.js";
-import { foldsEqual } from "./module_tree.js";
+import { blocksEach, foldsEqual } from "./module_tree.js";
 import { styleOf, sameStyle, nodeTitle, boxTitle } from "./box_style.js";
 import { differing, nodeFlags, flagsTogether } from "./overlay.js";
 import { quantityOf, classEnds } from "./colouring.js";
@@ -70,7 +70,7 @@ export function makeGraphPainter(graph, tree, picture, layers, colouring, observ
     const { kept, segments } = plan;
     if (item < graph.count) return nodeTitle(graph, item, kept[item], segments[item], theory);
     const m = item - graph.count;
-    return boxTitle(tree.paths[m] || tree.names[m], tree.times[m], foldsEqual(tree, m, graph.memory), boxState(picture.of.nodes[b], graph, kept, segments));
+    return boxTitle(tree.paths[m] || tree.names[m], tree.times[m], foldsEqual(tree, m, graph.memory), boxState(picture.of.nodes[b], graph, kept, segments), blocksEach(tree, m));
   }
 
   function nameAll() {

@@ -4,7 +4,7 @@
 import { svg, html, setText } from "../shared/elements.js";
 import { lowerSetOf, boundaryOf } from "../data/lower_sets.js";
 import { makeMinimap } from "./minimap.js";
-import { makeModuleTree, firstOpen, shownItem, withNode, boxName } from "./module_tree.js";
+import { makeModuleTree, firstOpen, shownItem, withNode, boxName, timesText } from "./module_tree.js";
 import { compose } from "./compose.js";
 import { flatScene, itemSize, boxesOfNodes } from "./scene.js";
 import { makeSvgBoxes } from "./svg_boxes.js";
@@ -267,7 +267,7 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
   function textOf(item) {
     if (item < graph.count) return { name: graph.nodes[item].label };
     const m = item - graph.count;
-    return { name: boxName(tree, m), times: tree.times[m] > 1 ? `×${tree.times[m]}` : "" };
+    return { name: boxName(tree, m), times: timesText(tree, m) };
   }
 
   function setNote() {

@@ -19,6 +19,18 @@ export function makeModuleTree(graph, modules) {
   return { ...modules, boxes, count, children, nodes, around, edgesOfLine: edgesByLine(graph, modules, around, count) };
 }
 
+/** How many blocks one repetition of the fold m has. */
+export function blocksEach(tree, m) {
+  return tree.children[m].filter((item) => item >= tree.count).length / tree.times[m];
+}
+
+/** What box m folds, after its name: "×8", or "(2 blocks ×3)" if several blocks repeat together; "" if it folds nothing. */
+export function timesText(tree, m) {
+  if (tree.times[m] < 2) return "";
+  const each = blocksEach(tree, m);
+  return each > 1 ? `(${each} blocks ×${tree.times[m]})` : `×${tree.times[m]}`;
+}
+
 /** Whether the blocks that box m folds have equal bytes, value by value. */
 export function foldsEqual(tree, m, memory) {
   const nodes = tree.nodes[m];

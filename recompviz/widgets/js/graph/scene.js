@@ -1,14 +1,16 @@
 // A scene is what the graph pane draws: boxes, frames of open modules, and lines. It shows either every value, in the
 // layout from Python, or modules, composed in the page. The state of a box follows from the nodes that it shows.
 
+import { timesText } from "./module_tree.js";
+
 const NODE_SIZE = [38, 22];
 const BOX_HEIGHT = 38;
 
 /** The size of a node, or of a closed box with room for its name. */
 export function itemSize(tree, item, name) {
   if (item < tree.count) return NODE_SIZE;
-  const times = tree.times[item - tree.count];
-  return [Math.max(138, 16 + 7.6 * name.length + (times > 1 ? 30 : 0)), BOX_HEIGHT];
+  const times = timesText(tree, item - tree.count);
+  return [Math.max(138, 16 + 7.6 * name.length + (times ? Math.max(30, 9 + 7 * times.length) : 0)), BOX_HEIGHT];
 }
 
 /** The scene of every value, in the layout from Python. */
