@@ -629,6 +629,29 @@ def test_a_picture_with_a_selected_value_fades_no_box_in_the_paper_s_view(page, 
     faint.nth(3).wait_for()  # the page shows the lower set again
 
 
+MARKS = ["only-first", "only-second", "not-alive", "outside", "in-segment", "pin-keep", "pin-recompute", "hit", "step"]
+
+
+@pytest.mark.parametrize("mark", [*MARKS, "only-first rv-not-alive"])
+def test_the_outline_of_the_selected_value_is_seen_under_every_other_mark(page, mark):
+    page.locator(".rv-nodes > g").nth(2).click()
+    page.locator(".rv-node.rv-picked").wait_for()
+    outline = """mark => {
+        const group = document.querySelector(".rv-node.rv-picked");
+        const read = () => {
+            const { stroke, strokeWidth, strokeDasharray, strokeOpacity, opacity } = getComputedStyle(group.firstChild);
+            return [stroke, strokeWidth, strokeDasharray, strokeOpacity, opacity, getComputedStyle(group).opacity];
+        };
+        group.style.transition = "none";
+        const alone = read();
+        group.setAttribute("class", `${group.getAttribute("class")} rv-${mark}`);
+        return [alone, read()];
+    }"""
+    alone, marked = page.evaluate(outline, mark)
+    assert alone == marked
+    assert alone[1:] == ["3.4px", "none", "1", "1", "1"]
+
+
 def test_the_hover_text_of_a_closed_module_says_what_it_is(page):
     page.get_by_role("button", name="Collapse all modules").click()
     said = page.locator(".rv-canvas > title")

@@ -176,7 +176,7 @@ export function makeCanvasBoxes(canvas, layer, graph) {
     const wide = Math.max(3, 2 / camera.scale);
     pen.lineWidth = wide;
     pen.strokeStyle = f & FLAG.picked ? colours.text : f & (FLAG.boundary | FLAG.hit) ? colours.accent : f & FLAG.step ? colours.cursor : f & FLAG.onlyFirst ? colours.good : f & FLAG.onlySecond ? colours.second : colours.text;
-    pen.setLineDash(f & FLAG.onlySecond ? [2, 2.5] : f & FLAG.hit ? [5, 3] : []);
+    pen.setLineDash(f & FLAG.picked ? [] : f & FLAG.onlySecond ? [2, 2.5] : f & FLAG.hit ? [5, 3] : []);
     if (f & ~(FLAG.hovered | FLAG.pinKeep | FLAG.pinRecompute | FLAG.cached | FLAG.segment | FLAG.outside | FLAG.alive | FLAG.notAlive)) pen.strokeRect(scene.x[b] - scene.w[b] / 2, scene.y[b] - scene.h[b] / 2, scene.w[b], scene.h[b]);
     pen.setLineDash([]);
     if (f & FLAG.hovered) {
