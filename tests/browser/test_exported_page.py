@@ -581,7 +581,8 @@ OUTSIDE_OF_PICTURE = """() => {
     const boxes = [...names[0].parentNode.parentNode.children].map((group) => group.firstChild.getBoundingClientRect());
     const pane = names[0].closest("svg").getBoundingClientRect();
     const whole = document.querySelector("svg").getBoundingClientRect();
-    const seen = (b) => [pane, whole].every((p) => b.left >= p.left && b.right <= p.right && b.top >= p.top && b.bottom <= p.bottom);
+    const within = (b, p) => b.left >= p.left && b.right <= p.right && b.top >= p.top && b.bottom <= p.bottom;
+    const seen = (b) => within(b, pane) && within(b, whole);
     return [boxes.length, boxes.filter((b) => !seen(b)).length];
 }"""
 
@@ -627,6 +628,36 @@ def test_a_picture_with_a_selected_value_fades_no_box_in_the_paper_s_view(page, 
     assert not [box for box in boxes if re.search(r"(^|;)opacity:", box.get("style"))]
     page.wait_for_function("!document.querySelector('.rv-picture')")
     faint.nth(3).wait_for()  # the page shows the lower set again
+
+
+# the places of the boxes, the camera, and what the minimap shows
+VIEW_OF_GRAPH = """() => {
+    const told = (one) => [...one.attributes].map(({ name, value }) => `${name}=${value}`).sort();
+    const names = [".rv-nodes > g", ".rv-world", ".rv-minimap-window"];
+    return names.map((name) => [...document.querySelectorAll(name)].map(told).join()).join();
+}"""
+
+
+def test_a_picture_has_names_where_opened_modules_have_made_the_graph_wide_and_the_page_stays_as_it_was(page, tmp_path):
+    page.set_viewport_size({"width": 640, "height": 900})
+    page.get_by_role("button", name="Collapse all modules").click()
+    closed = page.locator(".rv-nodes [data-m]")
+    while closed.count():
+        closed.last.focus()
+        page.keyboard.press("Enter")
+    page.get_by_role("tab", name="Save and share").click()
+    page.wait_for_function("document.getAnimations().length === 0")
+    before = page.evaluate(VIEW_OF_GRAPH)
+    with page.expect_download() as got:
+        page.get_by_role("button", name="Picture (SVG)").click()
+    got.value.save_as(tmp_path / "picture.svg")
+    drawing = ET.parse(tmp_path / "picture.svg")
+    boxes = [group for group in drawing.iter("{http://www.w3.org/2000/svg}g") if group.get("role") == "graphics-symbol"]
+    names = [box.find("{http://www.w3.org/2000/svg}text") for box in boxes]
+    assert len(names) == page.locator(".rv-nodes > g").count()
+    assert not [name.text for name in names if "display:none" in name.get("style")]
+    page.wait_for_function("!document.querySelector('.rv-picture')")
+    page.wait_for_function(f"before => ({VIEW_OF_GRAPH})() === before", arg=before)
 
 
 MARKS = ["only-first", "only-second", "not-alive", "outside", "in-segment", "pin-keep", "pin-recompute", "hit", "step"]

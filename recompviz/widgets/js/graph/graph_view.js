@@ -418,16 +418,27 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
     },
     /**
      * Show the whole graph, for a picture, without the lower set of the selected value, which would leave the other boxes
-     * faint. A lower set that the reader browses stays. The function that it returns shows both as before.
+     * faint. A lower set that the reader browses stays. Lines that stayed while boxes were opened are broken anew if names
+     * would have no room. The function that it returns shows all as before.
      */
     arranged() {
       const seen = win.place();
       const { lower } = painter.over;
       if (!browser.open) painter.lay({ lower: null });
+      const kept = breaks;
       win.setPictured(true);
+      if (open && mode === "wrapped" && win.camera.scale < NAMED) {
+        breaks = new Map();
+        show(true);
+        win.refit();
+      }
       return () => {
         if (!browser.open) painter.lay({ lower });
         win.setPictured(false);
+        win.restore(seen);
+        if (breaks === kept) return;
+        breaks = kept;
+        show(true);
         win.restore(seen);
       };
     },
