@@ -246,6 +246,31 @@ def test_a_drag_zooms_into_a_stretch_and_a_double_click_shows_the_whole_step(pag
     back.wait_for(state="hidden")
 
 
+HINT_PARTS = """view => {
+    const hint = view.querySelector('.rv-graph-foot .rv-hint');
+    const text = hint.firstChild, box = hint.getBoundingClientRect();
+    return ['click', '· drag', '· arrows', '· /:'].map((start, i, starts) => {
+        const at = (word) => text.data.replaceAll('\u00a0', ' ').indexOf(word);
+        const range = document.createRange();
+        range.setStart(text, at(start));
+        range.setEnd(text, i + 1 < starts.length ? at(starts[i + 1]) - 1 : text.data.length);
+        const part = range.getBoundingClientRect();
+        if (part.top >= box.bottom - 2) return 'hidden';
+        return part.right <= box.right + 1 && part.bottom <= box.bottom + 2 ? 'seen' : 'cut';
+    });
+}"""
+
+
+def test_a_hint_below_the_graph_is_never_cut_inside_one_of_its_parts(page):
+    view = page.locator(".rv-explorer")
+    hint = page.locator(".rv-graph-foot .rv-hint")
+    found = set()
+    for room in range(40, 420, 20):
+        hint.evaluate("(hint, room) => (hint.style.maxWidth = `${room}px`)", room)
+        found.update(view.evaluate(HINT_PARTS))
+    assert found == {"seen", "hidden"}
+
+
 THUMB_AND_LINE = """view => {
     const slider = view.querySelector('.rv-scrubber');
     const {left, width} = slider.getBoundingClientRect();

@@ -23,8 +23,13 @@ import { shapeTexts, roomOf, SHAPE_ROOM } from "./edge_shapes.js";
 const LARGE = 400;
 // below this scale boxes have neither borders nor hatching
 const PLAIN = 0.25;
-const HINT = "click: select, open · drag: pan · arrows: walk · /: search";
-const HINT_FAR = "too small for names: zoom in (+, or click and turn the wheel)";
+const HINT = ["click: select, open", "· drag: pan", "· arrows: walk", "· /: search"];
+const HINT_FAR = ["too small for names: zoom in", "(+, or click and turn the wheel)"];
+
+/** A text of parts that goes to the next line only before a part, also before the first one. */
+export function unbrokenParts(parts) {
+  return `\u200b${parts.map((part) => part.replaceAll(" ", "\u00a0")).join(" ")}`;
+}
 
 // parent element → what its view showed, so that a view that is drawn again there continues with it
 const lastViews = new WeakMap();
@@ -74,8 +79,8 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
   html("span", "rv-gap", foot);
   const reading = html("div", "rv-graph-reading", parent);
   reading.hidden = true;
-  const hint = html("span", "rv-hint", foot, HINT);
-  hint.title = HINT;
+  const hint = html("span", "rv-hint", foot, unbrokenParts(HINT)); // one line is seen: a part that has no room is not
+  hint.title = HINT.join(" ");
   const toggle = html("button", "rv-button rv-theory-only", foot, "L₁ ≺ … ≺ Lₖ");
   toggle.setAttribute("aria-label", "Browse the plan's lower sets");
   toggle.title = "The plan's lower sets one by one, with the terms of the peak formula";
@@ -126,8 +131,9 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
     layers.world.setAttribute("transform", `translate(${camera.x.toFixed(2)} ${camera.y.toFixed(2)}) scale(${camera.scale.toFixed(4)})`);
     if (root.classList.toggle("rv-far", far) !== hint.classList.contains("rv-hint-far")) {
       hint.classList.toggle("rv-hint-far", far);
-      hint.title = far ? HINT_FAR : HINT;
-      setText(hint, hint.title);
+      const parts = far ? HINT_FAR : HINT;
+      hint.title = parts.join(" ");
+      setText(hint, unbrokenParts(parts));
     }
     root.classList.toggle("rv-plain", camera.scale < PLAIN);
     const scale = (Math.floor(1000 * Math.min(1, camera.scale)) / 1000).toFixed(3); // rounded up, letters would be smaller than 11 px
