@@ -493,6 +493,7 @@ def test_a_copied_budget_is_a_short_text_in_which_the_plan_fits_and_that_fits_in
         assert size <= budget or peak > 0.9999 * budget  # rounded up only if there is hardly any room
         assert len(text) <= 12
     assert run("explorer/fit.js", "m.budgetText(58615399, 58e6)") == "55.9 MiB"
+    assert run("explorer/fit.js", "m.budgetText(87660900, 87660900)") == "83.6 MiB"  # 83.59995 MiB
 
 
 DEVICE = {"bytes": 24e9, "label": "24 GB", "device": True}

@@ -160,7 +160,7 @@ export function leftOut(hasOptimizer) {
 
 /**
  * A budget as a short text: three significant figures, rounded down, or more if a plan that needs `peak` bytes would not
- * fit; if the sixth is needed too, it is rounded up.
+ * fit; if the sixth is needed too, it is rounded up, to the fewest figures that are hardly more than the budget.
  */
 export function budgetText(bytes, peak) {
   const { power, unit } = binaryUnit(bytes);
@@ -169,7 +169,8 @@ export function budgetText(bytes, peak) {
   const rounded = (digits, round) => round(size * 10 ** digits) / 10 ** digits;
   const few = size < 10 ? 2 : size < 100 ? 1 : 0;
   const down = [0, 1, 2].map((more) => rounded(few + more, Math.floor)).find((number) => number * 1024 ** power >= peak);
-  return `${down ?? rounded(few + 3, Math.ceil)} ${unit}`;
+  const up = [0, 1, 2].map((more) => rounded(few + more, Math.ceil)).find((number) => number * 1024 ** power <= Math.floor(bytes * (1 + 1e-5)));
+  return `${down ?? up ?? rounded(few + 3, Math.ceil)} ${unit}`;
 }
 
 /** The shortest text of three significant figures that is no less than a number of bytes: 47178055 → "45 MiB". */
