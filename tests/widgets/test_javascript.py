@@ -609,6 +609,13 @@ def test_a_run_of_an_earlier_plan_for_the_budget_shown_is_told():
 
 
 @node
+def test_the_phase_of_a_step_is_said_once():
+    names = "v.names.map((name) => m.phasedName('backward', name))"
+    told = run("explorer/timeline_legend.js", names, names=["backward/log_softmax_backward", "fc/mm", "backwards/mm"])
+    assert told == ["backward/log_softmax_backward", "backward fc/mm", "backward backwards/mm"]
+
+
+@node
 def test_the_second_line_of_a_closed_box_fits_it():
     texts = "[200, 110, 90, 60, 10].map((room) => m.fittingText(v.texts, room, (text) => 6 * text.length))"
     facts = ["100% of 1000 KiB kept", "100% of 1000 KiB", "100% kept", "100%"]

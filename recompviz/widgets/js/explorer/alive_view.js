@@ -7,6 +7,7 @@ import { layersOf } from "../data/bars.js";
 import { swatchOf } from "./landscape_pixels.js";
 import { makeDataTable, linkCell } from "../shared/data_table.js";
 import { shortPlace } from "./card.js";
+import { phasedName } from "./timeline_legend.js";
 
 /** The rows of one category, of one source line, or all rows. */
 export function filterRows(rows, graph, filter) {
@@ -86,7 +87,7 @@ export function makeAliveView(parent, graph, strata, labels, actions) {
       if (at < 0 || (reply === seen.reply && step === seen.step && signature === seen.signature)) return;
       const rows = filterRows(aliveRows(reply, at, labels()), graph, filter);
       const bytes = rows.reduce((sum, row) => sum + row.bytes, 0);
-      const where = `step ${at + 1} of ${reply.steps}, ${phase(at)} ${labels()[reply.stepLabels[at]]}`;
+      const where = `step ${at + 1} of ${reply.steps}, ${phasedName(phase(at), labels()[reply.stepLabels[at]] ?? "")}`;
       setText(title, `${peak ? "At the peak" : "Alive"}: ${where} · ${formatBytes(bytes)} total bytes`);
       if (signature !== seen.signature) filters.replaceChildren();
       if (signature !== seen.signature && filter.category !== null) chip(categoryLabel(filter.category), "category");

@@ -6,6 +6,11 @@ import { CATEGORY } from "../data/categories.js";
 import { stackSwatch, swatchOf } from "./landscape_pixels.js";
 
 export const PHASES = ["forward", "recompute", "backward", "accumulate", "optimizer"];
+
+/** The phase and the name of a step; the phase alone is not said twice: "backward/log_softmax_backward". */
+export function phasedName(phase, name) {
+  return name.startsWith(phase) && ["/", " ", undefined].includes(name[phase.length]) ? name : `${phase} ${name}`;
+}
 /** Short names of categories. */
 export const SHORT = { "kept values": "kept", "transient values": "transient", "recomputed values": "recomputed", "gradients in flight": "gradients", "parameter gradients": "param. gradients" };
 /** What the categories are, in plain words. */

@@ -7,7 +7,7 @@ import { outlineOf, totalWriter } from "../data/plan_table.js";
 import { keepAllTotal } from "./header.js";
 import { makePlayer } from "./player.js";
 import { MARK_LETTER, limitMark, limitPlace, makeNodeMarks, makePeakMark, peakPlace, peakSpan } from "./timeline_marks.js";
-import { makeTimelineLegend, PHASES, SHORT } from "./timeline_legend.js";
+import { makeTimelineLegend, phasedName, PHASES, SHORT } from "./timeline_legend.js";
 import { columnSteps, columnValues, totalsOf, stepPath, phaseRuns } from "./timeline_shapes.js";
 import { makeLandscape } from "./landscape.js";
 import { makeLandscapeLabels } from "./landscape_labels.js";
@@ -403,7 +403,7 @@ export function makeTimelineView(parent, graph, strata, tables, all, actions, la
       chart.setAttribute("aria-label", `Memory over ${reply.steps} steps, peak ${formatBytes(reply.peak)} total bytes at step ${reply.peakStep + 1}`);
       player.setSteps(places.count, (place) => {
         const at = places.top[place];
-        return `step ${at + 1} of ${reply.steps}, ${PHASES[reply.phases[at]]} ${nameOf(at)}, ${formatBytes(totals[at])} total bytes`;
+        return `step ${at + 1} of ${reply.steps}, ${phasedName(PHASES[reply.phases[at]], nameOf(at))}, ${formatBytes(totals[at])} total bytes`;
       });
       if (!reply.simulated) describe();
       drawLandscape();
