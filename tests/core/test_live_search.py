@@ -293,6 +293,33 @@ def test_the_last_walks_for_the_least_peak_start_from_plans_of_higher_peaks(monk
         assert overhead < from_fitting[2]
 
 
+def test_few_proposals_per_node_are_followed_by_a_second_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    graph, joint = residual_step(blocks=(12,), batch=2, pixels=64)
+    model, points, walks = LiveModel(graph, joint), [], []
+    near = Moves.anneal_near
+
+    def recorded(moves: Moves, budget: int, highest: int, tries: int, seed: int, *, above: int = 0) -> None:
+        walks.append((tries, seed))
+        near(moves, budget, highest, tries, seed, above=above)
+
+    monkeypatch.setattr(Moves, "anneal_near", recorded)
+    monkeypatch.setattr(live_search, "SWEPT", 0)
+    most = live_search.NEAR_TRIES * len(graph)
+    calls = len(joint.calls) * live_search.NEAR_BUDGETS
+    for tries, more in ((most // 4, 0), (most // 4, most), (most // 2, most)):
+        walks.clear()
+        monkeypatch.setattr(live_search, "NEAR", calls * tries)
+        monkeypatch.setattr(live_search, "MORE", calls * more)
+        plans = live_plans(graph, joint, [])
+        points.append([(model.peak(plan.keep_mask), plan.overhead) for plan in plans])
+        second = [tried for tried, seed in walks if seed >= live_search.MORE_SEED and tried]
+        assert second == ([most - tries] * live_search.NEAR_BUDGETS if more and tries < most // 2 else [])
+    one, two = points[:2]
+    gains = [least - min(overhead for peak, overhead in two if peak <= budget) for budget, least in one]
+    assert min(gains) >= 0
+    assert max(gains) > 0
+
+
 def test_the_search_can_be_cancelled_at_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
     graph, joint = residual_step(blocks=(1,), batch=2, pixels=64)
     walks: list[int] = []

@@ -74,6 +74,8 @@ LAST, LAST_SEED = 4, 10**6
 # At the end, annealing stays near this many budgets; it gets this many simulated calls, and at most this many proposals
 # per node at each budget.
 NEAR_BUDGETS, NEAR, NEAR_TRIES, NEAR_SEED = 12, 120_000_000, 100, 2 * 10**6
+# On large graphs, these are few proposals per node. If they are fewer than half of that number, a second round follows.
+MORE, MORE_SEED = 160_000_000, 3 * 10**6
 # The last annealings for the least peak start from plans whose peaks exceed it by at most these shares of the range.
 ABOVE = (0.005, 0.01, 0.02)
 # proposals of annealing for repeated blocks, per position in a block
@@ -213,15 +215,22 @@ def _anneal_near_low_budgets(moves: Moves, highest: int, progress: Progress) -> 
     less. The last walks start from such plans.
     """
     model, candidates = moves.model, moves.candidates
-    tries = min(NEAR // (len(model.joint.calls) * NEAR_BUDGETS), NEAR_TRIES * len(model.graph))
-    walks = [*((i, 0.0) for i in range(NEAR_BUDGETS)), (0, 0.0), *((0, above) for above in ABOVE)]
-    for walk, (i, above) in enumerate(walks):
+    calls, most = len(model.joint.calls) * NEAR_BUDGETS, NEAR_TRIES * len(model.graph)
+    tries = min(NEAR // calls, most)
+    low = [(i, 0.0) for i in range(NEAR_BUDGETS)]
+    walks = [
+        (tries, NEAR_SEED + walk, i, above)
+        for walk, (i, above) in enumerate([*low, (0, 0.0), *((0, above) for above in ABOVE)])
+    ]
+    if tries < most // 2:
+        walks += [(min(MORE // calls, most - tries), MORE_SEED + i, i, 0.0) for i in range(NEAR_BUDGETS)]
+    for tried, seed, i, above in walks:
         progress(BUDGETS - 1, BUDGETS)
         if moves.out_of_time:
             return
         lowest = candidates.front()[-1].peak
         budget = lowest + int((highest - lowest) * (i / NEAR_BUDGETS) ** 3 / 2)
-        moves.anneal_near(budget, highest, tries, NEAR_SEED + walk, above=int((highest - lowest) * above))
+        moves.anneal_near(budget, highest, tried, seed, above=int((highest - lowest) * above))
 
 
 def _lower_overhead(
