@@ -212,7 +212,7 @@ def _anneal_near_low_budgets(moves: Moves, highest: int, progress: Progress) -> 
 
     The first budget is the least peak, and so are the last ones, because the move often lowers the least peak. Few
     plans fit there, and the best one known may be far from better ones. Plans of slightly higher peaks recompute much
-    less. The last walks start from such plans.
+    less. The last walks of the first round start from such plans. On large graphs, a second round follows.
     """
     model, candidates = moves.model, moves.candidates
     calls, most = len(model.joint.calls) * NEAR_BUDGETS, NEAR_TRIES * len(model.graph)
