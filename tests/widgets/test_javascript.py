@@ -188,7 +188,7 @@ REPLIES = """((state, reply) => {
       get: (name) => (name === "_edition" ? reply.edition : reply), on: (name, handler) => (handlers[name] = handler),
     },
     graph: { fingerprint: "f" }, state,
-    views: { graph: nothing, timeline: nothing }, pacer: nothing, light() {}, mark() {}, schedule() {},
+    views: { graph: nothing, timeline: nothing }, pacer: nothing, light() {}, markStep() {}, schedule() {},
     edition: 0,
   });
   handlers["change:_reply"]();
@@ -953,3 +953,18 @@ def test_a_picture_opens_the_boxes_that_the_page_opens(blocks):
     values = {"names": modules.names, "parent": modules.parent, "times": modules.times, "owner": modules.owner}
     tree = "m.makeModuleTree({count: v.owner.length, edges: []}, {...v, lines: []})"
     assert sorted(run("graph/module_tree.js", f"[...m.firstOpen({tree})]", **values)) == sorted(first_open(modules))
+
+
+@node
+def test_a_graph_is_painted_again_for_a_step_only_if_the_step_has_another_call():
+    # a drag of the budget asks in each frame
+    script = """(() => {
+      let painted = 0;
+      let node = 5;
+      const state = { selected: -1, hover: -1, hoverBar: -1, hoverStep: -1, step: 3 };
+      const graph = { mark: () => painted++ };
+      const timeline = { nodeOfStep: () => node, mark: () => {} };
+      const { markStep } = m.makeSelection({ graph: {}, state, views: { graph, timeline } });
+      return [5, 5, 5, 7, 7].map((next) => { node = next; markStep(); return painted; });
+    })()"""
+    assert run("explorer/selection.js", script) == [1, 1, 1, 2, 2]

@@ -81,7 +81,7 @@ export function makePainting(explorer) {
     if (simulated?.table === explorer.tables[state.table] && simulated.row === state.row) return;
     simulated = { table: explorer.tables[state.table], row: state.row };
     views.timeline.setReply({ ...readReply(simulateReply(explorer.joint, explorer.kept)), simulated: true });
-    explorer.mark(); // a step has another call now
+    explorer.markStep();
   }
 
   /** The last run of the plan shown, or null. */

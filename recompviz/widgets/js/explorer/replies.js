@@ -42,7 +42,7 @@ export function listenToKernel(explorer) {
       views.graph.setNote(model.get("_waiting"));
       explorer.reply = next;
       views.timeline.setReply(explorer.reply);
-      explorer.mark(); // a step has another call now
+      explorer.markStep();
       if (state.step >= explorer.reply.steps) explorer.setStep(explorer.reply.steps - 1);
       explorer.light();
       explorer.schedule();

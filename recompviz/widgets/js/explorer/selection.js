@@ -26,12 +26,19 @@ export function marksOf({ selected, hover, hoverBar, hoverStep, step }) {
 /** The actions that select; `explorer` is made by mount in explorer.js. */
 export function makeSelection(explorer) {
   const { graph, state, views } = explorer;
+  let marked = -1; // the node of the step that was marked last
 
   /** Mark in graph and landscape what is selected, what is under the pointer, and the call of the step. Only this function does so. */
   function mark() {
     const marks = marksOf(state);
-    views.graph.mark({ ...marks, step: views.timeline.nodeOfStep(marks.step) });
+    marked = views.timeline.nodeOfStep(marks.step);
+    views.graph.mark({ ...marks, step: marked });
     views.timeline.mark(marks);
+  }
+
+  /** Mark again if the step has another call, because another plan is shown. The graph is then painted once more. */
+  function markStep() {
+    if (views.timeline.nodeOfStep(marksOf(state).step) !== marked) mark();
   }
 
   function lightUp() {
@@ -137,5 +144,5 @@ export function makeSelection(explorer) {
     views.drawer.answer("alive", asked);
   }
 
-  return { mark, hover, hoverBar, clickNode, clickRow, select, selectNode, hoverStep, setStep, pick, setCategory, setLine, showPeak, light, lightUp };
+  return { markStep, hover, hoverBar, clickNode, clickRow, select, selectNode, hoverStep, setStep, pick, setCategory, setLine, showPeak, light, lightUp };
 }
