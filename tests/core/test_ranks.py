@@ -281,6 +281,17 @@ def stage(count: int) -> tuple[Graph, JointGraph, int]:
     return replace(chain, info=graph.info[:count]), JointGraph(tuple(calls), tuple(storages), results), sent
 
 
+def run_backward_of_layers(at: Replay, count: int, m: int) -> None:
+    """Run the backward passes of the layers for micro-batch m."""
+    for i in reversed(range(count)):
+        at.add(f"gradient of weight {i}, {m}", WEIGHT)
+        at.add(f"gradient {i - 1} of {m}", VALUE)
+        at.free(f"gradient {i} of {m}")
+        at.free(f"v{i - 1} of {m}")
+        if m:  # added to the first one
+            at.free(f"gradient of weight {i}, {m}")
+
+
 def replayed_stage(count: int, place: StagePlace) -> int:
     """The peak of a stage, written down by hand from the engine's order."""
     at = Replay()
@@ -290,13 +301,7 @@ def replayed_stage(count: int, place: StagePlace) -> int:
             for i in range(count):
                 at.add(f"v{i} of {m}", VALUE)
             continue
-        for i in reversed(range(count)):
-            at.add(f"gradient of weight {i}, {m}", WEIGHT)
-            at.add(f"gradient {i - 1} of {m}", VALUE)
-            at.free(f"gradient {i} of {m}")  # that of the output is in a buffer that stays
-            at.free(f"v{i - 1} of {m}")
-            if m:  # added to the first one
-                at.free(f"gradient of weight {i}, {m}")
+        run_backward_of_layers(at, count, m)  # the gradient of the output is in a buffer that stays
         if place.kind == "gpipe":  # all requests are kept, so outputs and sent gradients as well
             continue
         at.free(f"gradient -1 of {m - 1}")  # sent, and dropped when the next one is there
@@ -338,13 +343,7 @@ def replayed_on_demand(count: int, place: StagePlace) -> Replay:
         if gpipe or m > batches - warm_up:  # a variable of the schedule held the last one
             at.free(f"received {m - 1}")
         at.free(output(m + warm_up - 1))  # sent with this receive
-        for i in reversed(range(count)):
-            at.add(f"gradient of weight {i}, {m}", WEIGHT)
-            at.add(f"gradient {i - 1} of {m}", VALUE)
-            at.free(f"gradient {i} of {m}")
-            at.free(f"v{i - 1} of {m}")
-            if m:
-                at.free(f"gradient of weight {i}, {m}")
+        run_backward_of_layers(at, count, m)
         if not gpipe:
             at.free(f"gradient -1 of {m - 1}")
             if m <= batches - warm_up:
@@ -418,13 +417,7 @@ def replayed_last_stage(count: int, place: StagePlace) -> Replay:
                 at.free(f"v{count - 1} of {m - 1}")
             continue
         at.add(f"gradient {count - 1} of {m}", VALUE)
-        for i in reversed(range(count)):
-            at.add(f"gradient of weight {i}, {m}", WEIGHT)
-            at.add(f"gradient {i - 1} of {m}", VALUE)
-            at.free(f"gradient {i} of {m}")
-            at.free(f"v{i - 1} of {m}")
-            if m:
-                at.free(f"gradient of weight {i}, {m}")
+        run_backward_of_layers(at, count, m)
         at.free(f"gradient -1 of {m}")
         if place.kind == "gpipe" and not place.return_outputs:
             at.free(f"v{count - 1} of {m}")

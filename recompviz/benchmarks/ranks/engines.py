@@ -253,7 +253,7 @@ def accelerate_fsdp2(total: int | None, observed: Observed) -> nn.Module:
 def _sharding_accelerator() -> Any:
     import accelerate
 
-    # on the CPU, accelerate ignores the settings of FSDP2, so it is told that the devices are GPUs
+    # accelerate ignores the settings of FSDP2 on the CPU; with this distributed type, it applies them
     accelerate.PartialState(cpu=True).distributed_type = accelerate.DistributedType.MULTI_GPU
     plugin = accelerate.FullyShardedDataParallelPlugin(
         fsdp_version=2, auto_wrap_policy="transformer_based_wrap", transformer_cls_names_to_wrap=["Block"]

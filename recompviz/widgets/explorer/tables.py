@@ -43,8 +43,8 @@ class Shown:
     names : tuple of str
         The name of the plan in each row.
     binding : str
-        For the plan of least total peak: the step of the schedule at which the peak is reached, and what is
-        alive there.
+        For the plan of least total peak: the step of the schedule at which the peak is reached, and what is alive
+        there.
     little : str
         For a table ``"live"`` that a search found without pins: why recomputation saves little memory in this training
         step. Empty for any other table, and if recomputation saves 1 % or more.

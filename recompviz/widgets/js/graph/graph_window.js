@@ -187,6 +187,5 @@ export function makeGraphWindow(frame, picture, changed) {
     get moved() {
       return moved;
     },
-
   };
 }

@@ -37,7 +37,7 @@ export function bytesStep(count) {
   return 1024 ** unit / 10 ** digits;
 }
 
-/** The place of the largest binary unit that is no more than a number of bytes, and its name. */
+/** The unit in which a number of bytes is at least 1: { power, unit }; 3 MiB gives 2 and "MiB". */
 export function binaryUnit(bytes) {
   const power = Math.max(0, BINARY.findLastIndex((_, i) => bytes >= 1024 ** i));
   return { power, unit: BINARY[power] };
