@@ -46,4 +46,4 @@ def report_of(seed: int, regions: int = 3, resident: int = 1000) -> StepReport:
     front = step_plans(options, around)
     time = float(sum(region.graph.time.sum() for region in found))
     total = resident + front.peak[0]
-    return StepReport("Net", "CPU", total, resident, tuple(found), tuple(islands), front, 0, time)
+    return StepReport("Net", "CPU", total, resident, tuple(found), tuple(islands), front, 0, time, 3 * time)

@@ -47,3 +47,12 @@ def test_a_step_without_breaks_says_so() -> None:
     assert replace(report_of(4), islands=tuple(replace(i, breaks=()) for i in report_of(4).islands)).summary == (
         "3 regions, no graph break"
     )
+
+
+def test_added_time_is_in_per_cent_of_the_step_first_as_in_the_explorer() -> None:
+    report = report_of(3)
+    slowest = replace(report, point=len(report.front.peak) - 1)
+    overhead = slowest.front.overhead[slowest.point]
+    assert f"{overhead / report.step_time:.1%} of the step" in slowest.text
+    assert f"({overhead / report.forward_time:.1%} of the forward passes)" in slowest.text
+    assert "% of the step" not in replace(slowest, step_time=0.0).text

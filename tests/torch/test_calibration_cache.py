@@ -15,10 +15,10 @@ import torch
 import recompviz as rv
 from recompviz import networks
 from recompviz.core.reports.step_times import StepTimes
+from recompviz.pytorch.budgeting.calibration_cache import CalibrationCache, OperatorFigures, cache_folder, checksum
 from recompviz.pytorch.internals.devices.cpu import CpuRuntime
 from recompviz.pytorch.internals.operators import lstm_in_single_operators as mkldnn_off
 from recompviz.pytorch.measuring import calibration
-from recompviz.pytorch.measuring.calibration_cache import CalibrationCache, OperatorFigures, cache_folder, checksum
 from recompviz.pytorch.measuring.step_timing import time_turns
 from recompviz.widgets.explorer.explore_model import forget_if_too_high
 from tests.torch.steps import make

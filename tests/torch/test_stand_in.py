@@ -13,9 +13,9 @@ from torch import nn
 
 import recompviz as rv
 from recompviz.benchmarks.cuda.stand_in import StandInCuda, stand_in
+from recompviz.pytorch.budgeting.calibration_cache import CalibrationCache
 from recompviz.pytorch.internals.devices.peaks import AllocatorPeaks
 from recompviz.pytorch.internals.devices.runtimes import backend_settings, runtime
-from recompviz.pytorch.measuring.calibration_cache import CalibrationCache
 from recompviz.pytorch.running.compiled import budget_of
 
 # PyTorch's profiler records no CUDA here

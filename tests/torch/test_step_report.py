@@ -111,6 +111,28 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     torch._dynamo.reset()
 
 
+def test_calibrated_operators_take_the_same_time_in_the_report_and_in_the_explorer() -> None:
+    layers = nn.Sequential(nn.Linear(WIDTH, 32), nn.Tanh(), nn.Linear(32, 4))
+    x, y = torch.randn(64, WIDTH), torch.randint(0, 4, (64,))
+    trace = rv.calibrate(rv.trace(layers, x, targets=(y,), loss=cross_entropy))
+    compiled = rv.compile(layers, total="100 MiB")
+    for _ in range(3):
+        cross_entropy(compiled(x), y).backward()
+    report = rv.step_report(compiled)
+    region = report.regions[0].joint
+    forward = region.forward_count
+    assert [call.info.op for call in region.calls[:forward]] == [call.info.op for call in trace.joint.calls[:forward]]
+    assert region.seconds[:forward] == trace.joint.seconds[:forward]
+    assert report.forward_time < report.step_time <= 1000 * sum(trace.joint.seconds)
+    assert not any("timed once" in note for note in report.notes)
+
+
+def test_a_report_says_that_operators_were_timed_once_in_the_recorded_step() -> None:
+    compiled = rv.compile(nn.Sequential(nn.Linear(WIDTH, 33), nn.Tanh(), nn.Linear(33, 4)), total="100 MiB")
+    train(compiled, 3)
+    assert any("timed once" in note for note in rv.step_report(compiled).notes)
+
+
 @pytest.mark.slow
 def test_regions_and_islands_have_names_lines_and_reasons(capsys: pytest.CaptureFixture[str]) -> None:
     torch.manual_seed(0)

@@ -185,6 +185,8 @@ class StepReport:
         note says so.
     forward_time : float
         Time of the forward passes of all regions without recomputation, in milliseconds.
+    step_time : float
+        Time of the forward and backward passes of all regions without recomputation, in milliseconds.
     notes : tuple of str
         Limits of the report, for example that the sizes of the last training step were not as predicted.
     """
@@ -198,6 +200,7 @@ class StepReport:
     front: StepPlans
     point: int
     forward_time: float
+    step_time: float
     notes: tuple[str, ...] = ()
 
     @property

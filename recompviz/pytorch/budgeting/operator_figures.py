@@ -76,10 +76,11 @@ def calibrated_region(
     schedule: Schedule,
     events: Mapping[int, list[tuple[int, int]]],
     seconds: Mapping[tuple[Stage, int], float],
+    known: Sequence[float] | None = None,
 ) -> tuple[JointGraph, NDArray[np.float64]]:
     """Put the measured figures of one recorded run into the joint graph of a region (a captured graph).
 
-    The time of a call is the median over equal calls; see :func:`equal_calls_alike`.
+    Without ``known``, the time of a call is the median over equal calls; see :func:`equal_calls_alike`.
 
     Parameters
     ----------
@@ -90,6 +91,8 @@ def calibrated_region(
         Allocations (positive bytes) and frees (negative) in each step of the schedule.
     seconds : mapping of (stage, int) to float
         Seconds that each step of the schedule took.
+    known : sequence of float, optional
+        Better measurements of the time of each call, in seconds. They replace those of the run.
 
     Returns
     -------
@@ -103,7 +106,7 @@ def calibrated_region(
         if phase is not Phase.RECOMPUTE:
             replayed = c in schedule.recomputed and phase is Phase.FORWARD
             found[c] = figures_of_call(joint, c, events.get(i, []), times.get(i, 0.0), replayed)
-    taken = equal_calls_alike(folded, [found[c].seconds for c in range(len(joint.calls))])
+    taken = known or equal_calls_alike(folded, [found[c].seconds for c in range(len(joint.calls))])
     figures = [replace(found[c], seconds=taken[c]) for c in range(len(joint.calls))]
     calibrated = calibrated_joint(joint, figures)
     milliseconds = [1000 * value for value in calibrated.seconds]

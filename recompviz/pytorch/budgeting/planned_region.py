@@ -16,16 +16,20 @@ from recompviz.core.planning.region_tables import region_masks
 from recompviz.core.planning.step_plans import Outside
 from recompviz.core.steps.schedule import make_schedule
 from recompviz.core.steps.simulation import simulate_schedule
+from recompviz.pytorch.budgeting.calibration_cache import call_key
 from recompviz.pytorch.budgeting.operator_figures import calibrated_region
 from recompviz.pytorch.budgeting.recorded_step import PassRecord, RecordedPass
 from recompviz.pytorch.budgeting.resized_steps import SizedPlans
 from recompviz.pytorch.executing.joint_at_sizes import at_sizes, resized_joint
 from recompviz.pytorch.executing.region import Region
+from recompviz.pytorch.tracing.call_list import ARRIVE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from recompviz.core.steps.joint import JointGraph
+    from recompviz.pytorch.budgeting.calibration_cache import CalibrationCache
+    from recompviz.pytorch.tracing.folding import Folded
 
 
 # The most results of :meth:`PlannedRegion.saved` that are cached.
@@ -91,6 +95,8 @@ class PlannedRegion:
         The plans that were made without measurements, by rising peak and saved bytes; empty before the first run.
     recorded : numpy.ndarray of bool or None
         The plan of the recorded run; None before a step was recorded.
+    calibrated : bool
+        Whether ``time`` was measured by :func:`recompviz.calibrate`. Otherwise it was measured in the recorded step.
     searched : set of tuple
         The dynamic sizes of the inputs at which a search for a plan of lower peak ran before a step was recorded.
     """
@@ -102,6 +108,7 @@ class PlannedRegion:
     sizes: tuple[Any, ...] = ()
     starting: list[Starting] = field(default_factory=list)
     recorded: NDArray[np.bool_] | None = None
+    calibrated: bool = False
     searched: set[tuple[Any, ...]] = field(default_factory=set)
     _sized: dict[frozenset[int], SizedPlans] = field(default_factory=dict)
     _saved: dict[tuple[bytes, tuple[Any, ...]], int] = field(default_factory=dict)
@@ -194,14 +201,21 @@ class PlannedRegion:
             self._saved[key] = sum(joint.sizes[s] for s in saved)
         return self._saved[key]
 
-    def calibrate(self, recorded: RecordedPass, record: PassRecord) -> None:
-        """Set the attributes ``joint``, ``time`` and ``sizes`` from a recorded run of this region."""
+    def calibrate(self, recorded: RecordedPass, record: PassRecord, cache: CalibrationCache) -> None:
+        """Set the attributes ``joint``, ``time`` and ``sizes`` from a recorded run of this region.
+
+        In a recorded run, cheap calls take longer than in other steps, because the profiler's own memory lies between
+        the blocks that they reuse. If ``cache`` has the times of all calls, for example since the model was shown in an
+        Explorer, these times are taken.
+        """
         joint = at_sizes(self.region, self.region.folded.joint, record.sizes)
         self.sizes = record.sizes
         self.recorded = self.region.keep_all if record.mask is None else record.mask
         schedule = make_schedule(joint, self.recorded.tolist())
         folded = replace(self.region.folded, joint=joint)
-        self.joint, self.time = calibrated_region(folded, schedule, recorded.events, record.seconds)
+        known = _cached_seconds(folded, cache)
+        self.calibrated = known is not None
+        self.joint, self.time = calibrated_region(folded, schedule, recorded.events, record.seconds, known)
 
     def search(self, sizes: tuple[Any, ...], around: Around, seconds: float) -> None:
         """Search for plans at given sizes of the inputs, and add them to ``masks``. Call :meth:`calibrate` before.
@@ -245,6 +259,17 @@ class PlannedRegion:
             assert self.time is not None
             self._sized[released] = SizedPlans(self.region, self.joint, self.time, self.masks, released, self.sizes)
         return self._sized[released]
+
+
+def _cached_seconds(folded: Folded, cache: CalibrationCache) -> list[float] | None:
+    """The seconds of each call in the cache, 0 for the arrival of gradients; None if one is missing."""
+    calls = folded.joint.calls
+    timed = [c for c, call in enumerate(calls) if call.info.op != ARRIVE]
+    found = cache.seconds([call_key(folded.call_node[c], len(calls[c].makes)) for c in timed])
+    if found is None:
+        return None
+    taken = dict(zip(timed, found, strict=True))
+    return [taken.get(c, 0.0) for c in range(len(calls))]
 
 
 def peak_of(joint: JointGraph, mask: NDArray[np.bool_]) -> int:

@@ -50,6 +50,8 @@ class SizedPlans:
     ----------
     keep_all : float
         Milliseconds of the forward pass, without recomputation.
+    step_time : float
+        Milliseconds of the forward and the backward pass, without recomputation; 0 if the times are not known.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class SizedPlans:
     ) -> None:
         self.sizes = sizes
         self.keep_all = float(times.sum())
+        self.step_time = 1000 * sum(joint.seconds)
         self._symbolic = region.folded.symbolic_sizes if sizes is not None else None
         self._before = np.array(self._symbolic.units(sizes) if self._symbolic and sizes is not None else (), np.float64)
         graph = replace(region.folded.graph, time=times)

@@ -19,6 +19,7 @@ from torch import nn
 from recompviz.core.base.errors import InfeasibleBudget
 from recompviz.core.base.units import format_bytes, parse_total
 from recompviz.core.planning.region_in_step import expected_region, unmeasured_region
+from recompviz.core.reports.training_step_text import added_time
 from recompviz.core.steps.joint import Category
 from recompviz.pytorch.budgeting.live_graphs import LiveGraphs
 from recompviz.pytorch.budgeting.old_gradients import OldGradients
@@ -586,11 +587,11 @@ class StepBudget:
             return f"total {format_bytes(self.total)}: {len(self.regions)} regions, not planned yet"
         model = planned.model
         peak = model.plans.peak[planned.point]
-        share = model.plans.overhead[planned.point] / model.keep_all if model.keep_all else 0.0
+        overhead = model.plans.overhead[planned.point]
         return (
             f"total {format_bytes(self.total)}: {len(model.regions)} regions a step\n"
             f"planned peak {format_bytes(peak)} in addition to the memory in use before the step; "
-            f"recomputation adds {share:.1%} of the forward time"
+            f"{added_time(overhead, model.step_time, model.keep_all)}"
         )
 
     def __repr__(self) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from recompviz.core.planning.step_plans import Outside, RegionPlans, StepPlans, same_choices, step_plans
+from recompviz.pytorch.budgeting.calibration_cache import CalibrationCache
 from recompviz.pytorch.budgeting.merged_steps import merged_outside, merged_positions
 from recompviz.pytorch.budgeting.planned_region import Around, PlannedRegion
 from recompviz.pytorch.budgeting.recorded_step import PassRecord, RecordedPass
@@ -90,6 +91,11 @@ class StepModel:
     freed_outputs: int = 0
     freed_gradients: int = 0
     older_inputs: int = 0
+
+    @property
+    def step_time(self) -> float:
+        """Milliseconds of the forward and backward passes of all runs, without recomputation; 0 if not known."""
+        return sum(one.step_time for one in self.sized)
 
     @property
     def symbolic(self) -> bool:
@@ -180,9 +186,10 @@ def model_of_step(
     )
     sizes = tuple(record.sizes for record in records)
     new = []
+    caches = {known.region.device: CalibrationCache(known.region.device) for known in regions if known.joint is None}
     for known, recorded, record in zip(reversed(regions), reversed(passes), reversed(records), strict=True):
         if known.joint is None:
-            known.calibrate(recorded, record)
+            known.calibrate(recorded, record, caches[known.region.device])
             new.append(known)
     released = [recorded.released for recorded in passes]
     _search(regions, new, sizes, outside, released, seconds)

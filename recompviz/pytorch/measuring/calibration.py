@@ -23,6 +23,7 @@ from recompviz.core.base.progress import Progress, paced
 from recompviz.core.plans.plan_table import PlanObjective
 from recompviz.core.steps.allocations import AllocationEvent
 from recompviz.core.steps.schedule import Phase, Schedule
+from recompviz.pytorch.budgeting.calibration_cache import CalibrationCache, call_key
 from recompviz.pytorch.budgeting.operator_figures import OperatorFigures, as_traced, calibrated_joint, figures_of_call
 from recompviz.pytorch.executing.program import profiler_mark, write_program
 from recompviz.pytorch.internals.autograd import autocast_off, below_autograd
@@ -32,7 +33,6 @@ from recompviz.pytorch.internals.memory_window import memory_window
 from recompviz.pytorch.internals.profiler import allocation_events, named_range
 from recompviz.pytorch.internals.state import state_restored
 from recompviz.pytorch.internals.user_lines import warn_user
-from recompviz.pytorch.measuring.calibration_cache import CalibrationCache, call_key
 from recompviz.pytorch.measuring.distinct_calls import DistinctCalls
 from recompviz.pytorch.measuring.eager_forward import EagerDiffers, difference_from_eager
 from recompviz.pytorch.measuring.measurement_run import (
@@ -128,7 +128,7 @@ def calibrate(trace: Trace, *, fresh: bool = False, progress: Progress | None = 
     -----
     The cache is in the folder ``$RECOMPVIZ_CACHE``, by default ``~/.cache/recompviz``. It has one file for each
     combination of device, version of PyTorch, and settings that select kernels; see
-    :mod:`recompviz.pytorch.measuring.calibration_cache`.
+    :mod:`recompviz.pytorch.budgeting.calibration_cache`.
 
     Examples
     --------

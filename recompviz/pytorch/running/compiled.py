@@ -164,7 +164,8 @@ def compile(
     """Compile a model so that each training step takes at most ``total`` bytes.
 
     The first two training steps run in little memory, which may still be more than the total. The second step is
-    recorded. Each later step recomputes as little as the total allows.
+    recorded. Each later step recomputes as little as the total allows. Operators take as long as in the recorded step,
+    or as :func:`calibrate` has measured if its cache has all of them.
 
     Parameters
     ----------

@@ -106,6 +106,11 @@ def step_report(compiled: Any) -> StepReport:
         notes.append("bytes are for the sizes that were predicted when the last step started")
     if model.optional:
         notes.append("some steps leave out some of these regions")
+    if not all(budget.regions[region].calibrated for region in model.regions):
+        notes.append(
+            "operators were timed once, while the memory of the step was recorded, which slows down cheap operators; "
+            "rv.calibrate(rv.trace(...)) before rv.compile(...) times them better"
+        )
     if point is None:
         point = len(model.plans.peak) - 1
         notes.append("no plan fits the total at these sizes; the leanest is shown")
@@ -119,6 +124,7 @@ def step_report(compiled: Any) -> StepReport:
         model.plans,
         point,
         model.keep_all,
+        model.step_time,
         tuple(notes),
     )
 

@@ -55,7 +55,7 @@ def _text(x: float, y: float, text: str, size: float, weight: int = 400, colour:
 
 def _curve(report: StepReport, point: int) -> list[str]:
     peaks = report.resident + np.asarray(report.front.peak, float)
-    share = np.asarray(report.front.overhead, float) / (report.forward_time or 1.0)
+    share = np.asarray(report.front.overhead, float) / (report.step_time or 1.0)
     low, high = float(peaks.min()), float(peaks.max())
     most = max(float(share.max()), 1e-9)
 
@@ -75,7 +75,7 @@ def _curve(report: StepReport, point: int) -> list[str]:
         _text(CURVE[0] - 8, BOTTOM + 4, "0 %", 11.5, 400, "muted", "end"),
         _text(CURVE[0], BOTTOM + 18, format_bytes(low), 11.5, 400, "muted", "start"),
         _text(CURVE[1], BOTTOM + 18, format_bytes(high), 11.5, 400, "muted", "end"),
-        _text(CURVE[0], TOP - 8, "extra time, share of the forward pass, over the peak", 11.5, 400, "muted"),
+        _text(CURVE[0], TOP - 8, "extra time, share of the step, over the peak", 11.5, 400, "muted"),
     ]
 
 

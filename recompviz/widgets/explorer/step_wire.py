@@ -32,6 +32,7 @@ def step_message(report: StepReport) -> dict[str, Any]:
         "total": float(report.total),
         "resident": float(report.resident),
         "forward_time": report.forward_time,
+        "step_time": report.step_time,
         "notes": list(report.notes),
         "regions": [_region(region) for region in report.regions],
         "plans": np.concatenate(rows).astype("<f8").tobytes(),

@@ -22,6 +22,7 @@ export function readStep(message) {
     total: message.total,
     resident: message.resident,
     forwardTime: message.forward_time,
+    stepTime: message.step_time,
     notes: message.notes,
     regions,
     outside: regions.map((_, i) => ({ forward: outside[4 * i], afterForward: outside[4 * i + 1], backward: outside[4 * i + 2], afterBackward: outside[4 * i + 3] })),

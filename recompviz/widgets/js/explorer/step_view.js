@@ -54,7 +54,7 @@ export function mountStep(model, parent) {
   const title = html("div", "rv-title", head);
   html("strong", "", title, `${step.title}, recorded training step`);
   html("span", "rv-subtitle", title, `${step.summary} · ${step.device} · compiled for ${formatBytes(step.total)}`);
-  const tiles = ["Peak memory", "Extra forward time", "Kept by regions"].map((name, i) => {
+  const tiles = ["Peak memory", "Extra time", "Kept by regions"].map((name, i) => {
     const tile = html("div", `rv-tile rv-tile-${["total", "overhead", "kept"][i]}`, head);
     html("div", "rv-tile-name", tile, name);
     const line = html("div", "rv-tile-line", tile);
@@ -67,7 +67,7 @@ export function mountStep(model, parent) {
     capacity: step.total,
     capacityText: `compiled for ${formatBytes(step.total)}`,
   };
-  const budgetView = makeBudgetView(below, graph, [table], () => [table], {}, { time: step.forwardTime, name: "the forward" }, {
+  const budgetView = makeBudgetView(below, graph, [table], () => [table], {}, { time: step.stepTime, name: "the step" }, {
     budget: (bytes, row) => choose(row, bytes),
     typed: (bytes) => {
       const budget = Math.max(bytes, leastTotal(table));
@@ -103,9 +103,10 @@ export function mountStep(model, parent) {
       const kept = keptBytes(step, state.point);
       const texts = [
         [formatBytes(peak), "total bytes", `${formatPercent(peak / table.totalPeaks[0])} of keep-all`],
-        [`+${formatPercent(step.forwardTime ? overhead / step.forwardTime : 0)}`, "of the forward", `${formatTime(overhead)} of ${formatTime(step.forwardTime)}`],
+        [`+${formatPercent(step.stepTime ? overhead / step.stepTime : 0)}`, "of the step", `${formatTime(overhead)} of ${formatTime(step.stepTime)}`],
         [formatBytes(kept), "", `keep-all: ${formatBytes(keptBytes(step, 0))}`],
       ];
+      tiles[1][1].parentNode.parentNode.title = step.forwardTime ? `+${formatPercent(overhead / step.forwardTime)} of the forward pass alone` : "";
       tiles.forEach((parts, i) => parts.forEach((part, j) => setText(part, texts[i][j])));
       budgetView.update(inBudget(), settled);
       chart.update(state);

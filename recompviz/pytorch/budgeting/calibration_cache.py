@@ -80,6 +80,11 @@ class CalibrationCache:
         complete = [f for f, count in zip(found, counts, strict=True) if f is not None and len(f.sizes) == count]
         return complete if len(complete) == len(found) else None
 
+    def seconds(self, keys: Sequence[str]) -> list[float] | None:
+        """Return the times of calls in the order of their keys, in seconds; None if a key has no measurements."""
+        found = [self._figures[key].seconds for key in keys if key in self._figures]
+        return found if len(found) == len(keys) else None
+
     def store(self, figures: Mapping[str, OperatorFigures]) -> None:
         """Add measurements by key, and write them to the file. Measurements with other keys stay in the file."""
         self._figures |= figures
