@@ -320,6 +320,55 @@ def test_few_proposals_per_node_are_followed_by_a_second_round(monkeypatch: pyte
     assert max(gains) > 0
 
 
+def test_annealing_of_the_excess_reaches_the_least_peak_of_all_masks() -> None:
+    moved = 0
+    for seed in range(60):
+        graph, joint = random_joint(seed)
+        model = LiveModel(graph, joint)
+        least = every_mask(model)[-1][0]
+        candidates = Candidates(model, np.zeros(len(graph), np.int8))
+        start = candidates.add(np.ones(len(graph), np.bool_)).peak
+        if start == least:
+            continue
+        moves = Moves(candidates)
+        moves.lower_peak(start - least, 3_000, seed)
+        assert candidates.front()[-1].peak == least, seed
+        moved += 1
+    assert moved > 20
+
+
+def test_the_end_of_the_search_lowers_the_least_peak_and_searches_for_less_overhead_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fronts: list[list[Candidate]] = []
+    walks: list[tuple[int, int]] = []
+    lower, near = Moves.lower_peak, Moves.anneal_near
+
+    def lowered(moves: Moves, step: int, tries: int, seed: int) -> None:
+        fronts.append(moves.candidates.front())
+        lower(moves, step, tries, seed)
+
+    def recorded(moves: Moves, budget: int, highest: int, tries: int, seed: int, *, above: int = 0) -> None:
+        walks.append((budget, seed))
+        near(moves, budget, highest, tries, seed, above=above)
+
+    monkeypatch.setattr(Moves, "lower_peak", lowered)
+    monkeypatch.setattr(Moves, "anneal_near", recorded)
+    for effort in ("SWEPT", "WALKED", "SETTLED", "LAST"):  # the first part of the search finds less
+        monkeypatch.setattr(live_search, effort, 0)
+    monkeypatch.setattr(live_search, "NEAR_BUDGETS", 1)
+    graph, joint = residual_step((3, 3))
+    model, plans = LiveModel(graph, joint), live_plans(graph, joint, [])
+    after = [(model.peak(plan.keep_mask), plan.overhead) for plan in plans]
+    lowest = fronts[0][-1].peak
+    assert after[-1][0] < lowest * 0.999
+    assert len(fronts) >= len(live_search.LOWER)
+    last = [budget for budget, seed in walks if seed >= live_search.EXCESS_SEED]
+    assert min(last) < lowest
+    for before in fronts[0]:  # no budget became worse
+        assert min(overhead for peak, overhead in after if peak <= before.peak) <= before.overhead
+
+
 def test_the_search_can_be_cancelled_at_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
     graph, joint = residual_step(blocks=(1,), batch=2, pixels=64)
     walks: list[int] = []

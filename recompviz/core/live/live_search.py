@@ -19,6 +19,8 @@ To *drop* a value is to recompute it instead of keeping it. The parts of the sea
              overhead at the least peak.
 *low end*    Search again near some budgets in the lower half of the range. The price of bytes in units of overhead
              adapts to the budget.
+*excess*     Lower the least peak by annealing of the bytes above a lower budget, summed over the steps of the schedule.
+             Then search for less overhead near the new least peak.
 
 The result is the Pareto front of all candidates. No simulated seed is better than the plans on it. The plans are not
 proven optimal. ``python -m recompviz.benchmarks.liveness`` compares them with brute force on small training steps.
@@ -71,6 +73,12 @@ WALKED = 60_000_000
 FLOOR_SHARE = 8
 # the sweeps often lower the least peak once more; then it is searched this many times for less overhead there
 LAST, LAST_SEED = 4, 10**6
+# Annealing of the excess lowers the least peak: steps as shares of the range, at most this many times each, as long as
+# it falls by this share of the range. Less overhead is searched if it has fallen by WORTH_SEARCHING in all.
+LOWER, MOST_LOWERED, LEAST_FALL = (0.02, 0.01, 0.005), 6, 1e-5
+WORTH_SEARCHING = 1e-3
+# at most this many proposals per node, and simulated calls, each time
+EXCESS_TRIES, EXCESS, EXCESS_SEED = 30, 20_000_000, 4 * 10**6
 # At the end, annealing stays near this many budgets; it gets this many simulated calls, and at most this many proposals
 # per node at each budget.
 NEAR_BUDGETS, NEAR, NEAR_TRIES, NEAR_SEED = 12, 120_000_000, 100, 2 * 10**6
@@ -205,6 +213,41 @@ def _search(moves: Moves, seeds: list[NDArray[np.bool_]], progress: Progress) ->
         of_blocks = proposals[0] if last % 2 or not of_nodes else 0
         _lower_overhead(moves, candidates.front()[-1].peak, highest, (of_blocks, of_nodes), effort, LAST_SEED + last)
     _anneal_near_low_budgets(moves, highest, progress)
+    _lower_least_peak(moves, highest, progress)
+
+
+def _lower_least_peak(moves: Moves, highest: int, progress: Progress) -> None:
+    """Lower the least peak further, by annealing of the excess over budgets that are lower by some shares of the range.
+
+    Several steps often need the same bytes as the peak, so that no change of a few values lowers it. Their excess falls
+    before the peak does. Each share is tried until it brings nothing. Then less overhead is searched near budgets from
+    the new least peak to the old one.
+    """
+    model, candidates = moves.model, moves.candidates
+    n = len(model.graph)
+    tries = min(EXCESS_TRIES * n, EXCESS // len(model.joint.calls))
+    if tries < LEAST_TRIES * n:
+        return
+    seeds, lowest = count(EXCESS_SEED), candidates.front()[-1].peak
+    for share in LOWER:
+        for _ in range(MOST_LOWERED):
+            progress(BUDGETS - 1, BUDGETS)
+            if moves.out_of_time:
+                return
+            before = candidates.front()[-1].peak
+            span = highest - before
+            moves.lower_peak(int(share * span), tries, next(seeds))
+            if before - candidates.front()[-1].peak <= LEAST_FALL * span:
+                break
+    new = candidates.front()[-1].peak
+    if lowest - new <= WORTH_SEARCHING * (highest - new):
+        return
+    of_near = min(NEAR // (len(model.joint.calls) * NEAR_BUDGETS), NEAR_TRIES * n)
+    for share, above in ((0.0, 0.0), (0.0, ABOVE[-1]), (0.5, 0.0), (0.0, 0.0)):
+        if moves.out_of_time:
+            return
+        budget, more = new + int(share * (lowest - new)), int(above * (highest - new))
+        moves.anneal_near(budget, highest, of_near, next(seeds), above=more)
 
 
 def _anneal_near_low_budgets(moves: Moves, highest: int, progress: Progress) -> None:

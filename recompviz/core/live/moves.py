@@ -27,6 +27,8 @@ MANY = 256
 TINY = 1e-9
 # annealing near a budget: how fast the weight adapts, and the share of proposals that change repeated blocks
 RATE, OF_BLOCKS = 0.003, 0.3
+# the temperature of annealing of the excess, as a multiple of the bytes by which the peak is to fall
+HEAT = 0.2
 
 
 class Moves:
@@ -174,6 +176,19 @@ class Moves:
         weight = 0.1 * highest / max(float(self.time.sum()), TINY)
         annealing = Annealing(1e-4 * highest, weight, tries, RATE, OF_BLOCKS)
         self._anneal(start, budget, annealing, seed, True)
+
+    def lower_peak(self, step: int, tries: int, seed: int) -> None:
+        """Search for a peak that is lower than the least one by ``step`` bytes, by annealing of the excess over it.
+
+        ``tries`` is the largest number of proposals, and ``seed`` is the seed of the random generator.
+        """
+        start, archive = self.candidates.front()[-1], self.candidates.archive()
+        best = self.model.anneal_excess(
+            start.keep_mask, self.free, start.peak - step, tries, HEAT * step, seed, archive
+        )
+        self.candidates.add(best)
+        for keep_mask in archive.keep_masks[archive.changed]:
+            self.candidates.add(keep_mask)
 
     def _anneal(self, start: Candidate, budget: int, annealing: Annealing, seed: int, blocks: bool) -> None:
         """Anneal from a candidate. Add the best keep mask, and those that are the best for other budgets."""

@@ -268,3 +268,33 @@ def anneal(keep_mask, best, free, repeated_fields, annealing, step_fields, scrat
         share *= 1 - annealing.rate if now_excess > 0 else 1 + annealing.rate
         share = min(max(share, 1 / MOST_CHANGE), MOST_CHANGE)
     return annealing.tries + 1
+
+
+@kernel
+def anneal_excess(keep_mask, best, free, tries, temperature, step_fields, scratch_fields, budget, rng, archive_fields):
+    """Search by simulated annealing for a keep mask that fits in the budget, and return the number of simulations.
+
+    The energy is the excess: the number of bytes above the budget, summed over the steps of the schedule. The peak
+    alone does not change while another step needs as many bytes, but the excess does. The search ends when it is 0.
+    ``best`` is filled with the accepted keep mask of least peak; the other parameters are those of :func:`anneal`.
+    """
+    step, scratch, archive = StepArrays(*step_fields), Scratch(*scratch_fields), Archive(*archive_fields)
+    flips = np.zeros(len(keep_mask) + 4, np.int64)
+    now, lowest = np.inf, np.int64(2**62)
+    for i in range(tries + 1):
+        # the first round evaluates the start
+        count = 0 if i == 0 else propose(keep_mask, free, flips, rng)
+        totals = simulate(keep_mask, step, scratch, budget)
+        store(keep_mask, totals.peak, overhead_of(step, scratch), archive)
+        heat = max(temperature * (1 - i / (tries + 1)), 1e-9)
+        if totals.excess <= now or draw(rng) < np.exp((now - totals.excess) / heat):
+            now = float(totals.excess)
+            if totals.peak < lowest:
+                lowest = totals.peak
+                best[:] = keep_mask
+            if totals.excess == 0:
+                return i + 1
+        else:
+            for k in range(count - 1, -1, -1):
+                keep_mask[flips[k]] = not keep_mask[flips[k]]
+    return tries + 1
