@@ -47,5 +47,5 @@ def test_the_lines_to_copy_have_these_names():
     other = run("explorer/save_view.js", "m.applyLines('net.plan.json', v.script, 'batch 64')", script=script)
     assert other.splitlines()[2] == f"{lines[2]}  # with tensors of batch 64, for which the plan was made"
     target = {"bytes": 1 << 30, "label": "1 GiB", "device": True}
-    code = run("explorer/fit.js", "m.trainingLines(v.target, 1, [], true, 'net')", target=target)
+    code = run("explorer/fit.js", "m.trainingLines(v.target, () => true, [], true, 'net')", target=target)
     assert 'net = rv.compile(net, total="1 GiB")' in code

@@ -6,6 +6,9 @@ import { leastTotal, rowFor, totalWriter } from "../data/plan_table.js";
 import { CATEGORY } from "../data/categories.js";
 import { keepAllTotal } from "./header.js";
 
+// the most figures after the third of a budget in the code
+const MOST_MORE = 6;
+
 /** Memory of common devices, in bytes. Their makers count in powers of ten. */
 export const DEVICES = [16, 24, 40, 80, 141].map((size) => size * 1e9);
 
@@ -159,18 +162,21 @@ export function leftOut(hasOptimizer) {
 }
 
 /**
- * A budget as a short text: three significant figures, rounded down, or more if a plan that needs `peak` bytes would not
- * fit; if the sixth is needed too, it is rounded up, to the fewest figures that are hardly more than the budget.
+ * A budget as the shortest text of at least three significant figures that chooses the same plan. Of two such texts, it is
+ * the one rounded down.
+ * @param same whether a number of bytes chooses the same plan
  */
-export function budgetText(bytes, peak) {
+export function budgetText(bytes, same) {
   const { power, unit } = binaryUnit(bytes);
   if (!power) return `${Math.floor(bytes)} B`;
   const size = bytes / 1024 ** power;
-  const rounded = (digits, round) => round(size * 10 ** digits) / 10 ** digits;
   const few = size < 10 ? 2 : size < 100 ? 1 : 0;
-  const down = [0, 1, 2].map((more) => rounded(few + more, Math.floor)).find((number) => number * 1024 ** power >= peak);
-  const up = [0, 1, 2].map((more) => rounded(few + more, Math.ceil)).find((number) => number * 1024 ** power <= Math.floor(bytes * (1 + 1e-5)));
-  return `${down ?? up ?? rounded(few + 3, Math.ceil)} ${unit}`;
+  for (let digits = few; digits < few + MOST_MORE; digits++) {
+    const around = [Math.floor, Math.ceil].map((round) => round(size * 10 ** digits) / 10 ** digits);
+    const found = around.find((number) => [Math.floor, Math.ceil].every((whole) => same(whole(number * 1024 ** power))));
+    if (found !== undefined) return `${found} ${unit}`;
+  }
+  return `${Math.floor(bytes)} B`;
 }
 
 /** The shortest text of three significant figures that is no less than a number of bytes: 47178055 → "45 MiB". */
@@ -181,9 +187,9 @@ export function roundedUp(bytes) {
   return `${Math.ceil(size * 10 ** digits) / 10 ** digits} ${unit}`;
 }
 
-/** The lines that train within the target, for a plan that needs `peak` bytes. The size of a device keeps its name. */
-export function trainingLines(target, peak, remarks, hasOptimizer = true, model = "model") {
-  const total = target.device ? target.label : budgetText(target.bytes, Math.min(peak, target.bytes));
+/** The lines that train within the target. The size of a device keeps its name. @param same of budgetText */
+export function trainingLines(target, same, remarks, hasOptimizer = true, model = "model") {
+  const total = target.device ? target.label : budgetText(target.bytes, same);
   const missing = hasOptimizer ? [] : [`${leftOut(false)} there; in training it takes a part of this total`];
   const comments = [...remarks, ...missing].map((remark) => `# ${remark}`);
   return ["import recompviz as rv", "", ...comments, `${model} = rv.compile(${model}, total="${total}")`, "# the training loop stays as it is", ""].join("\n");
@@ -212,7 +218,8 @@ export function codeFor(facts, hasOptimizer = true) {
   const plan = fitSentence({ ...facts, target: used });
   const sizes = axes.length ? [`for ${sizesText(axes, now)}${axes.some(([, size], i) => size !== now[i]) ? `, ${sizesFrom(axes, now)}` : ""}`] : [];
   const remarks = [...sizes, ...(fits ? [plan] : [fitSentence(facts), `so this is the least: ${plan}`])];
-  return trainingLines(used, table.totalPeaks[rowFor(table, used.bytes)], remarks, hasOptimizer, facts.model);
+  const row = rowFor(table, used.bytes);
+  return trainingLines(used, (bytes) => rowFor(table, bytes) === row, remarks, hasOptimizer, facts.model);
 }
 
 /** The bytes at the peak of a reply that do not depend on the batch: parameters, buffers, their gradients, the optimizer's state. */
