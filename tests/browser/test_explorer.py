@@ -298,13 +298,87 @@ def test_nothing_moves_when_the_code_is_copied(page):
     told = fit.get_by_text("copied: model")
     told.wait_for()
     assert page.evaluate(places) == before
-    message, strip = told.bounding_box(), fit.bounding_box()
-    assert message["y"] + message["height"] <= strip["y"] + strip["height"] + 2  # it covers no button of the graph
-    button = code.bounding_box()
-    assert message["x"] + message["width"] <= button["x"]
+    done = fit.get_by_role("button", name="✓ Copied")
+    assert "model = rv.compile(model, total=" in done.get_attribute("title")
+    covered = """sentence => {
+        const box = sentence.getBoundingClientRect();
+        return [0.02, 0.25, 0.5, 0.98].map((part) => {
+            const there = document.elementFromPoint(box.x + part * box.width, box.y + box.height / 2);
+            return there === sentence;
+        });
+    }"""
+    assert all(fit.locator(".rv-fit-sentence").evaluate(covered))
     page.mouse.move(5, 5)
     page.keyboard.press("Shift")
     told.wait_for(state="hidden")
+    code.wait_for()
+    assert page.evaluate(places) == before
+
+
+@pytest.mark.parametrize("wide", [700, 760, 800])
+def test_in_a_narrow_view_tiles_and_buttons_wrap_into_tidy_lines(page, wide):
+    view = page.locator(".rv-explorer")
+    view.evaluate("(view, wide) => (view.style.width = `${wide}px`)", wide)
+    settled(page)
+    page.get_by_role("button", name="Step forward").click()  # one button more beside the title of the memory
+    longest = """view => {
+        const fill = (name, text) => (view.querySelector(name).textContent = text);
+        fill(".rv-title strong", "UNetWithAttention, training step");
+        fill(".rv-tile-overhead .rv-tile-value", "within noise");
+        fill(".rv-tile-overhead .rv-tile-unit", "measured −7.1% to +6.6%");
+        fill(".rv-tile-overhead .rv-tile-remark", "predicted +2.5%");
+        view.querySelector(".rv-header").classList.add("rv-noise");
+    }"""
+    outside = """view => {
+        const right = view.getBoundingClientRect().right;
+        const cut = (one) => one.clientWidth && one.scrollWidth > one.clientWidth + 1;
+        return [...view.querySelectorAll("button, .rv-tile, .rv-tile *, .rv-title strong")]
+            .filter((one) => one.offsetWidth && (one.getBoundingClientRect().right > right || cut(one)))
+            .map((one) => [one.className, one.textContent]);
+    }"""
+    alone = """([view, names]) => {
+        const tops = [...view.querySelectorAll(names)].filter((one) => one.offsetWidth).map((one) => one.offsetTop);
+        return tops.filter((top) => tops.filter((other) => Math.abs(other - top) < 12).length === 1).length;
+    }"""
+    for _ in range(2):  # also with the tile of the paper's view
+        view.evaluate(longest)
+        assert view.evaluate(outside) == []
+        for names in (".rv-tile", ".rv-bar .rv-button"):
+            assert page.evaluate(alone, [view.element_handle(), names]) == 0
+        run, panel = (
+            page.get_by_role("button", name="Run on").bounding_box(),
+            page.locator(".rv-timeline").bounding_box(),
+        )
+        assert run["x"] + run["width"] < panel["x"] + panel["width"]
+        page.get_by_role("button", name="Paper's view").click()
+
+
+def test_nothing_below_the_graph_moves_when_a_step_is_selected(page):
+    places = """() => new Promise((resolve) => {
+        let [last, same] = ["", 0];
+        const look = () => {
+            const top = document.querySelector(".rv-explorer").getBoundingClientRect().top;
+            const now = [".rv-graph", ".rv-graph-foot", ".rv-drawer"].map((name) => {
+                const box = document.querySelector(name).getBoundingClientRect();
+                return [Math.round(box.top - top), box.height];
+            });
+            same = JSON.stringify(now) === last ? same + 1 : 0; // frames in which nothing has moved
+            last = JSON.stringify(now);
+            if (same > 30) resolve(now);
+            else requestAnimationFrame(look);
+        };
+        look();
+    })"""
+    view = page.locator(".rv-explorer")
+    for wide in (970, 860, 700):
+        view.evaluate("(view, wide) => (view.style.width = `${wide}px`)", wide)
+        before = page.evaluate(places)
+        page.get_by_label("Step of the schedule").focus()
+        page.keyboard.press("ArrowRight")
+        page.get_by_text("faded: not in memory at this step").wait_for()
+        assert page.evaluate(places) == before
+        page.keyboard.press("Escape")
+        page.get_by_text("faded: not in memory at this step").wait_for(state="hidden")
 
 
 def test_signs_of_the_theory_are_shown_only_in_the_paper_s_view(page):

@@ -375,6 +375,19 @@ def test_a_device_is_marked_by_what_it_costs():
 
 
 @pytest.mark.node
+def test_a_device_with_room_for_everything_is_ticked_although_pins_recompute_something():
+    pinned = {"rows": 2, "base": 0, "objective": "live", "totalPeaks": [38e9, 20e9], "overheads": [2, 9]}
+    call = "[80e9, 24e9].map((b) => m.fitMark(v.table, b, { time: 100, name: 'the step' }))"
+    roomy, tight = run("explorer/fit.js", call, table=pinned)
+    assert roomy["mark"] == "✓"
+    assert roomy["words"] == "everything can be kept except what the pins need recomputed, for +2.0% of the step"
+    assert tight["mark"] == "+9.0%"
+    assert tight["words"] == "fits for +9.0% of the step, of which the pins alone need +2.0% of the step"
+    unpinned, _ = run("explorer/fit.js", call, table={**pinned, "base": -1})
+    assert unpinned["mark"] == "+2.0%"
+
+
+@pytest.mark.node
 def test_a_typed_size_is_answered_in_the_units_of_the_user():
     typed = ["100mib", "0.5 GB", "12", "1,500 kb", "2 TiB", "60%", "abc", "0", "5 parsecs", ""]
     targets = run("explorer/fit.js", "v.typed.map(m.typedTarget)", typed=typed)

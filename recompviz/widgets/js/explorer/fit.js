@@ -101,15 +101,20 @@ export function planGapText(first, bound, table, row, base) {
 
 /**
  * The mark of a device, and what it means: { mark, words, fits: "yes", "no" or "open" }. The mark is "✓" if everything can
- * be kept, "+7.0%" with recomputation, and "✗" if no plan fits. While a search may still find a plan, it is "…" or "≤ +7.0%".
+ * be kept, or everything but what pins recompute. It is "+7.0%" with recomputation, and "✗" if no plan fits. While a search
+ * may still find a plan, it is "…" or "≤ +7.0%".
  * @param about { searching: a search for better plans goes on, unsearched: none has ended, fixed: bytes that no plan can free }
  */
 export function fitMark(table, bytes, base, { searching = false, unsearched = false, fixed = 0 } = {}) {
   const { row, overhead } = fitOf(table, bytes);
   if (row >= 0) {
     if (overhead === 0) return { mark: "✓", words: "everything can be kept", fits: "yes" };
+    const least = table.base >= 0 ? table.overheads.reduce((a, b) => Math.min(a, b), Infinity) : 0; // that of the pins alone
+    const ofPins = least ? `${shareText(least, base)} of ${base.name}` : "";
+    if (overhead === least) return { mark: "✓", words: `everything can be kept except what the pins need recomputed, for ${ofPins}`, fits: "yes" };
     const extra = `${searching ? "≤ " : ""}${shareText(overhead, base)}`;
-    return { mark: extra, words: `fits for ${searching ? "at most " : ""}${extra.replace("≤ ", "")} of ${base.name}`, fits: "yes" };
+    const share = `fits for ${searching ? "at most " : ""}${extra.replace("≤ ", "")} of ${base.name}`;
+    return { mark: extra, words: ofPins ? `${share}, of which the pins alone need ${ofPins}` : share, fits: "yes" };
   }
   if (fixed > bytes) return { mark: "✗", words: "no plan can fit: what is alive in the whole step is larger", fits: "no" };
   if (searching) return { mark: "…", words: "searching for a plan that fits", fits: "open" };

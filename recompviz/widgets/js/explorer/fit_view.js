@@ -12,6 +12,9 @@ import { DEVICES, codeFor, codeLabel, bytesOfAnySize, estimateText, fitMark, fit
 // ms from the last key on a slider of sizes until the step is resized
 const PAUSE = 400;
 
+// what the button that copies the code does
+const COPY = "Copy the lines of code that train within this memory, for the sizes shown";
+
 // model → the target that the user chose, or null for a budget that the user chose; it stays when the view is made anew
 // for other sizes
 const chosen = new WeakMap();
@@ -137,19 +140,32 @@ export function makeFitView(parent, model, graph, all, base, actions, id) {
   const stop = html("button", "rv-button", line, "Cancel");
   listen(stop, "click", actions.keep);
   const code = html("button", "rv-button", line, "Copy the code");
-  code.title = "Copy the lines of code that train within this memory, for the sizes shown";
-  const copied = html("code", "rv-fit-code", line); // over what is below, so that nothing moves
+  code.title = COPY;
+  const copied = html("span", "rv-live", line); // for screen readers; the button shows that the code was copied
   copied.setAttribute("role", "status");
   const little = html("div", "rv-fit-little", root);
   listen(code, "click", async () => {
     const lines = codeFor(facts(), hasOptimizer);
     await copy(lines, root);
     about = subject();
-    setText(copied, `copied: ${lines.split("\n").find((one) => one.includes("rv.compile("))}`);
+    code.style.minWidth = `${code.getBoundingClientRect().width}px`; // the shorter text leaves the sentence its width
+    sayCopied(`copied: ${lines.split("\n").find((one) => one.includes("rv.compile("))}`);
   });
+  /** Say which line was copied; "" says nothing any more. */
+  function sayCopied(text) {
+    setText(copied, text);
+    code.title = text || COPY;
+    showLabel();
+  }
+  let label = "";
+  function showLabel() {
+    const text = copied.textContent ? "✓ Copied" : label;
+    if (!copied.textContent) code.style.minWidth = "";
+    setText(code, text);
+  }
 
   const setSizes = (sizes) => sliders.forEach((one, i) => one.reset(sizes[i]));
-  for (const type of ["pointerdown", "keydown"]) listen(document, type, () => setText(copied, ""), { capture: true });
+  for (const type of ["pointerdown", "keydown"]) listen(document, type, () => sayCopied(""), { capture: true });
 
   let state = { table: 0, row: 0, budget: 0, wanted: 0 };
   let about = ""; // what the texts about the last actions belong to
@@ -157,7 +173,7 @@ export function makeFitView(parent, model, graph, all, base, actions, id) {
   const subject = () => [state.table, state.row, target_().bytes, target_().label].join();
   /** Take away what was said about an earlier choice. */
   function forget() {
-    setText(copied, "");
+    sayCopied("");
     refuse("");
   }
   let hasOptimizer = true; // false if the step shown has parameters and no state of an optimizer
@@ -231,7 +247,8 @@ export function makeFitView(parent, model, graph, all, base, actions, id) {
         }
         button.setAttribute("aria-pressed", String(target.device && target.bytes === bytes));
       }
-      setText(code, codeLabel(table, target, known.searching));
+      label = codeLabel(table, target, known.searching);
+      showLabel();
       showOwn(target);
       const { axes: traced, now: shown } = model.get("_sizes");
       setText(sentence, [words(), leftOut(hasOptimizer), sizesFrom(traced, shown)].filter(Boolean).join("; "));
