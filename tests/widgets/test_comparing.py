@@ -113,3 +113,16 @@ def test_a_box_under_the_pointer_is_read_in_one_line():
     assert plain == "layer1/conv · kept · 2.00 KiB · 1.50 ms · 2×3"
     assert "kept, by both plans" in same
     assert "kept, by the other plan recomputed" in other
+
+
+def test_plans_that_disagree_about_a_value_that_neither_needs_do_not_differ_there():
+    graph = {"count": 3, "memory": [4, 2, 1], "time": [1, 1, 1]}
+    rows, mask = run(
+        "explorer/compare_view.js",
+        "[m.differences(v.g, v.a, v.b), Object.values(m.differenceMask(v.a, v.b))]",
+        g=graph,
+        a=[2, 1, 2],
+        b=[2, 0, 1],
+    )
+    assert [(row["node"], row["here"], row["there"]) for row in rows] == [(1, 1, 0), (2, 2, 1)]
+    assert mask == [0, 1, -1]

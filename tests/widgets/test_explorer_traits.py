@@ -14,6 +14,7 @@ from recompviz.core.base.palette import LIGHT
 from recompviz.core.base.units import format_bytes
 from recompviz.core.reports.step_times import StepTimes
 from recompviz.core.steps.timeline import Timeline
+from recompviz.core.steps.value_states import ValueState, value_states
 from recompviz.widgets.explorer.runs import LISTED, WHOLE, bounded
 from tests.widgets.conftest import RunnerOf
 
@@ -303,7 +304,12 @@ def test_the_static_picture_is_well_formed_and_says_which_bytes(lab):
     svg = lab.explorer(title="a <b> & c").to_svg()
     xml.dom.minidom.parseString(svg)
     assert "total bytes" in svg
-    assert svg.count('stroke-dasharray="3.5 2"') == (~lab.explorer().plan.keep_mask).sum()
+    plan = lab.explorer().plan
+    states = value_states(lab.planner.schedule(plan), plan.keep_mask.tolist())
+    counts = [int((states == state).sum()) for state in ValueState]
+    assert all(counts)
+    assert svg.count('stroke-dasharray="3.5 2"') == counts[ValueState.RECOMPUTED]
+    assert f"{counts[0]} of {len(states)} values recomputed, {counts[1]} kept, {counts[2]} not needed later" in svg
 
 
 def test_formula_bytes_and_segments_are_in_the_static_picture_only_in_the_paper_s_view(lab):

@@ -292,6 +292,16 @@ def test_the_header_compares_a_pinned_plan_with_keep_all_which_its_table_does_no
 
 
 @node
+def test_the_header_counts_a_value_that_nothing_reads_later_neither_as_kept_nor_as_recomputed():
+    graph = {"count": 4, "timeUnit": "ms", "time": [1, 1, 1, 1]}
+    table = {"rows": 1, "totalPeaks": [30], "formulaPeaks": [9], "overheads": [1]}
+    figures = "[[0, 1, 2, 2], [0, 1, 1, 1]].map((states) => m.figures(v.g, v.t, 0, states, 40).values)"
+    some, none = run("explorer/header.js", figures, g=graph, t=table)
+    assert some == ["1", "recomputed", "1 kept, 2 not needed later"]
+    assert none == ["1", "recomputed", "3 of 4 values kept"]
+
+
+@node
 def test_the_cost_of_pins_is_read_from_both_curves():
     free = {"objective": "time", "rows": 3, "totalPeaks": [100, 80, 60], "overheads": [0, 2, 5]}
     pinned = {"objective": "time", "rows": 3, "totalPeaks": [100, 90, 70], "overheads": [0, 2, 9]}
@@ -360,7 +370,7 @@ def test_the_differences_of_two_plans_are_those_of_python(lab):
         a=a.keep_mask.astype(int).tolist(),
         b=b.keep_mask.astype(int).tolist(),
     )
-    word = {True: "kept", False: "recomputed"}
+    word = ["recomputed", "kept"]
     assert [(lab.graph.names[r["node"]], r["bytes"], r["time"], word[r["here"]], word[r["there"]]) for r in rows] == [
         (r["node"], r["bytes"], r["time"], r["a"], r["b"]) for r in compare(a, b).rows()
     ]

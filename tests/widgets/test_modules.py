@@ -210,12 +210,24 @@ def test_parts_of_a_module_without_a_box_have_its_name():
 @node
 def test_a_box_that_holds_nothing_has_an_empty_bar_and_is_neither_kept_nor_recomputed():
     graph = {"count": 2, "memory": [4, 4], "held": [0, 0], "time": [1, 1]}
-    plan = {"kept": [1, 1], "segments": [1, 1]}
+    plan = {"states": [1, 1], "segments": [1, 1]}
     style = run("graph/box_style.js", "m.styleOf(2, [0, 1], v.g, v.p, 'state', null)", g=graph, p=plan)
     assert (style["bar"], style["className"], style["fact"]) == (0, "rv-box-empty", "holds no memory")
     graph["held"] = [0, 4]
     style = run("graph/box_style.js", "m.styleOf(2, [0, 1], v.g, v.p, 'state', null)", g=graph, p=plan)
     assert (style["bar"], style["className"]) == (1, "rv-box-keep")
+
+
+@node
+def test_a_box_shows_a_value_that_nothing_reads_later_as_neither_kept_nor_recomputed():
+    graph = {"count": 2, "memory": [4, 4], "held": [0, 4], "unread": [4, 0], "time": [1, 1]}
+    styles = """v.plans.map((states) => [0, 2].map((item) =>
+      m.styleOf(item, item ? [0, 1] : [0], v.g, { states, segments: [1, 1] }, "state", null)))"""
+    found = run("graph/box_style.js", styles, g=graph, plans=[[2, 1], [1, 0], [2, 0]])
+    assert [value["className"] for value, _ in found] == ["rv-unneeded", "rv-keep", "rv-unneeded"]
+    assert [module["className"] for _, module in found] == ["rv-box-keep", "rv-box-mixed", "rv-box-recompute"]
+    # a value that only a recomputation reads is held, too
+    assert [module["fact"] for _, module in found] == ["100% of 4 B kept", "50% of 8 B kept", "0% of 4 B kept"]
 
 
 @node

@@ -9,6 +9,7 @@ import numpy as np
 from recompviz.core.steps.schedule import make_schedule
 from recompviz.core.steps.simulation import simulate_schedule
 from recompviz.core.steps.transient_blocks import blocks_of
+from recompviz.core.steps.value_states import value_states
 from recompviz.widgets.explorer.joint_wire import joint_message
 from tests.core.random_joints import random_joint, random_mask
 from tests.widgets.test_javascript import node, run
@@ -51,6 +52,26 @@ def test_the_page_simulates_any_plan_as_python_does():
         assert [message["labels"][i] for i in found["labels"]] == [timeline.storage_labels[s] for s in blocks.storage]
         assert [message["labels"][i] for i in found["steps_"]] == list(timeline.step_labels), seed
         assert (found["peak"], found["peak_step"]) == (timeline.peak, timeline.peak_step), seed
+
+
+@node
+def test_the_page_finds_the_states_of_values_as_python_does():
+    seen = set()
+    for seed in range(0, 60, 2):
+        graph, joint = random_joint(seed)
+        kept = random_mask(seed, len(graph))
+        states = value_states(make_schedule(joint, kept.tolist()), kept.tolist())
+        found = run(
+            "data/value_states.js",
+            "((joint) => Array.from(m.valueStates(joint, v.kept, p.makeSchedule(joint, v.kept))))"
+            "(s.readJoint(v.joint))",
+            modules={"s": "data/simulated_reply.js", "p": "data/schedule.js"},
+            joint=json.loads(json.dumps(joint_message(graph, joint))),
+            kept=kept.astype(int).tolist(),
+        )
+        assert found == states.tolist(), seed
+        seen |= set(found)
+    assert seen == {0, 1, 2}
 
 
 @node

@@ -47,6 +47,7 @@ from recompviz.widgets.explorer.questions import Questions, check_solver
 from recompviz.widgets.explorer.resizing import Resizer, Resizing, Subject
 from recompviz.widgets.explorer.runs import WHOLE, RunHistory, Runner, RunRequest, Runs, Undisturbed, run_state
 from recompviz.widgets.explorer.selection import Selection
+from recompviz.widgets.explorer.shown_values import ShownValues
 from recompviz.widgets.explorer.standalone import standalone_page
 from recompviz.widgets.explorer.tables import FAMILIES
 from recompviz.widgets.explorer.time_base import TimeBase, step_time, time_base
@@ -812,6 +813,7 @@ class Explorer(PageWidget):
             self.graph,
             self.layout_shown,
             plan,
+            ShownValues.of(self.planner.joint, plan, self._theory),
             timeline,
             table,
             self.title,

@@ -1,7 +1,7 @@
 """The Explorer as one static SVG picture, for pages that cannot show widgets.
 
 The picture shows one plan: the trade-off curve with the plan's point, the memory landscape, and below them the graph
-with kept and recomputed values, in the colours of the page. Segments and formula bytes are shown only in the paper's
+with the state of each value, in the colours of the page. Segments and formula bytes are shown only in the paper's
 view. A graph whose labels would be too small to read is folded by module, as the page opens it. The picture has dark
 text on a white background, so that it is legible on any page.
 """
@@ -18,8 +18,10 @@ from recompviz.core.graphs.graph import Graph
 from recompviz.core.plans.plan import Plan
 from recompviz.core.plans.plan_table import PlanTable
 from recompviz.core.steps.timeline import Timeline
+from recompviz.core.steps.value_states import ValueState
 from recompviz.widgets.explorer.labels import fitted, node_labels, squeezed
 from recompviz.widgets.explorer.landscape_picture import PlotArea, landscape_parts, svg_text
+from recompviz.widgets.explorer.shown_values import ShownValues
 from recompviz.widgets.explorer.time_base import TimeBase, milliseconds_of
 from recompviz.widgets.layout.folded import Folded, fold
 from recompviz.widgets.layout.layout import NODE, VIEW, Layout
@@ -35,6 +37,12 @@ if TYPE_CHECKING:
 WIDTH = 1000.0
 KEEP, RECOMPUTE, ACCENT = LIGHT["keep"], LIGHT["recompute"], LIGHT["accent"]
 TEXT, MUTED, SURFACE = LIGHT["text"], LIGHT["muted"], LIGHT["surface"]
+# the colour of a label for each state of its value
+TEXTS = {
+    ValueState.KEPT: LIGHT["on-keep"],
+    ValueState.RECOMPUTED: LIGHT["on-recompute"],
+    ValueState.UNNEEDED: TEXT,
+}
 # Above this many nodes, labels would make the picture several megabytes.
 DETAILED = 1_000
 # Makes the names of patterns unique, since several pictures may share a page.
@@ -54,6 +62,7 @@ def picture(
     graph: Graph,
     layout: Layout,
     plan: Plan,
+    values: ShownValues,
     timeline: Timeline,
     table: PlanTable,
     title: str,
@@ -75,7 +84,9 @@ def picture(
     layout : Layout
         The positions of the nodes and edges.
     plan : Plan
-        The plan whose kept and recomputed values are shown.
+        The plan that is shown.
+    values : ShownValues
+        What the plan does with each value.
     timeline : Timeline
         The simulated memory of one training step under this plan.
     table : PlanTable
@@ -118,7 +129,7 @@ def picture(
     facts = (
         f"peak {format_bytes(timeline.peak)} total bytes · {formula}"
         f"{_extra(plan.overhead, cost_unit)}{share} · "
-        f"{int((~plan.keep_mask).sum())} of {len(graph)} values recomputed"
+        f"{values.counts}"
     )
     told = "; ".join([facts, *measured])
     parts = [
@@ -138,9 +149,9 @@ def picture(
         "</g>",
         f'<g transform="translate({(WIDTH - layout.width * scale) / 2:.1f} {above + CHARTS:.1f}) scale({scale:.4f})">',
         *(
-            _graph_parts(graph, layout, plan, hatch, theory)
+            _graph_parts(graph, layout, plan, values, hatch, theory)
             if folded is None
-            else _folded_parts(graph, folded, plan, hatch)
+            else _folded_parts(graph, folded, values, hatch)
         ),
         "</g>",
         svg_text(14, height - 10, caption, MUTED) if caption else "",
@@ -176,33 +187,46 @@ def _folded(graph: Graph, layout: Layout) -> Folded | None:
     return None
 
 
-def _folded_parts(graph: Graph, folded: Folded, plan: Plan, hatch: str) -> list[str]:
-    """Draw the boxes of a folded graph: name, number of recomputed values, and a bar with the share of each kind."""
+def _folded_parts(graph: Graph, folded: Folded, values: ShownValues, hatch: str) -> list[str]:
+    """Draw the boxes of a folded graph: name, bytes held until the backward pass, and a bar with the share kept."""
     labels = node_labels(graph)
     width, height = folded.box
     parts = [_edges(folded.layout)]
     for name, nodes, (x, y) in zip(folded.names, folded.nodes, folded.layout.nodes.tolist(), strict=True):
-        kept = plan.keep_mask[list(nodes)]
+        members = list(nodes)
         if not name:
-            parts.append(_one_box(folded.box, x, y, bool(kept[0]), hatch))
-            parts.append(_box_text(x, y + 4, labels[nodes[0]], LIGHT["on-keep" if kept[0] else "on-recompute"], width))
+            state = ValueState(values.states[nodes[0]])
+            parts.append(_one_box(folded.box, x, y, state, hatch))
+            parts.append(_box_text(x, y + 4, labels[nodes[0]], TEXTS[state], width))
             continue
-        count, recomputed = len(nodes), int((~kept).sum())
-        fact = f"{recomputed} of {count} recomputed" if 0 < recomputed < count else f"all {count} recomputed"
+        kept, held = int(values.kept[members].sum()), int(values.held[members].sum())
+        runs_again = bool((values.states[members] == ValueState.RECOMPUTED).any())
         left, room = x - width / 2, width - 12
-        share = room * (1 - recomputed / count)
-        stroke, dash = (RECOMPUTE, ' stroke-dasharray="3.5 2"') if recomputed == count else (LIGHT["keep-line"], "")
+        bar = f'<rect x="{left + 6:.1f}" y="{y + height / 2 - 7:.1f}" width="{{:.1f}}" height="4.5" rx="2" {{}}/>'
+        if not held:
+            stroke, dash = MUTED, ""
+            bars = [bar.format(room, f'fill="none" stroke="{LIGHT["line"]}" stroke-width="0.6"')]
+        else:
+            none = runs_again and not kept
+            stroke, dash = (RECOMPUTE, ' stroke-dasharray="3.5 2"') if none else (LIGHT["keep-line"], "")
+            bars = [
+                bar.format(room, f'fill="url(#{hatch})" stroke="{RECOMPUTE}" stroke-width="0.6"'),
+                bar.format(room * kept / held, f'fill="{KEEP}"'),
+            ]
+        fact = f"{_percent(kept / held)} of {format_bytes(held)} kept" if held else "holds no memory"
         parts += [
             f'<rect x="{left:.1f}" y="{y - height / 2:.1f}" width="{width:g}" height="{height:.1f}" rx="5" '
             f'fill="{SURFACE}" stroke="{stroke}" stroke-width="1.4"{dash}/>',
-            f'<rect x="{left + 6:.1f}" y="{y + height / 2 - 7:.1f}" width="{room:.1f}" height="4.5" rx="2" '
-            f'fill="url(#{hatch})" stroke="{RECOMPUTE}" stroke-width="0.6"/>',
-            f'<rect x="{left + 6:.1f}" y="{y + height / 2 - 7:.1f}" width="{share:.1f}" height="4.5" rx="2" '
-            f'fill="{KEEP}"/>',
+            *bars,
             _box_text(x, y - 5.5, name, TEXT, width),
-            _box_text(x, y + 7.5, fact if recomputed else f"all {count} kept", TEXT, width, FACT, REGULAR),
+            _box_text(x, y + 7.5, fact, TEXT, width, FACT, REGULAR),
         ]
     return parts
+
+
+def _percent(share: float) -> str:
+    """Return a share in whole percent, with one decimal below 10 %, as on the page."""
+    return f"{share:.1%}" if 0 < share < 0.0995 else f"{share:.0%}"
 
 
 def _box_text(x: float, y: float, words: str, fill: str, width: float, size: float = NAME, weight: int = 560) -> str:
@@ -212,12 +236,12 @@ def _box_text(x: float, y: float, words: str, fill: str, width: float, size: flo
     return svg_text(x, y, words, fill, size=size, weight=weight, anchor="middle", more=more)
 
 
-def _graph_parts(graph: Graph, layout: Layout, plan: Plan, hatch: str, theory: bool) -> list[str]:
+def _graph_parts(graph: Graph, layout: Layout, plan: Plan, values: ShownValues, hatch: str, theory: bool) -> list[str]:
     nodes, labels = range(len(graph)), node_labels(graph)
     return [
         *(_band(layout, plan, v) for v in nodes if theory),
         _edges(layout),
-        *(part for v in nodes for part in _box(graph, layout, plan, v, labels[v], hatch)),
+        *(part for v in nodes for part in _box(graph, layout, ValueState(values.states[v]), v, labels[v], hatch)),
     ]
 
 
@@ -242,25 +266,25 @@ def _edges(layout: Layout) -> str:
     )
 
 
-def _box(graph: Graph, layout: Layout, plan: Plan, v: int, label: str, hatch: str) -> list[str]:
+def _box(graph: Graph, layout: Layout, state: ValueState, v: int, label: str, hatch: str) -> list[str]:
     """Draw the box of a node, with its label if the graph is small enough."""
     x, y = layout.nodes[v]
-    kept = bool(plan.keep_mask[v])
-    box = _one_box(NODE, x, y, kept, hatch)
+    box = _one_box(NODE, x, y, state, hatch)
     if len(graph) > DETAILED:
         return [box]
     label = fitted(label)
-    colour = LIGHT["on-keep" if kept else "on-recompute"]
     more = squeezed(label, LABEL)
-    return [box, svg_text(x, y + 3.6, label, colour, size=LABEL, weight=560, anchor="middle", more=more)]
+    return [box, svg_text(x, y + 3.6, label, TEXTS[state], size=LABEL, weight=560, anchor="middle", more=more)]
 
 
-def _one_box(size: tuple[float, float], x: float, y: float, kept: bool, hatch: str) -> str:
+def _one_box(size: tuple[float, float], x: float, y: float, state: ValueState, hatch: str) -> str:
     """Draw the box of one value around a centre, without a label."""
     width, height = size
-    fill = KEEP if kept else f"url(#{hatch})"
-    stroke = LIGHT["keep-line"] if kept else RECOMPUTE
-    dash = "" if kept else ' stroke-dasharray="3.5 2"'
+    fill, stroke, dash = {
+        ValueState.KEPT: (KEEP, LIGHT["keep-line"], ""),
+        ValueState.RECOMPUTED: (f"url(#{hatch})", RECOMPUTE, ' stroke-dasharray="3.5 2"'),
+        ValueState.UNNEEDED: (LIGHT["module-ground"], MUTED, ""),
+    }[state]
     return (
         f'<rect x="{x - width / 2:.1f}" y="{y - height / 2:.1f}" width="{width:g}" height="{height:g}" rx="5" '
         f'fill="{fill}" stroke="{stroke}" stroke-width="1.4"{dash}/>'

@@ -14,19 +14,19 @@ export function mostKept(joint, kept) {
 }
 
 /**
- * What memory holds for each node if everything is kept: { bytes until the backward pass; unread, 1 for a node whose memory
- * is freed in the forward pass, because no backward call reads it }. A node that shares the memory of another one has no bytes,
- * and is not unread.
+ * What memory holds for each node if everything is kept: { bytes until the backward pass; unread, the bytes of a node whose
+ * memory is freed in the forward pass, because no backward call reads it }. A plan holds them where a recomputation reads them.
+ * A node that shares the memory of another one has no bytes of either kind.
  */
 export function heldBytes(joint, count) {
   const reply = readReply(simulateReply(joint, new Uint8Array(count).fill(1)));
   const bytes = new Float64Array(count);
-  const unread = new Uint8Array(count);
+  const unread = new Float64Array(count);
   reply.blocks.categories.forEach((category, i) => {
     const v = nodeOfBlock(reply, i);
     if (v < 0) return;
     if (category === CATEGORY.kept) bytes[v] += reply.blocks.bytes[i];
-    else if (category === CATEGORY.transient) unread[v] = 1;
+    else if (category === CATEGORY.transient) unread[v] += reply.blocks.bytes[i];
   });
-  return { bytes, unread: unread.map((one, v) => one && !bytes[v]) };
+  return { bytes, unread: unread.map((one, v) => (bytes[v] ? 0 : one)) };
 }

@@ -25,8 +25,7 @@ export function readJoint(message) {
 const viewOf = (values) => new DataView(values.buffer, values.byteOffset, values.byteLength);
 
 /** The part of `_reply` with the timeline of a plan. Labels are numbered as in `joint.labels`. */
-export function simulateReply(joint, kept) {
-  const schedule = makeSchedule(joint, kept);
+export function simulateReply(joint, kept, schedule = makeSchedule(joint, kept)) {
   // after the last call the gradients arrive, and the optimizer steps where there is one
   const after = joint.optimizerScratch ? [ARRIVE, OPTIMIZE] : [ARRIVE];
   const count = schedule.calls.length;

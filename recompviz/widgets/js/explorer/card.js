@@ -4,7 +4,9 @@
 
 import { html, listeners, setName, setText } from "../shared/elements.js";
 import { costWithUnit } from "../data/base_time.js";
+import { STATE, STATE_NAMES } from "../data/value_states.js";
 import { costUnit } from "./header.js";
+import { stateChip } from "./state_chip.js";
 import { formatBytes, subscript } from "../shared/units.js";
 
 /** The rows of the card as [name, value]; `state.theory` says whether the paper's notions are among them. */
@@ -17,7 +19,7 @@ export function cardRows(graph, v, state, lower, boundary) {
     ["source", [shortPlace(place), line?.trim()].filter(Boolean).join("\n")],
     ["value", [node.shape, node.dtype].filter(Boolean).join(" ")],
     [state.theory ? "size Mᵥ" : "size", `${formatBytes(graph.memory[v])}${state.theory ? " (formula bytes)" : ""}`],
-    ["held", state.kept && isUnread(graph, v) && "only for recomputation: no backward call reads it"],
+    ["held", heldText(graph, v, state.is)],
     [state.theory ? "cost Tᵥ" : costUnit(graph.timeUnit).time ? "time" : "cost", `${costWithUnit(graph.time[v], graph.timeUnit)}${/ \(\w+\)$/.exec(costUnit(graph.timeUnit).time ? graph.timeUnit : "")?.[0] ?? ""}`],
     ["segment", state.theory && `V${subscript(state.segment)} of ${state.segmentCount}`],
     ["Lᵛ", state.theory && `${lower} of ${graph.count} values, boundary ${boundary}`],
@@ -25,16 +27,18 @@ export function cardRows(graph, v, state, lower, boundary) {
   return rows.filter(([, value]) => value);
 }
 
-/** Whether no backward call reads a value: memory holds it after its last use in the forward pass only if a recomputation reads it. */
-const isUnread = (graph, v) => graph.unread?.[v] === 1;
+/** Why memory does not hold a value until a backward call reads it, or "" if it does. @param state of value_states.js */
+function heldText(graph, v, state) {
+  if (state === STATE.unneeded) return "until its last use in the forward pass: nothing reads it later";
+  return state === STATE.kept && graph.unread?.[v] ? "only for recomputation: no backward call reads it" : "";
+}
 
-/** One line about a node under the pointer, or what to do if there is none. @param there whether the plan compared with keeps it, or null */
-export function nodeReading(graph, v, kept, there) {
+/** One line about a node under the pointer, or what to do if there is none. @param there the states by the plan compared with, or null */
+export function nodeReading(graph, v, states, there) {
   if (v < 0) return "point at a box to read it here; click it for all about it";
-  const state = (keeps) => (keeps ? "kept" : "recomputed");
-  const other = there === null ? "" : there[v] === kept[v] ? ", by both plans" : `, by the other plan ${state(there[v])}`;
-  const unread = kept[v] && isUnread(graph, v) ? ", no backward call reads it" : "";
-  return [graph.nodes[v].key, `${state(kept[v])}${other}${unread}`, formatBytes(graph.memory[v]), costWithUnit(graph.time[v], graph.timeUnit), graph.nodes[v].shape].filter(Boolean).join(" · ");
+  const other = there === null ? "" : there[v] === states[v] ? ", by both plans" : `, by the other plan ${STATE_NAMES[there[v]]}`;
+  const unread = states[v] === STATE.kept && graph.unread?.[v] ? ", no backward call reads it" : "";
+  return [graph.nodes[v].key, `${STATE_NAMES[states[v]]}${other}${unread}`, formatBytes(graph.memory[v]), costWithUnit(graph.time[v], graph.timeUnit), graph.nodes[v].shape].filter(Boolean).join(" · ");
 }
 
 /** The last two parts of a path: "…/networks/_resnet.py:56". */
@@ -107,14 +111,14 @@ export function makeCard(frame, graph, actions) {
       return card.matches(".rv-there.rv-selected:not(.rv-inside)") ? card.offsetHeight : 0;
     },
     /**
-     * @param state { kept, segment, segmentCount, pin, pinWords, canPin, theory }; @param docked whether a node is selected
+     * @param state { is, one of value_states.js, segment, segmentCount, pin, pinWords, canPin, theory }; @param docked whether a node is selected
      * @param spot({ width, height }, before) where a card of this size covers no box: { left, top } in the graph, or null; `before` is kept if it is free
      */
     show(v, rectangle, state, lower, boundary, selected, docked, spot) {
       shown = v;
       head.replaceChildren();
       what.replaceChildren();
-      html("span", state.kept ? "rv-chip rv-chip-keep" : "rv-chip rv-chip-recompute", head, state.kept ? "kept" : "recomputed");
+      stateChip(head, state.is);
       setName(html("strong", "", head), graph.nodes[v].key);
       if (selected) head.append(away);
       const list = html("dl", "", what);

@@ -1,6 +1,8 @@
-// Two plans compared: the values that only one of them keeps. Mirrors recompviz/core/plans/comparison.py.
+// Two plans compared: the values that they treat differently.
 
 import { html, listeners, setText } from "../shared/elements.js";
+import { stateChip } from "./state_chip.js";
+import { STATE } from "../data/value_states.js";
 import { costUnit } from "./header.js";
 import { formatBytes } from "../shared/units.js";
 import { costWithUnit, shareText } from "../data/base_time.js";
@@ -10,16 +12,17 @@ import { rowOfRun } from "./runs_view.js";
 import { signedBytes } from "./gap_view.js";
 import { makeDataTable, linkCell } from "../shared/data_table.js";
 
-/** The nodes that only one of two plans keeps, largest first, as [{ node, bytes, time, here, there }]. */
+/** The nodes whose states differ, largest first, as [{ node, bytes, time, here, there }]. */
 export function differences(graph, here, there) {
   const rows = [];
-  for (let v = 0; v < graph.count; v++) if (here[v] !== there[v]) rows.push({ node: v, bytes: graph.memory[v], time: graph.time[v], here: here[v] === 1, there: there[v] === 1 });
+  for (let v = 0; v < graph.count; v++) if (here[v] !== there[v]) rows.push({ node: v, bytes: graph.memory[v], time: graph.time[v], here: here[v], there: there[v] });
   return rows.sort((a, b) => b.bytes - a.bytes || a.node - b.node);
 }
 
 /** 1 where only the first plan keeps, −1 where only the second does; null where nothing differs. */
 export function differenceMask(here, there) {
-  const mask = Int8Array.from(here, (kept, v) => kept - there[v]);
+  const keeps = (state) => (state === STATE.kept ? 1 : 0);
+  const mask = Int8Array.from(here, (state, v) => keeps(state) - keeps(there[v]));
   return mask.some((bit) => bit) ? mask : null;
 }
 
@@ -79,7 +82,6 @@ export function makeCompareView(parent, graph, base, actions, id) {
   const summary = html("div", "rv-compare-summary", parent);
   summary.setAttribute("role", "status");
   let selected = -1;
-  const stateChip = (cell, kept) => html("span", kept ? "rv-chip rv-chip-keep" : "rv-chip rv-chip-recompute", cell, kept ? "kept" : "recomputed");
   const table = makeDataTable(
     parent,
     [
@@ -95,8 +97,12 @@ export function makeCompareView(parent, graph, base, actions, id) {
   let simulated = null; // the most bytes of kept values of the two plans compared last
 
   return {
-    /** Show the comparison; `most(kept)` gives the most bytes of kept values at one step, or is null. Returns the mask for the graph, or null. */
-    show(tables, state, names, kept, most) {
+    /**
+     * Show the comparison. Returns the mask for the graph, or null.
+     * @param shown { kept, states } of the plan shown
+     * @param ask { most, statesOf }: most(kept) gives the most bytes of kept values at one step, or is null; statesOf(kept) the states of values
+     */
+    show(tables, state, names, { kept, states }, { most, statesOf }) {
       const found = rivals(tables, state, names);
       const signature = JSON.stringify(found);
       if (signature !== offered) {
@@ -116,7 +122,7 @@ export function makeCompareView(parent, graph, base, actions, id) {
       const other = against && tables[against.table];
       if (!other || against.row >= other.rows) {
         summary.replaceChildren();
-        html("span", "rv-muted", summary, "Choose a plan: the table lists the values that only one of the two plans keeps, and the graph marks them.");
+        html("span", "rv-muted", summary, "Choose a plan: the table lists the values that the two plans treat differently, and the graph marks those that only one keeps.");
         table.setRows(() => [], [null]);
         return null;
       }
@@ -135,8 +141,9 @@ export function makeCompareView(parent, graph, base, actions, id) {
       const [a, b] = [mine.overheads[state.row], other.overheads[against.row]].map((overhead) => shareText(overhead, base));
       html("span", "", summary, `extra time ${a}, the other ${b} of ${base.name}`);
       html("span", "rv-muted", summary, "on the graph: ① kept by this plan only, ② by the other only; the numbers count the values of a closed module, and its outline is of the side with more bytes");
-      table.setRows(() => differences(graph, kept, there), [mine, state.row, other, against.row]);
-      return differenceMask(kept, there);
+      const others = statesOf(there);
+      table.setRows(() => differences(graph, states, others), [mine, state.row, other, against.row, state.theory, Boolean(most)]);
+      return differenceMask(states, others);
     },
     select(v) {
       selected = v;

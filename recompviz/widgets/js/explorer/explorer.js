@@ -109,6 +109,7 @@ export function mount(model, parent, before = null) {
     bound: readBound(model.get("_bound")), // of each row of the first table: no strategy recomputes less
     joint: model.joint ?? null, // with it the page simulates each plan at once; null until it is unpacked
     kept: null,
+    states: null, // what the plan shown does with each value
     segments: null,
     repaints: [],
     /** Send a message to the kernel; a widget whose kernel is gone throws. */

@@ -20,15 +20,16 @@ export function isNoise(run) {
 
 /**
  * The numbers of a row: name → [value, unit, remark].
+ * @param states of value_states.js
  * @param keepAll the total peak of the plan that keeps everything
  * @param searching whether a search for better plans goes on, so that the overhead is an upper bound
  * @param base of baseOf in base_time.js
  * @param run the last run of the plan, or null: its measured time is shown with the predicted one beside it, if the run
  *   timed enough pairs of steps, otherwise the predicted one; "within noise" if the pairs do not show the extra time
  */
-export function figures(graph, table, row, kept, keepAll, searching = false, base = baseOf(graph), run = null) {
+export function figures(graph, table, row, states, keepAll, searching = false, base = baseOf(graph), run = null) {
   const cost = costUnit(graph.timeUnit);
-  const count = kept.reduce((sum, k) => sum + k, 0);
+  const [recomputed, kept, unneeded] = [0, 0, 0].map((_, state) => states.reduce((sum, each) => sum + (each === state ? 1 : 0), 0));
   const overhead = table.overheads[row];
   searching &&= overhead > 0; // no search finds less than nothing
   const measured = run?.eagerStep ? measuredShare(run) : null;
@@ -41,7 +42,7 @@ export function figures(graph, table, row, kept, keepAll, searching = false, bas
       : run.resolved
         ? [measured.text, "of the step · measured", `predicted ${shareText(overhead, base)}`]
         : [predicted[0], `of ${base.name} · predicted`, `only ${run.pairs} pair${run.pairs === 1 ? "" : "s"} measured`],
-    values: [`${graph.count - count}`, "recomputed", `${count} of ${graph.count} values kept`],
+    values: [`${recomputed}`, "recomputed", unneeded ? `${kept} kept, ${unneeded} not needed later` : `${kept} of ${graph.count} values kept`],
   };
 }
 
@@ -84,11 +85,11 @@ export function makeHeader(parent, graph, fixed) {
     theory,
     title,
     /** @param searching whether a search for better plans goes on; @param run the last run of the plan, or null */
-    update(table, row, kept, searching, base, run) {
+    update(table, row, states, searching, base, run) {
       root.classList.toggle("rv-interim", searching);
       root.classList.toggle("rv-noise", isNoise(run)); // nothing to point at
       tiles.overhead[1].parentNode.parentNode.title = aboutOverhead(graph, table.overheads[row], base);
-      for (const [key, texts] of Object.entries(figures(graph, table, row, kept, keepAll, searching, base, run))) {
+      for (const [key, texts] of Object.entries(figures(graph, table, row, states, keepAll, searching, base, run))) {
         texts.forEach((text, i) => setText(tiles[key][i], text));
         tiles[key][2].title = texts[2]; // where the remark is cut
       }

@@ -7,6 +7,8 @@ import { lowerSetOf, boundaryOf } from "../data/lower_sets.js";
 import { pinArray, pinOf, pinsText } from "./pins.js";
 import { planGapText } from "./fit.js";
 import { mostKept } from "../data/held_bytes.js";
+import { makeSchedule } from "../data/schedule.js";
+import { valueStates } from "../data/value_states.js";
 import { readReply } from "../data/wire.js";
 import { simulateReply } from "../data/simulated_reply.js";
 import { isRunOf, rowOfRun } from "./runs_view.js";
@@ -33,6 +35,7 @@ export function makePainting(explorer) {
   let ended = { status: null, choice: "" }; // the status of the run, and what was chosen when it came
   let pinWords = ""; // what the pins cost
   let simulated = null; // the plan whose timeline was simulated last
+  let scheduled = {}; // the plan whose order of calls was made last, and that order
 
   function schedule() {
     if (!frame) frame = requestAnimationFrame(paint);
@@ -43,11 +46,12 @@ export function makePainting(explorer) {
     const start = performance.now();
     const table = explorer.tables[state.table];
     explorer.kept = keepMask(table, state.row, graph.count);
+    explorer.states = statesShown(table);
     explorer.segments = segmentsOf(table, state.row, graph.count);
-    const changed = views.graph.paint(explorer.kept, explorer.segments);
+    const changed = views.graph.paint(explorer.states, explorer.segments);
     state.searching = Boolean(model.get("_searching"));
     state.unsearched = model.get("_waiting") !== ""; // a search goes on, or ended before it found plans
-    views.header.update(table, state.row, explorer.kept, state.searching, explorer.base, runShown());
+    views.header.update(table, state.row, explorer.states, state.searching, explorer.base, runShown());
     state.bound = boundText(table);
     views.budget.update(state, state.settled);
     views.fit.update(state, explorer.reply, views.kernel.shown);
@@ -67,6 +71,25 @@ export function makePainting(explorer) {
     setText(explorer.live, announcement(table, state.row, state.budget, explorer.base));
   }
 
+  /** The order of calls of the plan shown, or null while the joint graph is not known. */
+  function order(table) {
+    const { joint } = explorer;
+    if (!joint) return null;
+    if (scheduled.joint !== joint || scheduled.table !== table || scheduled.row !== state.row) scheduled = { joint, table, row: state.row, of: makeSchedule(joint, explorer.kept) };
+    return scheduled.of;
+  }
+
+  /** What the plan shown does with each value. In the paper's view a value is kept or recomputed, as its formula counts them. */
+  function statesShown(table) {
+    const calls = order(table);
+    return calls && !state.theory ? valueStates(explorer.joint, explorer.kept, calls) : explorer.kept;
+  }
+
+  /** The states of values by another plan. */
+  function statesOf(kept) {
+    return explorer.joint && !state.theory ? valueStates(explorer.joint, kept, makeSchedule(explorer.joint, kept)) : kept;
+  }
+
   /** How close the plan is to the best possible one. */
   function boundText(table) {
     return planGapText(explorer.fixed[0], explorer.bound, table, state.row, explorer.base);
@@ -80,7 +103,7 @@ export function makePainting(explorer) {
     }
     if (simulated?.table === explorer.tables[state.table] && simulated.row === state.row) return;
     simulated = { table: explorer.tables[state.table], row: state.row };
-    views.timeline.setReply({ ...readReply(simulateReply(explorer.joint, explorer.kept)), simulated: true });
+    views.timeline.setReply({ ...readReply(simulateReply(explorer.joint, explorer.kept, order(explorer.tables[state.table]))), simulated: true });
     explorer.markStep();
   }
 
@@ -107,24 +130,24 @@ export function makePainting(explorer) {
     views.drawer.title("alive", state.step < 0 ? "Alive at the peak" : `Alive at step ${state.step + 1}`);
     views.drawer.title("runs", state.runs.length ? `Runs (${state.runs.length})` : "Runs");
     if (views.drawer.current === "alive") views.alive.show(explorer.reply, state.step, views.timeline.phase, state);
-    const difference = views.drawer.current === "compare" || state.against ? views.compare.show(explorer.tables, state, nameOf, explorer.kept, explorer.joint && ((kept) => mostKept(explorer.joint, kept))) : null;
+    const difference = views.drawer.current === "compare" || state.against ? views.compare.show(explorer.tables, state, nameOf, explorer, { most: explorer.joint && ((kept) => mostKept(explorer.joint, kept)), statesOf }) : null;
     views.graph.setDifference?.(difference);
     if (views.drawer.current === "plans") views.plans.show(explorer.tables, state, nameOf);
     if (views.drawer.current === "gap") views.gap.show(state.run, state.theory);
     if (views.drawer.current === "runs") views.runs.show(state.runs, model.get("_run").can, model.get("_sizes").axes.length > 0);
   }
 
-  /** The keep mask of the plan compared with, or null. */
-  function rivalMask() {
+  /** The states of values by the plan compared with, or null. */
+  function rivalStates() {
     const other = state.against && explorer.tables[state.against.table];
-    return other && state.against.row < other.rows ? keepMask(other, state.against.row, graph.count) : null;
+    return other && state.against.row < other.rows ? statesOf(keepMask(other, state.against.row, graph.count)) : null;
   }
 
   function showCard() {
     const v = state.hover >= 0 ? state.hover : state.selected;
     // the graph shows a difference or a step then, which a card beside the pointer would cover
     const quiet = state.selected < 0 && (state.against !== null || state.step >= 0);
-    views.graph.read(quiet ? nodeReading(graph, v, explorer.kept, rivalMask()) : null);
+    views.graph.read(quiet ? nodeReading(graph, v, explorer.states, rivalStates()) : null);
     if (v < 0 || quiet) {
       views.card.hide();
       return views.graph.dock(-1);
@@ -134,7 +157,7 @@ export function makePainting(explorer) {
     const segmentCount = explorer.segments.reduce((most, s) => Math.max(most, s), 0);
     const canPin = !model.offline && Object.keys(explorer.families).length > 0;
     const pin = pinOf(state.pins, v);
-    const about = { kept: explorer.kept[v], segment: explorer.segments[v], segmentCount, pin, pinWords: pin ? pinWords : "", canPin, theory: state.theory };
+    const about = { is: explorer.states[v], segment: explorer.segments[v], segmentCount, pin, pinWords: pin ? pinWords : "", canPin, theory: state.theory };
     views.card.show(v, views.graph.rectangleOf(v), about, count, boundaryOf(inside, explorer.near).length, v === state.selected, state.selected >= 0, (size, before) => views.graph.freeSpot(size, state.selected, before));
     return views.graph.dock(state.selected);
   }

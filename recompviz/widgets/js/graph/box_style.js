@@ -1,15 +1,14 @@
 // Style and accessible name of a box, from the plan's state of the nodes that the box shows and from the colouring.
 
 import { formatBytes, formatPercent, subscript } from "../shared/units.js";
+import { STATE, STATE_NAMES } from "../data/value_states.js";
 import { boxState } from "./scene.js";
 import { quantityOf, quantityText, levelOf, HUES, LEVELS } from "./colouring.js";
 
 const BAND_TINTS = 2;
 
-/** The class of a node's rectangle. */
-export function stateClass(kept) {
-  return kept ? "rv-keep" : "rv-recompute";
-}
+// the class of a node's rectangle for each state
+const STATE_CLASSES = ["rv-recompute", "rv-keep", "rv-unneeded"];
 
 /** The class of the part of a band behind a node. Consecutive segments have different tints. */
 export function bandClass(tint) {
@@ -17,9 +16,9 @@ export function bandClass(tint) {
 }
 
 /** The accessible name of node v. Its segment is said only in the paper's view. */
-export function nodeTitle(graph, v, kept, segment, theory) {
+export function nodeTitle(graph, v, state, segment, theory) {
   const place = `value ${(v + 1).toLocaleString("en")} of ${graph.count.toLocaleString("en")}`;
-  return `${graph.nodes[v].key}, ${kept ? "kept" : "recomputed"}${theory ? `, segment ${segment}` : ""}, ${formatBytes(graph.memory[v])}, ${place}`;
+  return `${graph.nodes[v].key}, ${STATE_NAMES[state]}${theory ? `, segment ${segment}` : ""}, ${formatBytes(graph.memory[v])}, ${place}`;
 }
 
 /**
@@ -29,20 +28,20 @@ export function nodeTitle(graph, v, kept, segment, theory) {
  */
 export function boxTitle(path, times, equal, state, each = 1) {
   const blocks = each > 1 ? `groups of ${each} blocks` : "blocks";
-  return `${path}${times > 1 ? `, ${times} ${equal ? "equal" : "similar"} ${blocks}` : ""}, ${state.of} values, ${state.of - state.count} recomputed, ${formatBytes(state.keptBytes)} of ${formatBytes(state.held)} kept for the backward pass`;
+  return `${path}${times > 1 ? `, ${times} ${equal ? "equal" : "similar"} ${blocks}` : ""}, ${state.of} values, ${state.recomputed} recomputed, ${formatBytes(state.keptBytes)} of ${formatBytes(state.held)} kept for the backward pass`;
 }
 
 /**
  * The style of a box: class of the rectangle, tint of the band, length of the bar, text of the second line.
  * @param item a node's number, or one past the nodes for a closed box
  * @param nodes the nodes that the box shows
- * @param plan { kept, segments } of every node
+ * @param plan { states, segments } of every node
  * @param colouring, ends the colouring, and for a quantity the upper ends of its classes
  */
-export function styleOf(item, nodes, graph, { kept, segments }, colouring, ends) {
+export function styleOf(item, nodes, graph, { states, segments }, colouring, ends) {
   const single = item < graph.count;
-  const state = single ? null : boxState(nodes, graph, kept, segments);
-  const style = single ? nodeStyle(item, kept, segments) : moduleStyle(state);
+  const state = single ? null : boxState(nodes, graph, states, segments);
+  const style = single ? nodeStyle(states[item], segments[item]) : moduleStyle(state);
   if (colouring === "segment") {
     const segment = single ? segments[item] : state.first;
     if (single || state.first === state.last) {
@@ -52,7 +51,7 @@ export function styleOf(item, nodes, graph, { kept, segments }, colouring, ends)
     if (!single) style.fact = state.first === state.last ? `V${subscript(state.first)}` : `V${subscript(state.first)} … V${subscript(state.last)}`;
     if (!single) style.facts = [style.fact];
   } else if (colouring !== "state") {
-    const value = quantityOf(colouring, state ?? boxState(nodes, graph, kept, segments));
+    const value = quantityOf(colouring, state ?? boxState(nodes, graph, states, segments));
     style.level = levelOf(value, ends);
     style.className += ` rv-level-${style.level}`;
     style.bar = style.level / LEVELS;
@@ -69,8 +68,8 @@ export function sameStyle(a, b) {
   return Boolean(a) && a.className === b.className && a.bar === b.bar && a.fact === b.fact && a.tint === b.tint;
 }
 
-function nodeStyle(v, kept, segments) {
-  return { kept: kept[v], className: stateClass(kept[v]), tint: segments[v] % BAND_TINTS, bar: undefined, fact: "" };
+function nodeStyle(state, segment) {
+  return { kept: state === STATE.kept ? 1 : 0, empty: state === STATE.unneeded, className: STATE_CLASSES[state], tint: segment % BAND_TINTS, bar: undefined, fact: "" };
 }
 
 /** The second line of a closed box, the longest text first: a small box shows the first one that fits. */
@@ -97,7 +96,7 @@ export function fittingText(texts, room, measure) {
 }
 
 function moduleStyle(state) {
-  const all = state.count === state.of;
+  const all = state.recomputed === 0;
   return {
     kept: all ? 1 : 0,
     className: !state.held ? "rv-box-empty" : all ? "rv-box-keep" : state.count ? "rv-box-mixed" : "rv-box-recompute",

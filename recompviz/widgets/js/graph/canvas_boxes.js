@@ -119,7 +119,7 @@ export function makeCanvasBoxes(canvas, layer, graph) {
       pen.fillStyle = groundOf(draw.style);
       pen.strokeStyle = draw.style.empty ? colours.muted : draw.style.kept ? colours["keep-line"] : colours.recompute;
       pen.lineWidth = 1.4;
-      pen.setLineDash(draw.style.kept ? [] : [3.5, 2]);
+      pen.setLineDash(draw.style.kept || draw.style.empty ? [] : [3.5, 2]);
       pen.beginPath();
       for (const b of boxes) {
         const x = scene.x[b] - scene.w[b] / 2;

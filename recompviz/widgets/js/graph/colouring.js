@@ -1,5 +1,5 @@
 // What the colour of a box shows: state in the plan, segment, or a quantity in five classes. A pattern (segments) or the
-// length of a bar (quantities) shows the same without colour; the border always distinguishes kept from recomputed.
+// length of a bar (quantities) shows the same without colour; the border always distinguishes the states.
 
 import { costWithUnit } from "../data/base_time.js";
 import { formatBytes } from "../shared/units.js";

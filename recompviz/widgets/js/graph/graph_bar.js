@@ -71,7 +71,9 @@ export function makeGraphBar(parent, graph, hasModules, actions) {
 }
 
 /** The legend of a colouring; `ends` are the upper ends of a quantity's classes, `timeUnit` the unit of the costs. */
-export function drawLegend(legend, id, colouring, ends, hasModules, timeUnit) {
+export function drawLegend(legend, id, colouring, ends, hasModules, graph) {
+  const { timeUnit } = graph;
+  const unneeded = graph.unread?.some((bytes) => bytes > 0);
   legend.replaceChildren();
   const item = (text, draw, width = 26, className = "") => {
     const element = html("span", `rv-legend-item${className}`, legend);
@@ -85,6 +87,7 @@ export function drawLegend(legend, id, colouring, ends, hasModules, timeUnit) {
   if (colouring === "state") {
     item("kept", box("rv-keep"));
     item("recomputed", box("rv-recompute"));
+    if (unneeded) item("not needed later", box("rv-unneeded"), 26, " rv-not-theory");
     if (hasModules) {
       item("share of the bytes held for the backward pass", (key) => {
         box("rv-module-key")(key);
@@ -95,6 +98,7 @@ export function drawLegend(legend, id, colouring, ends, hasModules, timeUnit) {
   } else {
     item("solid border: kept", box("rv-key-solid"));
     item("dashed: recomputed", box("rv-key-dashed"));
+    if (unneeded) item("grey: not needed later", box("rv-key-unneeded"), 26, " rv-not-theory");
     if (colouring === "segment") for (let i = 0; i < HUES; i++) item(i ? `V${"₂₃₄"[i - 1]}…` : "V₁, V₅…", box(`rv-key-plain rv-hue-${i}`));
     else {
       ends.forEach((end, i) => {

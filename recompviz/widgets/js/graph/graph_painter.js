@@ -14,11 +14,11 @@ const LABEL_DELAY = 250;
 /**
  * The painter.
  * @param picture { scene, of: { boxOf, nodes }, renderer, large }, the current scene
- * @param observer { kept(kept), fresh(colouring, ends), changed(fresh) }, called after a repaint
+ * @param observer { painted(states), fresh(colouring, ends), changed(fresh) }, called after a repaint
  */
 export function makeGraphPainter(graph, tree, picture, layers, colouring, observer) {
   const over = { alive: null, pins: null, difference: null, lower: null, segmentOf: null, cached: null, hits: null, picked: -1, hovered: -1, step: -1 };
-  const plan = { kept: null, segments: null };
+  const plan = { states: null, segments: null };
   let styles = null;
   let flags = null;
   let counts = null; // of `differing`, for each box of several nodes
@@ -27,14 +27,14 @@ export function makeGraphPainter(graph, tree, picture, layers, colouring, observ
   let theory = false; // whether the names say the segments of the paper's view
 
   /** Paint the boxes whose state changed; returns how many nodes changed. */
-  function paint(kept, segments) {
-    const keepChanged = diff(styles && plan.kept, kept);
+  function paint(states, segments) {
+    const stateChanged = diff(styles && plan.states, states);
     const segmentChanged = diff(styles && plan.segments, segments);
-    Object.assign(plan, { kept, segments });
-    if (styles && !keepChanged.length && !segmentChanged.length) return 0;
+    Object.assign(plan, { states, segments });
+    if (styles && !stateChanged.length && !segmentChanged.length) return 0;
     const { scene, of, renderer, large } = picture;
     const fresh = !styles;
-    const touched = fresh ? scene.items.keys() : new Set([...keepChanged, ...segmentChanged].map((v) => of.boxOf[v]));
+    const touched = fresh ? scene.items.keys() : new Set([...stateChanged, ...segmentChanged].map((v) => of.boxOf[v]));
     if (fresh) {
       styles = [];
       scaleColours();
@@ -47,7 +47,7 @@ export function makeGraphPainter(graph, tree, picture, layers, colouring, observ
       styles[b] = next;
     }
     if (!large) layers.paintNumbers(segments, of.boxOf);
-    observer.kept(kept);
+    observer.painted(states);
     clearTimeout(labels);
     if (fresh) nameAll();
     else labels = setTimeout(nameAll, LABEL_DELAY);
@@ -56,21 +56,21 @@ export function makeGraphPainter(graph, tree, picture, layers, colouring, observ
       flagBoxes();
       observer.fresh(colouring, ends);
     } else renderer.paint();
-    return keepChanged.length;
+    return stateChanged.length;
   }
 
   function scaleColours() {
     if (quantityOf(colouring, { bytes: 1, time: 1 }) === null) return;
-    ends = classEnds(picture.of.nodes.map((nodes) => quantityOf(colouring, boxState(nodes, graph, plan.kept, plan.segments))));
+    ends = classEnds(picture.of.nodes.map((nodes) => quantityOf(colouring, boxState(nodes, graph, plan.states, plan.segments))));
   }
 
   /** The accessible name of a box. */
   function titleOf(b) {
     const item = picture.scene.items[b];
-    const { kept, segments } = plan;
-    if (item < graph.count) return nodeTitle(graph, item, kept[item], segments[item], theory);
+    const { states, segments } = plan;
+    if (item < graph.count) return nodeTitle(graph, item, states[item], segments[item], theory);
     const m = item - graph.count;
-    return boxTitle(tree.paths[m] || tree.names[m], tree.times[m], foldsEqual(tree, m, graph.memory), boxState(picture.of.nodes[b], graph, kept, segments), blocksEach(tree, m));
+    return boxTitle(tree.paths[m] || tree.names[m], tree.times[m], foldsEqual(tree, m, graph.memory), boxState(picture.of.nodes[b], graph, states, segments), blocksEach(tree, m));
   }
 
   function nameAll() {
@@ -107,7 +107,7 @@ export function makeGraphPainter(graph, tree, picture, layers, colouring, observ
     setTheory(on) {
       if (on === theory) return;
       theory = on;
-      if (plan.kept && picture.scene) nameAll();
+      if (plan.states && picture.scene) nameAll();
     },
     over,
     plan,
@@ -118,12 +118,12 @@ export function makeGraphPainter(graph, tree, picture, layers, colouring, observ
     /** Paint every box, after another scene is drawn. */
     again() {
       styles = flags = null;
-      if (plan.kept) paint(plan.kept, plan.segments);
+      if (plan.states) paint(plan.states, plan.segments);
     },
     colour(name) {
       colouring = name;
       styles = null;
-      paint(plan.kept, plan.segments);
+      paint(plan.states, plan.segments);
     },
     get colouring() {
       return colouring;

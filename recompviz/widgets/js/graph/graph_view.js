@@ -108,9 +108,9 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
   bar.colour(colouring);
   bar.shapes(shapes);
   const painter = makeGraphPainter(graph, tree, picture, layers, colouring, {
-    kept: minimap.paint,
+    painted: minimap.paint,
     changed: (fresh) => browser.follow(fresh),
-    fresh: (name, ends) => drawLegend(legend, id, name, ends, open !== null, graph.timeUnit),
+    fresh: (name, ends) => drawLegend(legend, id, name, ends, open !== null, graph),
   });
   const browser = makeSequenceBrowser(parent, toggle, graph, near, painter, win.resize);
   const shared = { mark: markBox, leave, toggle: toggleBox };
@@ -298,7 +298,7 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
 
   /** Let the hover text say what a closed box is; a value has a card instead. */
   function tip(m) {
-    const b = m < 0 || !painter.plan.kept ? -1 : picture.scene.items.indexOf(graph.count + m);
+    const b = m < 0 || !painter.plan.states ? -1 : picture.scene.items.indexOf(graph.count + m);
     setText(hoverText, b < 0 ? "" : painter.titleOf(b));
   }
 

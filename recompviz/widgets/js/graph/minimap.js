@@ -1,6 +1,7 @@
 // The minimap: the whole graph and the part that the camera shows. It is shown only if the camera does not show everything.
 
 import { html, svg, listeners } from "../shared/elements.js";
+import { STATE } from "../data/value_states.js";
 
 const MAP_WIDTH = 150;
 const MAP_HEIGHT = 64;
@@ -47,7 +48,7 @@ export function makeMinimap(parent, go) {
   const overlay = svg("svg", { "aria-hidden": "true" }, box);
   const window_ = svg("rect", { class: "rv-minimap-window" }, overlay);
   let layout = null;
-  let kept = null;
+  let states = null;
   let nodes = []; // the nodes of each box
   let scale = { x: 1, y: 1 };
   let corner = 0;
@@ -59,27 +60,29 @@ export function makeMinimap(parent, go) {
     canvas.width = MAP_WIDTH * 2;
     canvas.height = MAP_HEIGHT * 2;
     overlay.setAttribute("viewBox", `0 0 ${MAP_WIDTH} ${MAP_HEIGHT}`);
-    if (kept) paint(kept);
+    if (states) paint(states);
   }
 
-  function paint(mask) {
-    kept = mask;
+  function paint(next) {
+    states = next;
     if (!layout || !box.classList.contains("rv-there")) return;
     const style = getComputedStyle(box);
     const pen = canvas.getContext("2d");
     pen.clearRect(0, 0, canvas.width, canvas.height);
-    const colours = [style.getPropertyValue("--rv-recompute"), style.getPropertyValue("--rv-keep")];
+    const colours = ["--rv-recompute", "--rv-keep", "--rv-line"].map((name) => style.getPropertyValue(name));
     for (let b = 0; b < nodes.length; b++) {
       const width = Math.max(1.5, layout.w[b] * scale.x * 2);
       const height = Math.max(1.5, Math.min(14, layout.h[b] * scale.y * 2));
       const left = layout.x[b] * scale.x * 2 - width / 2;
       const top = layout.y[b] * scale.y * 2 - height / 2;
-      let share = 0;
-      for (const v of nodes[b]) share += mask[v] / nodes[b].length;
-      pen.fillStyle = colours[0];
-      pen.fillRect(left, top, width, height);
-      pen.fillStyle = colours[1];
-      pen.fillRect(left, top, width * share, height);
+      const widths = [0, 0, 0];
+      for (const v of nodes[b]) widths[states[v]] += width / nodes[b].length;
+      let from = left;
+      for (const state of [STATE.kept, STATE.recomputed, STATE.unneeded]) {
+        pen.fillStyle = colours[state];
+        pen.fillRect(from, top, widths[state], height);
+        from += widths[state];
+      }
     }
   }
 
@@ -89,7 +92,7 @@ export function makeMinimap(parent, go) {
     const all = seen.x <= 1 && seen.y <= 1 && seen.x + seen.width >= layout.width - 1 && seen.y + seen.height >= layout.height - 1;
     const before = box.classList.contains("rv-there");
     box.classList.toggle("rv-there", !all);
-    if (!all && !before && kept) paint(kept);
+    if (!all && !before && states) paint(states);
     if (all) return;
     const place = freePlace(layout, camera, view, corner);
     ({ corner } = place);

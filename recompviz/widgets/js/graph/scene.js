@@ -1,6 +1,7 @@
 // A scene is what the graph pane draws: boxes, frames of open modules, and lines. It shows either every value, in the
 // layout from Python, or modules, composed in the page. The state of a box follows from the nodes that it shows.
 
+import { STATE } from "../data/value_states.js";
 import { timesText } from "./module_tree.js";
 
 const NODE_SIZE = [38, 22];
@@ -47,11 +48,14 @@ export function boxesOfNodes(scene, tree, count) {
 }
 
 /**
- * Sums over the nodes of a box: number and bytes of values, time, first and last segment. `held` and `keptBytes` are the
- * bytes that memory holds until the backward pass (data/held_bytes.js), or those of the values while they are unknown.
+ * Sums over the nodes of a box: number of kept, of recomputed and of all values, bytes, time, first and last segment. `held`
+ * are the bytes that memory holds until the backward pass, by this plan or if everything is kept (data/held_bytes.js), and
+ * `keptBytes` those of this plan; bytes of the values while they are unknown.
+ * @param states of value_states.js
  */
-export function boxState(nodes, graph, kept, segments) {
+export function boxState(nodes, graph, states, segments) {
   let count = 0;
+  let recomputed = 0;
   const memory = graph.held ?? graph.memory;
   let bytes = 0;
   let held = 0;
@@ -60,15 +64,20 @@ export function boxState(nodes, graph, kept, segments) {
   let first = Infinity;
   let last = 0;
   for (const v of nodes) {
-    count += kept[v];
     bytes += graph.memory[v];
     held += memory[v];
-    if (kept[v]) keptBytes += memory[v];
+    if (states[v] === STATE.recomputed) recomputed += 1;
+    if (states[v] === STATE.kept) {
+      const more = graph.unread?.[v] ?? 0; // kept for a recomputation only
+      count += 1;
+      held += more;
+      keptBytes += memory[v] + more;
+    }
     time += graph.time[v];
     first = Math.min(first, segments[v]);
     last = Math.max(last, segments[v]);
   }
-  return { count, of: nodes.length, bytes, held, keptBytes, share: held ? keptBytes / held : count / nodes.length, time, first, last };
+  return { count, recomputed, of: nodes.length, bytes, held, keptBytes, share: held ? keptBytes / held : count / nodes.length, time, first, last };
 }
 
 /** The box at a point of the world, −1 for none. */

@@ -17,7 +17,7 @@ export function makeSequenceBrowser(parent, toggle, graph, near, painter, shown)
   let later = 0;
   let resumed = false; // the panel opens when the plan is painted
 
-  const make = () => sequenceOf(graph, near, painter.plan.segments, painter.plan.kept);
+  const make = () => sequenceOf(graph, near, painter.plan.segments, painter.plan.states);
 
   function browse(i) {
     if (i && !sequence) sequence = make();
