@@ -14,6 +14,7 @@ from recompviz.core.steps.joint import Call, Category
 from recompviz.core.steps.places import at_places, places_of, shared_steps
 from recompviz.core.steps.schedule import make_schedule
 from recompviz.core.steps.simulation import simulate_schedule
+from recompviz.widgets.base import assets
 from recompviz.widgets.explorer.joint_wire import joint_message
 from recompviz.widgets.explorer.wire import timeline_message
 from recompviz.widgets.layout.step_nodes import LabelNumbers
@@ -280,3 +281,26 @@ def test_the_updates_of_batch_norms_take_one_place_of_the_outlines():
 def test_every_category_is_explained_in_the_legend():
     meanings = run("explorer/timeline_legend.js", "m.MEANING")
     assert set(meanings) == {category.label for category in Category}
+
+
+@node
+def test_the_enlarged_landscape_shows_the_plan_in_at_least_half_of_its_height_and_changes_by_halves():
+    tops = "v.needs.map((need) => [m.halvings(64, need), m.topOf(64, need, true), m.topOf(64, need, false)])"
+    found = run("explorer/enlarged.js", tops, needs=[64, 33, 32, 31, 9, 8, 0])
+    assert [halvings for halvings, _, _ in found] == [0, 0, 1, 1, 2, 3, 0]
+    for need, (_, top, whole) in zip([64, 33, 32, 31, 9, 8], found[:-1], strict=True):
+        assert need < top <= 2 * 1.08 * need  # nothing is cut off
+        assert whole == pytest.approx(1.08 * 64)
+
+
+@node
+def test_the_charts_are_less_high_in_a_low_window():
+    low, high = run("explorer/chart_heights.js", "[720, 900].map(m.chartHeights)")
+    assert low["landscape"] < high["landscape"]
+    assert high["landscape"] - low["landscape"] == high["curve"] - low["curve"]  # the two panels stay equally high
+    css = (assets.HERE / "css/explorer/timeline.css").read_text(encoding="utf-8")
+    assert run("explorer/chart_heights.js", "[799, 800].map((h) => m.chartHeights(h).curve)") == [
+        low["curve"],
+        high["curve"],
+    ]
+    assert "@media (max-height: 799px)" in css

@@ -1,6 +1,7 @@
 // The budget: a typed value and a native slider, under the trade-off curve. Slider and curve share the axis of total bytes.
 
 import { heightKeeper, html, listeners, setText } from "../shared/elements.js";
+import { afterFrame } from "../shared/measuring.js";
 import { parseBudget, percentWith } from "../shared/units.js";
 import { reachableRows, leastTotal, rowFor, totalText } from "../data/plan_table.js";
 import { budgetDomain, neighbourRow } from "./budget_axis.js";
@@ -66,7 +67,7 @@ export function makeBudgetView(parent, graph, fixed, all, families, base, action
   let held = false; // whether the least budget holds the drag
   let searching = false; // as drawn
   let state = { table: 0, row: 0, budget: 0, wanted: 0, earlier: [], searching: false };
-  const keepHeight = heightKeeper(root, root); // a shorter text below the curve moves nothing
+  const measuring = afterFrame(heightKeeper(root, root)); // a shorter text below the curve moves nothing
   const shown = () => all()[state.table];
   const now = () => all()[curveOf(all(), state.table)]; // the curve stays while a baseline or a loaded plan is shown
   /** Whether a search for better plans goes on, so that the least total is only the least so far. */
@@ -108,7 +109,7 @@ export function makeBudgetView(parent, graph, fixed, all, families, base, action
     setText(share, percent ? `of keep-all · ${bytesText(state.budget)} total bytes` : `${shareText(state.budget)} of keep-all`);
     share.title = share.textContent;
     slider.setAttribute("aria-valuetext", `${bytesText(state.budget)} total bytes, ${shareText(state.budget)} of keep-all`);
-    if (settled) keepHeight();
+    if (settled) measuring.ask();
   }
 
   /** Show budgets in per cent of keep-all, or in bytes again. */
@@ -277,6 +278,7 @@ export function makeBudgetView(parent, graph, fixed, all, families, base, action
     destroy: () => {
       switches.destroy();
       curve.destroy();
+      measuring.cancel();
       release();
     },
   };

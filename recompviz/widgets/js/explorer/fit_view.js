@@ -1,6 +1,7 @@
 // "Will it fit?": sizes of the batch, devices, one sentence, and the lines of code that train so.
 
 import { heightKeeper, html, listeners, progressBar, setText } from "../shared/elements.js";
+import { afterFrame } from "../shared/measuring.js";
 import { formatBytes, formatDecimal } from "../shared/units.js";
 import { CATEGORY } from "../data/categories.js";
 import { rowFor, totalText } from "../data/plan_table.js";
@@ -220,6 +221,11 @@ export function makeFitView(parent, model, graph, all, base, actions, id) {
     else sentence.removeAttribute("tabindex");
   }
 
+  const measuring = afterFrame(() => {
+    keepHeight();
+    letScroll();
+  });
+
   return {
     /** Show the state of the Explorer and of a resizing. @param reply the reply shown; @param silent whether the kernel does not answer */
     update(next, reply, silent) {
@@ -266,9 +272,7 @@ export function makeFitView(parent, model, graph, all, base, actions, id) {
       if (working) setText(sentence, [`${sizesText(sizes.axes, wanted)}: ${sizes.text} …`, estimate].filter(Boolean).join(" "));
       else if (asked) setText(sentence, UNANSWERED);
       else if (sizes.state === "failed") setText(sentence, sizes.text);
-      if (!next.settled) return; // measured once a drag has ended
-      keepHeight();
-      letScroll();
+      if (next.settled) measuring.ask(); // once a drag has ended
     },
     /** Put the sliders back on the sizes shown, after a resizing failed or was cancelled. */
     reset: () => asking || setSizes(model.get("_sizes").now),
@@ -286,6 +290,7 @@ export function makeFitView(parent, model, graph, all, base, actions, id) {
     },
     destroy: () => {
       clearTimeout(timer);
+      measuring.cancel();
       release();
     },
   };

@@ -10,6 +10,8 @@ import { MARK_LETTER, limitMark, limitPlace, makeNodeMarks, makePeakMark, peakPl
 import { makeTimelineLegend, phasedName, PHASES, SHORT } from "./timeline_legend.js";
 import { columnSteps, columnValues, totalsOf, stepPath, phaseRuns } from "./timeline_shapes.js";
 import { makeLandscape } from "./landscape.js";
+import { chartHeights } from "./chart_heights.js";
+import { halvings, topOf } from "./enlarged.js";
 import { makeLandscapeLabels } from "./landscape_labels.js";
 import { makeLandscapePointer } from "./landscape_pointer.js";
 import { makeLandscapeKeys } from "./landscape_keys.js";
@@ -18,11 +20,8 @@ import { WHOLE_STEP, between, cut, including, stepsOf, zoomed } from "./stretch.
 import { livesOf, nodeOfBlock } from "../data/blocks.js";
 import { atPlaces, stepPlaces } from "../data/places.js";
 
-const HEIGHT = 252;
 const STRIP = 15;
 const EDGE = { left: 58, right: 14, top: 16, bottom: 36 };
-const BASE = HEIGHT - EDGE.bottom;
-const STRIP_TOP = BASE + 5;
 const STRIP_NAMES = { 0: "forward", 2: "backward" };
 const LETTER_WIDTH = 6.5;
 const READING_LETTER = 6.2; // pixels, the mean width
@@ -61,6 +60,9 @@ export function barsOfNode(bars, reply, v) {
  */
 export function makeTimelineView(parent, graph, strata, tables, all, actions, labels, id) {
   const { listen, release } = listeners();
+  const HEIGHT = chartHeights(globalThis.innerHeight).landscape;
+  const BASE = HEIGHT - EDGE.bottom;
+  const STRIP_TOP = BASE + 5;
   const root = html("section", "rv-panel rv-timeline", parent);
   const head = html("div", "rv-panel-head", root);
   html("span", "rv-wide-only", html("span", "rv-panel-title", head, "Memory"), " over the step");
@@ -77,7 +79,11 @@ export function makeTimelineView(parent, graph, strata, tables, all, actions, la
   description.id = `${id}-landscape`;
   chart.setAttribute("aria-describedby", description.id);
   const tip = makeLandscapeTip(plot);
-  const back = html("button", "rv-button rv-whole", plot, "Whole step");
+  const controls = html("div", "rv-plot-controls", plot);
+  const enlarge = html("button", "rv-button", controls, "Enlarge");
+  enlarge.title = "Show the plan alone, without the peak of keep-all";
+  enlarge.hidden = true;
+  const back = html("button", "rv-button", controls, "Whole step");
   back.title = "Show the whole step (double click, or 0)";
   back.hidden = true;
   const player = makePlayer(playerHead, root, { step: (place) => actions.step(place < 0 ? -1 : places.top[place]) }, id);
@@ -111,6 +117,7 @@ export function makeTimelineView(parent, graph, strata, tables, all, actions, la
   let state = { table: 0, row: 0, budget: 0 };
   let run = null;
   let top = 1;
+  let enlarged = false; // whether the plan alone is shown
   let step = -1; // under the pointer
   let chosen = -1;
   let marks = { selected: -1, hovered: -1, about: -1 }; // of marksOf in selection.js
@@ -133,15 +140,28 @@ export function makeTimelineView(parent, graph, strata, tables, all, actions, la
     return place < 0 ? -1 : places.top[place];
   };
 
+  /** Set the bytes at the top; whether they changed. */
   function setTop() {
-    top = 1.08 * Math.max(...tables.map(keepAllTotal), run?.measuredPeak ?? 0, 1);
+    const whole = Math.max(...tables.map(keepAllTotal), run?.measuredPeak ?? 0, 1);
+    const need = Math.max(reply?.peak ?? 0, Math.min(state.budget, whole), run?.measuredPeak ?? 0);
+    const before = top;
+    top = topOf(whole, need, enlarged);
+    const idle = !enlarged && halvings(whole, need) === 0;
+    if (enlarge.hidden !== idle) enlarge.hidden = idle;
+    return top !== before;
+  }
+
+  function setEnlarged(on) {
+    enlarged = on;
+    enlarge.setAttribute("aria-pressed", String(on));
   }
 
   function draw() {
     setTop();
     chart.setAttribute("width", width);
     clipped.setAttribute("width", Math.max(0, inner()));
-    clipped.setAttribute("height", HEIGHT);
+    clipped.setAttribute("y", 2); // enlarged, the line of keep-all goes beyond
+    clipped.setAttribute("height", HEIGHT - 2);
     Object.assign(canvas.style, { left: `${EDGE.left}px`, top: `${EDGE.top}px` });
     grid.replaceChildren();
     for (const bytes of byteTicks(0, top, 4)) {
@@ -362,6 +382,10 @@ export function makeTimelineView(parent, graph, strata, tables, all, actions, la
       deselect: () => actions.select(-1),
     }),
   });
+  listen(enlarge, "click", () => {
+    setEnlarged(!enlarged);
+    show(stretch);
+  });
   listen(back, "click", () => {
     show(WHOLE_STEP);
     chart.focus({ preventScroll: true });
@@ -392,7 +416,9 @@ export function makeTimelineView(parent, graph, strata, tables, all, actions, la
     update(next, known) {
       state = next;
       root.classList.toggle("rv-waiting", !known);
-      if (width) drawOutline();
+      if (!width) return;
+      if (setTop()) draw();
+      else drawOutline();
     },
     setReply(next) {
       reply = next;
@@ -406,7 +432,8 @@ export function makeTimelineView(parent, graph, strata, tables, all, actions, la
         return `step ${at + 1} of ${reply.steps}, ${phasedName(PHASES[reply.phases[at]], nameOf(at))}, ${formatBytes(totals[at])} total bytes`;
       });
       if (!reply.simulated) describe();
-      drawLandscape();
+      if (width && setTop()) draw();
+      else drawLandscape();
       readout();
     },
     setRun(next) {
@@ -443,8 +470,9 @@ export function makeTimelineView(parent, graph, strata, tables, all, actions, la
     /** Stop playing. */
     pause: player.pause,
     /** What the user has set, for a view that is made anew. */
-    entry: () => ({ stretch, player: player.entry() }),
+    entry: () => ({ stretch, enlarged, player: player.entry() }),
     restore(before) {
+      setEnlarged(before.enlarged);
       show(before.stretch);
       player.restore(before.player);
     },

@@ -5,9 +5,9 @@ import { formatBytes } from "../shared/units.js";
 import { reachableRows, rowFor, leastTotal } from "../data/plan_table.js";
 import { budgetTicks, staircase, overheadTicks } from "./budget_axis.js";
 import { arrowAt, boundPlace, drawPoints, freeHeight, givenMarks, placeWithin, textBox } from "./points.js";
+import { chartHeights } from "./chart_heights.js";
 import { costUnit } from "./header.js";
 
-const CURVE_HEIGHT = 236;
 const TICK_ROOM = 50; // pixels from one tick to the next
 const KEEP_ALL_WIDTH = 64; // pixels, of the name with its distance to the point
 const BOUND_NAME = "lower bound";
@@ -23,7 +23,8 @@ export const PAD = { left: 40, right: 16, top: 21, bottom: 33 };
  * @param devices of markedDevices in fit.js
  */
 export function makeTradeoffCurve(parent, graph, fixed, domain, base, id, devices = []) {
-  const chart = svg("svg", { class: "rv-chart", height: CURVE_HEIGHT, role: "group" }, parent);
+  const HEIGHT = chartHeights(globalThis.innerHeight).curve;
+  const chart = svg("svg", { class: "rv-chart", height: HEIGHT, role: "group" }, parent);
   let width = 0;
   let x = (bytes) => bytes;
   let y = (overhead) => overhead;
@@ -53,7 +54,7 @@ export function makeTradeoffCurve(parent, graph, fixed, domain, base, id, device
     chart.replaceChildren();
     chart.setAttribute("width", width);
     const right = width - PAD.right;
-    const bottom = CURVE_HEIGHT - PAD.bottom;
+    const bottom = HEIGHT - PAD.bottom;
     const rows = reachableRows(table);
     const own = Math.max(...(table.objective === "given" ? fixed[0] : table).overheads.filter((_, row) => table.objective === "given" || rows.includes(row)), unit * LEAST_SHARE);
     const given = all.find((other) => other?.objective === "given");
@@ -116,7 +117,7 @@ export function makeTradeoffCurve(parent, graph, fixed, domain, base, id, device
     const bytesAt = (px) => domain.low + ((px - PAD.left) / (right - PAD.left)) * (domain.high - domain.low);
     heightAt = (px) => y(table.overheads[Math.max(0, rowFor(table, bytesAt(px)))]);
     svg("text", { x: right, y: 10, class: "rv-tick", "text-anchor": "end" }, chart).textContent = `extra ${costUnit(graph.timeUnit).time ? "time" : "units"}, % of ${base.name}`;
-    line = svg("line", { y1: PAD.top, y2: CURVE_HEIGHT, class: "rv-budget-line" }, chart);
+    line = svg("line", { y1: PAD.top, y2: HEIGHT, class: "rv-budget-line" }, chart);
     names = [];
     drawDevices(right, bottom); // above the line, which would strike through their names
     drawCapacity(right, bottom);
@@ -162,7 +163,7 @@ export function makeTradeoffCurve(parent, graph, fixed, domain, base, id, device
 
   /** Move the names of devices off the points and the curve, and return their boxes. */
   function moveNames(marks) {
-    const bottom = CURVE_HEIGHT - PAD.bottom;
+    const bottom = HEIGHT - PAD.bottom;
     const anywhere = Array.from({ length: Math.floor((bottom - PAD.top - 18) / 8) }, (_, i) => bottom - 8 - 8 * i);
     return names.map(({ text, words, x: px, y: py, anchor }) => {
       const height = freeHeight(words, { x: px, anchor }, [py, py + 16, py - 16, py + 32, ...anywhere], marks, heightAt);
@@ -181,7 +182,7 @@ export function makeTradeoffCurve(parent, graph, fixed, domain, base, id, device
     beyond.removeAttribute("transform");
     for (const [name, value] of Object.entries(arrowAt(px, py, turn ?? 0))) beyond.setAttribute(name, value);
     // its lines would lead to wrong numbers from an edge
-    cross.setAttribute("d", turn === null ? `M${PAD.left} ${py}H${px}V${CURVE_HEIGHT - PAD.bottom}` : "");
+    cross.setAttribute("d", turn === null ? `M${PAD.left} ${py}H${px}V${HEIGHT - PAD.bottom}` : "");
     const at = x(Math.max(domain.low, Math.min(budget, domain.high))); // at a smaller size, the user's budget may lie beyond the axis
     if (boundName) {
       const place = boundPlace(BOUND_NAME, boundName.edges, at, taken, heightAt);
