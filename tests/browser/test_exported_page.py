@@ -40,7 +40,9 @@ def page(chromium, exported):
 
 
 def states(page):
-    return page.eval_on_selector_all(".rv-nodes > g rect", "boxes => boxes.map(b => b.classList.contains('rv-keep'))")
+    """For each box whether its value is not recomputed."""
+    recomputed = "boxes => boxes.map(b => !b.classList.contains('rv-recompute'))"
+    return page.eval_on_selector_all(".rv-nodes > g rect", recomputed)
 
 
 def shown(page):

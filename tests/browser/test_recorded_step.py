@@ -57,7 +57,8 @@ def test_the_slider_picks_a_point_and_a_region_opens_with_its_plan(open_notebook
     explorer.wait_for(timeout=60_000)
     mask = report.regions[1].masks[report.row(1, len(report.front.peak) - 1)]
     page.wait_for_function(
-        "count => document.querySelectorAll('.rv-nodes > g > rect.rv-keep').length === count", arg=int(mask.sum())
+        "count => document.querySelectorAll('.rv-explorer')[1].recompviz.kept.filter(Boolean).length === count",
+        arg=int(mask.sum()),
     )
     page.wait_for_function("document.querySelectorAll('.rv-explorer')[1].getBoundingClientRect().top < 300")
     assert page.errors == []

@@ -226,6 +226,9 @@ export function mount(model, parent, before = null) {
     get kept() {
       return Array.from(explorer.kept);
     },
+    get states() {
+      return Array.from(explorer.states);
+    },
     get formulaPeak() {
       return explorer.tables[state.table].formulaPeaks[state.row];
     },
