@@ -9,6 +9,7 @@ import pytest
 
 from recompviz.core.plans.plan import Plan
 from recompviz.widgets.base.static_output import NO_MESSAGE
+from recompviz.widgets.explorer.shown_values import ShownValues
 from tests.widgets.conftest import Lab
 
 pytestmark = pytest.mark.browser
@@ -468,8 +469,9 @@ def test_two_plans_are_compared_in_a_table(page, exported):
     page.get_by_role("tab", name="Compare").click()
     page.get_by_label("Compare the plan shown with").select_option(label="chen")
     panel = page.get_by_role("tabpanel", name="Compare")
-    here = plan_of(exported, shown(page)).keep_mask
-    there = next(p for p in exported[1]._selection.tables.table(2).plans if p.kind == "chen").keep_mask
+    chen = next(p for p in exported[1]._selection.tables.table(2).plans if p.kind == "chen")
+    joint = exported[1].planner.joint
+    here, there = (ShownValues.of(joint, plan).states for plan in (plan_of(exported, shown(page)), chen))
     panel.get_by_text(f"{(here != there).sum()} values differ").wait_for()
     assert page.locator(".rv-rival").get_attribute("d").startswith("M")
     page.locator(".rv-legend").get_by_text("compared with chen").wait_for()
