@@ -110,8 +110,19 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
   const painter = makeGraphPainter(graph, tree, picture, layers, colouring, {
     painted: minimap.paint,
     changed: (fresh) => browser.follow(fresh),
-    fresh: (name, ends) => drawLegend(legend, id, name, ends, open !== null, graph),
+    fresh(name, ends) {
+      drawLegend(legend, id, name, ends, open !== null, graph);
+      keepRoom();
+    },
   });
+  /** Leave room for what the legend says while a step is selected, so that nothing below moves then. */
+  function keepRoom() {
+    legend.style.minHeight = "";
+    foot.classList.add("rv-full");
+    const high = legend.offsetHeight;
+    foot.classList.remove("rv-full");
+    legend.style.minHeight = `${high}px`;
+  }
   const browser = makeSequenceBrowser(parent, toggle, graph, near, painter, win.resize);
   const shared = { mark: markBox, leave, toggle: toggleBox };
   const pointer = makeGraphPointer(root, frame, graph, picture, win, {
@@ -415,6 +426,7 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
     },
     /** Call after the width of the view changed: lines that are broken to fit the width are broken anew. */
     resize() {
+      keepRoom();
       const same = Math.abs(win.shape().width - broken) < 2; // drawing anew would take the focus from a box
       if (!picture.scene || win.moved || same) return win.resize();
       breaks = new Map();
