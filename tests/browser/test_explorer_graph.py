@@ -16,6 +16,7 @@ def page(show_notebook, jupyter):
     page = show_notebook("graph.ipynb", EXPLORE_AGAIN)
     page.get_by_role("group", name="Explorer of Residual net").wait_for(timeout=120_000)
     page.get_by_role("button", name=re.compile("^layer3, ")).wait_for()
+    page.locator(".rv-graph-foot").get_by_text("not needed later").wait_for()  # the page has unpacked the step
     page.get_by_role("toolbar", name="Graph").scroll_into_view_if_needed()
     return page
 

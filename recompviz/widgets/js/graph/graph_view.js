@@ -119,9 +119,9 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
   function keepRoom() {
     legend.style.minHeight = "";
     foot.classList.add("rv-full");
-    const high = legend.offsetHeight;
+    const { height } = legend.getBoundingClientRect();
     foot.classList.remove("rv-full");
-    legend.style.minHeight = `${high}px`;
+    legend.style.minHeight = `${height}px`;
   }
   const browser = makeSequenceBrowser(parent, toggle, graph, near, painter, win.resize);
   const shared = { mark: markBox, leave, toggle: toggleBox };
