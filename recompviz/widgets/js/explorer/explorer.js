@@ -186,11 +186,11 @@ export function mount(model, parent, before = null) {
     event.stopPropagation();
     explorer.select(-1);
   });
-  /** With the joint graph it is known which bytes memory holds. */
+  /** With the joint graph it is known which bytes memory holds, and which values nothing reads later. */
   explorer.hold = () => {
     ({ bytes: graph.held, unread: graph.unread } = heldBytes(explorer.joint, graph.count));
+    explorer.paint(); // finds the states of the values
     views.graph.again();
-    explorer.schedule();
   };
   const stopListening = listenToKernel(explorer);
   const stopWaiting = whenKernelEnds(model, unanswered);
