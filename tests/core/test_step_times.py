@@ -35,7 +35,7 @@ def test_a_plan_that_recomputes_is_never_said_to_be_faster() -> None:
     recomputing = StepTimes((100.0,) * 6, faster, predicted_extra=2.5)
     assert recomputing.within_noise
     assert not recomputing.resolved
-    assert "extra within noise (-10.0% to -5.0%, 6 pairs)" in str(recomputing)
+    assert "extra no slower than eager (-10.0% to -5.0%, 6 pairs)" in str(recomputing)
     assert StepTimes((100.0,) * 6, faster, predicted_extra=0.0).resolved
 
 

@@ -226,8 +226,12 @@ def test_a_box_shows_a_value_that_nothing_reads_later_as_neither_kept_nor_recomp
     found = run("graph/box_style.js", styles, g=graph, plans=[[2, 1], [1, 0], [2, 0]])
     assert [value["className"] for value, _ in found] == ["rv-unneeded", "rv-keep", "rv-unneeded"]
     assert [module["className"] for _, module in found] == ["rv-box-keep", "rv-box-mixed", "rv-box-recompute"]
-    # a value that only a recomputation reads is held, too
-    assert [module["fact"] for _, module in found] == ["100% of 4 B kept", "50% of 8 B kept", "0% of 4 B kept"]
+    assert [module["fact"] for _, module in found] == ["100% of 4 B kept", "100% of 4 B kept", "0% of 4 B kept"]
+    # a value that only a recomputation reads is held, too, and is more than keep-all holds
+    both = run(
+        "graph/box_style.js", "m.styleOf(2, [0, 1], v.g, { states: [1, 1], segments: [1, 1] }, 'state', null)", g=graph
+    )
+    assert (both["fact"], both["bar"]) == ("8 B kept", 1)
 
 
 @node

@@ -88,7 +88,7 @@ def test_a_measured_share_is_the_headline_only_if_enough_pairs_show_it():
         # a plan that recomputes something is not faster
         (
             {"plannedStep": 288, "spread": [-0.19, -0.018]},
-            ["within noise", "measured −19% to −1.8%", "predicted +5.0%"],
+            ["no slower", "measured −19% to −1.8%", "predicted +5.0%"],
         ),
         (
             {"plannedStep": 288, "spread": [-0.19, -0.018], "overhead": 0},
@@ -113,12 +113,13 @@ def test_tables_and_lines_say_within_noise_where_the_header_does():
         )
     ]
     cells = run("explorer/runs_view.js", "v.runs.map(m.measuredStepText)", runs=runs)
-    assert cells == ["330 ms (+3.1%)", "330 ms (within noise)", "288 ms (within noise)", "330 ms (+3.1%, 3 pairs)", "–"]
+    assert cells == ["330 ms (+3.1%)", "330 ms (within noise)", "288 ms (no slower)", "330 ms (+3.1%, 3 pairs)", "–"]
     texts = "v.runs.map((run) => [m.timesLines(run)[0] ?? '', m.replacedText(run, v.base)])"
     told = run("explorer/run_view.js", texts, runs=runs, base=base(GRAPH))
-    assert ["within noise" in line for line, _ in told] == [False, True, True, False, False]
-    assert ["within noise" in line for _, line in told] == [False, True, True, False, False]
-    assert "within noise (−19% to −1.8%, 9 pairs)" in told[2][0]
+    assert ["within noise" in line for line, _ in told] == [False, True, False, False, False]
+    assert ["within noise" in line for _, line in told] == [False, True, False, False, False]
+    assert "no slower than eager (−19% to −1.8%, 9 pairs)" in told[2][0]
+    assert "no slower" in told[2][1]
 
 
 def test_the_page_needs_as_many_pairs_as_the_report():

@@ -148,7 +148,8 @@ class StepTimes:
     def __str__(self) -> str:
         low, high = self.spread
         predicted = self.predicted_step
-        extra = "within noise" if self.within_noise else f"{self.extra:+.1%}"
+        noise = "within noise" if high >= 0 else "no slower than eager"  # a plan that recomputes is not faster
+        extra = noise if self.within_noise else f"{self.extra:+.1%}"
         spread = f"{low:+.1%} to {high:+.1%}, " if self.pairs > 1 else ""
         pairs = f"{self.pairs} pair{'s' * (self.pairs != 1)}" + (": too few to tell" if self.pairs < ENOUGH else "")
         return (

@@ -203,7 +203,7 @@ def _folded_parts(graph: Graph, folded: Folded, values: ShownValues, hatch: str)
         runs_again = bool((values.states[members] == ValueState.RECOMPUTED).any())
         left, room = x - width / 2, width - 12
         bar = f'<rect x="{left + 6:.1f}" y="{y + height / 2 - 7:.1f}" width="{{:.1f}}" height="4.5" rx="2" {{}}/>'
-        if not held:
+        if not held and not kept:
             stroke, dash = MUTED, ""
             bars = [bar.format(room, f'fill="none" stroke="{LIGHT["line"]}" stroke-width="0.6"')]
         else:
@@ -211,9 +211,9 @@ def _folded_parts(graph: Graph, folded: Folded, values: ShownValues, hatch: str)
             stroke, dash = (RECOMPUTE, ' stroke-dasharray="3.5 2"') if none else (LIGHT["keep-line"], "")
             bars = [
                 bar.format(room, f'fill="url(#{hatch})" stroke="{RECOMPUTE}" stroke-width="0.6"'),
-                bar.format(room * kept / held, f'fill="{KEEP}"'),
+                bar.format(room * (min(1.0, kept / held) if held else 1.0), f'fill="{KEEP}"'),
             ]
-        fact = f"{_percent(kept / held)} of {format_bytes(held)} kept" if held else "holds no memory"
+        fact = _kept_text(kept, held)
         parts += [
             f'<rect x="{left:.1f}" y="{y - height / 2:.1f}" width="{width:g}" height="{height:.1f}" rx="5" '
             f'fill="{SURFACE}" stroke="{stroke}" stroke-width="1.4"{dash}/>',
@@ -224,9 +224,15 @@ def _folded_parts(graph: Graph, folded: Folded, values: ShownValues, hatch: str)
     return parts
 
 
-def _percent(share: float) -> str:
-    """Return a share in whole percent, with one decimal below 10 %, as on the page."""
-    return f"{share:.1%}" if 0 < share < 0.0995 else f"{share:.0%}"
+def _kept_text(kept: int, held: int) -> str:
+    """Return the bytes that a module keeps, in words as on the page: the share of what it holds if all is kept."""
+    if kept > held:
+        return f"{format_bytes(kept)} kept"
+    if not held:
+        return "holds no memory"
+    share = kept / held
+    percent = f"{share:.1%}" if 0 < share < 0.0995 else f"{share:.0%}"
+    return f"{percent} of {format_bytes(held)} kept"
 
 
 def _box_text(x: float, y: float, words: str, fill: str, width: float, size: float = NAME, weight: int = 560) -> str:

@@ -31,7 +31,7 @@ class ShownValues:
     kept : numpy.ndarray of int64, shape (#V,)
         The bytes of each value that stay allocated until the backward pass.
     held : numpy.ndarray of int64, shape (#V,)
-        The same, or the bytes under the plan that keeps every value, where they are more.
+        The same under the plan that keeps every value. A plan may keep more: values that its recomputations read.
     """
 
     states: NDArray[np.int8]
@@ -55,7 +55,7 @@ class ShownValues:
         kept = saved_bytes(schedule, len(mask))
         everything = saved_bytes(make_schedule(joint, [True] * len(mask)), len(mask))
         states = mask.astype(np.int8) if theory else value_states(schedule, mask.tolist())
-        return cls(states, kept, np.maximum(kept, everything))
+        return cls(states, kept, everything)
 
     @property
     def counts(self) -> str:

@@ -37,13 +37,15 @@ export function signedShare(share) {
 export function measuredShare(run) {
   const [low, high] = run.spread ?? [NaN, NaN];
   const range = run.pairs > 1 && run.spread ? `${signedShare(low)} to ${signedShare(high)}` : "";
-  return { text: signedShare(run.plannedStep / run.eagerStep - 1), range, noise: low <= 0 && (high >= 0 || run.overhead > 0) };
+  const noise = low <= 0 && (high >= 0 || run.overhead > 0);
+  // a plan that recomputes is not faster, so no number is given; that it took no longer is seen
+  const text = !noise ? signedShare(run.plannedStep / run.eagerStep - 1) : high < 0 ? "no slower" : "within noise";
+  return { text, range, noise };
 }
 
-/** The measured extra time of a run as one short text: "+14%" or "within noise". */
+/** The measured extra time of a run as one short text: "+14%", "within noise" or "no slower". */
 export function measuredText(run) {
-  const { text, noise } = measuredShare(run);
-  return noise ? "within noise" : text;
+  return measuredShare(run).text;
 }
 
 /** "n pairs" of an eager and a planned step; "1 pair: too few to tell" below ENOUGH_PAIRS. */

@@ -25,7 +25,7 @@ export function isNoise(run) {
  * @param searching whether a search for better plans goes on, so that the overhead is an upper bound
  * @param base of baseOf in base_time.js
  * @param run the last run of the plan, or null: its measured time is shown with the predicted one beside it, if the run
- *   timed enough pairs of steps, otherwise the predicted one; "within noise" if the pairs do not show the extra time
+ *   timed enough pairs of steps, otherwise the predicted one; "within noise" or "no slower" if the pairs do not show the extra time
  */
 export function figures(graph, table, row, states, keepAll, searching = false, base = baseOf(graph), run = null) {
   const cost = costUnit(graph.timeUnit);
@@ -38,7 +38,7 @@ export function figures(graph, table, row, states, keepAll, searching = false, b
     total: [totalText(table, table.totalPeaks[row]), "total bytes", `${formatPercent(table.totalPeaks[row] / keepAll)} of keep-all`],
     formula: [formatBytes(table.formulaPeaks[row]), "formula bytes", "paper's model, no liveness"],
     overhead: !measured ? predicted : isNoise(run)
-      ? ["within noise", `measured ${measured.range}`, `predicted ${shareText(overhead, base)}`]
+      ? [measured.text, `measured ${measured.range}`, `predicted ${shareText(overhead, base)}`]
       : run.resolved
         ? [measured.text, "of the step · measured", `predicted ${shareText(overhead, base)}`]
         : [predicted[0], `of ${base.name} · predicted`, `only ${run.pairs} pair${run.pairs === 1 ? "" : "s"} measured`],

@@ -18,7 +18,7 @@ export function verdict(run, write = formatBytes) {
 
 /**
  * The measured and the predicted times of a step, one line for each: "measured step: eager X, plan Y, +Z% (+A% to +B%, N pairs)";
- * "within noise" for +Z% if the pairs do not show the extra time; no line if the steps were not timed.
+ * "within noise" or "no slower than eager" for +Z% if the pairs do not show the extra time; no line if the steps were not timed.
  * A prediction that a measured step contradicts is said to be too high, or the run to be slower, and what to do.
  * @param scaled whether the predicted times are scaled from those of other sizes
  */
@@ -31,7 +31,7 @@ export function timesLines(run, scaled = false) {
     run.predictedStep && `plan ${formatTime(run.predictedStep)}`,
     run.predictedShare != null && signedShare(run.predictedShare),
   ].filter(Boolean);
-  const measured = `measured step: eager ${formatTime(run.eagerStep)}, plan ${formatTime(run.plannedStep)}, ${found.noise ? "within noise" : found.text}${spread}`;
+  const measured = `measured step: eager ${formatTime(run.eagerStep)}, plan ${formatTime(run.plannedStep)}, ${found.text === "no slower" ? "no slower than eager" : found.text}${spread}`;
   if (run.tooHigh && run.predictedStep) return [measured, `predicted step: plan ${formatTime(run.predictedStep)}, too high because the machine was busy: run the cell again`];
   return predicted.length ? [measured, `predicted step: ${predicted.join(", ")}${run.tooLow ? `; ${slowerText(run, scaled)}` : ""}`] : [measured];
 }
@@ -59,7 +59,7 @@ const HINTS = ["every value from birth to last use", "hover a bar to read it · 
 
 const TIMES_TITLE =
   "Medians of pairs of an eager and a planned step, in turn. The share: the extra time as a share of the eager step. In brackets: its spread over the pairs, " +
-  "the 95% interval of the median; with fewer than six pairs, the smallest and the largest. Within noise: the spread contains 0, or the plan recomputes something and the run found no extra time. " +
+  "the 95% interval of the median; with fewer than six pairs, the smallest and the largest. Within noise: the spread contains 0. No slower: it is below 0 although the plan recomputes something, so that the pairs differ by something else. " +
   "On the CPU it is taken from processor times, which other programs hardly change. Predicted: the sum of the operators' measured times; other programs that ran during the steps are not in it. " +
   "If a step was much faster than predicted, other programs ran while the operators were measured; the next Explorer measures them again. If both steps took much longer than predicted, measure the operators again with rv.calibrate(trace, fresh=True), the trace as in “Save and share”, and run the cell again.";
 

@@ -41,7 +41,7 @@ export function stepText(step, eager, share = step / eager - 1) {
   return `${formatTime(step)} (${Number.parseFloat(more) ? `${share < 0 ? "−" : "+"}${more}` : "±0%"})`;
 }
 
-/** The measured time of a planned step: "160 ms (+14%)", "150 ms (within noise)" or "160 ms (+14%, 3 pairs)"; "–" if the run has none. */
+/** The measured time of a planned step: "160 ms (+14%)", "150 ms (within noise)", "150 ms (no slower)" or "160 ms (+14%, 3 pairs)"; "–" if the run has none. */
 export function measuredStepText(run) {
   if (!run.eagerStep) return "–";
   const few = run.spread && run.pairs < ENOUGH_PAIRS ? `, ${run.pairs} pair${run.pairs === 1 ? "" : "s"}` : "";

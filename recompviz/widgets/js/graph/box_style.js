@@ -28,7 +28,7 @@ export function nodeTitle(graph, v, state, segment, theory) {
  */
 export function boxTitle(path, times, equal, state, each = 1) {
   const blocks = each > 1 ? `groups of ${each} blocks` : "blocks";
-  return `${path}${times > 1 ? `, ${times} ${equal ? "equal" : "similar"} ${blocks}` : ""}, ${state.of} values, ${state.recomputed} recomputed, ${formatBytes(state.keptBytes)} of ${formatBytes(state.held)} kept for the backward pass`;
+  return `${path}${times > 1 ? `, ${times} ${equal ? "equal" : "similar"} ${blocks}` : ""}, ${state.of} values, ${state.recomputed} recomputed, ${formatBytes(state.keptBytes)}${state.keptBytes > state.held ? "" : ` of ${formatBytes(state.held)}`} kept for the backward pass`;
 }
 
 /**
@@ -73,8 +73,9 @@ function nodeStyle(state, segment) {
 }
 
 /** The second line of a closed box, the longest text first: a small box shows the first one that fits. */
-function factsOf({ held, share }) {
-  if (!held) return ["holds no memory", "no memory"];
+function factsOf({ held, keptBytes, share }) {
+  if (!held && !keptBytes) return ["holds no memory", "no memory"];
+  if (keptBytes > held) return [`${formatBytes(keptBytes)} kept`];
   const [part, bytes] = [formatPercent(share), formatBytes(held)];
   return [`${part} of ${bytes} kept`, `${part} of ${bytes}`, `${part} kept`, part];
 }
@@ -95,14 +96,16 @@ export function fittingText(texts, room, measure) {
   return texts.find((text) => measure(text) <= room) ?? texts.at(-1);
 }
 
+const isEmpty = ({ held, keptBytes }) => !held && !keptBytes;
+
 function moduleStyle(state) {
   const all = state.recomputed === 0;
   return {
     kept: all ? 1 : 0,
-    className: !state.held ? "rv-box-empty" : all ? "rv-box-keep" : state.count ? "rv-box-mixed" : "rv-box-recompute",
+    className: isEmpty(state) ? "rv-box-empty" : all ? "rv-box-keep" : state.count ? "rv-box-mixed" : "rv-box-recompute",
     tint: -1,
-    empty: !state.held,
-    bar: state.held ? state.share : 0,
+    empty: isEmpty(state),
+    bar: isEmpty(state) ? 0 : Math.min(1, state.share),
     facts: factsOf(state),
     fact: factsOf(state)[0],
   };

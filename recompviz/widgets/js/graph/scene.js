@@ -49,8 +49,8 @@ export function boxesOfNodes(scene, tree, count) {
 
 /**
  * Sums over the nodes of a box: number of kept, of recomputed and of all values, bytes, time, first and last segment. `held`
- * are the bytes that memory holds until the backward pass, by this plan or if everything is kept (data/held_bytes.js), and
- * `keptBytes` those of this plan; bytes of the values while they are unknown.
+ * are the bytes that memory holds until the backward pass if everything is kept (data/held_bytes.js), and `keptBytes` those
+ * of this plan, which may be more: a recomputation reads other values. Bytes of the values while they are unknown.
  * @param states of value_states.js
  */
 export function boxState(nodes, graph, states, segments) {
@@ -68,16 +68,14 @@ export function boxState(nodes, graph, states, segments) {
     held += memory[v];
     if (states[v] === STATE.recomputed) recomputed += 1;
     if (states[v] === STATE.kept) {
-      const more = graph.unread?.[v] ?? 0; // kept for a recomputation only
       count += 1;
-      held += more;
-      keptBytes += memory[v] + more;
+      keptBytes += memory[v] + (graph.unread?.[v] ?? 0); // the latter for a recomputation only
     }
     time += graph.time[v];
     first = Math.min(first, segments[v]);
     last = Math.max(last, segments[v]);
   }
-  return { count, recomputed, of: nodes.length, bytes, held, keptBytes, share: held ? keptBytes / held : count / nodes.length, time, first, last };
+  return { count, recomputed, of: nodes.length, bytes, held, keptBytes, share: held ? keptBytes / held : keptBytes ? 1 : count / nodes.length, time, first, last };
 }
 
 /** The box at a point of the world, −1 for none. */
