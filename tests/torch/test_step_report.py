@@ -105,6 +105,7 @@ def train(model: Any, steps: int) -> None:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(RecordedModels, "search_seconds", 0.05)
+    torch._dynamo.reset()  # a batch size that differs from one of an earlier test would be captured as a symbol
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
