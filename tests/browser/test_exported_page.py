@@ -384,7 +384,7 @@ def test_a_budget_is_typed_in_bytes_or_in_per_cent_of_keep_all(page, exported):
 
 def test_what_binds_at_the_least_budget_is_told_and_shown(page, exported):
     lab = exported[0]
-    link = page.get_by_role("button", name=re.compile("^What limits it: .* step"))
+    link = page.get_by_role("button", name=re.compile("^What limits the least: .* step"))
     link.click()
     assert plan_of(exported, shown(page)) is lab.time.plan(lab.time.least_total)
     page.get_by_role("tab", name=re.compile(r"Alive at step \d+")).wait_for()
@@ -589,7 +589,7 @@ def test_pictures_of_the_view_are_saved(page, tmp_path):
     texts = [text for text in ET.fromstring(drawing).iter("{http://www.w3.org/2000/svg}text") if text.text]
     height = {text.text: float(text.get("y")) for text in texts if re.fullmatch(r"[\d.]+", text.get("y", ""))}
     (least,) = [y for text, y in height.items() if text.startswith(("least found", "least feasible"))]
-    (limit,) = [y for text, y in height.items() if text.startswith("What limits it")]
+    (limit,) = [y for text, y in height.items() if text.startswith("What limits the least")]
     assert 0 < limit - least < 24  # no gap where the page has a slider
     assert page.get_by_role("button", name="Paper's view").is_visible()
     assert drawing.count("<linearGradient") >= 2  # the swatches of kept and of recomputed values
@@ -1123,7 +1123,9 @@ def test_a_long_name_of_what_limits_the_budget_is_not_cut(page):
         link.textContent = text;
         return link.scrollWidth > link.clientWidth;
     }"""
-    assert not page.evaluate(cut, f"What limits it: model.{'the_only_linear_layer_of_this_model' * 3}.weight 16.0 KiB")
+    assert not page.evaluate(
+        cut, f"What limits the least: model.{'the_only_linear_layer_of_this_model' * 3}.weight 16.0 KiB"
+    )
 
 
 def test_a_key_that_needs_a_kernel_says_so(page):

@@ -126,3 +126,17 @@ def test_plans_that_disagree_about_a_value_that_neither_needs_do_not_differ_ther
     )
     assert [(row["node"], row["here"], row["there"]) for row in rows] == [(1, 1, 0), (2, 2, 1)]
     assert mask == [0, 1, -1]
+
+
+def test_the_card_says_that_a_pin_to_keep_a_value_that_nothing_needs_has_no_effect():
+    graph = {
+        "nodes": [{"key": "a", "op": "x", "module": "", "source": "", "shape": "2", "dtype": "f"}],
+        "timeUnit": "ms",
+    }
+    graph |= {"memory": [8], "time": [1], "count": 1, "unread": [8]}
+    rows = """[[2, 0], [2, 1], [1, 1]].map(([is, pin]) =>
+      Object.fromEntries(m.cardRows(v.graph, 0, { is, pin }, 0, 0)).held)"""
+    free, pinned, kept = run("explorer/card.js", rows, graph=graph)
+    assert free.endswith("nothing reads it later")
+    assert pinned == free + ", so the pin has no effect"
+    assert kept.startswith("only for recomputation")

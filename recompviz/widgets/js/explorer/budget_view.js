@@ -89,7 +89,7 @@ export function makeBudgetView(parent, graph, fixed, all, families, base, action
     const share = (leastTotal(table) - domain.low) / (domain.high - domain.low);
     slider.style.setProperty("--rv-least", `${(100 * (THUMB + share * (right - PAD.left))) / (right - PAD.left + 2 * THUMB)}%`);
     setText(leastText, `${leastName()} ${bytesText(leastTotal(table))} · keep-all ${bytesText(domain.most)}`);
-    setText(binds, `What limits it: ${table.binding}`);
+    setText(binds, `What limits the least: ${table.binding}`);
     binds.title = `${binds.textContent}\nclick: go to the leanest plan and see what is alive at its peak`;
     makeRoom();
   }

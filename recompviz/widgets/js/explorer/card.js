@@ -19,7 +19,7 @@ export function cardRows(graph, v, state, lower, boundary) {
     ["source", [shortPlace(place), line?.trim()].filter(Boolean).join("\n")],
     ["value", [node.shape, node.dtype].filter(Boolean).join(" ")],
     [state.theory ? "size Mᵥ" : "size", `${formatBytes(graph.memory[v])}${state.theory ? " (formula bytes)" : ""}`],
-    ["held", heldText(graph, v, state.is)],
+    ["held", heldText(graph, v, state.is, state.pin)],
     [state.theory ? "cost Tᵥ" : costUnit(graph.timeUnit).time ? "time" : "cost", `${costWithUnit(graph.time[v], graph.timeUnit)}${/ \(\w+\)$/.exec(costUnit(graph.timeUnit).time ? graph.timeUnit : "")?.[0] ?? ""}`],
     ["segment", state.theory && `V${subscript(state.segment)} of ${state.segmentCount}`],
     ["Lᵛ", state.theory && `${lower} of ${graph.count} values, boundary ${boundary}`],
@@ -27,9 +27,9 @@ export function cardRows(graph, v, state, lower, boundary) {
   return rows.filter(([, value]) => value);
 }
 
-/** Why memory does not hold a value until a backward call reads it, or "" if it does. @param state of value_states.js */
-function heldText(graph, v, state) {
-  if (state === STATE.unneeded) return "until its last use in the forward pass: nothing reads it later";
+/** Why memory does not hold a value until a backward call reads it, or "" if it does. @param state of value_states.js; @param pin 1 if it is pinned to be kept */
+function heldText(graph, v, state, pin) {
+  if (state === STATE.unneeded) return `until its last use in the forward pass: nothing reads it later${pin === 1 ? ", so the pin has no effect" : ""}`;
   return state === STATE.kept && graph.unread?.[v] ? "only for recomputation: no backward call reads it" : "";
 }
 
