@@ -836,10 +836,16 @@ def test_an_emptied_device_and_a_budget_take_the_device_from_the_field_and_from_
 def test_during_a_search_the_least_total_is_the_least_so_far(page):
     least = page.locator(".rv-least")
     assert "least feasible" in least.inner_text()
+    slider(page).focus()
+    page.keyboard.press("Home")  # a plan that recomputes something: a search may find a better one
+    settled(page)
+    sentence = page.locator(".rv-fit-sentence")
+    assert sentence.evaluate("one => getComputedStyle(one).fontWeight") == "620"
     in_kernel(page, "setattr(explorer, '_searching', True)")
     page.get_by_text(re.compile("least so far")).wait_for()
     assert page.locator(".rv-budget .rv-tick", has_text="no plan yet").count() == 1
     assert page.get_by_text("infeasible", exact=True).count() == 0
+    assert sentence.evaluate("one => getComputedStyle(one).fontWeight") == "500"
     in_kernel(page, "setattr(explorer, '_searching', False)")
     page.get_by_text(re.compile("least feasible")).wait_for()
 

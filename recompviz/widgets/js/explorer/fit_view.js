@@ -258,6 +258,7 @@ export function makeFitView(parent, model, graph, all, base, actions, id) {
       showOwn(target);
       const { axes: traced, now: shown } = model.get("_sizes");
       setText(sentence, [words(), leftOut(hasOptimizer), sizesFrom(traced, shown)].filter(Boolean).join("; "));
+      root.classList.toggle("rv-fit-interim", known.searching && table.overheads[next.row] > 0); // grey, as the numbers of the header
       setText(little, model.get("_searching") ? "" : table.little);
       little.hidden = little.textContent === "";
       root.classList.toggle("rv-fit-not", rowFor(table, target.bytes) < 0 && !model.get("_searching"));
