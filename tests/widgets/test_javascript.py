@@ -567,18 +567,20 @@ def test_times_of_steps_have_a_spread_and_the_predicted_time():
         {**timed, "plannedStep": 200.02, "predictedEager": None, "predictedShare": 0, "spread": [0.00001, 0.0002]},
         {**timed, "predictedEager": 400, "predictedStep": 420, "predictedShare": 0.05, "tooHigh": True},
         {**timed, "predictedEager": 155, "predictedStep": 160, "predictedShare": 0.03, "tooLow": True},
+        {**timed, "predictedEager": 250, "predictedStep": 260, "predictedShare": 0.04},
+        {**timed, "predictedEager": 196, "predictedStep": 207.1, "predictedShare": 0.06},
         {"eagerStep": None},
         None,
     ]
     assert run("explorer/run_view.js", "v.runs.map((one) => m.timesLines(one))", runs=runs) == [
         [
             "measured step: eager 200 ms, plan 220 ms, +10% (+5.0% to +12%, 12 pairs)",
-            "predicted step: eager 190 ms, plan 207 ms, +9.0%",
+            "predicted step: eager 190 ms, plan 207 ms, +9.0%; eager took 5.3% longer",
         ],
         ["measured step: eager 200 ms, plan 2.19 s, +995% (1 pair: too few to tell)"],
         [
             "measured step: eager 200 ms, plan 200 ms, within noise (−2.0% to +1.3%, 12 pairs)",
-            "predicted step: eager 190 ms, plan 207 ms, +9.0%",
+            "predicted step: eager 190 ms, plan 207 ms, +9.0%; eager took 5.3% longer",
         ],
         [
             "measured step: eager 200 ms, plan 200 ms, 0% (0% to 0%, 12 pairs)",
@@ -592,6 +594,14 @@ def test_times_of_steps_have_a_spread_and_the_predicted_time():
             "measured step: eager 200 ms, plan 220 ms, +10% (+5.0% to +12%, 12 pairs)",
             "predicted step: eager 155 ms, plan 160 ms, +3.0%; both steps took 29% longer; "
             "rv.calibrate(trace, fresh=True) times the operators again",
+        ],
+        [
+            "measured step: eager 200 ms, plan 220 ms, +10% (+5.0% to +12%, 12 pairs)",
+            "predicted step: eager 250 ms, plan 260 ms, +4.0%; eager took 20% less",
+        ],
+        [
+            "measured step: eager 200 ms, plan 220 ms, +10% (+5.0% to +12%, 12 pairs)",
+            "predicted step: eager 196 ms, plan 207 ms, +6.0%",
         ],
         [],
         [],

@@ -72,7 +72,7 @@ def test_header_and_run_say_the_same_per_cent_of_the_step():
     nothing = run("explorer/header.js", figures, graph=GRAPH, table=table | {"overheads": [0]}, base=base(GRAPH))
     assert nothing[:2] == ["+0%", "of the step"]
     _, line = run("explorer/run_view.js", "m.timesLines(v.run)", run=RUN)
-    assert line.endswith(", +5.0%")
+    assert line.endswith(", +5.0%; eager took 6.7% longer")
     about = run("explorer/header.js", "m.aboutOverhead(v.graph, 15, v.base)", graph=GRAPH, base=base(GRAPH))
     assert "+5.0% of the eager step, which takes 300 ms (predicted)" in about
     assert about.endswith("+15% of the forward pass alone")

@@ -4,6 +4,8 @@ import { ENOUGH_PAIRS, measuredShare, measuredText, pairsText, shareText, signed
 import { html, listeners, progressBar, setText } from "../shared/elements.js";
 import { formatBytes, formatPercent, formatTime } from "../shared/units.js";
 
+const TOLD_FROM = 0.05; // of the predicted step: a smaller difference is not told
+
 /** The result of the certificate. "bitwise" is written only if the certificate says so. */
 export function badgeText(run) {
   if (!run.certified) return "✗ not certified";
@@ -19,7 +21,8 @@ export function verdict(run, write = formatBytes) {
 /**
  * The measured and the predicted times of a step, one line for each: "measured step: eager X, plan Y, +Z% (+A% to +B%, N pairs)";
  * "within noise" or "no slower than eager" for +Z% if the pairs do not show the extra time; no line if the steps were not timed.
- * A prediction that a measured step contradicts is said to be too high, or the run to be slower, and what to do.
+ * The second line ends with how far the eager step is from its prediction. A prediction that it contradicts is said to be too
+ * high, or the run to be slower, and what to do.
  * @param scaled whether the predicted times are scaled from those of other sizes
  */
 export function timesLines(run, scaled = false) {
@@ -33,7 +36,13 @@ export function timesLines(run, scaled = false) {
   ].filter(Boolean);
   const measured = `measured step: eager ${formatTime(run.eagerStep)}, plan ${formatTime(run.plannedStep)}, ${found.text === "no slower" ? "no slower than eager" : found.text}${spread}`;
   if (run.tooHigh && run.predictedStep) return [measured, `predicted step: plan ${formatTime(run.predictedStep)}, too high because the machine was busy: run the cell again`];
-  return predicted.length ? [measured, `predicted step: ${predicted.join(", ")}${run.tooLow ? `; ${slowerText(run, scaled)}` : ""}`] : [measured];
+  return predicted.length ? [measured, `predicted step: ${predicted.join(", ")}${run.tooLow ? `; ${slowerText(run, scaled)}` : offText(run)}`] : [measured];
+}
+
+/** How far the measured eager step is from its prediction, if enough pairs were timed and it is not near. */
+function offText({ eagerStep, predictedEager, pairs }) {
+  const off = predictedEager && pairs >= ENOUGH_PAIRS ? eagerStep / predictedEager - 1 : 0;
+  return Math.abs(off) < TOLD_FROM ? "" : `; eager took ${formatPercent(Math.abs(off))} ${off > 0 ? "longer" : "less"}`;
 }
 
 /** How much longer than predicted the steps of a run took, and what helps. */
