@@ -74,9 +74,8 @@ FLOOR_SHARE = 8
 # the sweeps often lower the least peak once more; then it is searched this many times for less overhead there
 LAST, LAST_SEED = 4, 10**6
 # Annealing of the excess lowers the least peak: steps as shares of the range, at most this many times each, as long as
-# it falls by this share of the range. Less overhead is searched if it has fallen by WORTH_SEARCHING in all.
+# it falls by this share of the range.
 LOWER, MOST_LOWERED, LEAST_FALL = (0.02, 0.01, 0.005), 6, 1e-5
-WORTH_SEARCHING = 1e-3
 # at most this many proposals per node, and simulated calls, each time
 EXCESS_TRIES, EXCESS, EXCESS_SEED = 30, 20_000_000, 4 * 10**6
 # At the end, annealing stays near this many budgets; it gets this many simulated calls, and at most this many proposals
@@ -240,10 +239,11 @@ def _lower_least_peak(moves: Moves, highest: int, progress: Progress) -> None:
             if before - candidates.front()[-1].peak <= LEAST_FALL * span:
                 break
     new = candidates.front()[-1].peak
-    if lowest - new <= WORTH_SEARCHING * (highest - new):
+    if lowest - new <= LEAST_FALL * (highest - new):
         return
+    # the plans found so far are those of least excess, which may recompute far more than others of the same peak
     of_near = min(NEAR // (len(model.joint.calls) * NEAR_BUDGETS), NEAR_TRIES * n)
-    for share, above in ((0.0, 0.0), (0.0, ABOVE[-1]), (0.5, 0.0), (0.0, 0.0)):
+    for share, above in ((0.0, 0.0), (0.0, ABOVE[0]), (0.0, ABOVE[-1]), (0.5, 0.0), (0.0, 0.0)):
         if moves.out_of_time:
             return
         budget, more = new + int(share * (lowest - new)), int(above * (highest - new))
