@@ -250,29 +250,14 @@ class LiveModel:
         keep_mask: NDArray[np.bool_],
         free: NDArray[np.int64],
         budget: int,
-        tries: int,
-        temperature: float,
+        annealing: Annealing,
         seed: int,
         archive: Archive,
     ) -> NDArray[np.bool_]:
         """Search for a keep mask that fits in the budget, by simulated annealing of the excess (see :class:`LiveRun`).
 
-        Parameters
-        ----------
-        keep_mask : numpy.ndarray of bool, shape (#V,)
-            The start of the search.
-        free : numpy.ndarray of int
-            The numbers of the nodes whose flags may change.
-        budget : int
-            The budget in transient bytes. The search ends when it is reached.
-        tries : int
-            The largest number of proposals.
-        temperature : float
-            The temperature at the start, in bytes summed over steps. It falls to 0.
-        seed : int
-            Seed of the random generator. The same seed gives the same result.
-        archive : Archive
-            Stores the keep mask of least overhead for each interval of peaks.
+        The parameters are those of :meth:`anneal`. Of ``annealing``, only the temperature and the number of proposals
+        are read; the temperature is in bytes summed over steps. The search ends when the budget is reached.
 
         Returns
         -------
@@ -283,8 +268,6 @@ class LiveModel:
 
         best = keep_mask.copy()
         if len(free):
-            rng = np.array([seed], np.uint64)
-            self.simulations += anneal_excess(
-                keep_mask.copy(), best, free, tries, temperature, *self._fields, budget, rng, tuple(archive)
-            )
+            rng, start = np.array([seed], np.uint64), keep_mask.copy()
+            self.simulations += anneal_excess(start, best, free, annealing, *self._fields, budget, rng, tuple(archive))
         return best

@@ -19,6 +19,8 @@ from recompviz.core.live.repeated import NO_BLOCKS, repeated_blocks
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from recompviz.core.live.archive import Archive
+
 # nodes that a drop tries in its first round; the others have fewer bytes per time
 TRIED = 40
 # a drop takes away one more value for each this many nodes of the graph
@@ -183,17 +185,18 @@ class Moves:
         ``tries`` is the largest number of proposals, and ``seed`` is the seed of the random generator.
         """
         start, archive = self.candidates.front()[-1], self.candidates.archive()
-        best = self.model.anneal_excess(
-            start.keep_mask, self.free, start.peak - step, tries, HEAT * step, seed, archive
-        )
-        self.candidates.add(best)
-        for keep_mask in archive.keep_masks[archive.changed]:
-            self.candidates.add(keep_mask)
+        annealing = Annealing(HEAT * step, 0.0, tries)
+        best = self.model.anneal_excess(start.keep_mask, self.free, start.peak - step, annealing, seed, archive)
+        self._add_found(best, archive)
 
     def _anneal(self, start: Candidate, budget: int, annealing: Annealing, seed: int, blocks: bool) -> None:
-        """Anneal from a candidate. Add the best keep mask, and those that are the best for other budgets."""
+        """Anneal from a candidate, and add what is found."""
         repeated, archive = self.repeated if blocks else NO_BLOCKS, self.candidates.archive()
         best = self.model.anneal(start.keep_mask, self.free, budget, annealing, seed, repeated, archive)
+        self._add_found(best, archive)
+
+    def _add_found(self, best: NDArray[np.bool_], archive: Archive) -> None:
+        """Add what an annealing found: the best keep mask, and those that are the best for other budgets."""
         self.candidates.add(best)
         for keep_mask in archive.keep_masks[archive.changed]:
             self.candidates.add(keep_mask)

@@ -271,7 +271,7 @@ def anneal(keep_mask, best, free, repeated_fields, annealing, step_fields, scrat
 
 
 @kernel
-def anneal_excess(keep_mask, best, free, tries, temperature, step_fields, scratch_fields, budget, rng, archive_fields):
+def anneal_excess(keep_mask, best, free, annealing, step_fields, scratch_fields, budget, rng, archive_fields):
     """Search by simulated annealing for a keep mask that fits in the budget, and return the number of simulations.
 
     The energy is the excess: the number of bytes above the budget, summed over the steps of the schedule. The peak
@@ -281,12 +281,12 @@ def anneal_excess(keep_mask, best, free, tries, temperature, step_fields, scratc
     step, scratch, archive = StepArrays(*step_fields), Scratch(*scratch_fields), Archive(*archive_fields)
     flips = np.zeros(len(keep_mask) + 4, np.int64)
     now, lowest = np.inf, np.int64(2**62)
-    for i in range(tries + 1):
+    for i in range(annealing.tries + 1):
         # the first round evaluates the start
         count = 0 if i == 0 else propose(keep_mask, free, flips, rng)
         totals = simulate(keep_mask, step, scratch, budget)
         store(keep_mask, totals.peak, overhead_of(step, scratch), archive)
-        heat = max(temperature * (1 - i / (tries + 1)), 1e-9)
+        heat = max(annealing.temperature * (1 - i / (annealing.tries + 1)), 1e-9)
         if totals.excess <= now or draw(rng) < np.exp((now - totals.excess) / heat):
             now = float(totals.excess)
             if totals.peak < lowest:
@@ -297,4 +297,4 @@ def anneal_excess(keep_mask, best, free, tries, temperature, step_fields, scratc
         else:
             for k in range(count - 1, -1, -1):
                 keep_mask[flips[k]] = not keep_mask[flips[k]]
-    return tries + 1
+    return annealing.tries + 1

@@ -22,9 +22,11 @@ import torch
 from torch.fx import Node
 
 from recompviz.core.base.files import locked, read_text, write_file
+from recompviz.core.steps.joint import Call
 from recompviz.pytorch.budgeting.operator_figures import OperatorFigures
 from recompviz.pytorch.internals.devices.runtimes import backend_settings
 from recompviz.pytorch.internals.user_lines import warn_user
+from recompviz.pytorch.tracing.call_list import ARRIVE
 
 # increase this when the meaning of a figure changes, so that older files are ignored
 FORMAT = 3
@@ -80,11 +82,6 @@ class CalibrationCache:
         complete = [f for f, count in zip(found, counts, strict=True) if f is not None and len(f.sizes) == count]
         return complete if len(complete) == len(found) else None
 
-    def seconds(self, keys: Sequence[str]) -> list[float] | None:
-        """Return the times of calls in the order of their keys, in seconds; None if a key has no measurements."""
-        found = [self._figures[key].seconds for key in keys if key in self._figures]
-        return found if len(found) == len(keys) else None
-
     def store(self, figures: Mapping[str, OperatorFigures]) -> None:
         """Add measurements by key, and write them to the file. Measurements with other keys stay in the file."""
         self._figures |= figures
@@ -119,6 +116,14 @@ def call_key(node: Node, count: int) -> str:
     result = _described(node.meta.get("val"))
     text = f"{node.target}({_described(node.args)}, {_described(node.kwargs)}) -> {count} of {result}"
     return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+def call_keys(calls: Sequence[Call], nodes: Sequence[Node]) -> dict[int, str]:
+    """Return the key of each operator call of a step, by the number of the call. Arrivals of gradients have none.
+
+    ``nodes`` has the node of the traced graph for each call.
+    """
+    return {c: call_key(nodes[c], len(call.makes)) for c, call in enumerate(calls) if call.info.op != ARRIVE}
 
 
 def checksum(key: str, row: Mapping[str, Any]) -> str:

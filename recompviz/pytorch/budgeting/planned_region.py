@@ -16,13 +16,12 @@ from recompviz.core.planning.region_tables import region_masks
 from recompviz.core.planning.step_plans import Outside
 from recompviz.core.steps.schedule import make_schedule
 from recompviz.core.steps.simulation import simulate_schedule
-from recompviz.pytorch.budgeting.calibration_cache import call_key
+from recompviz.pytorch.budgeting.calibration_cache import call_keys
 from recompviz.pytorch.budgeting.operator_figures import calibrated_region
 from recompviz.pytorch.budgeting.recorded_step import PassRecord, RecordedPass
 from recompviz.pytorch.budgeting.resized_steps import SizedPlans
 from recompviz.pytorch.executing.joint_at_sizes import at_sizes, resized_joint
 from recompviz.pytorch.executing.region import Region
-from recompviz.pytorch.tracing.call_list import ARRIVE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -264,12 +263,12 @@ class PlannedRegion:
 def _cached_seconds(folded: Folded, cache: CalibrationCache) -> list[float] | None:
     """The seconds of each call in the cache, 0 for the arrival of gradients; None if one is missing."""
     calls = folded.joint.calls
-    timed = [c for c, call in enumerate(calls) if call.info.op != ARRIVE]
-    found = cache.seconds([call_key(folded.call_node[c], len(calls[c].makes)) for c in timed])
+    keys = call_keys(calls, folded.call_node)
+    found = cache.find(list(keys.values()), [len(calls[c].makes) for c in keys])
     if found is None:
         return None
-    taken = dict(zip(timed, found, strict=True))
-    return [taken.get(c, 0.0) for c in range(len(calls))]
+    figures = dict(zip(keys, found, strict=True))
+    return [figures[c].seconds if c in figures else 0.0 for c in range(len(calls))]
 
 
 def peak_of(joint: JointGraph, mask: NDArray[np.bool_]) -> int:

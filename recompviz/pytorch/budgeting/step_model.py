@@ -186,7 +186,8 @@ def model_of_step(
     )
     sizes = tuple(record.sizes for record in records)
     new = []
-    caches = {known.region.device: CalibrationCache(known.region.device) for known in regions if known.joint is None}
+    devices = {known.region.device for known in regions if known.joint is None}
+    caches = {device: CalibrationCache(device) for device in devices}
     for known, recorded, record in zip(reversed(regions), reversed(passes), reversed(records), strict=True):
         if known.joint is None:
             known.calibrate(recorded, record, caches[known.region.device])

@@ -23,7 +23,7 @@ from recompviz.core.base.progress import Progress, paced
 from recompviz.core.plans.plan_table import PlanObjective
 from recompviz.core.steps.allocations import AllocationEvent
 from recompviz.core.steps.schedule import Phase, Schedule
-from recompviz.pytorch.budgeting.calibration_cache import CalibrationCache, call_key
+from recompviz.pytorch.budgeting.calibration_cache import CalibrationCache, call_keys
 from recompviz.pytorch.budgeting.operator_figures import OperatorFigures, as_traced, calibrated_joint, figures_of_call
 from recompviz.pytorch.executing.program import profiler_mark, write_program
 from recompviz.pytorch.internals.autograd import autocast_off, below_autograd
@@ -182,10 +182,7 @@ def forget(trace: Trace) -> None:
 
 def _keys(trace: Trace) -> dict[int, str]:
     """Return the key of each operator call in the cache, by the number of the call. Arrivals of gradients have none."""
-    nodes = trace.folded.call_node
-    return {
-        c: call_key(nodes[c], len(call.makes)) for c, call in enumerate(trace.joint.calls) if call.info.op != ARRIVE
-    }
+    return call_keys(trace.joint.calls, trace.folded.call_node)
 
 
 # -------------------------------------------------------------------- measuring

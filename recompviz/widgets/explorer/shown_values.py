@@ -61,5 +61,5 @@ class ShownValues:
     def counts(self) -> str:
         """The number of values in each state, in words."""
         recomputed, kept, unneeded = (int((self.states == state).sum()) for state in ValueState)
-        rest = f", {kept} kept, {unneeded} not needed later" if unneeded else ""
+        rest = f", {kept} kept, {unneeded} {ValueState.UNNEEDED.label}" if unneeded else ""
         return f"{recomputed} of {len(self.states)} values recomputed{rest}"

@@ -4,10 +4,10 @@ A box is one *call* of a module: nodes of one call that run one after the other,
 module has several boxes in the same parent, their names are numbered: "head (call 2)", or "head (part 2)" if it is not
 known that the nodes belong to different calls. A path that leaves a box never enters it again, so the graph of the
 boxes has no cycle. A single node gets no box. A module that contains all nodes of its parent shares one box with the
-parent. Repeated siblings of equal structure are folded into one box, which shows
-their number. Their values have equal bytes. Three or more siblings may differ in bytes if they are items of a list, as
-the experts of a mixture, or if their names differ only in digits and their last values have equal bytes, as the layers
-of a DenseNet. Equal nodes may lie between them, as in a loop over the experts of a mixture.
+parent. Repeated siblings of equal structure are folded into one box, which shows their number. Their values have equal
+bytes. Three or more siblings may differ in bytes if they are items of a list, as the experts of a mixture, or if their
+names differ only in digits and their last values have equal bytes, as the layers of a DenseNet. Equal nodes may lie
+between them, as in a loop over the experts of a mixture.
 
 A module gets no box if several of its parts exchange values with different places outside, like the blocks of a U-Net
 in a list: otherwise one box would hide where each value goes. Such parts are not folded either. Their names begin with

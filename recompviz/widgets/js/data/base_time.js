@@ -43,11 +43,6 @@ export function measuredShare(run) {
   return { text, range, noise };
 }
 
-/** The measured extra time of a run as one short text: "+14%", "within noise" or "no slower". */
-export function measuredText(run) {
-  return measuredShare(run).text;
-}
-
 /** "n pairs" of an eager and a planned step; "1 pair: too few to tell" below ENOUGH_PAIRS. */
 export function pairsText(count) {
   return `${count} pair${count === 1 ? "" : "s"}${count < ENOUGH_PAIRS ? ": too few to tell" : ""}`;

@@ -16,8 +16,8 @@ export function valueStates(joint, kept, schedule) {
   const states = Uint8Array.from(kept);
   const seen = new Uint8Array(kept.length);
   const put = (v, state) => {
-    // of a value with several calls, one that runs again is what it costs
-    if (!seen[v] || state === STATE.recomputed || (state === STATE.kept && states[v] === STATE.unneeded)) states[v] = state;
+    // of several calls of a value: recomputed goes before kept, kept before unneeded
+    states[v] = seen[v] ? Math.min(states[v], state) : state;
     seen[v] = 1;
   };
   for (let c = 0; c < joint.forwardCount; c++) {

@@ -99,10 +99,10 @@ export function makeCompareView(parent, graph, base, actions, id) {
   return {
     /**
      * Show the comparison. Returns the mask for the graph, or null.
-     * @param shown { kept, states } of the plan shown
-     * @param ask { most, statesOf }: most(kept) gives the most bytes of kept values at one step, or is null; statesOf(kept) the states of values
+     * @param shown { kept, states } of the plan shown; @param others the states of values by the other plan, or null
+     * @param most(kept) the most bytes of kept values at one step; or null
      */
-    show(tables, state, names, { kept, states }, { most, statesOf }) {
+    show(tables, state, names, { kept, states }, others, most) {
       const found = rivals(tables, state, names);
       const signature = JSON.stringify(found);
       if (signature !== offered) {
@@ -141,7 +141,6 @@ export function makeCompareView(parent, graph, base, actions, id) {
       const [a, b] = [mine.overheads[state.row], other.overheads[against.row]].map((overhead) => shareText(overhead, base));
       html("span", "", summary, `extra time ${a}, the other ${b} of ${base.name}`);
       html("span", "rv-muted", summary, "on the graph: ① kept by this plan only, ② by the other only; the numbers count the values of a closed module, and its outline is of the side with more bytes");
-      const others = statesOf(there);
       table.setRows(() => differences(graph, states, others), [mine, state.row, other, against.row, state.theory, Boolean(most)]);
       return differenceMask(states, others);
     },

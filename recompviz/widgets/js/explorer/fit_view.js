@@ -154,6 +154,7 @@ export function makeFitView(parent, model, graph, all, base, actions, id) {
   });
   /** Say which line was copied; "" says nothing any more. */
   function sayCopied(text) {
+    if (text === copied.textContent) return;
     setText(copied, text);
     code.title = text || COPY;
     showLabel();

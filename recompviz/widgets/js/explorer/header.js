@@ -29,7 +29,9 @@ export function isNoise(run) {
  */
 export function figures(graph, table, row, states, keepAll, searching = false, base = baseOf(graph), run = null) {
   const cost = costUnit(graph.timeUnit);
-  const [recomputed, kept, unneeded] = [0, 0, 0].map((_, state) => states.reduce((sum, each) => sum + (each === state ? 1 : 0), 0));
+  const counts = [0, 0, 0];
+  for (const state of states) counts[state] += 1;
+  const [recomputed, kept, unneeded] = counts;
   const overhead = table.overheads[row];
   searching &&= overhead > 0; // no search finds less than nothing
   const measured = run?.eagerStep ? measuredShare(run) : null;

@@ -35,6 +35,7 @@ export function makePainting(explorer) {
   let ended = { status: null, choice: "" }; // the status of the run, and what was chosen when it came
   let pinWords = ""; // what the pins cost
   let simulated = null; // the plan whose timeline was simulated last
+  let rival = {}; // the plan compared with last, and its states
   let scheduled = {}; // the plan whose order of calls was made last, and that order
 
   function schedule() {
@@ -46,7 +47,7 @@ export function makePainting(explorer) {
     const start = performance.now();
     const table = explorer.tables[state.table];
     explorer.kept = keepMask(table, state.row, graph.count);
-    explorer.states = statesShown(table);
+    explorer.states = statesOf(explorer.kept, order(table));
     explorer.segments = segmentsOf(table, state.row, graph.count);
     const changed = views.graph.paint(explorer.states, explorer.segments);
     state.searching = Boolean(model.get("_searching"));
@@ -79,15 +80,12 @@ export function makePainting(explorer) {
     return scheduled.of;
   }
 
-  /** What the plan shown does with each value. In the paper's view a value is kept or recomputed, as its formula counts them. */
-  function statesShown(table) {
-    const calls = order(table);
-    return calls && !state.theory ? valueStates(explorer.joint, explorer.kept, calls) : explorer.kept;
-  }
-
-  /** The states of values by another plan. */
-  function statesOf(kept) {
-    return explorer.joint && !state.theory ? valueStates(explorer.joint, kept, makeSchedule(explorer.joint, kept)) : kept;
+  /**
+   * What a plan does with each value. In the paper's view a value is kept or recomputed, as its formula counts them.
+   * @param calls the order of calls, or null while the joint graph is not known
+   */
+  function statesOf(kept, calls) {
+    return calls && !state.theory ? valueStates(explorer.joint, kept, calls) : kept;
   }
 
   /** How close the plan is to the best possible one. */
@@ -130,17 +128,25 @@ export function makePainting(explorer) {
     views.drawer.title("alive", state.step < 0 ? "Alive at the peak" : `Alive at step ${state.step + 1}`);
     views.drawer.title("runs", state.runs.length ? `Runs (${state.runs.length})` : "Runs");
     if (views.drawer.current === "alive") views.alive.show(explorer.reply, state.step, views.timeline.phase, state);
-    const difference = views.drawer.current === "compare" || state.against ? views.compare.show(explorer.tables, state, nameOf, explorer, { most: explorer.joint && ((kept) => mostKept(explorer.joint, kept)), statesOf }) : null;
+    const difference = views.drawer.current === "compare" || state.against ? views.compare.show(explorer.tables, state, nameOf, explorer, rivalStates(), explorer.joint && ((kept) => mostKept(explorer.joint, kept))) : null;
     views.graph.setDifference?.(difference);
     if (views.drawer.current === "plans") views.plans.show(explorer.tables, state, nameOf);
     if (views.drawer.current === "gap") views.gap.show(state.run, state.theory);
     if (views.drawer.current === "runs") views.runs.show(state.runs, model.get("_run").can, model.get("_sizes").axes.length > 0);
   }
 
-  /** The states of values by the plan compared with, or null. */
+  /** The states of values by the plan compared with, or null. They are read at each move of the pointer, so they are made once. */
   function rivalStates() {
-    const other = state.against && explorer.tables[state.against.table];
-    return other && state.against.row < other.rows ? statesOf(keepMask(other, state.against.row, graph.count)) : null;
+    const { joint } = explorer;
+    const { row } = state.against ?? {};
+    const table = state.against && explorer.tables[state.against.table];
+    if (!table || row >= table.rows) return null;
+    const same = rival.table === table && rival.row === row && rival.joint === joint && rival.theory === state.theory;
+    if (!same) {
+      const kept = keepMask(table, row, graph.count);
+      rival = { table, row, joint, theory: state.theory, states: statesOf(kept, joint && makeSchedule(joint, kept)) };
+    }
+    return rival.states;
   }
 
   function showCard() {

@@ -1,6 +1,6 @@
 // Running a plan: a button that names the device, progress with cancel, and the measured beside the predicted peak.
 
-import { ENOUGH_PAIRS, measuredShare, measuredText, pairsText, shareText, signedShare } from "../data/base_time.js";
+import { ENOUGH_PAIRS, measuredShare, pairsText, shareText, signedShare } from "../data/base_time.js";
 import { html, listeners, progressBar, setText } from "../shared/elements.js";
 import { formatBytes, formatPercent, formatTime } from "../shared/units.js";
 
@@ -60,7 +60,7 @@ export function replacedRun(runs, run, { budget, wanted }) {
 
 /** What is said of a run whose plan is not shown any more: "Not measured yet. Run 1 measured an earlier plan for this budget: peak X, step +Y%". */
 export function replacedText(run, base) {
-  const step = run.eagerStep ? `step ${measuredText(run)}${run.pairs < ENOUGH_PAIRS ? ` (${pairsText(run.pairs)})` : ""}` : `predicted ${shareText(run.overhead, base)} of ${base.name}`;
+  const step = run.eagerStep ? `step ${measuredShare(run).text}${run.pairs < ENOUGH_PAIRS ? ` (${pairsText(run.pairs)})` : ""}` : `predicted ${shareText(run.overhead, base)} of ${base.name}`;
   return `Not measured yet. Run ${run.number} measured an earlier plan for this budget: peak ${formatBytes(run.measuredPeak)}, ${step}`;
 }
 

@@ -2,7 +2,7 @@
 
 import { html, setText } from "../shared/elements.js";
 import { formatBytes, formatPercent, formatTime } from "../shared/units.js";
-import { ENOUGH_PAIRS, measuredText, shareText } from "../data/base_time.js";
+import { ENOUGH_PAIRS, measuredShare, shareText } from "../data/base_time.js";
 import { badgeText, timesLines } from "./run_view.js";
 import { rowWithMask } from "../data/plan_table.js";
 import { OBJECTIVES } from "./switches.js";
@@ -45,7 +45,7 @@ export function stepText(step, eager, share = step / eager - 1) {
 export function measuredStepText(run) {
   if (!run.eagerStep) return "–";
   const few = run.spread && run.pairs < ENOUGH_PAIRS ? `, ${run.pairs} pair${run.pairs === 1 ? "" : "s"}` : "";
-  return `${formatTime(run.plannedStep)} (${measuredText(run)}${few})`;
+  return `${formatTime(run.plannedStep)} (${measuredShare(run).text}${few})`;
 }
 
 /** The panel; `actions` has run(number). */

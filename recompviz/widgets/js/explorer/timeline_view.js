@@ -60,6 +60,7 @@ export function barsOfNode(bars, reply, v) {
  */
 export function makeTimelineView(parent, graph, strata, tables, all, actions, labels, id) {
   const { listen, release } = listeners();
+  const keepAll = Math.max(...tables.map(keepAllTotal), 1);
   const HEIGHT = chartHeights(globalThis.innerHeight).landscape;
   const BASE = HEIGHT - EDGE.bottom;
   const STRIP_TOP = BASE + 5;
@@ -142,7 +143,7 @@ export function makeTimelineView(parent, graph, strata, tables, all, actions, la
 
   /** Set the bytes at the top; whether they changed. */
   function setTop() {
-    const whole = Math.max(...tables.map(keepAllTotal), run?.measuredPeak ?? 0, 1);
+    const whole = Math.max(keepAll, run?.measuredPeak ?? 0);
     const need = Math.max(reply?.peak ?? 0, Math.min(state.budget, whole), run?.measuredPeak ?? 0);
     const before = top;
     top = topOf(whole, need, enlarged);

@@ -72,9 +72,11 @@ function nodeStyle(state, segment) {
   return { kept: state === STATE.kept ? 1 : 0, empty: state === STATE.unneeded, className: STATE_CLASSES[state], tint: segment % BAND_TINTS, bar: undefined, fact: "" };
 }
 
+const isEmpty = ({ held, keptBytes }) => !held && !keptBytes;
+
 /** The second line of a closed box, the longest text first: a small box shows the first one that fits. */
 function factsOf({ held, keptBytes, share }) {
-  if (!held && !keptBytes) return ["holds no memory", "no memory"];
+  if (isEmpty({ held, keptBytes })) return ["holds no memory", "no memory"];
   if (keptBytes > held) return [`${formatBytes(keptBytes)} kept`];
   const [part, bytes] = [formatPercent(share), formatBytes(held)];
   return [`${part} of ${bytes} kept`, `${part} of ${bytes}`, `${part} kept`, part];
@@ -96,8 +98,6 @@ export function fittingText(texts, room, measure) {
   return texts.find((text) => measure(text) <= room) ?? texts.at(-1);
 }
 
-const isEmpty = ({ held, keptBytes }) => !held && !keptBytes;
-
 function moduleStyle(state) {
   const all = state.recomputed === 0;
   return {
@@ -105,7 +105,7 @@ function moduleStyle(state) {
     className: isEmpty(state) ? "rv-box-empty" : all ? "rv-box-keep" : state.count ? "rv-box-mixed" : "rv-box-recompute",
     tint: -1,
     empty: isEmpty(state),
-    bar: isEmpty(state) ? 0 : Math.min(1, state.share),
+    bar: Math.min(1, state.share),
     facts: factsOf(state),
     fact: factsOf(state)[0],
   };

@@ -78,7 +78,6 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
   const legend = html("div", "rv-graph-legend", foot);
   html("span", "rv-gap", foot);
   const reading = html("div", "rv-graph-reading", parent);
-  reading.hidden = true;
   const hint = html("span", "rv-hint", foot, unbrokenParts(HINT)); // one line is seen: a part that has no room is not
   hint.title = HINT.join(" ");
   const toggle = html("button", "rv-button rv-theory-only", foot, "L₁ ≺ … ≺ Lₖ");
@@ -393,8 +392,7 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
     },
     /** Show a line about the node under the pointer, below the graph, where it covers no box; null for no such line. */
     read(text) {
-      reading.hidden = text === null;
-      if (text !== null) setText(reading, text);
+      setText(reading, text ?? "");
     },
     rectangleOf,
     /** The top and the bottom, in the window, of the box that shows a node. */

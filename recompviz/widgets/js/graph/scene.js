@@ -75,7 +75,7 @@ export function boxState(nodes, graph, states, segments) {
     first = Math.min(first, segments[v]);
     last = Math.max(last, segments[v]);
   }
-  return { count, recomputed, of: nodes.length, bytes, held, keptBytes, share: held ? keptBytes / held : keptBytes ? 1 : count / nodes.length, time, first, last };
+  return { count, recomputed, of: nodes.length, bytes, held, keptBytes, share: held ? keptBytes / held : keptBytes ? 1 : 0, time, first, last };
 }
 
 /** The box at a point of the world, −1 for none. */
