@@ -113,7 +113,11 @@ def test_a_busy_kernel_is_not_asked_and_an_idle_one_twice(lossy):
     page.wait_for_timeout(500)
     assert connection.questions == questions
     page.get_by_text("| Idle").wait_for()
-    for asked in (1, 2, 2):
+    # the clock also runs by itself, so the first question may be asked before or after the status is read
+    for _ in range(2):
         page.clock.run_for(quiet)
         page.wait_for_timeout(1000)
-        assert connection.questions == questions + asked
+    for _ in range(2):
+        assert connection.questions == questions + 2
+        page.clock.run_for(quiet)
+        page.wait_for_timeout(1000)
