@@ -132,6 +132,30 @@ def test_plans_found_under_pins_join_the_plans_of_the_search() -> None:
     assert set(after.plans) <= set(planner.plans("live").plans)
 
 
+def test_pins_that_no_best_plan_breaks_need_no_search() -> None:
+    planner = rv.Planner(*residual_step((2, 1)))
+    free = planner.plans("live")
+    always = np.flatnonzero(np.all([plan.keep_mask for plan in free.plans], axis=0))
+    assert len(always)
+    first: list[rv.PlanTable] = []
+    found = planner.what_if("live", keep=[planner.graph.names[always[0]]], first=first.append)
+    assert not first
+    assert found.total_peaks.tolist() == free.total_peaks.tolist()
+    assert [plan.overhead for plan in found.plans] == [plan.overhead for plan in free.plans]
+
+
+def test_known_plans_are_changed_to_obey_pins_before_the_search_which_finds_none_worse() -> None:
+    planner = rv.Planner(*residual_step((2, 1)))
+    free = planner.plans("live")
+    often = int(np.argmax(np.sum([~plan.keep_mask for plan in free.plans], axis=0)))
+    first: list[rv.PlanTable] = []
+    found = planner.what_if("live", keep=[planner.graph.names[often]], first=first.append)
+    assert len(first) == 1
+    assert all(plan.keep_mask[often] for plan in first[0].plans)
+    assert first[0].improved_by(free)
+    assert not found.improved_by(first[0])
+
+
 def test_a_search_from_the_plans_found_finds_little_more() -> None:
     planner = rv.Planner(*residual_step((2, 1)))
     table = planner.plans("live")

@@ -348,6 +348,35 @@ def test_pins_say_how_far_their_solve_is_and_then_what_they_cost_together():
 
 
 @node
+def test_pins_say_their_cost_while_better_plans_are_searched_for():
+    free = {"objective": "live", "rows": 2, "totalPeaks": [100, 80], "overheads": [0, 2]}
+    pinned = {"objective": "live", "rows": 2, "totalPeaks": [100, 80], "overheads": [0, 3]}
+    states = [
+        {"state": state, "text": state, "interim": interim}
+        for state in ("solving", "cancelled")
+        for interim in (True, False)
+    ]
+    cases = [(budget, status) for budget in (100, 85) for status in states]
+    pins, step = '{ "keep": [1], "recompute": [] }', '{ time: 100, name: "the step" }'
+    text = f"m.pinsText({pins}, s, false, v.free, v.pinned, b, {step})"
+    said = run("explorer/pins.js", f"v.cases.map(([b, s]) => {text})", cases=cases, free=free, pinned=pinned)
+    assert said == [
+        "This pin costs no extra time at this budget. Searching for better plans at other budgets…",
+        "solving…",
+        "This pin costs no extra time at this budget. The search for better plans was stopped.",
+        "cancelled",
+        "This pin raises the extra time at this budget from +2.0% to +3.0% of the step; "
+        "a budget 15 B larger avoids this. Searching for better plans…",
+        "solving…",
+        "This pin raises the extra time at this budget from +2.0% to +3.0% of the step; "
+        "a budget 15 B larger avoids this. The search for better plans was stopped.",
+        "cancelled",
+    ]
+    may = "v.cases.map(([b, s]) => m.mayImprove(s, v.free, v.pinned, b))"
+    assert run("explorer/pins.js", may, cases=cases, free=free, pinned=pinned) == [False] * 4 + [True] + [False] * 3
+
+
+@node
 def test_a_pin_is_put_changed_and_taken_away():
     pins = run(
         "explorer/pins.js",

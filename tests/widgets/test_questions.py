@@ -80,7 +80,7 @@ def test_taking_the_last_pin_away_in_another_objective_shows_its_plan():
     explorer = Explorer(planner, objectives=["live", "memory"], background=False)
     update = {"request": 5, "table": 1, "row": 1, "budget": 1e12}
     explorer._asked = update
-    pin(explorer, keep=[3], base=0)
+    pin(explorer, recompute=[4], base=0)  # plans change under this pin, so there is a search
     explorer.wait(300)
     explorer._asked = {**update, "request": explorer._selection.request + 1}
     pin(explorer)
@@ -165,6 +165,72 @@ def test_a_newer_question_takes_the_place_of_an_older_one(lab):
     assert older.wait(20)
     assert explorer.plan is shown
     assert all(shown.keep_mask[v] for v in free[:2])
+
+
+def explorer_under_pins():
+    """An Explorer whose search under pins waits; its messages, two events, and a value that its plan recomputes."""
+    planner = Planner(*residual_step((2, 1)))
+    what_if = planner.what_if
+    begun, go = threading.Event(), threading.Event()
+    shown = []
+
+    def waiting(*arguments, progress, **options):
+        def paused(done, total):
+            if shown and not begun.is_set():
+                begun.set()
+                go.wait(60)
+            progress(done, total)
+
+        return what_if(*arguments, progress=paused, **options)
+
+    planner.what_if = waiting
+    explorer = Explorer(planner, objectives=["live"], background=False)
+    explorer.budget = "60%"
+    explorer.observe(lambda change: shown.append(change["new"]) if change["new"]["interim"] else None, "_solving")
+    return explorer, shown, begun, go, int(np.flatnonzero(~explorer.plan.keep_mask)[0])
+
+
+def test_known_plans_are_shown_under_pins_before_the_search_and_it_finds_none_worse():
+    explorer, shown, begun, go, v = explorer_under_pins()
+    before = explorer.plan
+    pin(explorer, keep=[v])
+    assert begun.wait(60)
+    first = explorer.plan
+    assert shown[0]["state"] == "solving"
+    assert first.keep_mask[v]
+    assert explorer.timeline.peak <= explorer.budget
+    assert first.overhead >= before.overhead
+    go.set()
+    explorer.wait(300)
+    assert (explorer._solving["state"], explorer._solving["interim"]) == ("done", False)
+    assert explorer.plan.keep_mask[v]
+    assert explorer.plan.overhead <= first.overhead
+
+
+def test_a_table_chosen_after_the_first_answer_stays_when_the_search_ends():
+    explorer, _, begun, go, v = explorer_under_pins()
+    pin(explorer, keep=[v])
+    assert begun.wait(60)
+    explorer.budget = explorer.tables[0].total_peaks[0]
+    explorer._asked = {"request": explorer._selection.request + 1, "table": 0, "row": 0, "budget": 1e12}
+    go.set()
+    explorer.wait(300)
+    assert explorer._selection.table == 0
+    assert all(plan.keep_mask[v] for plan in explorer._selection.tables.table(explorer._selection.tables.pinned).plans)
+
+
+def test_stopping_the_search_under_pins_keeps_its_first_answer():
+    explorer, _, begun, go, v = explorer_under_pins()
+    pin(explorer, keep=[v])
+    assert begun.wait(60)
+    first = explorer.plan
+    explorer._on_message(explorer, {"type": "stop"}, [])
+    go.set()
+    explorer.wait(60)
+    assert (explorer._solving["state"], explorer._solving["interim"]) == ("cancelled", True)
+    assert explorer.plan is first
+    pin(explorer)
+    assert not explorer._solving["interim"]
 
 
 def test_stopping_a_solve_shows_nothing_of_it(lab):

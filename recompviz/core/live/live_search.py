@@ -137,8 +137,7 @@ def live_plans(
     """
     if not len(graph):
         return [Plan.from_keep_mask(graph, np.zeros(0, np.bool_), KIND)]
-    model = LiveModel(graph, joint)
-    candidates = Candidates(model, _pinned(graph, keep, recompute))
+    candidates = Candidates(LiveModel(graph, joint), _pinned(graph, keep, recompute))
     starts = [plan.keep_mask for plan in seeds]
     is_random = np.zeros(len(graph), np.bool_)
     is_random[[call.node for call in joint.calls if call.random and call.node >= 0]] = True
@@ -147,11 +146,36 @@ def live_plans(
         starts += [keep_mask | is_random for keep_mask in starts]
     moves = Moves(candidates, time.process_time() + seconds)
     _search(moves, starts, progress or (lambda _done, _total: None))
+    return _plans(candidates)
+
+
+def pinned_plans(
+    graph: Graph,
+    joint: JointGraph,
+    plans: Iterable[Plan],
+    *,
+    keep: Iterable[Name] = (),
+    recompute: Iterable[Name] = (),
+) -> list[Plan]:
+    """Return given plans after they are changed so that they obey pins, without those that another plan dominates.
+
+    Of each plan, only the pinned nodes are changed. The parameters, errors and the result are those of
+    :func:`live_plans`, which starts from such plans.
+    """
+    candidates = Candidates(LiveModel(graph, joint), _pinned(graph, keep, recompute))
+    for plan in plans:
+        candidates.add(candidates.with_pins(plan.keep_mask))
+    return _plans(candidates)
+
+
+def _plans(candidates: Candidates) -> list[Plan]:
+    """Return the plans on the Pareto front of the candidates. A view is kept if its schedule does not recompute it."""
+    model = candidates.model
     found = [
         candidate.keep_mask | model.is_view & ~model.simulate(candidate.keep_mask).recomputed
         for candidate in candidates.front()
     ]
-    return [Plan.from_keep_mask(graph, keep_mask, KIND) for keep_mask in found]
+    return [Plan.from_keep_mask(model.graph, keep_mask, KIND) for keep_mask in found]
 
 
 def _pinned(graph: Graph, keep: Iterable[Name], recompute: Iterable[Name]) -> NDArray[np.int8]:

@@ -23,7 +23,7 @@ from recompviz.core.bounds.step_bounds import StepBounds
 from recompviz.core.exact.lazy_front import LazyParetoFront
 from recompviz.core.exact.solver import Family, solve
 from recompviz.core.graphs.graph import Graph, Name
-from recompviz.core.live.live_search import live_plans
+from recompviz.core.live.live_search import live_plans, pinned_plans
 from recompviz.core.live.minimum_cut import minimum_cut_plans
 from recompviz.core.live.model import profile_function
 from recompviz.core.planning.cache import Cache
@@ -116,14 +116,22 @@ class PlanSearches:
         keep: Sequence[Name],
         recompute: Sequence[Name],
         progress: Progress | None,
+        first: Callable[[PlanTable], None] | None = None,
     ) -> PlanTable:
         """Return the table of an objective under pins. It is not cached.
 
         If the objective is ``"live"``, found plans that are better than the plans of the table ``plans("live")`` are
-        added to that table, too.
+        added to that table, too. ``first`` is called with a table that needs no search, if a search follows.
         """
         if objective == "live" and has_numba():
-            seeds = [*self.plans("live", partial_progress(progress, 0, 0.5)).plans, *self._seeds()]
+            free = self.plans("live", partial_progress(progress, 0, 0.5))
+            known = pinned_plans(self.graph, self.joint, free.plans, keep=keep, recompute=recompute)
+            under_pins = self.table(known, "live", with_keep_all=not recompute)
+            if not under_pins.improved_by(free):
+                return under_pins  # the pins take nothing from the best plans that are known
+            if first is not None:
+                first(under_pins)
+            seeds = [*free.plans, *self._seeds()]
             searching = partial_progress(progress, 0.5, 0.95)
             plans = live_plans(self.graph, self.joint, seeds, searching, keep=keep, recompute=recompute)
         else:

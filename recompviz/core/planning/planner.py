@@ -412,11 +412,13 @@ class Planner:
         keep: Iterable[Name] = (),
         recompute: Iterable[Name] = (),
         progress: Progress | None = None,
+        first: Callable[[PlanTable], None] | None = None,
     ) -> PlanTable:
         """Return the plan table of an objective under pins, or for another family of lower sets. It is not cached.
 
-        If the objective is ``"live"``, found plans that are better than the plans of the table ``plans("live")`` are
-        added to that table, too.
+        If the objective is ``"live"``, the plans of the table ``plans("live")`` are first changed so that they obey the
+        pins. If they are as good as before at every budget, they are the result. Otherwise a search follows. Found
+        plans that are better than the plans of the table ``plans("live")`` are added to that table, too.
 
         Parameters
         ----------
@@ -429,6 +431,9 @@ class Planner:
             Pins: values that every plan must keep, and values that every plan must recompute.
         progress : callable (done, total), optional
             Called during the search. Raise :class:`recompviz.Cancelled` in it to stop the search.
+        first : callable (PlanTable), optional
+            Called before a search for the objective ``"live"``, with the table of the changed plans. The result of the
+            search is at least as good at every budget.
 
         Raises
         ------
@@ -452,7 +457,7 @@ class Planner:
         True
         """
         check_objective(objective)
-        return self._searches.what_if(objective, family, list(keep), list(recompute), progress)
+        return self._searches.what_if(objective, family, list(keep), list(recompute), progress, first)
 
     @property
     def is_quick(self) -> bool:

@@ -313,7 +313,14 @@ class Explorer(PageWidget):
             "_more": [wire.table_message(shown) for shown in tables.more],
             "_pins": {**NO_PINS, "edition": self._selection.edition},
             "_edition": self._selection.edition,
-            "_solving": {"state": "idle", "fraction": 0.0, "text": "", "loaded": False, "families": dict(FAMILIES)},
+            "_solving": {
+                "state": "idle",
+                "fraction": 0.0,
+                "text": "",
+                "loaded": False,
+                "interim": False,
+                "families": dict(FAMILIES),
+            },
             "_run": run_state(0, "idle", 0.0, "", can=can_run),
             "_sizes": self._resizing.message(),
         }
@@ -641,8 +648,11 @@ class Explorer(PageWidget):
         planner, questions = self.planner, self._questions
         self._known.keep(planner, questions.load(plan))
 
-    def _tell_solving(self, state: str, fraction: float, text: str, loaded: bool = False) -> None:
-        self._solving = {**self._solving, "state": state, "fraction": fraction, "text": text, "loaded": loaded}
+    def _tell_solving(
+        self, state: str, fraction: float, text: str, interim: bool = False, loaded: bool = False
+    ) -> None:
+        told = {"state": state, "fraction": fraction, "text": text, "interim": interim, "loaded": loaded}
+        self._solving = {**self._solving, **told}
 
     def _send_more(self) -> None:
         self._selection.give_missing(self._own_plans())

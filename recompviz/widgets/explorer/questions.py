@@ -1,7 +1,8 @@
 """Questions that an Explorer asks its planner: solve with pins, or with another solver. Plans are loaded here, too.
 
 The answer to a question is one more plan table. A background thread computes it. Then the plan of the table for the
-current budget is shown. A newer question cancels the older question.
+current budget is shown. Pins are answered twice if a search is needed: first with the known plans, changed so that they
+obey the pins, then with what the search finds. A newer question cancels the older question.
 """
 
 from __future__ import annotations
@@ -36,10 +37,10 @@ class Questions:
     planner : Planner
     selection : Selection
         Its lock is held while the callables below are called.
-    told : callable (state, fraction, text)
+    told : callable (state, fraction, text, interim)
         Called when a question starts, progresses or ends. ``state`` is ``"solving"``, ``"done"``, ``"cancelled"`` or
         ``"failed"``, and ``"idle"`` after pins were removed. ``fraction`` is the part of the work that is done, 0 to 1.
-        ``text`` is for the user.
+        ``text`` is for the user. ``interim`` is True if the first answer to pins is shown and the second is missing.
     added : callable ()
         Called when a table was added to or removed from ``selection.tables``.
     """
@@ -48,12 +49,13 @@ class Questions:
         self,
         planner: Planner,
         selection: Selection,
-        told: Callable[[str, float, str], None],
+        told: Callable[[str, float, str, bool], None],
         added: Callable[[], None],
     ) -> None:
         self._planner, self._selection = planner, selection
         self._told, self._added = told, added
         self._job: Job[PlanTable] | None = None
+        self._interim = False  # whether the first answer to the newest question is shown
         self._begun = 0  # the number of the table that was selected when the question was asked
         self._unpinned: tuple[Plan, int] | None = None  # a given plan shown before the first pin, and its budget
 
@@ -67,7 +69,7 @@ class Questions:
         with self._selection.changing():
             if self._job is not None and self._job.running:
                 self._job.cancel()
-                self._told("cancelled", 0.0, "cancelled")
+                self._tell("cancelled", 0.0, "cancelled")
 
     def wait(self, seconds: float | None = None) -> None:
         """Wait until the newest question has been answered, has failed or was cancelled.
@@ -121,17 +123,22 @@ class Questions:
             objective, family = shown.table.objective, cast(Family, shown.family)
 
             def answered(table: PlanTable) -> str:
+                left = self._interim and self._selection.table != tables.pinned
                 if tables.shown(tables.pinned) is None:
                     given = self._selection.table == tables.given
                     self._unpinned = (self._selection.plan, self._selection.wanted) if given else None
                 tables.pin(table, base)
                 count = len(keep) + len(recompute)
-                return self._show(tables.pinned, f"solved with {count} pin{'' if count == 1 else 's'}")
+                text = f"solved with {count} pin{'' if count == 1 else 's'}"
+                if left:
+                    self._added()  # Another table was chosen after the first answer. The last choice stays.
+                    return text
+                return self._show(tables.pinned, text)
 
             self._ask(
                 "solving with pins",
-                lambda progress: self._planner.what_if(
-                    objective, family, keep=keep, recompute=recompute, progress=progress
+                lambda progress, first: self._planner.what_if(
+                    objective, family, keep=keep, recompute=recompute, progress=progress, first=first
                 ),
                 answered,
             )
@@ -140,7 +147,8 @@ class Questions:
         selection, tables = self._selection, self._selection.tables
         with selection.changing():
             self.stop()
-            self._told("idle", 0.0, "")
+            self._interim = False
+            self._tell("idle", 0.0, "")
             shown = tables.shown(tables.pinned)
             if shown is None:
                 return
@@ -206,7 +214,7 @@ class Questions:
         self._begun = selection.table
         self._ask(
             f"solving, {FAMILIES[family]}",
-            lambda progress: self._planner.what_if(wanted, family, progress=progress),
+            lambda progress, _first: self._planner.what_if(wanted, family, progress=progress),
             answered,
         )
 
@@ -268,23 +276,47 @@ class Questions:
             self._added()
             return text + self._selection.choose_table(number)
 
-    def _ask(self, text: str, work: Callable[[JobProgress], PlanTable], answered: Callable[[PlanTable], str]) -> None:
-        """Start a job, and cancel the one under way. ``answered`` shows the table and returns the text for the user."""
+    def _ask(
+        self,
+        text: str,
+        work: Callable[[JobProgress, Callable[[PlanTable], None]], PlanTable],
+        answered: Callable[[PlanTable], str],
+    ) -> None:
+        """Start a job, and cancel the one under way.
+
+        ``work`` gets a function to report progress and a function to give a first answer. ``answered`` shows a table
+        and returns the text for the user.
+        """
+
+        def first(table: PlanTable) -> None:
+            # the thread that holds the lock may wait for this job; the first answer is then not shown
+            with self._selection.changing_for(True) as free:
+                if free and job is self._job and job.running:
+                    answered(table)
+                    self._interim = True
+                    self._tell("solving", job.fraction, text)
+
         with self._selection.changing():
             if self._job is not None:
                 self._job.cancel()
-            self._job = Job(work, lambda job: self._on_job(job, answered), text)
-            self._told("solving", 0.0, text)
+            job = self._job = Job(lambda progress: work(progress, first), lambda job: self._on_job(job, answered), text)
+            self._interim = False
+            self._tell("solving", 0.0, text)
             self._job.start()
+
+    def _tell(self, state: str, fraction: float, text: str) -> None:
+        self._told(state, fraction, text, self._interim)
 
     def _on_job(self, job: Job[PlanTable], answered: Callable[[PlanTable], str]) -> None:
         with self._selection.changing_for(job.state == "running") as free:
             if not free or job is not self._job or job.cancelled:
                 return
             if job.state == "done" and job.result is not None:
-                self._told("done", 1.0, answered(job.result))
+                text = answered(job.result)
+                self._interim = False
+                self._tell("done", 1.0, text)
             else:
-                self._told("solving" if job.state == "running" else job.state, job.fraction, job.text)
+                self._tell("solving" if job.state == "running" else job.state, job.fraction, job.text)
 
 
 def check_solver(family: str, objective: str | None) -> None:

@@ -4,7 +4,7 @@ import { setText } from "../shared/elements.js";
 import { shareText } from "../data/base_time.js";
 import { keepMask, segmentsOf, totalText, totalWriter } from "../data/plan_table.js";
 import { lowerSetOf, boundaryOf } from "../data/lower_sets.js";
-import { pinArray, pinOf, pinsText } from "./pins.js";
+import { mayImprove, pinArray, pinOf, pinsText } from "./pins.js";
 import { planGapText } from "./fit.js";
 import { mostKept } from "../data/held_bytes.js";
 import { makeSchedule } from "../data/schedule.js";
@@ -50,7 +50,10 @@ export function makePainting(explorer) {
     explorer.states = statesOf(explorer.kept, order(table));
     explorer.segments = segmentsOf(table, state.row, graph.count);
     const changed = views.graph.paint(explorer.states, explorer.segments);
-    state.searching = Boolean(model.get("_searching"));
+    const pinned = explorer.tables.find((other) => other?.base >= 0);
+    const free = pinned && explorer.tables[pinned.base];
+    const improves = table === pinned && mayImprove(model.get("_solving"), free, pinned, state.budget);
+    state.searching = Boolean(model.get("_searching")) || improves;
     state.unsearched = model.get("_waiting") !== ""; // a search goes on, or ended before it found plans
     views.header.update(table, state.row, explorer.states, state.searching, explorer.base, runShown());
     state.bound = boundText(table);
@@ -59,8 +62,6 @@ export function makePainting(explorer) {
     simulate();
     views.timeline.update(state, state.confirmed || explorer.joint !== null);
     showRun();
-    const pinned = explorer.tables.find((other) => other?.base >= 0);
-    const free = pinned && explorer.tables[pinned.base];
     pinWords = pinsText(state.pins, model.get("_solving"), views.kernel.shown, free, pinned, state.budget, explorer.base);
     showCard();
     explorer.repaints.push([performance.now() - start, changed]);

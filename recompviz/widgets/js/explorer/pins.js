@@ -76,12 +76,25 @@ export function costText({ overhead, bytes, least, peak, from, to }, base, budge
   return `${sentences.join(". ")}.`;
 }
 
+/** Whether the search under pins may still find a better plan for a budget: the known one costs more than without pins. */
+export function mayImprove(status, free, pinned, budget) {
+  if (status.state !== "solving" || !status.interim || !free) return false;
+  return !(pinCost(free, pinned, budget).overhead <= 0) || rowFor(pinned, budget) < 0;
+}
+
 /** What the pins cost together, or how far their solve is; "" without pins and without a message. @param silent whether the kernel does not answer */
 export function pinsText(pins, status, silent, free, pinned, budget, base) {
   const count = pins.keep.length + pins.recompute.length;
-  if (status.state === "solving") return silent ? UNANSWERED : `${status.text}…`;
-  if (status.state === "failed") return status.text;
-  if (count && free && pinned) return costText(pinCost(free, pinned, budget), base, budget, count);
+  const solving = status.state === "solving";
+  if (solving && silent) return UNANSWERED;
+  if (status.state === "failed" || (status.state === "cancelled" && !status.interim)) return status.text;
+  const cost = (!solving || status.interim) && count && free && pinned ? pinCost(free, pinned, budget) : null;
+  if (cost && status.interim) {
+    const rest = solving ? (cost.overhead === 0 ? "Searching for better plans at other budgets…" : "Searching for better plans…") : "The search for better plans was stopped.";
+    return `${costText(cost, base, budget, count)} ${rest}`;
+  }
+  if (cost) return costText(cost, base, budget, count);
+  if (solving) return `${status.text}…`;
   return count ? status.text || "not solved" : status.text;
 }
 
