@@ -65,6 +65,14 @@ def test_a_dense_block_has_nested_edges_but_is_no_u():
     assert nested_skips(range(n), edges) == []
 
 
+def test_of_two_skip_connections_into_a_level_the_one_from_its_own_level_is_chosen():
+    """As in the U-Nets of diffusion models: each level down leads to its own level up, and to the one below."""
+    chain = [(v, v + 1) for v in range(9)]
+    own, lower = [(1, 9), (2, 8), (3, 7), (4, 6)], [(0, 9), (1, 8), (2, 7), (3, 6)]
+    edges = [*chain, *lower, *own]
+    assert [edges[e] for e in nested_skips(range(10), edges)] == own
+
+
 def test_a_u_is_drawn_as_a_u():
     graph, skips = u_net()
     layout = lay_out(graph, "wrapped")

@@ -69,10 +69,32 @@ def nested_skips(
         chain.append(e)
         e = before[e]
     chain.reverse()
+    chain = _tightened(rank, edges, chain, {e for _, _, e in spans})
     if len(chain) < LEAST_SKIPS or not _crossed_by_few(rank, edges, chain):
         return []
     u, v = edges[chain[0]]
     return chain if rank[v] - rank[u] >= LEAST_SHARE * (max(rank) + 1) else []
+
+
+def _tightened(
+    rank: Sequence[int], edges: Sequence[tuple[int, int]], chain: Sequence[int], allowed: set[int]
+) -> list[int]:
+    """Return a chain whose edges begin as late as possible, and end where those of the given chain end.
+
+    A level of a U-Net may have several skip connections to two levels of the way up. The last one leads to the values
+    of its own size.
+    """
+    into: dict[int, list[int]] = defaultdict(list)
+    for e in allowed:
+        into[edges[e][1]].append(e)
+    found: list[int] = []
+    latest = max(rank, default=0) + 1
+    for e in reversed(chain):
+        fitting = [other for other in into[edges[e][1]] if rank[edges[other][0]] < latest]
+        best = max(fitting, key=lambda other: (rank[edges[other][0]], -other))
+        found.append(best)
+        latest = rank[edges[best][0]]
+    return found[::-1]
 
 
 def _crossed_by_few(rank: Sequence[int], edges: Sequence[tuple[int, int]], chain: Sequence[int]) -> bool:
