@@ -815,9 +815,10 @@ class Explorer(PageWidget):
         shown = self._selection
         with shown.changing():
             plan, timeline, table, budget = shown.plan, shown.timeline, shown.current, shown.budget
-            first = shown.tables.first[0].table
+            fixed = [one.table for one in shown.tables.first]
             runs = self._history.reports(self.planner)
         report = next((one for _, one in reversed(runs) if np.array_equal(one.plan.keep_mask, plan.keep_mask)), None)
+        first = fixed[0]
         keeps_all = bool(first.plans[0].keep_mask.all())
         return picture(
             self.graph,
@@ -831,6 +832,7 @@ class Explorer(PageWidget):
             self.cost_unit,
             self._time_base(),
             budget=budget,
+            most=max(int(one.total_peaks.max()) for one in fixed),
             keep_all=first.outlines[0] if keeps_all else None,
             report=report,
             theory=self._theory,

@@ -8,9 +8,13 @@ text on a white background, so that it is legible on any page.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from html import escape
-from itertools import count
+from itertools import count, pairwise
+from math import inf
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from recompviz.core.base.palette import LIGHT
 from recompviz.core.base.units import format_bytes, format_cost
@@ -29,7 +33,8 @@ from recompviz.widgets.layout.modules import collapse_above, module_tree
 from recompviz.widgets.layout.wrapped import MOST_HEIGHTS
 
 if TYPE_CHECKING:
-    import numpy as np
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from recompviz.core.reports.run_report import RunReport
@@ -53,7 +58,11 @@ LEAST_RANGE = 0.01
 # the font size of a label in the graph, and the height of the charts above the graph, in pixels
 LABEL, CHARTS = 10.5, 250.0
 # the font sizes of the two lines in a box of a folded graph, and the least size of letters that can be read
-NAME, FACT, LEAST_LETTERS = 12.0, 10.5, 9.0
+NAME, FACT, LEAST_LETTERS = 12.0, 11.0, 9.0
+# letters that are not bold are narrower by this factor
+REGULAR_SHARE = 0.85
+# the widths of lines in the graph
+LINE, THIN = 1.3, 0.8
 REGULAR = 400  # SVG's font-weight
 CURVE = PlotArea(50.0, 390.0, 34.0, 190.0)
 
@@ -71,6 +80,7 @@ def picture(
     base: TimeBase | None = None,
     *,
     budget: float | None = None,
+    most: int | None = None,
     keep_all: NDArray[np.float32] | None = None,
     report: RunReport | None = None,
     theory: bool = False,
@@ -99,6 +109,9 @@ def picture(
         What extra time is a share of. If None, the forward pass.
     budget : float, optional
         Total bytes, drawn as a line. If None, there is no line.
+    most : int, optional
+        The total peak of the plan that keeps every value, where the axis of the trade-off curve ends, as in the page.
+        If None, the axis ends at the largest total peak of ``table``.
     keep_all : numpy.ndarray of float32, optional
         The outline of the plan that keeps every value, from :attr:`PlanTable.outlines`. If None, it is not drawn.
     report : RunReport, optional
@@ -118,7 +131,8 @@ def picture(
     folded = _folded(graph, layout)
     if folded is not None:
         layout = folded.layout
-    scale = _scale(layout)
+    # the boxes of a folded graph are always legible, however high the picture becomes
+    scale = _scale(layout) if folded is None else _scale(layout, inf)
     graph_height = layout.height * scale + 40
     measured = [] if report is None else measured_lines(report, timeline)
     above = 58 + 18 * len(measured)
@@ -141,10 +155,10 @@ def picture(
         f'<rect width="2.2" height="6" fill="{LIGHT["recompute-hatch"]}"/></pattern></defs>',
         f'<rect width="{WIDTH:.0f}" height="{height:.0f}" fill="{SURFACE}"/>',
         svg_text(14, 24, f"{title} on {device}", TEXT, size=16, weight=650),
-        svg_text(14, 44, facts, MUTED),
+        svg_text(14, 44, facts, MUTED, more=squeezed(facts, REGULAR_SHARE * 12, WIDTH - 28)),
         *(svg_text(14, 62 + 18 * i, words, TEXT) for i, words in enumerate(measured)),
         f'<g transform="translate(0 {above})">',
-        *_curve_parts(table, plan, timeline, base, budget),
+        *_curve_parts(table, plan, timeline, base, budget, most or 0),
         *landscape_parts(graph, timeline, budget, keep_all, hatch, None if report is None else report.measured),
         "</g>",
         f'<g transform="translate({(WIDTH - layout.width * scale) / 2:.1f} {above + CHARTS:.1f}) scale({scale:.4f})">',
@@ -172,9 +186,8 @@ def measured_lines(report: RunReport, predicted: Timeline) -> list[str]:
     return [peak] if report.times is None else [peak, f"measured {report.times}"]
 
 
-def _scale(layout: Layout) -> float:
-    """Return the scale at which a layout fits into the picture."""
-    highest = MOST_HEIGHTS * VIEW[1]  # a graph that the page wraps legibly is legible here, too
+def _scale(layout: Layout, highest: float = MOST_HEIGHTS * VIEW[1]) -> float:
+    """Return the scale at which a layout fits into the picture: a graph that the page wraps legibly is legible here."""
     return min(1.2, (WIDTH - 24) / max(layout.width, 1.0), highest / max(layout.height, 1.0))
 
 
@@ -190,13 +203,17 @@ def _folded(graph: Graph, layout: Layout) -> Folded | None:
 def _folded_parts(graph: Graph, folded: Folded, values: ShownValues, hatch: str) -> list[str]:
     """Draw the boxes of a folded graph: name, bytes held until the backward pass, and a bar with the share kept."""
     labels = node_labels(graph)
-    width, height = folded.box
-    parts = [_edges(folded.layout)]
-    for name, nodes, (x, y) in zip(folded.names, folded.nodes, folded.layout.nodes.tolist(), strict=True):
+    routes = np.split(folded.layout.points, folded.layout.offsets[1:-1])
+    by_width = [
+        [line for line, thin in zip(routes, folded.thin, strict=True) if thin == kind] for kind in (False, True)
+    ]
+    parts = [_lines(by_width[0], LINE), _lines(by_width[1], THIN)]
+    boxes = zip(folded.names, folded.nodes, folded.sizes, folded.layout.nodes.tolist(), strict=True)
+    for name, nodes, (width, height), (x, y) in boxes:
         members = list(nodes)
         if not name:
             state = ValueState(values.states[nodes[0]])
-            parts.append(_one_box(folded.box, x, y, state, hatch))
+            parts.append(_one_box((width, height), x, y, state, hatch))
             parts.append(_box_text(x, y + 4, labels[nodes[0]], TEXTS[state], width))
             continue
         kept, held = int(values.kept[members].sum()), int(values.held[members].sum())
@@ -238,7 +255,7 @@ def _kept_text(kept: int, held: int) -> str:
 def _box_text(x: float, y: float, words: str, fill: str, width: float, size: float = NAME, weight: int = 560) -> str:
     """Return a line of text in a box of a folded graph, squeezed if it may be wider than the box."""
     # the width is estimated for a bold font
-    more = squeezed(words, size if weight > REGULAR else 0.85 * size, width - 6)
+    more = squeezed(words, size if weight > REGULAR else REGULAR_SHARE * size, width - 6)
     return svg_text(x, y, words, fill, size=size, weight=weight, anchor="middle", more=more)
 
 
@@ -267,8 +284,39 @@ def _edges(layout: Layout) -> str:
     for e in range(len(layout.offsets) - 1):
         points = layout.points[layout.offsets[e] : layout.offsets[e + 1]]
         lines.append("M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points))
+    return _stroke("".join(lines), LINE)
+
+
+def _lines(routes: Sequence[NDArray[np.float32]], width: float) -> str:
+    """Draw lines as one path. What lies on each other is drawn once, since browsers draw it darker otherwise."""
+    pieces: list[str] = []
+    level: dict[tuple[int, float], list[tuple[float, float]]] = defaultdict(list)  # direction and place → from, to
+    for route in routes:
+        for (x, y), (u, v) in pairwise(np.round(route.astype(float), 1).tolist()):
+            if y == v:
+                level[0, y].append((min(x, u), max(x, u)))
+            elif x == u:
+                level[1, x].append((min(y, v), max(y, v)))
+            else:
+                pieces.append(f"M{x:.1f} {y:.1f}L{u:.1f} {v:.1f}")
+    for (direction, at), spans in level.items():
+        joined: list[tuple[float, float]] = []
+        for low, high in sorted(spans):
+            if joined and low <= joined[-1][1]:
+                joined[-1] = (joined[-1][0], max(high, joined[-1][1]))
+            else:
+                joined.append((low, high))
+        pieces += [
+            f"M{low:.1f} {at:.1f}H{high:.1f}" if direction == 0 else f"M{at:.1f} {low:.1f}V{high:.1f}"
+            for low, high in joined
+        ]
+    return _stroke("".join(pieces), width)
+
+
+def _stroke(path: str, width: float) -> str:
     return (
-        f'<path d="{"".join(lines)}" fill="none" stroke="{LIGHT["edge"]}" stroke-width="1.3" stroke-linejoin="round"/>'
+        f'<path d="{path}" fill="none" stroke="{LIGHT["edge"]}" stroke-width="{width:g}" stroke-linejoin="round" '
+        'stroke-linecap="round"/>'
     )
 
 
@@ -297,8 +345,10 @@ def _one_box(size: tuple[float, float], x: float, y: float, state: ValueState, h
     )
 
 
-def _curve_parts(table: PlanTable, plan: Plan, timeline: Timeline, base: TimeBase, budget: float | None) -> list[str]:
-    frame, least, most = CURVE, table.least_total, int(table.total_peaks.max())
+def _curve_parts(
+    table: PlanTable, plan: Plan, timeline: Timeline, base: TimeBase, budget: float | None, most: int
+) -> list[str]:
+    frame, least, most = CURVE, table.least_total, max(most, int(table.total_peaks.max()))
     # a smaller range of totals is nothing to trade, as in js/explorer/budget_axis.js
     span = max(most if most - least < LEAST_RANGE * most else most - least, 1)
     low, high = least - 0.25 * span, most + 0.06 * span

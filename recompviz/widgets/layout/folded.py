@@ -13,9 +13,9 @@ import numpy as np
 from recompviz.core.graphs.graph import Graph
 from recompviz.core.graphs.module_paths import common_module
 from recompviz.core.graphs.node_info import NodeInfo
-from recompviz.widgets.layout.layout import NODE, Layout
+from recompviz.widgets.layout.folded_rows import in_rows
+from recompviz.widgets.layout.layout import Layout
 from recompviz.widgets.layout.modules import Modules, ancestors, times_text
-from recompviz.widgets.layout.wrapped import wrap_in_columns
 
 # as in js/graph/module_tree.js: largest boxes are opened as long as so many items, or fewer, are shown
 FEW = 8
@@ -23,10 +23,8 @@ FEW = 8
 LONGEST_NAME = 18
 # what it folds is said after a name of this many characters at least; the picture squeezes what is wider than the box
 SHORTENED = 8
-# ranks in a line
-COLUMNS = 7
-# the size of a box as a multiple of that of a node; their distances grow alike
-STRETCH = (3.0, 1.7)
+# the sizes of the box of a module and of the box of a single value, in pixels
+MODULE, VALUE = (116.0, 40.0), (62.0, 30.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,14 +39,17 @@ class Folded:
         The nodes of the graph that each box shows.
     layout : Layout
         The positions of the boxes, and of the lines between them.
-    box : (width, height)
-        The size of every box in pixels at scale 1.
+    sizes : tuple of (width, height)
+        The size of each box in pixels.
+    thin : tuple of bool
+        Whether each line is drawn thin, since it is one of many that begin at the same box.
     """
 
     names: tuple[str, ...]
     nodes: tuple[tuple[int, ...], ...]
     layout: Layout
-    box: tuple[float, float]
+    sizes: tuple[tuple[float, float], ...]
+    thin: tuple[bool, ...]
 
 
 def first_open(modules: Modules) -> set[int]:
@@ -100,20 +101,19 @@ def fold(graph: Graph, modules: Modules) -> Folded:
         np.array(sorted((a, b) for a, b in pairs if a != b), np.int32).reshape(-1, 2),
         tuple(NodeInfo(module=common_module([graph.info[v].module for v in nodes])) for nodes in members.values()),
     )
-    centres, routes, width, height = wrap_in_columns(small, NODE, COLUMNS)
-    offsets = np.cumsum([0, *(len(route) for route in routes)]).astype(np.uint32)
-    stretch = np.array(STRETCH, np.float32)
+    names = tuple(_name(modules, item - count) if item >= count else "" for item in members)
+    sizes = tuple(MODULE if name else VALUE for name in names)
+    rows = in_rows(small, sizes)
     layout = Layout(
         "wrapped",
         "layered",
-        np.array(centres, np.float32).reshape(-1, 2) * stretch,
-        np.array([point for route in routes for point in route], np.float32).reshape(-1, 2) * stretch,
-        offsets,
-        width * STRETCH[0],
-        height * STRETCH[1],
+        np.array(rows.centres, np.float32).reshape(-1, 2),
+        np.array([point for route in rows.routes for point in route], np.float32).reshape(-1, 2),
+        np.cumsum([0, *(len(route) for route in rows.routes)]).astype(np.uint32),
+        rows.width,
+        rows.height,
     )
-    names = tuple(_name(modules, item - count) if item >= count else "" for item in members)
-    return Folded(names, tuple(map(tuple, members.values())), layout, (NODE[0] * STRETCH[0], NODE[1] * STRETCH[1]))
+    return Folded(names, tuple(map(tuple, members.values())), layout, sizes, tuple(rows.thin))
 
 
 def _name(modules: Modules, m: int) -> str:

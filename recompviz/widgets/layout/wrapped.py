@@ -22,7 +22,7 @@ from itertools import accumulate
 from math import sqrt
 
 from recompviz.core.graphs.graph import Graph
-from recompviz.widgets.layout.layered import Arrangement, arrange, ranks_of, ranks_within
+from recompviz.widgets.layout.layered import Arrangement, arrange, ranks_within
 from recompviz.widgets.layout.nested_skips import nested_skips, spread
 
 Point = tuple[float, float]
@@ -175,30 +175,6 @@ def wrap(
             if _extent(lines, node)[1] <= MOST_HEIGHTS * view[1]:
                 best = 1.0, lines
     return _place(rank, edges, best[1], node)
-
-
-def wrap_in_columns(
-    graph: Graph, node: tuple[float, float], columns: int
-) -> tuple[list[Point], list[list[Point]], float, float]:
-    """Lay out a graph in lines of at most ``columns`` ranks, however high the picture becomes.
-
-    The parameter ``node`` and the results are those of :func:`wrap`.
-
-    Examples
-    --------
-    >>> chain = Graph.from_edges([(0, 1), (1, 2), (2, 3)], memory=[1] * 4)
-    >>> centres, _, width, _ = wrap_in_columns(chain, (38, 22), columns=2)
-    >>> [x for x, _ in centres], width
-    ([45.0, 91.0, 45.0, 91.0], 136.0)
-    """
-    edges = [(u, v) for u, v in graph.edges.tolist()]
-    rank = ranks_of(graph)
-    count = max(rank, default=-1) + 1
-    cut, _ = _cuts(graph, rank, count)
-    starts = _breaks(rank, edges, count, columns, cut)
-    stops = [*starts[1:], count]
-    line_ranks = [LineRanks(a, b - 1, i) for i, (a, b) in enumerate(zip(starts, stops, strict=True))]
-    return _place(rank, edges, _set_lines(rank, edges, line_ranks, node), node)
 
 
 def _u_lines(
