@@ -967,15 +967,36 @@ def test_the_axis_of_budgets_has_three_round_numbers_or_more_in_the_unit_of_its_
 
 
 @node
-def test_the_swatches_of_the_legend_are_stacked_as_the_parts_of_the_model_are():
-    expression = "[1, 2, 9].map((n) => [m.stackSwatch(5, n), m.swatchOf(2, 5, n), m.swatchOf(1 + n, 5, n)])"
-    for stack, first, last in run("explorer/landscape_pixels.js", expression):
-        assert stack.startswith(f"linear-gradient(0deg, {first} 0% ")
-        assert re.search(rf"{re.escape(last)} [\d.]+% 100%\)$", stack)
-    hatched = run("explorer/landscape_pixels.js", "m.stackSwatch(7, 3)")
-    assert hatched.startswith("repeating-linear-gradient(135deg, var(--rv-land-hatch) ")
-    parts = run("explorer/picture_gradient.js", "m.outerParts(v.text)", text=hatched)
-    assert len(parts) == 2  # a picture draws both backgrounds
+def test_a_swatch_of_the_legend_has_one_colour_full_pale_or_hatched():
+    expression = "[1, 2, 5].map((n) => [5, 6, 7].map((kind) => m.middleSwatch(kind, n)))"
+    for kept, transient, recomputed in run("explorer/landscape_pixels.js", expression):
+        assert "gradient" not in kept
+        assert transient == f"color-mix(in srgb, {kept} 50%, var(--rv-surface))"
+        assert recomputed == f"repeating-linear-gradient(135deg, var(--rv-land-hatch) 0 2px, {kept} 2px 5px)"
+    (middle,) = run("explorer/landscape_pixels.js", "[m.middleSwatch(5, 5) === m.swatchOf(4, 5, 5)]")
+    assert middle
+
+
+@node
+def test_the_card_says_what_the_box_of_a_value_says_where_its_name_does_not():
+    def operator(key, label, op="aten.addmm"):
+        node_ = {"key": key, "label": label, "op": op, "module": "", "source": "", "shape": "", "dtype": ""}
+        graph = {"nodes": [node_], "memory": [1024], "time": [1], "timeUnit": "ms", "count": 1}
+        return run("explorer/card.js", "m.cardRows(v.graph, 0, { is: 1 }, 0, 0)[0]", graph=graph)
+
+    assert operator("mlp/addmm", "linear") == ["operator", "aten.addmm, in the graph: linear"]
+    for key, label in (("mida.o/convolution", "o"), ("pool.0/convolution", "pool.0"), ("net.0/convolution", "0 conv")):
+        assert operator(key, label) == ["operator", "aten.addmm"]
+
+
+@node
+def test_the_box_of_a_value_is_as_wide_as_its_name_within_bounds():
+    names = ["+", "conv", "softmax", "interpolate", "scaled_dot_product"]
+    widths = run("graph/scene.js", "v.names.map((name) => m.itemSize({ count: 1 }, 0, name)[0])", names=names)
+    assert widths == sorted(widths)
+    assert widths[0] == 38
+    assert widths[2] >= 60  # all letters at the least scale with labels, where the box is 0.68 times as wide
+    assert widths[-1] == 88
 
 
 @node

@@ -51,7 +51,10 @@ class Experts(torch.nn.Module):
 def check_names(graph):
     modules = {part for info in graph.info for part in info.module.split(".")}
     for info, label in zip(graph.info, node_labels(graph), strict=True):
-        assert label in modules or is_known(label), (info.op, label)
+        number, _, function = label.rpartition(" ")
+        of_list = re.fullmatch(r"(\w+)\.\d+", label)
+        assert label in modules or is_known(function) or (of_list and of_list[1] in modules), (info.op, label)
+        assert not number or (number.isdigit() and number == info.module.rpartition(".")[2])
         assert not PRIVATE.search(info.key.rpartition("/")[2]), info.key
     assert len({info.key for info in graph.info}) == len(graph)
 
@@ -95,8 +98,31 @@ def test_a_layer_has_its_own_name_and_a_long_name_is_cut_at_its_end():
     labels = node_labels(graph)
     assert {"qkv", "router", "gelu", "softmax", "matmul"} <= set(labels)
     assert fitted("softmax") == "softmax"
-    assert fitted("cosine_similarity") == "cosine…"
+    assert fitted("cosine_similarity") == "cosine_…"
     assert max(len(fitted(label)) for label in labels) <= WIDEST
+
+
+class ListOfLayers(torch.nn.Module):
+    """Layers with names of one letter, and layers of a list that run between others."""
+
+    def __init__(self):
+        super().__init__()
+        self.i, self.o, self.a_rather_long_name = (torch.nn.Conv2d(4, 4, 1) for _ in range(3))
+        self.pool = torch.nn.ModuleList(torch.nn.Conv2d(4, 4, 1) for _ in range(2))
+        self.net = torch.nn.Sequential(torch.nn.Conv2d(4, 4, 1), torch.nn.ReLU(), torch.nn.Conv2d(4, 4, 1))
+
+    def forward(self, x):
+        x = self.pool[1](self.a_rather_long_name(self.pool[0](self.i(x))))
+        return self.o(self.net(x)).to(torch.float64)
+
+
+def test_no_two_layers_of_a_list_have_the_same_label_and_a_label_is_a_part_of_its_key():
+    graph = rv.trace(ListOfLayers(), torch.randn(2, 4, 4, 4), loss=torch.sum).graph
+    labels = dict(zip((info.key for info in graph.info), node_labels(graph), strict=True))
+    assert [label for key, label in labels.items() if "loss" not in key] == [
+        "i", "pool.0", "a_rather_long_name", "pool.1", "0 conv", "relu", "2 conv", "o", "to",
+    ]  # fmt: skip
+    assert all(label.split(" ")[-1] in key for key, label in labels.items() if "loss" not in key)
 
 
 def test_a_backward_step_belongs_to_the_node_of_its_forward_function():

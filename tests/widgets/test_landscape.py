@@ -144,7 +144,7 @@ def test_a_part_that_has_most_of_the_bytes_is_split():
     whole = run("data/strata.js", "m.strataOf(v.m, v.b).names", m=["", ""], b=[1, 2])
     assert whole == ["model"]
     mixed = run("data/strata.js", "m.strataOf(v.m, v.b).names", m=["down", "", "up"], b=[9, 9, 9])
-    assert mixed == ["down", "no module", "up"]
+    assert mixed == ["down", "outside modules", "up"]
 
 
 @node

@@ -479,15 +479,21 @@ def test_classes_of_a_quantity_rise_and_hold_every_value():
         x=values,
     )
     assert levels == sorted(levels)
-    assert (levels[0], levels[1], levels[-1]) == (0, 1, 5)
+    assert (levels[0], levels[1], levels[-1]) == (0, 1, 8)
 
 
 @node
-def test_small_values_do_not_take_the_classes_of_those_that_matter():
-    sizes = [4, *[2**20] * 10, *[2**21] * 10, *[2**22] * 10, *[2**23] * 10]
-    levels = run("graph/colouring.js", "v.x.map((q) => m.levelOf(q, m.classEnds(v.x)))", x=sizes)
-    assert sorted(set(levels)) == [1, 2, 4, 5]
-    assert levels[0] == 1
+def test_boxes_of_clearly_different_bytes_have_different_colours_and_bars():
+    # of the boxes of a U-Net with modules; 42 and 84 MiB had one colour and one bar
+    sizes = [84, 64, 43, 32, 27, 19, 8, 4, 0.5]
+    levels, bars = run(
+        "graph/colouring.js",
+        "((e) => [v.x.map((q) => m.levelOf(q, e)), v.x.map((q) => m.barOf(q, e))])(m.classEnds(v.x))",
+        x=sizes,
+    )
+    assert levels == [8, 7, 6, 5, 5, 4, 3, 2, 1]
+    assert bars[:-1] == pytest.approx([size / 84 for size in sizes[:-1]])
+    assert bars[-1] == 0.04  # it is seen
 
 
 @node

@@ -140,6 +140,15 @@ def test_words_in_a_saved_picture_can_be_read(lab):
 
 
 @THEMES
+def test_names_on_the_classes_of_a_quantity_can_be_read_and_the_classes_seen_apart(theme):
+    levels = [theme[f"level-{i}"] for i in range(9)]
+    for i, level in enumerate(levels):
+        assert contrast(theme[f"on-level-{i}"], level) > 4.5
+    for one, other in itertools.pairwise(levels):
+        assert apart(one, other) > 6
+
+
+@THEMES
 def test_names_in_the_landscape_can_be_read(theme):
     for name in ("parameters", "gradients"):
         assert contrast(theme["text"], theme[f"land-{name}"]) > 4.5

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from recompviz.core.base.errors import Cancelled
-from recompviz.core.base.units import parse_bytes
+from recompviz.core.base.units import format_bytes, parse_bytes
 from recompviz.core.planning.planner import Planner
 from recompviz.core.plans.plan import Plan
 from recompviz.core.reports.run_report import RunReport
@@ -450,11 +450,15 @@ def test_the_copied_code_names_its_sizes_and_is_for_a_total_that_works():
 
 
 @pytest.mark.node
-def test_the_least_total_is_rounded_up():
+def test_the_least_total_is_rounded_up_to_a_text_that_the_view_rounds_to_its_own_number():
     sizes = [1, 1000, 1024, 47178055, 18e9, 123456789, 1.5e12]
-    texts = run("explorer/fit.js", "v.sizes.map(m.roundedUp)", sizes=sizes)
+    texts = run("explorer/fit.js", "v.sizes.map(m.enoughFor)", sizes=sizes)
     assert all(size <= parse_bytes(text) <= 1.01 * size for size, text in zip(sizes, texts, strict=True))
     assert texts[3] == "45 MiB"
+    shown = run("shared/units.js", "v.sizes.map(m.formatBytes)", sizes=sizes)
+    least = 92_050_718  # was "87.8 MiB" in the view and "87.9 MiB" on the button
+    assert run("explorer/fit.js", "m.enoughFor(v.least)", least=least) == "87.79 MiB"
+    assert [format_bytes(parse_bytes(text)) for text in texts] == shown
 
 
 @pytest.mark.node

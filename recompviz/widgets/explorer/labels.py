@@ -1,19 +1,23 @@
 """Short names for the node boxes of the graph, as a user of PyTorch knows them.
 
 A layer that is one value has the name that the model gives it, such as ``fc1``. Any other value has the name of its
-function, such as ``linear``. Private names of operators are never shown.
+function, such as ``softmax``, as its key has it, or a common short form of that name. A number is no name: layers of a
+list have the name of their function, with the number where several of them are alike. Private names of operators are
+never shown.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 
 from recompviz.core.graphs.graph import Graph
 from recompviz.core.graphs.operator_names import public_name
 from recompviz.widgets.layout.layout import NODE
+from recompviz.widgets.layout.modules import module_tree
 
-# A label of so many characters fits into a node box; the page and the pictures shorten longer ones at their end.
-WIDEST = 7
+# A label of so many characters fits into a node box of a picture, which shortens longer ones at their end. The page has
+# wider boxes for longer labels where it shows modules.
+WIDEST = 8
 # widths of letters in a wide bold font, as shares of the font size
 NARROW, USUAL, WIDE = 0.43, 0.7, 1.04
 
@@ -41,10 +45,8 @@ _SHORT = {
     "adaptive_max_pool2d": "pool",
     "adaptive_max_pool3d": "pool",
     "batch_norm": "bn",
-    "bernoulli": "random",
     "clamp_max": "clamp",
     "clamp_min": "clamp",
-    "clone": "copy",
     "conv1d": "conv",
     "conv2d": "conv",
     "conv3d": "conv",
@@ -61,7 +63,6 @@ _SHORT = {
     "hardtanh": "htanh",
     "index_put": "index",
     "index_select": "index",
-    "interpolate": "resize",
     "kl_div": "loss",
     "layer_norm": "norm",
     "leaky_relu": "lrelu",
@@ -75,8 +76,6 @@ _SHORT = {
     "rms_norm": "norm",
     "scaled_dot_product_attention": "attn",
     "scatter_add": "scatter",
-    "threshold": "relu",
-    "to": "cast",
     "zeros_like": "zeros",
 }
 
@@ -99,7 +98,9 @@ def node_labels(graph: Graph) -> list[str]:
     """Return the text for the box of each node: the name of a layer, otherwise the short name of the operator.
 
     A node has the name of its layer if it is the only node of a call of the layer, no module is inside the layer, and
-    the name is no number and has 2 to 7 characters. A node without an operator has its own name.
+    the name is no number. Layers with numbers that would have the same text in one list have their numbers, too: before
+    the operator in the box of their list, as in ``0 conv``, else after the name of their list, as in ``pool.0``. A node
+    without an operator has its own name.
 
     Examples
     --------
@@ -107,21 +108,38 @@ def node_labels(graph: Graph) -> list[str]:
     >>> info = [NodeInfo(op="aten.addmm", module=module) for module in ("fc1", "mlp.0", "mlp")]
     >>> node_labels(Graph(("a", "b", "c"), [1, 1, 1], [1, 1, 1], [(0, 1)], tuple(info)))
     ['fc1', 'linear', 'linear']
+    >>> info = [NodeInfo(op="aten.convolution", module=module) for module in ("pool.0", "fc1", "pool.1")]
+    >>> node_labels(Graph(("a", "b", "c"), [1, 1, 1], [1, 1, 1], [(0, 1), (1, 2)], tuple(info)))
+    ['pool.0', 'fc1', 'pool.1']
     """
     alone = Counter((info.module, info.calls) for info in graph.info)
     above = {path.rpartition(".")[0] for path, _ in alone}
+
+    numbered: dict[int, str] = {}  # the nodes that are layers of a list, with the path of the list
 
     def label(v: int) -> str:
         info = graph.info[v]
         if not info.op:
             return str(graph.names[v])
-        own = info.module.rpartition(".")[2]
+        around, _, own = info.module.rpartition(".")
         is_layer = alone[info.module, info.calls] == 1 and info.module not in above
-        if is_layer and 2 <= len(own) <= WIDEST and not own.isdigit() and info.module not in ("loss", "backward"):
+        if is_layer and own.isdigit():
+            numbered[v] = around
+        elif is_layer and own and info.module not in ("loss", "backward"):
             return own
         return short_label(info.op)
 
-    return [label(v) for v in range(len(graph))]
+    labels = [label(v) for v in range(len(graph))]
+    numbers: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for v, around in numbered.items():
+        numbers[around, labels[v]].add(graph.info[v].module)
+    alike = [v for v, around in numbered.items() if len(numbers[around, labels[v]]) > 1]
+    modules = module_tree(graph) if alike else None
+    for v in alike:
+        around, number = numbered[v], graph.info[v].module.rpartition(".")[2]
+        inside = modules is not None and modules.paths[modules.owner[v]] == around
+        labels[v] = f"{number} {labels[v]}" if inside or not around else f"{around.rpartition('.')[2]}.{number}"
+    return labels
 
 
 def fitted(label: str, most: int = WIDEST) -> str:
@@ -130,12 +148,12 @@ def fitted(label: str, most: int = WIDEST) -> str:
     Examples
     --------
     >>> fitted("softmax"), fitted("logsumexp")
-    ('softmax', 'logsum…')
+    ('softmax', 'logsume…')
     """
     return label if len(label) <= most else f"{label[: most - 1]}…"
 
 
-def squeezed(label: str, size: float, room: float = NODE[0] - 4) -> str:
+def squeezed(label: str, size: float, room: float = NODE[0] - 6) -> str:
     """Return SVG attributes that squeeze a label into its box if it may be too wide; "" for a short label.
 
     Which font the reader has is not known, so the width is estimated for a wide one.
@@ -151,7 +169,7 @@ def squeezed(label: str, size: float, room: float = NODE[0] - 4) -> str:
     Examples
     --------
     >>> squeezed("relu", 10.5), squeezed("matmul", 10.5)
-    ('', ' textLength="34" lengthAdjust="spacingAndGlyphs"')
+    ('', ' textLength="32" lengthAdjust="spacingAndGlyphs"')
     """
     width = size * sum(NARROW if letter in "fijlrt.1" else WIDE if letter in "mwMW" else USUAL for letter in label)
     return f' textLength="{room:g}" lengthAdjust="spacingAndGlyphs"' if width > room else ""

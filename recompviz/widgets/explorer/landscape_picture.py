@@ -36,6 +36,7 @@ COLUMNS = 500
 # As in the page: the upper edge, as a multiple of the peak of keep-all.
 HEADROOM = 1.08
 VALUES = (Category.KEPT, Category.TRANSIENT, Category.RECOMPUTED)
+MIDDLE = 4  # the layer of the third of five strata
 RAMP = tuple(LIGHT[f"land-ramp-{i}"] for i in range(5))
 SHORT = {
     Category.KEPT: "kept",
@@ -338,17 +339,10 @@ def _measured(totals: NDArray[np.int64], places: NDArray[np.int64], top: float) 
 
 
 def _definitions(hatch: str) -> str:
-    """The hatching of recomputed values, and the colours of all strata together for the legend."""
-    ramps = "".join(
-        f'<linearGradient id="{hatch}-{name}">'
-        + "".join(f'<stop offset="{i / 4:g}" stop-color="{mixed(c, SURFACE, share)}"/>' for i, c in enumerate(RAMP))
-        + "</linearGradient>"
-        for name, share in (("ramp", 0.0), ("pale", 0.5))
-    )
+    """The hatching of recomputed values."""
     return (
         f'<defs><pattern id="{hatch}-land" width="5" height="5" patternUnits="userSpaceOnUse" '
-        f'patternTransform="rotate(45)"><rect width="1.6" height="5" fill="{LIGHT["land-hatch"]}"/></pattern>'
-        f"{ramps}</defs>"
+        f'patternTransform="rotate(45)"><rect width="1.6" height="5" fill="{LIGHT["land-hatch"]}"/></pattern></defs>'
     )
 
 
@@ -379,5 +373,6 @@ def _swatch(x: float, y: float, category: Category | str, hatch: str) -> list[st
     if category not in VALUES:
         layer = 0 if category.static else 1 if category == Category.PARAMETER_GRADIENT else 2
         return [f'{box}fill="{fill_of(layer, category, 0)}"/>']
-    parts = [f'{box}fill="url(#{hatch}-{"pale" if category == Category.TRANSIENT else "ramp"})"/>']
+    # the colour of the middle one of the strata, as in the page
+    parts = [f'{box}fill="{fill_of(MIDDLE, category, 5)}"/>']
     return [*parts, f'{box}fill="url(#{hatch}-land)"/>'] if category == Category.RECOMPUTED else parts

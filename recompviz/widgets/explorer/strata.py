@@ -15,7 +15,7 @@ HEAVY = 0.55
 # Neighbouring parts with a smaller share are one part.
 LIGHT = 0.05
 # The part of the values that belong to no module: the model's own forward computes them.
-ROOT = "no module"
+ROOT = "outside modules"
 
 
 @dataclass(frozen=True)

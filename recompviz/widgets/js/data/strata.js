@@ -7,7 +7,7 @@ const LIGHT = 0.05; // neighbouring parts with less are one part
 const prefix = (path, depth) => path.split(".").slice(0, depth).join(".");
 
 /** The part of the values that belong to no module: the model's own forward computes them. */
-export const ROOT = "no module";
+export const ROOT = "outside modules";
 
 /** The name of neighbouring parts together. */
 function nameOf(paths) {

@@ -143,7 +143,7 @@ export function makeBudgetView(parent, graph, fixed, all, families, base, action
     const [high, taken] = [tail, note].map((element) => element.getBoundingClientRect().height);
     tail.style.height = `${high}px`;
     binds.style.marginTop = `${taken}px`;
-    binds.style.webkitLineClamp = Math.max(1, Math.floor((high - taken) / BINDS_LINE));
+    binds.style.maxHeight = `${BINDS_LINE * Math.max(1, Math.floor((high - taken) / BINDS_LINE))}px`;
   }
 
   /** Say beside the budget why it was refused, or that no plan fits it. */

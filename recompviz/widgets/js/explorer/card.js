@@ -14,7 +14,7 @@ export function cardRows(graph, v, state, lower, boundary) {
   const node = graph.nodes[v];
   const [place, line] = node.source.split("\t");
   const rows = [
-    ["operator", node.op],
+    ["operator", [node.op, inGraph(node)].filter(Boolean).join(", ")],
     ["module", node.module],
     ["source", [shortPlace(place), line?.trim()].filter(Boolean).join("\n")],
     ["value", [node.shape, node.dtype].filter(Boolean).join(" ")],
@@ -25,6 +25,11 @@ export function cardRows(graph, v, state, lower, boundary) {
     ["Lᵛ", state.theory && `${lower} of ${graph.count} values, boundary ${boundary}`],
   ];
   return rows.filter(([, value]) => value);
+}
+
+/** What the box of a value says where that is no part of its name, such as "linear" for "addmm". */
+function inGraph({ key, label }) {
+  return !label || key.includes(label.split(" ").at(-1)) ? "" : `in the graph: ${label}`;
 }
 
 /** Why memory does not hold a value until a backward call reads it, or "" if it does. @param state of value_states.js; @param pin 1 if it is pinned to be kept */

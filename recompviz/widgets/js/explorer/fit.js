@@ -2,7 +2,7 @@
 
 import { binaryUnit, formatBytes, formatDecimal, formatTime, parseBudget, unitName, DEVICE_UNIT } from "../shared/units.js";
 import { millisecondsOf, shareText } from "../data/base_time.js";
-import { leastTotal, rowFor, totalWriter } from "../data/plan_table.js";
+import { leastTotal, rowFor, totalText, totalWriter } from "../data/plan_table.js";
 import { CATEGORY } from "../data/categories.js";
 import { keepAllTotal } from "./header.js";
 
@@ -184,12 +184,19 @@ export function budgetText(bytes, same) {
   return `${Math.floor(bytes)} B`;
 }
 
-/** The shortest text of three significant figures that is no less than a number of bytes: 47178055 → "45 MiB". */
-export function roundedUp(bytes) {
+/**
+ * The shortest text of at least three significant figures that is no less than a number of bytes and is rounded to the
+ * number that the view shows: 92050718 → "87.79 MiB", which the view shows as 87.8 MiB.
+ */
+export function enoughFor(bytes) {
   const { power, unit } = binaryUnit(bytes);
   const size = bytes / 1024 ** power;
-  const digits = power === 0 ? 0 : size < 10 ? 2 : size < 100 ? 1 : 0;
-  return `${Math.ceil(size * 10 ** digits) / 10 ** digits} ${unit}`;
+  const few = power === 0 ? 0 : size < 10 ? 2 : size < 100 ? 1 : 0;
+  for (let digits = few; digits < few + MOST_MORE; digits++) {
+    const number = Math.ceil(size * 10 ** digits) / 10 ** digits;
+    if (formatBytes(number * 1024 ** power) === formatBytes(bytes)) return `${number} ${unit}`;
+  }
+  return `${Math.ceil(bytes)} B`;
 }
 
 /** The lines that train within the target. The size of a device keeps its name. @param same of budgetText */
@@ -203,14 +210,14 @@ export function trainingLines(target, same, remarks, hasOptimizer = true, model 
 /** The target of the code: the one asked for, or the least total of a table if no plan fits. { target, fits } */
 export function codeTarget(table, target) {
   if (rowFor(table, target.bytes) >= 0) return { target, fits: true };
-  const label = roundedUp(leastTotal(table));
+  const label = enoughFor(leastTotal(table));
   return { target: { bytes: parseBudget(label, 0), label, device: false }, fits: false };
 }
 
 /** What the button that copies the code is called: it says before the click if the code is for another total. */
 export function codeLabel(table, target, searching = false) {
   const { target: used, fits } = codeTarget(table, target);
-  return fits ? "Copy the code" : `Copy the code for ${searching ? "the least so far" : "the least"}, ${used.label}`;
+  return fits ? "Copy the code" : `Copy the code for ${searching ? "the least so far" : "the least"}, ${totalText(table, leastTotal(table))}`;
 }
 
 /**

@@ -4,7 +4,6 @@ import { CATEGORY } from "../data/categories.js";
 import { columnRanges, stack } from "../data/bars.js";
 
 const THICK = 4; // pixels; a thinner bar has no edge
-const STRIPES = 4; // of a swatch that shows some strata
 const HATCH = 7; // pixels between two lines of the hatching
 
 /** Red, green and blue of "#rrggbb" or "rgb(r, g, b)". */
@@ -46,18 +45,12 @@ export function swatchOf(layer, category, strata) {
 }
 
 /**
- * The background of a swatch of a category that has the colours of the strata: some of them, as they are stacked in the landscape.
+ * The background of a swatch of a category that has the colours of the strata: the colour of the middle one, full, pale or
+ * hatched. The legend names the colours of all strata elsewhere.
  * @param category kept, transient or recomputed values; @param strata the number of strata
  */
-export function stackSwatch(category, strata) {
-  const count = Math.min(STRIPES, Math.max(1, strata));
-  const plain = category === CATEGORY.recomputed ? CATEGORY.kept : category;
-  const stripes = Array.from({ length: count }, (_, i) => {
-    const stratum = count > 1 ? Math.round((i * (strata - 1)) / (count - 1)) : 0;
-    return `${swatchOf(2 + stratum, plain, strata)} ${(100 * i) / count}% ${(100 * (i + 1)) / count}%`;
-  });
-  const stack = `linear-gradient(0deg, ${stripes.join(", ")})`;
-  return category === CATEGORY.recomputed ? `repeating-linear-gradient(135deg, var(--rv-land-hatch) 0px 2px, transparent 2px 5px), ${stack}` : stack;
+export function middleSwatch(category, strata) {
+  return swatchOf(2 + Math.floor(Math.max(0, strata - 1) / 2), category, Math.max(1, strata));
 }
 
 const packed = ([red, green, blue]) => ((255 << 24) | (blue << 16) | (green << 8) | red) >>> 0;

@@ -3,7 +3,7 @@
 import { html, listeners } from "../shared/elements.js";
 import { formatBytes } from "../shared/units.js";
 import { CATEGORY } from "../data/categories.js";
-import { stackSwatch, swatchOf } from "./landscape_pixels.js";
+import { middleSwatch, swatchOf } from "./landscape_pixels.js";
 
 export const PHASES = ["forward", "recompute", "backward", "accumulate", "optimizer"];
 
@@ -70,7 +70,7 @@ export function makeTimelineLegend(parent, parts, choose) {
     item.setAttribute("aria-pressed", String(filter === number));
     item.dataset.category = number;
     const key = html("span", `rv-key rv-key-${number}`, item);
-    if (STACKED.includes(number)) key.style.background = stackSwatch(number, parts.length);
+    if (STACKED.includes(number)) key.style.background = middleSwatch(number, parts.length);
     item.append(SHORT[label] ?? label);
   }
 

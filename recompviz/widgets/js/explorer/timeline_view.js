@@ -180,7 +180,7 @@ export function makeTimelineView(parent, graph, strata, tables, all, actions, la
   /** The path of values over all places, in the visible stretch. */
   function pathOf(values) {
     const [part, from, to] = cut(values, view);
-    return stepPath(columnValues(part, inner()), (at) => x(from + at * (to - from)), y);
+    return stepPath(columnValues(part, Math.max(0, inner())), (at) => x(from + at * (to - from)), y);
   }
 
   function drawOutline() {
@@ -217,7 +217,7 @@ export function makeTimelineView(parent, graph, strata, tables, all, actions, la
   function columnsShown() {
     const [from, to] = shown();
     const part = placeTotals.subarray(from, to);
-    return columnSteps(part, Math.round(inner() * Math.min(2, window.devicePixelRatio || 1))).map((place) => places.top[place + from]);
+    return columnSteps(part, Math.round(Math.max(0, inner()) * Math.min(2, window.devicePixelRatio || 1))).map((place) => places.top[place + from]);
   }
 
   function drawLandscape() {

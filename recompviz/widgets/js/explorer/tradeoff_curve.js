@@ -11,6 +11,8 @@ import { costUnit } from "./header.js";
 const TICK_ROOM = 50; // pixels from one tick to the next
 const KEEP_ALL_WIDTH = 64; // pixels, of the name with its distance to the point
 const BOUND_NAME = "lower bound";
+const BOUND_SAMPLE = 14; // pixels, of a piece of its line before its name, where the name has no room beside the line
+const LARGER_WIDTH = 48; // pixels at the end of the axis, for the next larger device
 const LEAST_SHARE = 0.03; // of the base; less is not magnified
 export const PAD = { left: 40, right: 16, top: 21, bottom: 33 };
 
@@ -34,7 +36,8 @@ export function makeTradeoffCurve(parent, graph, fixed, domain, base, id, device
   let cross = null;
   let points = null;
   let ofPoints = listeners();
-  let boundName = null; // the name of the bound: { text, edges }, if it is written
+  let boundName = null; // the name of the bound beside its line: { text, edges }, if there may be room
+  let boundKey = null; // the name of the bound above the chart, with a piece of its line, or null
   let taken = []; // boxes of texts that it must not cover
   let heightAt = () => 0; // the y of the curve at an x
   let names = []; // of devices: { text, words, x, y, anchor }
@@ -50,7 +53,7 @@ export function makeTradeoffCurve(parent, graph, fixed, domain, base, id, device
     width = nextWidth;
     const free = table.base >= 0 ? all[table.base] : null;
     const unit = base.time || 1;
-    boundName = null;
+    boundName = boundKey = null;
     chart.replaceChildren();
     chart.setAttribute("width", width);
     const right = width - PAD.right;
@@ -80,12 +83,15 @@ export function makeTradeoffCurve(parent, graph, fixed, domain, base, id, device
       svg("text", { x: PAD.left - 5, y: y(fraction * unit) + 3.5, class: "rv-tick", "text-anchor": "end" }, chart).textContent = `${Math.round(fraction * 100)}%`;
     }
     const axis = budgetTicks(domain, percent, Math.max(3, (right - PAD.left) / TICK_ROOM));
+    const larger = devices.find(({ bytes }) => x(bytes) > right);
     for (const [bytes, text] of axis.ticks) {
       svg("line", { x1: x(bytes), x2: x(bytes), y1: bottom, y2: bottom + 3, class: "rv-axis" }, chart);
+      if (larger && x(bytes) + 3.5 * text.length > width - LARGER_WIDTH - 4) continue;
       svg("text", { x: x(bytes), y: bottom + 14, class: "rv-tick rv-halo", "text-anchor": "middle" }, texts).textContent = text;
     }
     svg("text", { x: right, y: bottom + 27, class: "rv-tick rv-halo", "text-anchor": "end" }, texts).textContent = axis.title;
     svg("line", { x1: PAD.left, x2: right, y1: bottom, y2: bottom, class: "rv-axis" }, chart);
+    if (larger) drawLarger(larger, bottom);
     let dots = "";
     for (let row = 0; row < table.rows; row++) if (table.overheads[row] <= most * 1.1) dots += `M${x(table.totalPeaks[row]).toFixed(1)} ${y(table.overheads[row]).toFixed(1)}h0`;
     svg("path", { d: dots, class: "rv-plans" }, chart);
@@ -99,6 +105,13 @@ export function makeTradeoffCurve(parent, graph, fixed, domain, base, id, device
       const group = svg("g", { class: "rv-bound" }, curves);
       svg("title", {}, group).textContent = "no strategy recomputes less";
       svg("path", { d: `M${below.join("L")}` }, group);
+      const title = `extra ${costUnit(graph.timeUnit).time ? "time" : "units"}, % of ${base.name}`;
+      const [, keyEnd] = textBox(BOUND_NAME, { x: BOUND_SAMPLE + 8, y: 10, anchor: "start" });
+      if (keyEnd + 8 < textBox(title, { x: right, y: 10, anchor: "end" })[0]) {
+        boundKey = svg("g", {}, texts);
+        svg("path", { d: `M4 6.5h${BOUND_SAMPLE}`, class: "rv-bound-sample" }, svg("g", { class: "rv-bound" }, boundKey));
+        svg("text", { x: BOUND_SAMPLE + 8, y: 10, class: "rv-tick rv-halo" }, boundKey).textContent = BOUND_NAME;
+      }
       if (y(0) - y(bound[reached.at(-1)]) > 12) {
         boundName = { text: svg("text", { y: bottom - 5, class: "rv-tick rv-halo" }, texts), edges: { left: edge + 6, right, y: bottom - 5 } };
         boundName.text.textContent = BOUND_NAME;
@@ -129,17 +142,22 @@ export function makeTradeoffCurve(parent, graph, fixed, domain, base, id, device
     chart.setAttribute("aria-label", `Trade-off curve, ${rows.length} distinct plans, from ${formatBytes(domain.most)} at no extra time to ${formatBytes(leastTotal(table))} total bytes`);
   }
 
-  /** The memory of common devices: dotted lines, and the next larger one at the edge of the axis. */
+  /** The memory of common devices: dotted lines. */
   function drawDevices(right, bottom) {
-    const beyond = devices.filter(({ bytes }) => x(bytes) > right).slice(0, 1);
-    for (const { bytes, label } of [...devices.filter(({ bytes }) => x(bytes) >= PAD.left && x(bytes) <= right), ...beyond]) {
-      const px = Math.min(right, x(bytes));
-      const outside = x(bytes) > right;
+    for (const { bytes, label } of devices.filter((device) => x(device.bytes) >= PAD.left && x(device.bytes) <= right)) {
+      const px = x(bytes);
       const group = svg("g", { class: "rv-ghost", "data-device": bytes }, chart);
-      if (!outside) svg("line", { x1: px, x2: px, y1: PAD.top, y2: bottom }, group);
+      svg("line", { x1: px, x2: px, y1: PAD.top, y2: bottom }, group);
       const leftwards = px > (PAD.left + right) / 2;
-      write(group, `${label}${outside ? " →" : ""}`, outside ? right : px + (leftwards ? -4 : 4), outside ? PAD.top + 46 : bottom - 24, leftwards ? "end" : "start");
+      write(group, label, px + (leftwards ? -4 : 4), bottom - 24, leftwards ? "end" : "start");
     }
+  }
+
+  /** The first device beyond the axis, as the last number of the axis. */
+  function drawLarger({ bytes, label }, bottom) {
+    const group = svg("g", { class: "rv-ghost", "data-device": bytes }, chart);
+    svg("title", {}, group).textContent = `a device of ${label} lies beyond the axis`;
+    svg("text", { x: width - 2, y: bottom + 14, class: "rv-tick rv-halo", "text-anchor": "end" }, group).textContent = `${label} →`;
   }
 
   /** The memory of the device: a line, or a text with an arrow where it lies beyond the axis. */
@@ -184,11 +202,14 @@ export function makeTradeoffCurve(parent, graph, fixed, domain, base, id, device
     // its lines would lead to wrong numbers from an edge
     cross.setAttribute("d", turn === null ? `M${PAD.left} ${py}H${px}V${HEIGHT - PAD.bottom}` : "");
     const at = x(Math.max(domain.low, Math.min(budget, domain.high))); // at a smaller size, the user's budget may lie beyond the axis
+    let named = false;
     if (boundName) {
       const place = boundPlace(BOUND_NAME, boundName.edges, at, taken, heightAt);
       boundName.text.setAttribute("x", place ?? boundName.edges.left);
       boundName.text.setAttribute("visibility", place === null ? "hidden" : "visible");
+      named = place !== null;
     }
+    boundKey?.setAttribute("visibility", named ? "hidden" : "visible");
     line.setAttribute("x1", at);
     line.setAttribute("x2", at);
   }

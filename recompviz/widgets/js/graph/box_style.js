@@ -3,7 +3,7 @@
 import { formatBytes, formatPercent, subscript } from "../shared/units.js";
 import { STATE, STATE_NAMES } from "../data/value_states.js";
 import { boxState } from "./scene.js";
-import { quantityOf, quantityText, levelOf, HUES, LEVELS } from "./colouring.js";
+import { quantityOf, quantityText, levelOf, barOf, HUES } from "./colouring.js";
 
 const BAND_TINTS = 2;
 
@@ -54,7 +54,7 @@ export function styleOf(item, nodes, graph, { states, segments }, colouring, end
     const value = quantityOf(colouring, state ?? boxState(nodes, graph, states, segments));
     style.level = levelOf(value, ends);
     style.className += ` rv-level-${style.level}`;
-    style.bar = style.level / LEVELS;
+    style.bar = barOf(value, ends);
     if (!single) {
       style.facts = quantityFacts(colouring, value, state.held, graph.timeUnit);
       [style.fact] = style.facts;

@@ -6,7 +6,7 @@ import { cornerSigns, FLAG } from "./overlay.js";
 import { SHAPE_FONT } from "./edge_shapes.js";
 import { HUES, LEVELS } from "./colouring.js";
 import { LEGIBLE, NAMED } from "./graph_window.js";
-import { fittedLabel, widthOf } from "./svg_boxes.js";
+import { fittedLabel, widthOf, LABEL_MARGIN } from "./svg_boxes.js";
 
 // the scale below which boxes have no border and no hatch
 const BORDERS = 0.25;
@@ -156,7 +156,7 @@ export function makeCanvasBoxes(canvas, layer, graph) {
         pen.globalAlpha = flags[b] & (FLAG.outside | FLAG.notAlive) ? 0.3 : 1;
         pen.fillStyle = style.level !== undefined ? colours[`on-level-${style.level}`] : style.hue !== undefined ? colours["on-hue"] : style.empty ? colours.text : style.kept ? colours["on-keep"] : colours["on-recompute"];
         const module = scene.items[b] >= graph.count;
-        pen.fillText(module && texts[b].times ? `${texts[b].name} ${texts[b].times}` : module ? texts[b].name : shortened(texts[b].name, (scene.w[b] - 4) * share), scene.x[b], scene.y[b] + (module ? -6 * share : 4 / share), scene.w[b] - 4);
+        pen.fillText(module && texts[b].times ? `${texts[b].name} ${texts[b].times}` : module ? texts[b].name : shortened(texts[b].name, (scene.w[b] - LABEL_MARGIN) * share), scene.x[b], scene.y[b] + (module ? -6 * share : 4 / share), scene.w[b] - LABEL_MARGIN);
         if (module && share === 1) pen.fillText(style.fact, scene.x[b], scene.y[b] + 8, scene.w[b] - 8);
         if (style.bar && !module) pen.fillRect(scene.x[b] - scene.w[b] / 2 + 3, scene.y[b] + scene.h[b] / 2 - 4, (scene.w[b] - 6) * style.bar, 2.5);
       }

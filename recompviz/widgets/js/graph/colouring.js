@@ -1,4 +1,4 @@
-// What the colour of a box shows: state in the plan, segment, or a quantity in five classes. A pattern (segments) or the
+// What the colour of a box shows: state in the plan, segment, or a quantity in classes. A pattern (segments) or the
 // length of a bar (quantities) shows the same without colour; the border always distinguishes the states.
 
 import { costWithUnit } from "../data/base_time.js";
@@ -12,9 +12,9 @@ export const COLOURINGS = [
   ["time", "time Tᵥ", "time"],
   ["density", "bytes per time"],
 ];
-export const LEVELS = 5;
+export const LEVELS = 8;
 export const HUES = 4;
-const SMALL_SHARE = 0.01; // of the sum of all values
+const LEAST_BAR = 0.04; // of the length of the longest one
 
 /** The quantity of a box for a colouring; null if the colouring shows no quantity. */
 export function quantityOf(colouring, state) {
@@ -25,18 +25,19 @@ export function quantityOf(colouring, state) {
 }
 
 /**
- * Upper ends of five classes of equal ratio up to the largest of some values. They begin where the values start to matter:
- * all smaller ones together are at most 1 % of the sum, and belong to the first class.
+ * Upper ends of the classes, up to the largest of some values. The classes have equal steps of the square root: shares of
+ * the largest value of one half and of one quarter are two classes apart, and many small values are in the lowest one.
  */
 export function classEnds(values) {
-  const positive = Float64Array.from(values.filter((value) => value > 0)).sort();
-  if (!positive.length) return [0];
-  const sum = positive.reduce((all, value) => all + value, 0);
-  let smaller = 0;
-  const low = positive.find((value) => (smaller += value) > SMALL_SHARE * sum);
-  const high = positive[positive.length - 1];
-  if (high / low < 1.001) return [high];
-  return Array.from({ length: LEVELS }, (_, i) => (i === LEVELS - 1 ? high : low * (high / low) ** ((i + 1) / LEVELS)));
+  const high = values.reduce((most, value) => Math.max(most, value), 0);
+  const least = values.reduce((few, value) => (value > 0 ? Math.min(few, value) : few), high);
+  if (high / least < 1.001 || !high) return [high];
+  return Array.from({ length: LEVELS }, (_, i) => high * ((i + 1) / LEVELS) ** 2);
+}
+
+/** The length of the bar of a value: its share of the largest one. The bar of a small value can still be seen. */
+export function barOf(value, ends) {
+  return value > 0 ? Math.max(LEAST_BAR, value / ends.at(-1)) : 0;
 }
 
 /** The class of a value, from 1; 0 for the value 0. A single class counts as the highest. */

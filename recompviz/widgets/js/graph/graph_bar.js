@@ -70,13 +70,16 @@ export function makeGraphBar(parent, graph, hasModules, actions) {
   };
 }
 
+const SCALE_STEP = 14; // pixels, of a class in the scale of a quantity
+
 /** The legend of a colouring; `ends` are the upper ends of a quantity's classes, `timeUnit` the unit of the costs. */
 export function drawLegend(legend, id, colouring, ends, hasModules, graph) {
   const { timeUnit } = graph;
   const unneeded = graph.unread?.some((bytes) => bytes > 0);
   legend.replaceChildren();
-  const item = (text, draw, width = 26, className = "") => {
+  const item = (text, draw, width = 26, className = "", before = "") => {
     const element = html("span", `rv-legend-item${className}`, legend);
+    element.append(before);
     const key = svg("svg", { width, height: 14, viewBox: `${-width / 2} -7 ${width} 14` }, element);
     key.style.setProperty("--rv-hatch", `url(#${id}-hatch)`);
     for (let i = 0; i < HUES; i++) key.style.setProperty(`--rv-hue-fill-${i}`, `url(#${id}-hue-${i})`);
@@ -101,14 +104,15 @@ export function drawLegend(legend, id, colouring, ends, hasModules, graph) {
     if (unneeded) item("grey: not needed later", box("rv-key-unneeded"), 26, " rv-not-theory");
     if (colouring === "segment") for (let i = 0; i < HUES; i++) item(i ? `V${"₂₃₄"[i - 1]}…` : "V₁, V₅…", box(`rv-key-plain rv-hue-${i}`));
     else {
-      ends.forEach((end, i) => {
-        const level = LEVELS - ends.length + i + 1;
-        const last = i === ends.length - 1;
-        const all = last && colouring === "bytes" && hasModules ? ", all values; held: for the backward pass" : "";
-        item(`${last ? "" : "≤ "}${quantityText(colouring, end, timeUnit)}${all}`, (key) => {
-          box(`rv-key-plain rv-level-${level}`)(key);
-          svg("rect", { x: -9.5, y: 2, width: (19 * level) / LEVELS, height: 2.2, class: `rv-level-bar rv-on-level-${level}` }, key);
-        });
+      const [least, most] = [ends[0], ends.at(-1)].map((end) => quantityText(colouring, end, timeUnit));
+      const first = LEVELS - ends.length + 1;
+      const all = colouring === "bytes" && hasModules ? ", all values; held: for the backward pass" : "";
+      item(`${most}, the largest box${all}`, (key) => {
+        ends.forEach((_, i) => svg("rect", { x: i * SCALE_STEP - (ends.length * SCALE_STEP) / 2, y: -5.5, width: SCALE_STEP, height: 11, class: `rv-level-${first + i}` }, key));
+      }, ends.length * SCALE_STEP, "", ends.length > 1 ? `≤ ${least}` : "");
+      item("bar: share of the largest", (key) => {
+        box(`rv-key-plain rv-level-${LEVELS}`)(key);
+        svg("rect", { x: -9, y: 0.5, width: 9, height: 3, class: `rv-level-bar rv-on-level-${LEVELS}` }, key);
       });
     }
   }

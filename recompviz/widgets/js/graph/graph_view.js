@@ -249,7 +249,7 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
   /** Compose and draw a scene. Only this function makes elements. */
   function show(keepCamera = false) {
     const opened = open ?? (shapes ? new Set(tree.names.keys()) : null); // the layout from Python has no room for shapes
-    const sizes = (item) => itemSize(tree, item, item >= graph.count ? boxName(tree, item - graph.count) : "");
+    const sizes = (item) => itemSize(tree, item, textOf(item).name);
     const room = shapes ? (item) => (opened.has(item - graph.count) ? 0 : roomOf(item, graph, tree)) : undefined;
     const composed = () => (opened ? compose(tree, opened, mode, sizes, { view: shapes ? { ...win.shape(SHAPE_ROOM), least: LEGIBLE } : win.shape(), breaks, room }) : flatScene(flat, graph));
     let scene = composed();

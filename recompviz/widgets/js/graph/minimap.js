@@ -6,6 +6,7 @@ import { STATE } from "../data/value_states.js";
 const MAP_WIDTH = 150;
 const MAP_HEIGHT = 64;
 const SMALL_MAP = 0.55; // the share of its width and height that a small minimap has
+const NARROW = 600; // px
 const MAP_EDGE = 12; // px from the edges of the pane
 // where the minimap may lie: [class, at the right, at the bottom]
 const CORNERS = [["", true, true], ["rv-left", false, true], ["rv-up", true, false], ["rv-left rv-up", false, false]];
@@ -96,6 +97,8 @@ export function makeMinimap(parent, go) {
     if (all) return;
     const place = freePlace(layout, camera, view, corner);
     ({ corner } = place);
+    // where it covers boxes in every corner of a narrow window, it would hide much of what it is a map of
+    if (place.covers && view.width < NARROW) return void box.classList.remove("rv-there");
     // where it covers boxes in every corner, they are seen through it
     box.className = `rv-minimap rv-there ${CORNERS[corner][0]}${place.small ? " rv-small-map" : ""}${place.covers ? " rv-over" : ""}`;
     window_.setAttribute("x", seen.x * scale.x);

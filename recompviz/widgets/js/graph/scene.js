@@ -5,11 +5,12 @@ import { STATE } from "../data/value_states.js";
 import { timesText } from "./module_tree.js";
 
 const NODE_SIZE = [38, 22];
+const MOST_NODE_WIDTH = 88; // of about ten letters; longer labels are cut
 const BOX_HEIGHT = 38;
 
-/** The size of a node, or of a closed box with room for its name. */
+/** The size of a node or of a closed box, with room for its name. */
 export function itemSize(tree, item, name) {
-  if (item < tree.count) return NODE_SIZE;
+  if (item < tree.count) return [Math.min(MOST_NODE_WIDTH, Math.max(NODE_SIZE[0], Math.round(12 + 7.6 * name.length))), NODE_SIZE[1]];
   const times = timesText(tree, item - tree.count);
   return [Math.max(138, 16 + 7.6 * name.length + (times ? Math.max(30, 9 + 7 * times.length) : 0)), BOX_HEIGHT];
 }

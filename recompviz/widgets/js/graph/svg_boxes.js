@@ -2,12 +2,14 @@
 
 import { svg } from "../shared/elements.js";
 import { flagClasses, cornerSigns } from "./overlay.js";
-import { LEGIBLE, NAMED } from "./graph_window.js";
+import { LEGIBLE, NAMED, TWO_LINES } from "./graph_window.js";
 import { fittingText } from "./box_style.js";
 
 const LABEL = 12.5; // px
+export const LABEL_MARGIN = 6; // px of the world, of a label beside the borders of its box
 const NARROWEST = 0.68; // of the natural width of a label
 const LEAST_NAME = 11; // px on the screen
+const BESIDE = 10; // px between a name and the text beside it
 const FACT = 11; // px on the screen, as in modules.css
 const LABEL_FITS = 16; // labels are fitted again in this many steps of the scale
 const LEAST_NAME_SCALE = 0.4; // the box is lower than its name at a smaller scale
@@ -53,7 +55,7 @@ function measured(text, font) {
 
 /** Write the label of a value. @param share of its width for letters that do not become smaller with the box */
 function writeLabel({ text, name, w }, share) {
-  const [label, narrowed] = fittedLabel(name, (w - 2) * share, widthOf);
+  const [label, narrowed] = fittedLabel(name, (w - LABEL_MARGIN) * share, widthOf);
   text.textContent = label;
   if (narrowed) {
     text.setAttribute("textLength", (narrowed / share).toFixed(1));
@@ -74,7 +76,15 @@ export function makeSvgBoxes(layer, graph, light) {
   function writeFact(b) {
     // letters keep their size on the screen
     const room = (scene.w[b] - 14) * factScale;
-    groups[b].querySelector(".rv-box-fact").textContent = fittingText(facts.get(b), room, factWidth);
+    const fact = groups[b].querySelector(".rv-box-fact");
+    const { title, times } = names.find((one) => one.b === b);
+    const sign = (times * LEAST_NAME) / LABEL;
+    // where there is no room for a second line, its shortest text stands beside the name
+    const beside = factScale < TWO_LINES && widthOf(title.textContent) * (LEAST_NAME / LABEL) + sign + BESIDE + factWidth(facts.get(b).at(-1)) <= room;
+    fact.textContent = beside ? facts.get(b).at(-1) : fittingText(facts.get(b), room, factWidth);
+    fact.classList.toggle("rv-beside", beside);
+    fact.setAttribute("x", beside ? scene.w[b] / 2 - 7 - sign / factScale : -scene.w[b] / 2 + 7);
+    fact.setAttribute("y", -scene.h[b] / 2 + (beside ? 13 : 25.5));
   }
   return {
     draw(next, texts) {
@@ -97,7 +107,7 @@ export function makeSvgBoxes(layer, graph, light) {
           svg("rect", { class: "rv-share", x: -w / 2 + 6, y: h / 2 - 8, width: 0, height: 4.5, rx: 2 }, group);
           const title = svg("text", { class: "rv-box-name", x: -w / 2 + 7, y: -h / 2 + 13 }, group);
           title.textContent = texts[b].name;
-          names.push({ title, name: texts[b].name, w, times: texts[b].times ? widthOf(texts[b].times) + 8 : 0 });
+          names.push({ b, title, name: texts[b].name, w, times: texts[b].times ? widthOf(texts[b].times) + 8 : 0 });
           if (texts[b].times) {
             svg("text", { class: "rv-box-times", x: w / 2 - 7, y: -h / 2 + 13 }, group).textContent = texts[b].times;
             svg("path", { class: "rv-stack", d: [3, 6].map((d) => `M${-w / 2 + d + 2} ${h / 2 + d}H${w / 2 + d - 3}q3 0 3 -3V${-h / 2 + d + 2}`).join("") }, group);
@@ -117,16 +127,15 @@ export function makeSvgBoxes(layer, graph, light) {
       const share = scale < NAMED ? fitted : Math.min(1, Math.floor((LABEL_FITS * scale) / LEGIBLE) / LABEL_FITS);
       if (share !== fitted) for (const label of labels) writeLabel(label, share);
       fitted = share;
-      if (factScale !== scale) {
-        factScale = scale;
-        for (const b of facts.keys()) writeFact(b);
-      }
       for (const { title, name, w, times } of names) {
         const room = ((w - 14) * scale * LABEL) / LEAST_NAME - times;
         const fits = scale >= LEGIBLE ? name : scale < LEAST_NAME_SCALE ? "" : fittedName(name, room, widthOf);
         title.classList.toggle("rv-nameless", !fits);
         if (title.textContent !== (fits || name)) title.textContent = fits || name;
       }
+      if (factScale === scale) return;
+      factScale = scale;
+      for (const b of facts.keys()) writeFact(b);
     },
     /** Paint one box: its class, and for a closed module its share and its second line. */
     setStyle(b, style) {
