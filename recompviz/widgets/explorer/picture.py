@@ -214,7 +214,7 @@ def _folded_parts(graph: Graph, folded: Folded, values: ShownValues, hatch: str)
         if not name:
             state = ValueState(values.states[nodes[0]])
             parts.append(_one_box((width, height), x, y, state, hatch))
-            parts.append(_box_text(x, y + 4, labels[nodes[0]], TEXTS[state], width))
+            parts.append(_box_text(x, y + 4, fitted(labels[nodes[0]]), TEXTS[state], width))
             continue
         kept, held = int(values.kept[members].sum()), int(values.held[members].sum())
         runs_again = bool((values.states[members] == ValueState.RECOMPUTED).any())

@@ -186,7 +186,7 @@ export function budgetText(bytes, same) {
 
 /**
  * The shortest text of at least three significant figures that is no less than a number of bytes and is rounded to the
- * number that the view shows: 92050718 → "87.79 MiB", which the view shows as 87.8 MiB.
+ * number that the view shows: 92096430 → "87.83 MiB", which the view shows as 87.8 MiB.
  */
 export function enoughFor(bytes) {
   const { power, unit } = binaryUnit(bytes);
