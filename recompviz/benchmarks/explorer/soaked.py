@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import gc
 import json
 import os
@@ -24,30 +25,39 @@ from recompviz.core.planning.planner import Planner
 from recompviz.core.plans.plan import Plan
 from recompviz.networks import resnet
 from recompviz.pytorch.measuring.entry import trace
+from recompviz.pytorch.tracing.traced_step import Trace
 from recompviz.widgets.explorer.explore_model import TraceRunner
 from recompviz.widgets.explorer.explorer import Explorer
 from recompviz.widgets.explorer.runs import WHOLE
 
-torch.set_num_threads(1)
-torch.manual_seed(0)
-# A small network with repeated blocks: a run takes a few seconds on one CPU core.
-STEP = trace(
-    resnet((2, 2, 2, 2), width=8, classes=10),
-    torch.randn(2, 3, 64, 64),
-    targets=(torch.randint(0, 10, (2,)),),
-    loss=torch.nn.functional.cross_entropy,
-)
 # The identifiers of the comms of the Explorers: when each was closed last, in seconds, or None. A message of the page
 # may cross the closing.
 COMMS: dict[str, float | None] = {}
 CROSSING = 10.0
 
 
+@functools.cache
+def traced() -> Trace:
+    """Return the step of all Explorers, traced once.
+
+    Its network is small and has repeated blocks: a run takes a few seconds on one CPU core.
+    """
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    return trace(
+        resnet((2, 2, 2, 2), width=8, classes=10),
+        torch.randn(2, 3, 64, 64),
+        targets=(torch.randint(0, 10, (2,)),),
+        loss=torch.nn.functional.cross_entropy,
+    )
+
+
 def made() -> Explorer:
-    """Return a new Explorer of ``STEP``, which begins to search in the background."""
+    """Return a new Explorer, which begins to search in the background."""
+    step = traced()
     gc.collect()
-    planner = Planner(STEP.planner.graph, STEP.planner.joint)  # without the tables of earlier Explorers
-    explorer = Explorer(planner, TraceRunner(STEP), background=True, title="Residual net", device="CPU", cost_unit="ms")
+    planner = Planner(step.planner.graph, step.planner.joint)  # without the tables of earlier Explorers
+    explorer = Explorer(planner, TraceRunner(step), background=True, title="Residual net", device="CPU", cost_unit="ms")
     COMMS[explorer.model_id] = None
     return explorer
 
