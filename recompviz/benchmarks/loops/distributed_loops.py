@@ -23,6 +23,7 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from recompviz.benchmarks.frozen_objects import freeze_objects
 from recompviz.benchmarks.loops.plain_loops import STEPS, Compile, Network, data
 from recompviz.pytorch.internals.dynamo import forget_graphs
 from recompviz.pytorch.internals.tensors import same_bits
@@ -143,6 +144,7 @@ def worker() -> None:
     warnings.simplefilter("always")
     dist.init_process_group("gloo")
     for kind in sys.argv[1:]:
+        freeze_objects()
         print(json.dumps(_compared(kind)), flush=True)
         forget_graphs()
     dist.barrier()
