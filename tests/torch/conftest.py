@@ -7,6 +7,19 @@ from collections.abc import Iterator
 import pytest
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_profile_of_guards() -> Iterator[None]:
+    """Leave out a measurement of Dynamo, which overwrites the processor's caches to time the guards of each new graph.
+
+    It takes 20 ms, and its result is only written to a log.
+    """
+    from torch._dynamo import guards
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(guards, "profile_guard_manager", lambda *_: 0.0, raising=False)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def no_outputs_of_earlier_tests() -> Iterator[None]:
     """Forget the outputs of compiled models that earlier tests keep alive: they would count in the totals of a test.
