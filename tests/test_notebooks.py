@@ -32,11 +32,12 @@ STATIC = {"image/png", "image/svg+xml", "text/html", "text/latex", "text/markdow
 SMALLER = {
     "explore": {
         "networks.resnet50()": "networks.resnet([1, 1, 1, 1])",
-        "torch.randn(8, 3, 224, 224)": "torch.randn(2, 3, 224, 224)",
+        "torch.randn(8, 3, 224, 224)": "torch.randn(2, 3, 128, 128)",
         "torch.randint(1000, (8,))": "torch.randint(1000, (2,))",
-        '"560 MiB"': '"115 MiB"',
+        '"560 MiB"': '"90 MiB"',
+        "torch.randn(16, 3, 96, 96)": "torch.randn(16, 3, 64, 64)",
         "networks.resnet([3, 4, 6, 3], width=16)": "networks.resnet([1, 1, 1, 1], width=16)",
-        '"42 MiB"': '"24 MiB"',
+        '"42 MiB"': '"15 MiB"',
         "rounds=21": "rounds=3",
     }
 }
