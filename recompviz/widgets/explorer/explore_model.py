@@ -180,7 +180,6 @@ def explore(
     try:
         return Explorer.from_arguments(work(lambda *_: None))
     except Exception as error:  # of the tracer, or of the model's own code
-        __tracebackhide__ = True  # IPython leaves out the frame: what is wrong stands in the user's cell
         raise without_library_frames(error) from None
 
 

@@ -63,6 +63,8 @@ NAME, FACT, LEAST_LETTERS = 12.0, 11.0, 9.0
 REGULAR_SHARE = 0.85
 # the widths of lines in the graph
 LINE, THIN = 1.3, 0.8
+# of the label of a value in its box in a folded graph, which is wider than that of a small graph
+VALUE_LETTERS = 9
 REGULAR = 400  # SVG's font-weight
 CURVE = PlotArea(50.0, 390.0, 34.0, 190.0)
 
@@ -214,7 +216,7 @@ def _folded_parts(graph: Graph, folded: Folded, values: ShownValues, hatch: str)
         if not name:
             state = ValueState(values.states[nodes[0]])
             parts.append(_one_box((width, height), x, y, state, hatch))
-            parts.append(_box_text(x, y + 4, fitted(labels[nodes[0]]), TEXTS[state], width))
+            parts.append(_box_text(x, y + 4, fitted(labels[nodes[0]], VALUE_LETTERS), TEXTS[state], width))
             continue
         kept, held = int(values.kept[members].sum()), int(values.held[members].sum())
         runs_again = bool((values.states[members] == ValueState.RECOMPUTED).any())
