@@ -113,7 +113,7 @@ def growth(sizes: Sequence[int]) -> None:
 
 
 def cost_models(wanted: Sequence[str], clock: Clock, repeats: int) -> None:
-    """Print how long the exact solver takes for real costs, compared with the paper's integers.
+    """Print how long the exact solver takes for costs that are estimates, compared with the paper's costs in integers.
 
     ``wanted`` has the names of networks; if it is empty, the paper's networks are used. ``clock`` returns a time in
     seconds, and ``repeats`` is the number of timed runs.

@@ -182,7 +182,10 @@ def time_rows(setting: Setting, case: Case) -> Iterator[Row]:
 
 
 def paper(setting: Setting) -> Iterator[Row]:
-    """Measure the paper's networks; in the rehearsal, small variants of them."""
+    """Yield rows of predicted and measured peaks and times of the paper's networks under plans.
+
+    In the rehearsal on the CPU (:attr:`Setting.rehearsal`), the rows are of small variants of the networks.
+    """
     order = ("resnet50", "vgg19", "unet", "googlenet", "resnet152", "pspnet", "densenet161")
     published = [(name, networks.example(name, device="meta").inputs[0].shape[0], False) for name in order]
     small: list[Case] = [(name, 2, True) for name in order]

@@ -22,8 +22,9 @@ class NodeInfo:
         Dotted path of the module that calls the operator; empty for the model itself. If no module calls the operator,
         it is ``"loss"`` in the forward pass and ``"backward"`` in the backward pass.
     calls : tuple of int
-        For each part of ``module`` how often that module had been called before: ``(1, 1)`` for ``"head.conv"`` in the
-        second call of the head. Empty if it is not known.
+        One number for each prefix of the path ``module``: the number of earlier calls of that module. For
+        ``"head.conv"`` in the second call of ``head``, it is ``(1, 1)``: one earlier call of ``head``, one of
+        ``head.conv``. Empty if all are 0, or if they are not known.
     source : str
         The user's source line that calls the operator: ``file:line``, a tab, and the text of the line.
     shape : tuple of int
@@ -36,8 +37,8 @@ class NodeInfo:
         The number, as a str, of the user's ``torch.utils.checkpoint`` call that recomputes the value; empty if there is
         none.
     needed : bool
-        Whether a backward call reads the value. False for an output of the training step, even if a backward call reads
-        it, and for a view, which has no memory of its own.
+        Whether a backward call reads the value, and the node is neither an output of the training step nor a view. A
+        view has no memory of its own.
     output : bool
         Whether the value is an output of the training step.
     mutation : bool

@@ -34,8 +34,9 @@ FEW = 600
 def profile_function(graph: Graph, joint: JointGraph) -> Callable[[Plan], NDArray[np.int64]]:
     """Return a function that computes the profile of a plan.
 
-    The profile is an array of int64 with one number for each step of the plan's schedule (one operator call): the
-    largest number of bytes alive in this step. These bytes include parameters, inputs and optimizer state.
+    The profile is an array of int64 with one number for each step of the simulation: the largest number of bytes alive
+    in this step. A step is one operator call of the plan's schedule. The gradients' arrival at the parameters is one
+    more step, and so is the optimizer's step if there is one. The bytes include parameters, inputs and optimizer state.
 
     The function uses the compiled simulation if numba is installed and has compiled it on this machine before.
     Otherwise it uses the slower simulator.
@@ -74,8 +75,8 @@ class LiveRun(NamedTuple):
         The numbers of the kept nodes whose values are saved for the backward pass and are alive at the peak. If the
         peak is in the forward pass, all kept nodes with saved values are listed, also those computed after the peak.
     step_peaks : numpy.ndarray of int64, shape (#steps,)
-        The largest number of transient bytes alive within each step of the schedule. In the last step, the gradients
-        arrive at the parameters.
+        The largest number of transient bytes alive within each operator call of the schedule, and at last when the
+        gradients arrive at the parameters.
     """
 
     peak: int

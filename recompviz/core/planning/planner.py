@@ -190,9 +190,10 @@ class Planner:
         return simulate_schedule(self.schedule(plan), self.device)
 
     def profile_function(self) -> Callable[[Plan], NDArray[np.int64]]:
-        """Return a fast function from a plan to the largest number of bytes alive in each step of its schedule.
+        """Return a fast function from a plan to the largest number of bytes alive in each step of its simulation.
 
-        A step of the schedule is one operator call. The bytes include parameters and other static memory.
+        A step is one operator call, the arrival of the gradients, or the optimizer's step. The bytes include parameters
+        and other static memory.
 
         The function returns the same values as ``self.simulate(plan).profile``. Call it in one thread only.
         """

@@ -63,8 +63,8 @@ class ComputationSequence:
     overhead : float
         The cost of the repeated computations, in the unit of ``graph.time``.
     bound : float
-        A lower bound on the overhead, in the unit of ``graph.time``. It holds for all sequences that fit in the budget
-        and compute the values for the first time in the same order. 0 if scipy is not installed.
+        A lower bound on the overhead, in the unit of ``graph.time``. It holds for each sequence within the budget
+        whose first computations of the values are in the same order as here. 0 if scipy is not installed.
     total : float
         The cost of computing each value once, in the unit of ``graph.time``.
     budget : int

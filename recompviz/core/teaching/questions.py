@@ -91,7 +91,7 @@ def _sequence(graph: Graph, sets: tuple[str, ...]) -> tuple[int, ...]:
 
 
 def ask_boundary(graph: Graph, title: str, chance: random.Random | None) -> Posed | None:
-    """Ask for a lower set with a given boundary."""
+    """Pose the task: find a lower set with a given boundary."""
     if chance is None:
         wanted = graph.mask("ad")
     else:
@@ -114,7 +114,7 @@ def ask_boundary(graph: Graph, title: str, chance: random.Random | None) -> Pose
 
 
 def ask_count(graph: Graph, title: str, _: random.Random | None) -> Posed | None:
-    """Ask for the number of lower sets."""
+    """Pose the question: how many lower sets are there?"""
     if not has_few_lower_sets(graph):
         return None
     return Posed(
@@ -130,7 +130,7 @@ def ask_count(graph: Graph, title: str, _: random.Random | None) -> Posed | None
 
 
 def ask_closure(graph: Graph, title: str, chance: random.Random | None) -> Posed | None:
-    """Ask for the smallest lower set that contains two nodes."""
+    """Pose the task: find the smallest lower set that contains two given nodes."""
     if chance is None:
         u, v = graph.names.index("d"), graph.names.index("g")
     else:
@@ -155,7 +155,7 @@ def ask_closure(graph: Graph, title: str, chance: random.Random | None) -> Posed
 
 
 def ask_largest_boundary(graph: Graph, title: str, _: random.Random | None) -> Posed | None:
-    """Ask for the lower set whose boundary takes the most memory."""
+    """Pose the task: find the lower set whose boundary takes the most memory."""
     if not has_few_lower_sets(graph):
         return None
     return Posed(
@@ -173,7 +173,7 @@ def ask_largest_boundary(graph: Graph, title: str, _: random.Random | None) -> P
 
 
 def ask_overhead(graph: Graph, title: str, chance: random.Random | None) -> Posed | None:
-    """Ask for the overhead of a sequence."""
+    """Pose the question: what is the overhead of a given lower-set sequence?"""
     sequence = _given_sequence(graph, chance)
     if sequence is None:
         return None
@@ -189,7 +189,7 @@ def ask_overhead(graph: Graph, title: str, chance: random.Random | None) -> Pose
 
 
 def ask_peak(graph: Graph, title: str, chance: random.Random | None) -> Posed | None:
-    """Ask for the peak of a sequence."""
+    """Pose the question: what is the peak of a given lower-set sequence?"""
     sequence = _given_sequence(graph, chance)
     if sequence is None:
         return None
@@ -218,7 +218,7 @@ def _given_sequence(graph: Graph, chance: random.Random | None) -> tuple[int, ..
 
 
 def ask_least_peak(graph: Graph, title: str, chance: random.Random | None) -> Posed | None:
-    """Ask for the sequence of least peak with a given number of segments."""
+    """Pose the task: find a lower-set sequence of least peak with a given number of segments."""
     if sequence_count(graph) > MOST_SEQUENCES:
         return None
     if chance is None:
@@ -245,7 +245,7 @@ def ask_least_peak(graph: Graph, title: str, chance: random.Random | None) -> Po
 
 
 def ask_one_recomputation(graph: Graph, title: str, chance: random.Random | None) -> Posed | None:
-    """Ask for a sequence of least peak that recomputes a given value."""
+    """Pose the task: find a lower-set sequence of least peak that recomputes a given value."""
     if sequence_count(graph) > MOST_SEQUENCES:
         return None
     if chance is None:
@@ -284,7 +284,7 @@ def _on_a_front(plans: Sequence[SequenceCost], asked: Sequence[SequenceCost]) ->
 
 
 def ask_table_cell(graph: Graph, title: str, chance: random.Random | None) -> Posed | None:
-    """Ask for a value of the table of the budget-free recursion."""
+    """Pose the question: what is a given entry in the table of the budget-free recursion?"""
     if chance is None:
         mask, t = graph.mask("a"), 5.0
     else:
@@ -311,7 +311,7 @@ def ask_table_cell(graph: Graph, title: str, chance: random.Random | None) -> Po
 
 
 def ask_memory_centric(graph: Graph, title: str, chance: random.Random | None) -> Posed | None:
-    """Ask for a sequence of largest overhead among the sequences that fit a budget and contain a given lower set.
+    """Pose the task: find, of the lower-set sequences that fit a budget and contain a given set, one of most overhead.
 
     The set and the budget are chosen so that each of them changes the answer.
     """
@@ -319,7 +319,7 @@ def ask_memory_centric(graph: Graph, title: str, chance: random.Random | None) -
 
 
 def ask_time_centric(graph: Graph, title: str, chance: random.Random | None) -> Posed | None:
-    """Ask for a sequence of least overhead among the sequences that fit a budget and contain a given lower set.
+    """Pose the task: find, of the lower-set sequences that fit a budget and contain a given set, one of least overhead.
 
     The set and the budget are chosen so that each of them changes the answer.
     """
@@ -368,7 +368,7 @@ def _through(
 
 
 def ask_beyond_the_family(graph: Graph, title: str, chance: random.Random | None) -> Posed | None:
-    """Ask for the shortest sequence with less overhead than every sequence in the paper's family of lower sets."""
+    """Pose the task: find the shortest lower-set sequence with less overhead than all those of the paper's family."""
     if sequence_count(graph) > MOST_SEQUENCES:
         return None
     if chance is not None:
@@ -389,7 +389,7 @@ def ask_beyond_the_family(graph: Graph, title: str, chance: random.Random | None
 
 
 def ask_even_chain(graph: Graph, _: str, chance: random.Random | None) -> Posed:
-    """Ask for the least peak of a chain of thousands of values of size 1."""
+    """Pose the question: what is the least peak of a chain of thousands of values of size 1?"""
     root = 100 if chance is None else chance.randrange(60, 400)
     return Posed(
         f"A chain of {root * root:,} values, each of size 1. What is the least peak of a lower-set sequence? Answer "
@@ -404,7 +404,7 @@ def ask_even_chain(graph: Graph, _: str, chance: random.Random | None) -> Posed:
 
 
 def ask_most_useful_value(graph: Graph, title: str, chance: random.Random | None) -> Posed | None:
-    """Ask for the value that lowers the least peak the most if its size is set to 0."""
+    """Pose the question: which value lowers the least peak the most if its size is set to 0?"""
     if sequence_count(graph) > MOST_SEQUENCES:
         return None
     if chance is not None:

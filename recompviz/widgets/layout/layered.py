@@ -123,7 +123,9 @@ def ranks_within(graph: Graph, shape: float) -> list[int]:
 
 
 def branches_of(graph: Graph) -> list[str]:
-    """Return for each node the innermost module around it that is an item of a list, for example ``experts.1``.
+    """Return for each node the innermost module around it whose name is a number, for example ``experts.1``.
+
+    Items of a ``ModuleList`` and of a ``Sequential`` have such names.
 
     The text is empty if there is no such module.
 
