@@ -88,8 +88,10 @@ def test_the_measured_peak_with_buckets_is_the_predicted_one_and_stays_under_the
     options: dict[str, bool],
 ) -> None:
     model = Net()
-    wrapped, buckets, _ = counted(lambda: DistributedDataParallel(model, **options))
-    assert buckets >= sum(p.nbytes for p in model.parameters())
+    wrapped, allocated, _ = counted(lambda: DistributedDataParallel(model, **options))
+    # the buffer in which the parameters are sent is as large, and a thread of gloo may free it unseen
+    buckets = sum(p.nbytes for p in model.parameters())
+    assert allocated >= buckets
     compiled = rv.compile(wrapped, total="1 GiB")
     peak = trained(compiled) + buckets
     report = rv.step_report(compiled)
