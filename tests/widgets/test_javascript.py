@@ -598,6 +598,7 @@ def test_times_of_steps_have_a_spread_and_the_predicted_time():
         {**timed, "predictedEager": 155, "predictedStep": 160, "predictedShare": 0.03, "tooLow": True},
         {**timed, "predictedEager": 250, "predictedStep": 260, "predictedShare": 0.04},
         {**timed, "predictedEager": 196, "predictedStep": 207.1, "predictedShare": 0.06},
+        {**timed, "predictedEager": 5.4, "predictedStep": 5.6, "tooLow": True},
         {"eagerStep": None},
         None,
     ]
@@ -631,6 +632,10 @@ def test_times_of_steps_have_a_spread_and_the_predicted_time():
         [
             "measured step: eager 200 ms, plan 220 ms, +10% (+5.0% to +12%, 12 pairs)",
             "predicted step: eager 196 ms, plan 207 ms, +6.0%",
+        ],
+        [
+            "measured step: eager 200 ms, plan 220 ms, +10% (+5.0% to +12%, 12 pairs)",
+            "predicted step: 5.60 ms; both took 37.0 times as long: retry when nothing else runs",
         ],
         [],
         [],

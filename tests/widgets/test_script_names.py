@@ -1,5 +1,9 @@
 """Code that is shown to copy has the names of the user's notebook."""
 
+import os
+
+import torch
+
 from recompviz.widgets.base import interactive
 from recompviz.widgets.explorer import script_names
 from recompviz.widgets.explorer.script_names import ScriptNames, names_of
@@ -24,6 +28,22 @@ def test_the_names_are_those_of_the_variables(monkeypatch):
         "trace": "rv.trace(net, tokens, x2, kwargs=batch, targets=(labels,), loss=criterion)",
         "step": "step(tokens, x2, labels, **batch)",
     }
+
+
+def test_a_loss_without_a_variable_is_reached_through_a_module_of_the_notebook(monkeypatch):
+    functional = torch.nn.functional
+    for variables, name in (
+        ({"torch": torch}, "torch.nn.functional.mse_loss"),
+        ({"torch": torch, "nn": torch.nn}, "nn.functional.mse_loss"),
+        ({"F": functional, "torch": torch}, "F.mse_loss"),
+        ({"os": os}, "loss"),
+    ):
+        in_notebook(monkeypatch, **variables)
+        assert names_of(None, [], None, [], functional.mse_loss).loss == name
+    in_notebook(monkeypatch, torch=torch, rows=functional)
+    assert names_of(None, [], None, [], torch.sum).loss == "torch.sum"
+    assert names_of(None, [], None, [], lambda output: output).loss == "loss"
+    assert names_of(None, [], None, [], torch.nn.MSELoss()).loss == "loss"
 
 
 def test_without_a_notebook_the_names_are_the_usual_ones(monkeypatch):

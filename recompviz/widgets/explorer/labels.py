@@ -1,9 +1,9 @@
 """Short names for the node boxes of the graph, as a user of PyTorch knows them.
 
 A layer that is one value has the name that the model gives it, such as ``fc1``. Any other value has the name of its
-function, such as ``softmax``, as its key has it, or a common short form of that name. A number is no name: layers of a
-list have the name of their function, with the number where several of them are alike. Private names of operators are
-never shown.
+function, such as ``softmax``, as its key has it, or a common short form of that name. A number is no name: a layer of a
+list has the name of its function, or, where the box of the list is not around it, the name of the list and its number.
+Private names of operators are never shown.
 """
 
 from __future__ import annotations
@@ -98,9 +98,8 @@ def node_labels(graph: Graph) -> list[str]:
     """Return the text for the box of each node: the name of a layer, otherwise the short name of the operator.
 
     A node has the name of its layer if it is the only node of a call of the layer, no module is inside the layer, and
-    the name is no number. Layers with numbers that would have the same text in one list have their numbers, too: before
-    the operator in the box of their list, as in ``0 conv``, else after the name of their list, as in ``pool.0``. A node
-    without an operator has its own name.
+    the name is no number. Layers of a list that are alike and shown outside of the list's box have the name of the list
+    and their number, as in ``pool.0``. A node without an operator has its own name.
 
     Examples
     --------
@@ -137,8 +136,8 @@ def node_labels(graph: Graph) -> list[str]:
     modules = module_tree(graph) if alike else None
     for v in alike:
         around, number = numbered[v], graph.info[v].module.rpartition(".")[2]
-        inside = modules is not None and modules.paths[modules.owner[v]] == around
-        labels[v] = f"{number} {labels[v]}" if inside or not around else f"{around.rpartition('.')[2]}.{number}"
+        if modules is not None and around and modules.paths[modules.owner[v]] != around:
+            labels[v] = f"{around.rpartition('.')[2]}.{number}"
     return labels
 
 

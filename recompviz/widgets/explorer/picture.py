@@ -140,7 +140,7 @@ def picture(
     above = 58 + 18 * len(measured)
     height = above + CHARTS + graph_height + (18 if caption else 0)
     base = base or TimeBase(float(graph.time.sum()), "the forward")
-    share = f" = {part}" if (part := base.share(plan.overhead)) else ""
+    share = f" ({part})" if (part := base.share(plan.overhead)) else ""
     formula = f"{format_bytes(plan.peak)} formula bytes, grey bands are segments · " if theory else ""
     facts = (
         f"peak {format_bytes(timeline.peak)} total bytes · {formula}"
@@ -396,5 +396,9 @@ def _extra(overhead: float, unit: str) -> str:
     short, _, origin = unit.partition(" (")
     if milliseconds_of(unit) is None:
         return f"overhead {format_cost(overhead)} {unit}"
-    known = {"estimated)": ", by a roofline", "measured)": ", operators measured", "scaled)": ", scaled times"}
+    known = {
+        "estimated)": ", by a roofline",
+        "measured)": ", operators measured",
+        "scaled)": ", scaled from the times at another size",
+    }
     return f"predicted extra time {format_cost(overhead)} {short}{known.get(origin, '')}"

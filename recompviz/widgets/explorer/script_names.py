@@ -1,12 +1,16 @@
 """The names that the user's notebook gives to the model, the batch and the loss, for code that is shown to copy.
 
-Only variables of the notebook are looked at, by identity. What has no name there gets a usual one, for example ``x``.
+Variables of the notebook are looked at, by identity. A loss function that is no variable is looked for in the modules
+that the notebook has imported. What has no name gets a usual one, for example ``x``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from operator import attrgetter
+from types import ModuleType
 from typing import Any
 
 from recompviz.widgets.base.interactive import running_shell
@@ -75,5 +79,33 @@ def names_of(
         each(inputs, "x"),
         each(targets, "y"),
         known.get(id(kwargs), "kwargs") if kwargs else "",
-        "" if loss is None else known.get(id(loss), "loss"),
+        "" if loss is None else known.get(id(loss)) or function_name(loss, getattr(shell, "user_ns", {})) or "loss",
     )
+
+
+def function_name(function: Any, variables: Mapping[str, Any]) -> str:
+    """Return a name by which code reaches a function through a module; "" if there is none.
+
+    Parameters
+    ----------
+    function : callable
+    variables : mapping of str to object
+        The variables of the code; some of them are modules.
+
+    Examples
+    --------
+    >>> import os.path
+    >>> import posixpath as p
+    >>> function_name(p.join, {"os": os, "p": p}), function_name(p.join, {})
+    ('p.join', '')
+    """
+    where, own = (str(getattr(function, attribute, "")) for attribute in ("__module__", "__name__"))
+    found = []
+    for name, module in variables.items():
+        if isinstance(module, ModuleType) and name.isidentifier() and not name.startswith("_"):
+            inner = f"{where}.".removeprefix(f"{module.__name__}.")  # the path from this module to that of the function
+            for path in (own, f"{inner}{own}"):
+                with suppress(AttributeError):
+                    if attrgetter(path)(module) is function:
+                        found.append(f"{name}.{path}")
+    return min(found, key=len, default="")

@@ -154,7 +154,7 @@ export function makePainting(explorer) {
     const v = state.hover >= 0 ? state.hover : state.selected;
     // the graph shows a difference or a step then, which a card beside the pointer would cover
     const quiet = state.selected < 0 && (state.against !== null || state.step >= 0);
-    views.graph.read(quiet ? nodeReading(graph, v, explorer.states, rivalStates()) : null);
+    views.graph.read(quiet ? nodeReading(graph, v, explorer.states, rivalStates()) : null, v < 0);
     if (v < 0 || quiet) {
       views.card.hide();
       return views.graph.dock(-1);

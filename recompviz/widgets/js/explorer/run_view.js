@@ -4,6 +4,7 @@ import { ENOUGH_PAIRS, measuredShare, pairsText, shareText, signedShare } from "
 import { html, listeners, progressBar, setText } from "../shared/elements.js";
 import { formatBytes, formatPercent, formatTime } from "../shared/units.js";
 
+const MUCH_LONGER = 2; // times the predicted step: other programs take the device, rather than old measurements
 const TOLD_FROM = 0.05; // of the predicted step: a smaller difference is not told
 
 /** The result of the certificate. "bitwise" is written only if the certificate says so. */
@@ -36,6 +37,8 @@ export function timesLines(run, scaled = false) {
   ].filter(Boolean);
   const measured = `measured step: eager ${formatTime(run.eagerStep)}, plan ${formatTime(run.plannedStep)}, ${found.text === "no slower" ? "no slower than eager" : found.text}${spread}`;
   if (run.tooHigh && run.predictedStep) return [measured, `predicted step: plan ${formatTime(run.predictedStep)}, too high because the machine was busy: run the cell again`];
+  if (run.tooLow && !scaled && run.predictedStep && timesAsLong(run) >= MUCH_LONGER)
+    return [measured, `predicted step: ${formatTime(run.predictedStep)}; both took ${timesAsLong(run).toFixed(1)} times as long: retry when nothing else runs`];
   return predicted.length ? [measured, `predicted step: ${predicted.join(", ")}${run.tooLow ? `; ${slowerText(run, scaled)}` : offText(run)}`] : [measured];
 }
 
@@ -45,10 +48,12 @@ function offText({ eagerStep, predictedEager, pairs }) {
   return Math.abs(off) < TOLD_FROM ? "" : `; eager took ${formatPercent(Math.abs(off))} ${off > 0 ? "longer" : "less"}`;
 }
 
+const timesAsLong = ({ eagerStep, predictedEager }) => eagerStep / predictedEager;
+
 /** How much longer than predicted the steps of a run took, and what helps. */
 function slowerText(run, scaled) {
-  const ratio = run.eagerStep / run.predictedEager;
-  const longer = ratio < 2 ? `${formatPercent(ratio - 1)} longer` : `${ratio.toFixed(1)} times as long`;
+  const ratio = timesAsLong(run);
+  const longer = ratio < MUCH_LONGER ? `${formatPercent(ratio - 1)} longer` : `${ratio.toFixed(1)} times as long`;
   const next = scaled ? "their times are scaled from the traced size: trace this size for better ones" : "rv.calibrate(trace, fresh=True) times the operators again";
   return `both steps took ${longer}; ${next}`;
 }
@@ -70,7 +75,7 @@ const TIMES_TITLE =
   "Medians of pairs of an eager and a planned step, in turn. The share: the extra time as a share of the eager step. In brackets: its spread over the pairs, " +
   "the 95% interval of the median; with fewer than six pairs, the smallest and the largest. Within noise: the spread contains 0. No slower: it is below 0 although the plan recomputes something, so that the pairs differ by something else. " +
   "On the CPU it is taken from processor times, which other programs hardly change. Predicted: the sum of the operators' measured times; other programs that ran during the steps are not in it. " +
-  "If a step was much faster than predicted, other programs ran while the operators were measured; the next Explorer measures them again. If both steps took much longer than predicted, measure the operators again with rv.calibrate(trace, fresh=True), the trace as in “Save and share”, and run the cell again.";
+  "If a step was much faster than predicted, other programs ran while the operators were measured; the next Explorer measures them again. If both steps took longer than predicted, other programs may have run during the steps: run again when nothing else runs. If they still do, measure the operators again with rv.calibrate(trace, fresh=True), the trace as in “Save and share”, and run the cell again.";
 
 /**
  * The controls in `parent` and the result in `line`.

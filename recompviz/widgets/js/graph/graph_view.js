@@ -390,9 +390,13 @@ export function makeGraphView(parent, graph, near, actions, id, modules) {
       foot.classList.toggle("rv-compared", difference !== null);
       painter.lay({ difference });
     },
-    /** Show a line about the node under the pointer, below the graph, where it covers no box; null for no such line. */
-    read(text) {
+    /**
+     * Show a line about the node under the pointer, below the graph, where it covers no box; null for no such line.
+     * @param advice whether the line only says what to do, so that pictures leave it out
+     */
+    read(text, advice) {
       setText(reading, text ?? "");
+      reading.classList.toggle("rv-how-to", advice);
     },
     rectangleOf,
     /** The top and the bottom, in the window, of the box that shows a node. */
