@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 
 import pytest
@@ -18,6 +19,24 @@ def no_profile_of_guards() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(guards, "profile_guard_manager", lambda *_: 0.0, raising=False)
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_collection_of_imported_objects() -> Iterator[None]:
+    """Take the objects of imported modules out of garbage collection: each measurement begins with a collection.
+
+    To visit the objects of Dynamo and of sympy takes longer than most steps that are measured.
+    """
+    import torch
+
+    import recompviz as rv
+    from recompviz.benchmarks.frozen_objects import freeze_objects
+
+    with torch.random.fork_rng(devices=[]):
+        rv.trace(torch.nn.Linear(1, 1), torch.ones(1, 1), loss=torch.sum)  # imports what a trace imports
+    freeze_objects()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture(autouse=True)
