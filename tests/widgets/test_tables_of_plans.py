@@ -38,6 +38,14 @@ def test_the_plans_are_those_of_the_curve_the_baselines_and_the_one_shown():
     assert rows([LIVE])[0] == ["keep-all", 100, 0, False]
 
 
+def test_the_plan_that_keeps_everything_is_listed_once():
+    first = [{"table": 0, "row": 0}]
+    names = [(row[0], row[3]) for row in rows([LIVE, GIVEN], earlier=first)]
+    assert [shown for name, shown in names if name == "keep-all"] == [False]
+    names = [(row[0], row[3]) for row in rows([LIVE, GIVEN], row=0)]
+    assert [shown for name, shown in names if name == "keep-all"] == [True]
+
+
 def test_earlier_choices_of_the_papers_plans_are_listed_only_in_its_view():
     paper = LIVE | {"objective": "time", "totalPeaks": [100, 91, 76, 61, 51]}
     earlier = [{"table": 2, "row": 3}]

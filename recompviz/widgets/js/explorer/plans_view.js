@@ -9,6 +9,7 @@ import { planName } from "./compare_view.js";
 import { isRunOf, measuredStepText } from "./runs_view.js";
 import { curveOf, isOffered } from "./switches.js";
 
+const KEEP_ALL = "keep-all";
 const SHARES = [0, 0.25, 0.5, 0.75]; // of the range of totals, at which a plan of the curve is listed
 
 /** The plans, the largest peak first, as [{ table, row, name, peak, overhead, shown }]. @param names(number) the name of a table */
@@ -18,15 +19,19 @@ export function planRows(tables, state, names) {
     const key = `${table}:${row}`;
     if (row < 0 || found.has(key)) return;
     const { totalPeaks, overheads } = tables[table];
-    found.set(key, { table, row, name, peak: totalPeaks[row], overhead: overheads[row], shown: table === state.table && row === state.row });
+    const shown = table === state.table && row === state.row;
+    const [same] = name === KEEP_ALL ? [...found].find(([, other]) => other.name === KEEP_ALL) ?? [] : []; // several tables have this plan
+    if (same && !shown) return;
+    found.delete(same);
+    found.set(key, { table, row, name, peak: totalPeaks[row], overhead: overheads[row], shown });
   };
   tables.forEach((table, number) => {
     if (table?.objective === "given") for (let row = 0; row < table.rows; row++) add(number, row, table.names[row]);
   });
   const curve = curveOf(tables, state.table);
   const [least, most] = [leastTotal(tables[curve]), keepAllTotal(tables[curve])];
-  const known = [...found.values()].some(({ name }) => name === "keep-all");
-  if (!known) add(curve, reachableRows(tables[curve])[0], "keep-all");
+  const known = [...found.values()].some(({ name }) => name === KEEP_ALL);
+  if (!known) add(curve, reachableRows(tables[curve])[0], KEEP_ALL);
   const named = (table, row) => planName(tables, { table, row }, names);
   add(state.table, state.row, named(state.table, state.row));
   for (const share of SHARES) {
