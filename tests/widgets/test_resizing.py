@@ -77,6 +77,15 @@ def test_another_batch_is_planned_with_the_plans_found_and_then_searched(explore
     assert np.frombuffer(explorer._graph["memory"], "<f8").tolist() == planner.graph.memory.tolist()
 
 
+def test_a_saved_picture_says_its_batch_and_that_its_times_are_scaled(explorer):
+    assert ", batch 8 on " in explorer.to_svg()
+    explorer.resize(batch=64)
+    explorer.wait(20)
+    picture = explorer.to_svg()
+    assert ", batch 64 on " in picture
+    assert ", scaled from the times at another size (+" in picture
+
+
 def test_plans_carried_to_another_batch_are_not_above_its_baselines(lab, resizer):
     explorer = lab.explorer(resizer=resizer, baselines=["chen"], objectives=[], background=True)
     few = lab.planner.table(lab.time.plans[:1], "live")

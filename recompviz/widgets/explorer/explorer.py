@@ -820,6 +820,7 @@ class Explorer(PageWidget):
         report = next((one for _, one in reversed(runs) if np.array_equal(one.plan.keep_mask, plan.keep_mask)), None)
         first = fixed[0]
         keeps_all = bool(first.plans[0].keep_mask.all())
+        sizes = [f"{name} {size}" for name, size in self._resizing.sizes.items()]  # the code may have other ones
         return picture(
             self.graph,
             self.layout_shown,
@@ -827,7 +828,7 @@ class Explorer(PageWidget):
             ShownValues.of(self.planner.joint, plan, self._theory),
             timeline,
             table,
-            self.title,
+            ", ".join([self.title, *sizes]),
             self.device,
             self.cost_unit,
             self._time_base(),
