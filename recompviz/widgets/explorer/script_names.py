@@ -105,7 +105,7 @@ def function_name(function: Any, variables: Mapping[str, Any]) -> str:
         if isinstance(module, ModuleType) and name.isidentifier() and not name.startswith("_"):
             inner = f"{where}.".removeprefix(f"{module.__name__}.")  # the path from this module to that of the function
             for path in (own, f"{inner}{own}"):
-                with suppress(AttributeError):
+                with suppress(AttributeError):  # the module has nothing of this name
                     if attrgetter(path)(module) is function:
                         found.append(f"{name}.{path}")
     return min(found, key=len, default="")
