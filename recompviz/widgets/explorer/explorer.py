@@ -43,7 +43,7 @@ from recompviz.widgets.explorer.known_plans import KnownPlans
 from recompviz.widgets.explorer.landscape_picture import dark_mixtures
 from recompviz.widgets.explorer.page_choices import choice_of_page, numbers_asked
 from recompviz.widgets.explorer.picture import picture
-from recompviz.widgets.explorer.questions import Questions, check_solver
+from recompviz.widgets.explorer.questions import Questions, check_solver, solving_state
 from recompviz.widgets.explorer.resizing import Resizer, Resizing, Subject
 from recompviz.widgets.explorer.runs import WHOLE, RunHistory, Runner, RunRequest, Runs, Undisturbed, run_state
 from recompviz.widgets.explorer.selection import Selection
@@ -313,14 +313,7 @@ class Explorer(PageWidget):
             "_more": [wire.table_message(shown) for shown in tables.more],
             "_pins": {**NO_PINS, "edition": self._selection.edition},
             "_edition": self._selection.edition,
-            "_solving": {
-                "state": "idle",
-                "fraction": 0.0,
-                "text": "",
-                "loaded": False,
-                "interim": False,
-                "families": dict(FAMILIES),
-            },
+            "_solving": solving_state(FAMILIES),
             "_run": run_state(0, "idle", 0.0, "", can=can_run),
             "_sizes": self._resizing.message(),
         }
@@ -651,8 +644,7 @@ class Explorer(PageWidget):
     def _tell_solving(
         self, state: str, fraction: float, text: str, interim: bool = False, loaded: bool = False
     ) -> None:
-        told = {"state": state, "fraction": fraction, "text": text, "interim": interim, "loaded": loaded}
-        self._solving = {**self._solving, **told}
+        self._solving = solving_state(FAMILIES, state, fraction, text, interim, loaded)
 
     def _send_more(self) -> None:
         self._selection.give_missing(self._own_plans())

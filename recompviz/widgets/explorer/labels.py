@@ -132,12 +132,12 @@ def node_labels(graph: Graph) -> list[str]:
     numbers: dict[tuple[str, str], set[str]] = defaultdict(set)
     for v, around in numbered.items():
         numbers[around, labels[v]].add(graph.info[v].module)
-    alike = [v for v, around in numbered.items() if len(numbers[around, labels[v]]) > 1]
-    modules = module_tree(graph) if alike else None
-    for v in alike:
-        around, number = numbered[v], graph.info[v].module.rpartition(".")[2]
-        if modules is not None and around and modules.paths[modules.owner[v]] != around:
-            labels[v] = f"{around.rpartition('.')[2]}.{number}"
+    alike = [v for v, around in numbered.items() if around and len(numbers[around, labels[v]]) > 1]
+    if alike:
+        modules = module_tree(graph)
+        for v in alike:
+            if modules.paths[modules.owner[v]] != numbered[v]:
+                labels[v] = ".".join(graph.info[v].module.split(".")[-2:])
     return labels
 
 

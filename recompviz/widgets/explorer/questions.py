@@ -8,9 +8,9 @@ obey the pins, then with what the search finds. A newer question cancels the old
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from recompviz.core.base.arguments import expect
 from recompviz.core.base.errors import PlanMismatch
@@ -317,6 +317,25 @@ class Questions:
                 self._tell("done", 1.0, text)
             else:
                 self._tell("solving" if job.state == "running" else job.state, job.fraction, job.text)
+
+
+def solving_state(
+    families: Mapping[str, str],
+    state: str = "idle",
+    fraction: float = 0.0,
+    text: str = "",
+    interim: bool = False,
+    loaded: bool = False,
+) -> dict[str, Any]:
+    """Return the value of the Explorer's trait ``_solving``: a dictionary of the parameters (see ``wire.md``)."""
+    return {
+        "state": state,
+        "fraction": fraction,
+        "text": text,
+        "interim": interim,
+        "loaded": loaded,
+        "families": dict(families),
+    }
 
 
 def check_solver(family: str, objective: str | None) -> None:

@@ -63,10 +63,10 @@ def names_of(
     >>> names_of("a model", ["batch"], None, ["labels"], None)
     ScriptNames(model='model', inputs=('x',), targets=('y',), kwargs='', loss='')
     """
-    shell = running_shell()
+    variables: Mapping[str, Any] = getattr(running_shell(), "user_ns", {})
     known = {
         id(value): name
-        for name, value in reversed(list(getattr(shell, "user_ns", {}).items()))
+        for name, value in reversed(list(variables.items()))
         if name.isidentifier() and not name.startswith("_")
     }
 
@@ -79,7 +79,7 @@ def names_of(
         each(inputs, "x"),
         each(targets, "y"),
         known.get(id(kwargs), "kwargs") if kwargs else "",
-        "" if loss is None else known.get(id(loss)) or function_name(loss, getattr(shell, "user_ns", {})) or "loss",
+        "" if loss is None else known.get(id(loss)) or function_name(loss, variables) or "loss",
     )
 
 

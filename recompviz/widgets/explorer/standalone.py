@@ -14,6 +14,7 @@ from recompviz.core.graphs.graph import Graph
 from recompviz.core.steps.joint import JointGraph
 from recompviz.widgets.base.offline_page import offline_page
 from recompviz.widgets.explorer.joint_wire import joint_message
+from recompviz.widgets.explorer.questions import solving_state
 from recompviz.widgets.explorer.wire import layout_message
 from recompviz.widgets.layout.layout import MODES, lay_out
 
@@ -39,14 +40,7 @@ def standalone_page(graph: Graph, joint: JointGraph, traits: Mapping[str, Any], 
             "_sizes": {**traits["_sizes"], "state": "idle", "text": ""},
             "_opening": {**traits["_opening"], "begun": 0.0},
             "_run": {**traits["_run"], "state": "idle", "can": False},
-            "_solving": {
-                "state": "idle",
-                "fraction": 0.0,
-                "text": "",
-                "loaded": False,
-                "interim": False,
-                "families": {},
-            },
+            "_solving": solving_state({}),
         },
         "layouts": {mode: layout_message(lay_out(graph, mode)) for mode in MODES},
         "joint": joint_message(graph, joint),  # with labels, which the trait leaves to the kernel

@@ -47,10 +47,10 @@ def in_rows(graph: Graph, sizes: Sequence[tuple[float, float]]) -> RowLayout:
     above = conditions(edges)
     if len(above) > MOST_ABOVE * len(graph):
         above = set()
-    for first in (above, set()) if above else (set(),):
+    many = buses(edges)
+    for first in (above, set()):
         upper, lower = sorted(first), sorted(set(range(len(graph))) - first)
         rest = _Ranked(graph, lower, sizes)
-        many = buses(edges)
         chain = nested_skips(rest.rank, rest.edges, [lower[u] not in many for u, _ in rest.edges])
         if chain or not first:
             break

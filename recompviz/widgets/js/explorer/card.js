@@ -27,9 +27,9 @@ export function cardRows(graph, v, state, lower, boundary) {
   return rows.filter(([, value]) => value);
 }
 
-/** What the box of a value says where that is no part of its name, such as "linear" for "addmm". */
+/** The label of the box of a value if it is not a part of the value's name: "linear" for "addmm". */
 function inGraph({ key, label }) {
-  return !label || key.includes(label.split(" ").at(-1)) ? "" : `in the graph: ${label}`;
+  return !label || key.includes(label) ? "" : `in the graph: ${label}`;
 }
 
 /** Why memory does not hold a value until a backward call reads it, or "" if it does. @param state of value_states.js; @param pin 1 if it is pinned to be kept */

@@ -79,7 +79,7 @@ export function costText({ overhead, bytes, least, peak, from, to }, base, budge
 /** Whether the search under pins may still find a better plan for a budget: the known one costs more than without pins. */
 export function mayImprove(status, free, pinned, budget) {
   if (status.state !== "solving" || !status.interim || !free) return false;
-  return !(pinCost(free, pinned, budget).overhead <= 0) || rowFor(pinned, budget) < 0;
+  return rowFor(pinned, budget) < 0 || pinCost(free, pinned, budget).overhead > 0;
 }
 
 /** What the pins cost together, or how far their solve is; "" without pins and without a message. @param silent whether the kernel does not answer */

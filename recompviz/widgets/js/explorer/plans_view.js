@@ -19,11 +19,7 @@ export function planRows(tables, state, names) {
     const key = `${table}:${row}`;
     if (row < 0 || found.has(key)) return;
     const { totalPeaks, overheads } = tables[table];
-    const shown = table === state.table && row === state.row;
-    const [same] = name === KEEP_ALL ? [...found].find(([, other]) => other.name === KEEP_ALL) ?? [] : []; // several tables have this plan
-    if (same && !shown) return;
-    found.delete(same);
-    found.set(key, { table, row, name, peak: totalPeaks[row], overhead: overheads[row], shown });
+    found.set(key, { table, row, name, peak: totalPeaks[row], overhead: overheads[row], shown: table === state.table && row === state.row });
   };
   tables.forEach((table, number) => {
     if (table?.objective === "given") for (let row = 0; row < table.rows; row++) add(number, row, table.names[row]);
@@ -39,7 +35,10 @@ export function planRows(tables, state, names) {
     if (row >= 0 && tables[curve].overheads[row] > 0) add(curve, row, share ? named(curve, row) : `${named(curve, row)}, the leanest`);
   }
   for (const { table, row } of state.earlier) if (isOffered(tables, table, state.theory) && row < tables[table].rows) add(table, row, named(table, row));
-  return [...found.values()].sort((a, b) => b.peak - a.peak || a.overhead - b.overhead);
+  const rows = [...found.values()];
+  const keepAll = rows.filter(({ name }) => name === KEEP_ALL); // several tables have this plan
+  const listed = keepAll.find(({ shown }) => shown) ?? keepAll[0];
+  return rows.filter((row) => row.name !== KEEP_ALL || row === listed).sort((a, b) => b.peak - a.peak || a.overhead - b.overhead);
 }
 
 /** The panel. @param base of baseOf in base_time.js; @param actions { choose(table, row) } */

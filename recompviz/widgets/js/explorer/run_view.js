@@ -38,7 +38,7 @@ export function timesLines(run, scaled = false) {
   const measured = `measured step: eager ${formatTime(run.eagerStep)}, plan ${formatTime(run.plannedStep)}, ${found.text === "no slower" ? "no slower than eager" : found.text}${spread}`;
   if (run.tooHigh && run.predictedStep) return [measured, `predicted step: plan ${formatTime(run.predictedStep)}, too high because the machine was busy: run the cell again`];
   if (run.tooLow && !scaled && run.predictedStep && timesAsLong(run) >= MUCH_LONGER)
-    return [measured, `predicted step: ${formatTime(run.predictedStep)}; both took ${timesAsLong(run).toFixed(1)} times as long: retry when nothing else runs`];
+    return [measured, `predicted step: ${formatTime(run.predictedStep)}; both took ${longerText(run)}: retry when nothing else runs`];
   return predicted.length ? [measured, `predicted step: ${predicted.join(", ")}${run.tooLow ? `; ${slowerText(run, scaled)}` : offText(run)}`] : [measured];
 }
 
@@ -50,12 +50,15 @@ function offText({ eagerStep, predictedEager, pairs }) {
 
 const timesAsLong = ({ eagerStep, predictedEager }) => eagerStep / predictedEager;
 
+function longerText(run) {
+  const ratio = timesAsLong(run);
+  return ratio < MUCH_LONGER ? `${formatPercent(ratio - 1)} longer` : `${ratio.toFixed(1)} times as long`;
+}
+
 /** How much longer than predicted the steps of a run took, and what helps. */
 function slowerText(run, scaled) {
-  const ratio = timesAsLong(run);
-  const longer = ratio < MUCH_LONGER ? `${formatPercent(ratio - 1)} longer` : `${ratio.toFixed(1)} times as long`;
   const next = scaled ? "their times are scaled from the traced size: trace this size for better ones" : "rv.calibrate(trace, fresh=True) times the operators again";
-  return `both steps took ${longer}; ${next}`;
+  return `both steps took ${longerText(run)}; ${next}`;
 }
 
 /** The newest run for the budget shown if the plan shown was not run: a search or pins have replaced its plan since. @param run the last run of the plan shown, or null */

@@ -67,7 +67,7 @@ function writeLabel({ text, name, w }, share) {
 export function makeSvgBoxes(layer, graph, light) {
   let scene = null;
   let groups = [];
-  let names = []; // of each closed module: { title, name, w, times }, the width that the number of folded blocks takes at LABEL
+  const names = new Map(); // closed box → { title, name, w, times }: its name, and the width that the number of folded blocks takes at LABEL
   let labels = []; // of each value: { text, name, w }
   let fitted = 1; // the share of the width of a box that its label has at the scale of the last fit
   let factScale = 1; // the scale at which the second lines are fitted
@@ -77,9 +77,9 @@ export function makeSvgBoxes(layer, graph, light) {
     // letters keep their size on the screen
     const room = (scene.w[b] - 14) * factScale;
     const fact = groups[b].querySelector(".rv-box-fact");
-    const { title, times } = names.find((one) => one.b === b);
+    const { title, times } = names.get(b);
     const sign = (times * LEAST_NAME) / LABEL;
-    // where there is no room for a second line, its shortest text stands beside the name
+    // without room for a second line, the shortest of its texts is beside the name
     const beside = factScale < TWO_LINES && widthOf(title.textContent) * (LEAST_NAME / LABEL) + sign + BESIDE + factWidth(facts.get(b).at(-1)) <= room;
     fact.textContent = beside ? facts.get(b).at(-1) : fittingText(facts.get(b), room, factWidth);
     fact.classList.toggle("rv-beside", beside);
@@ -89,7 +89,7 @@ export function makeSvgBoxes(layer, graph, light) {
   return {
     draw(next, texts) {
       scene = next;
-      names = [];
+      names.clear();
       labels = [];
       fitted = 1;
       facts.clear();
@@ -107,7 +107,7 @@ export function makeSvgBoxes(layer, graph, light) {
           svg("rect", { class: "rv-share", x: -w / 2 + 6, y: h / 2 - 8, width: 0, height: 4.5, rx: 2 }, group);
           const title = svg("text", { class: "rv-box-name", x: -w / 2 + 7, y: -h / 2 + 13 }, group);
           title.textContent = texts[b].name;
-          names.push({ b, title, name: texts[b].name, w, times: texts[b].times ? widthOf(texts[b].times) + 8 : 0 });
+          names.set(b, { title, name: texts[b].name, w, times: texts[b].times ? widthOf(texts[b].times) + 8 : 0 });
           if (texts[b].times) {
             svg("text", { class: "rv-box-times", x: w / 2 - 7, y: -h / 2 + 13 }, group).textContent = texts[b].times;
             svg("path", { class: "rv-stack", d: [3, 6].map((d) => `M${-w / 2 + d + 2} ${h / 2 + d}H${w / 2 + d - 3}q3 0 3 -3V${-h / 2 + d + 2}`).join("") }, group);
@@ -127,7 +127,7 @@ export function makeSvgBoxes(layer, graph, light) {
       const share = scale < NAMED ? fitted : Math.min(1, Math.floor((LABEL_FITS * scale) / LEGIBLE) / LABEL_FITS);
       if (share !== fitted) for (const label of labels) writeLabel(label, share);
       fitted = share;
-      for (const { title, name, w, times } of names) {
+      for (const { title, name, w, times } of names.values()) {
         const room = ((w - 14) * scale * LABEL) / LEAST_NAME - times;
         const fits = scale >= LEGIBLE ? name : scale < LEAST_NAME_SCALE ? "" : fittedName(name, room, widthOf);
         title.classList.toggle("rv-nameless", !fits);
